@@ -1,0 +1,43 @@
+# Every verb that a person or a machine needs. `make demo` and `make test` work from a fresh clone.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: demo setup test soak bench lint clean
+
+demo: .venv/.core
+	$(BIN)/baldur run digits --strategy random --strategy entropy --strategy bald --seeds 5 \
+	    --rounds 20 --query-size 10 --initial 20 --draws 20 --out runs/demo
+
+setup: .venv/.dev
+
+test: setup lint
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+soak: setup
+	$(BIN)/python -m pytest soak --timeout 1800
+
+bench: setup
+	$(BIN)/python -m bench
+
+lint: setup
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf .venv runs build src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Baldur needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv .venv
+
+.venv/.core: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "installing Baldur into .venv (once, about a minute)"
+	$(PIP) install --constraint constraints.txt --editable .
+	touch $@
+
+.venv/.dev: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "installing Baldur and its development tools into .venv (once, about a minute)"
+	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	touch $@ .venv/.core

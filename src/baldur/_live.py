@@ -1,0 +1,128 @@
+"""What a person sees while a run goes on: which round, which phase, how many labels, accuracy, time left."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+if TYPE_CHECKING:
+    from baldur.loop import Event
+    from baldur.run import Observer
+
+_WORDS = {"label": "labelling", "fit": "training", "measure": "testing", "choose": "choosing"}
+# Without a terminal a line is printed this often at most, in seconds.
+_INTERVAL = 10.0
+
+
+def clock(seconds: float) -> str:
+    """Seconds as m:ss or h:mm:ss.
+
+    Args:
+        seconds: A duration.
+
+    Returns:
+        Text.
+    """
+    minutes, s = divmod(round(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    return f"{hours}:{m:02}:{s:02}" if hours else f"{m}:{s:02}"
+
+
+@dataclass
+class Live:
+    """The display of one run.
+
+    Args:
+        console: Where it is shown; a bar on a terminal, a line now and then elsewhere.
+        points: Measurements of the whole run: trials times (rounds + 1).
+        done: How many of them were there before this start.
+    """
+
+    console: Console
+    points: int
+    done: int = 0
+    _begun: float = field(default_factory=time.monotonic)
+    _before: int = 0
+    _said: float = 0.0
+    _where: str = ""
+    _accuracy: str = ""
+    _progress: Progress | None = None
+    _task: TaskID | None = None
+
+    def __post_init__(self) -> None:
+        self._before = self.done
+
+    @contextmanager
+    def showing(self) -> Iterator["Observer"]:
+        """Show until the block ends.
+
+        Yields:
+            What the run tells.
+        """
+        from baldur.run import Observer
+
+        observer = Observer(self.event, self.detail, self.message)
+        if not self.console.is_terminal:
+            yield observer
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.percentage:>3.0f}%"))
+        with Progress(*columns, console=self.console, transient=True, refresh_per_second=5) as progress:
+            self._progress = progress
+            self._task = progress.add_task("loading", total=self.points, completed=self.done)
+            yield observer
+        self._progress = None
+
+    def event(self, event: "Event") -> None:
+        """A phase begins, or a round was measured.
+
+        Args:
+            event: Which.
+        """
+        if event.round == 0:
+            self._accuracy = ""
+        self._where = f"{event.strategy}, seed {event.seed}, round {event.round}, {event.labels} labels"
+        if event.metrics is not None:
+            self.done += 1
+            self._accuracy = f", accuracy {event.metrics.get(('accuracy', 'test'), float('nan')):.3f}"
+        self._show(_WORDS[event.phase])
+
+    def detail(self, what: str, done: int, total: int) -> None:
+        """How far something is that may take long.
+
+        Args:
+            what: In one word.
+            done: So much of it is done.
+            total: So much there is.
+        """
+        self._show(f"{what} {done:,}/{total:,}" if self._where or done < total else what)
+
+    def message(self, text: str) -> None:
+        """A sentence that stays on the screen.
+
+        Args:
+            text: The sentence.
+        """
+        self.console.print(text, highlight=False, markup=False)
+
+    def _left(self) -> str:
+        """The time left at the pace of this start, once there is a pace."""
+        here = self.done - self._before
+        if here < 1:
+            return ""
+        return f", {clock((time.monotonic() - self._begun) / here * (self.points - self.done))} left"
+
+    def _show(self, phase: str) -> None:
+        text = f"{self._where}{self._accuracy}" if self._where else "loading"
+        if self._progress is not None and self._task is not None:
+            line = f"{text}{self._left()} · {phase}"
+            self._progress.update(self._task, description=line, completed=self.done)
+        elif time.monotonic() - self._said > _INTERVAL:
+            self._said = time.monotonic()
+            share = f"{self.done}/{self.points} " if self.points else ""
+            self.console.print(
+                f"{share}{text}{self._left()} · {phase}", highlight=False, markup=False, soft_wrap=True
+            )

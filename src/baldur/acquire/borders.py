@@ -1,0 +1,112 @@
+"""What a network gives becomes log-probabilities (N, T, C, ...); nothing is guessed from values."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from baldur._arrays import Array, describe, log, log_sum_exp, namespace, to_numpy, tolerance
+from baldur.errors import InvalidPredictions
+
+
+def from_probs(probs: Shaped[Array, "*shape"]) -> Float[Array, "N T C *spatial"]:
+    """Log-probabilities of probabilities: log p, with -inf at 0.
+
+    Args:
+        probs: Probabilities that sum to 1 over the classes (within 1e-3; 2e-2 in half precision, which is
+            renormalised in float32), shape (N, C) or (N, T, C, ...).
+
+    Returns:
+        Log-probabilities, shape (N, T, C, ...); (N, C) gains T = 1.
+
+    Raises:
+        InvalidPredictions: The shape or type does not fit, a value is outside [0, 1] or a row does not
+            sum to 1.
+    """
+    xp = namespace(probs)
+    limit = tolerance(probs)
+    p = _with_samples(xp, probs)
+    total = xp.sum(p, axis=2, keepdims=True)
+    # Rounding may leave a probability slightly above 1; a negative one is never rounding.
+    good = xp.all(p >= 0, axis=2, keepdims=True) & (xp.abs(total - 1) <= limit)
+    _refuse(xp, ~good, p, "probabilities in [0, 1] that sum to 1 were expected")
+    return log(p / total if probs.dtype.itemsize == 2 else p)
+
+
+def from_logits(logits: Shaped[Array, "*shape"]) -> Float[Array, "N T C *spatial"]:
+    """Log-probabilities of logits: z_c - log Σ_d e^z_d, in at least float32.
+
+    Args:
+        logits: What a softmax would be taken of, shape (N, C) or (N, T, C, ...); -inf means never.
+
+    Returns:
+        Log-probabilities, shape (N, T, C, ...); (N, C) gains T = 1.
+
+    Raises:
+        InvalidPredictions: The shape or type does not fit, a logit is NaN or +inf, or all of a row are -inf.
+    """
+    xp = namespace(logits)
+    tolerance(logits)
+    z = _with_samples(xp, logits)
+    _refuse(xp, xp.isnan(z) | (z == xp.inf), z, "a logit is not a number below infinity")
+    total = log_sum_exp(z, axis=2)
+    _refuse(xp, total == -xp.inf, z, "every logit is -inf")
+    return z - total
+
+
+def from_sigmoid(probs: Shaped[Array, "*shape"]) -> Float[Array, "N T 2"]:
+    """Log-probabilities of the two classes that one sigmoid output stands for: (log(1 - p), log p).
+
+    Takes probabilities; for the logits z of such a head, give from_logits the two columns (0, z).
+
+    Args:
+        probs: Probabilities of the second class, shape (N,), (N, 1) or (N, T, 1).
+
+    Returns:
+        Log-probabilities, shape (N, T, 2); (N,) and (N, 1) gain T = 1.
+
+    Raises:
+        InvalidPredictions: The shape or type does not fit, or a value is outside [0, 1].
+    """
+    xp = namespace(probs)
+    tolerance(probs)
+    shape = tuple(probs.shape)
+    if len(shape) not in (1, 2, 3) or (len(shape) > 1 and shape[-1] != 1):
+        raise InvalidPredictions(
+            f"sigmoid outputs (N,), (N, 1) or (N, T, 1) were expected, not the shape {shape}"
+        )
+    p = _at_least_float32(xp, xp.reshape(probs, shape if len(shape) == 3 else (-1, 1, 1)))
+    _refuse(xp, ~((p >= 0) & (p <= 1)), p, "a probability is outside [0, 1]")
+    return log(xp.concat([1 - p, p], axis=2))
+
+
+def _with_samples(xp: Any, x: Array) -> Array:
+    shape = tuple(x.shape)
+    if len(shape) < 2:
+        raise InvalidPredictions(
+            f"(N, C) or (N, T, C, ...) was expected, not the shape {shape};"
+            " from_sigmoid takes the one output of a sigmoid"
+        )
+    x = x[:, None, :] if len(shape) == 2 else x
+    if x.shape[1] == 0:
+        raise InvalidPredictions(f"at least one posterior sample was expected, not the shape {shape}")
+    if x.shape[2] < 2:
+        raise InvalidPredictions(
+            f"at least two classes were expected, not the shape {shape};"
+            " from_sigmoid makes two of the one column of a sigmoid"
+        )
+    return _at_least_float32(xp, x)
+
+
+def _at_least_float32(xp: Any, x: Array) -> Array:
+    return xp.astype(x, xp.float32) if x.dtype.itemsize == 2 else x
+
+
+def _refuse(xp: Any, bad: Array, x: Array, why: str) -> None:
+    """Raise for the first bad row; `bad` has the shape of x (N, T, C, ...), or C = 1."""
+    if not bool(xp.any(bad)):
+        return
+    n, t, _, *place = np.argwhere(to_numpy(bad))[0].tolist()
+    row = np.moveaxis(to_numpy(x[n, t, ...]), 0, -1)[tuple(place)].astype(np.float64)
+    at = f" at {tuple(place)}" if place else ""
+    raise InvalidPredictions(f"item {n}, sample {t}{at}: {why}: {describe(row, row)}")

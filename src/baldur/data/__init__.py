@@ -1,0 +1,22 @@
+"""What there is to label: files, arrays and named sets as pools of items with stable ids."""
+
+from baldur.data.arrays import ArrayPool, Normalise, as_pool, from_arrays
+from baldur.data.dataset import Dataset, KnownRecord, Record
+from baldur.data.loading import load
+from baldur.data.memory import in_memory
+from baldur.data.splitting import split
+from baldur.data.torch_dataset import from_dataset
+
+__all__ = [
+    "ArrayPool",
+    "Dataset",
+    "KnownRecord",
+    "Normalise",
+    "Record",
+    "as_pool",
+    "from_arrays",
+    "from_dataset",
+    "in_memory",
+    "load",
+    "split",
+]

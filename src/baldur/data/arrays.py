@@ -1,0 +1,249 @@
+"""Pools over what is an array already, in memory or memory-mapped."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baldur.errors import InvalidArgument, InvalidData, InvalidLabel
+from baldur.protocols import Batch, Pool, Positions
+
+
+@dataclass(frozen=True)
+class Normalise:
+    """Turns stored pixels into network inputs, x ↦ (x / scale − mean) / std, channel by channel, as float32.
+
+    Args:
+        mean: Of each channel, after scaling.
+        std: Of each channel, after scaling.
+        scale: The largest stored value.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    scale: float = 255.0
+
+    def __call__(self, x: Batch) -> Batch:
+        import torch
+
+        mean, std = (np.array(v, np.float64).reshape(-1, 1, 1) for v in (self.mean, self.std))
+        factor, shift = 1 / (self.scale * std), -mean / std
+        out = torch.mul(x, torch.from_numpy(factor.astype(np.float32)))
+        return out.add_(torch.from_numpy(shift.astype(np.float32))) if shift.any() else out
+
+
+def as_float(x: Batch) -> Batch:
+    """Numbers of any type as float32.
+
+    Args:
+        x: A tensor.
+
+    Returns:
+        A tensor of the same shape.
+    """
+    return x.float()
+
+
+def image_preprocessing(shape: tuple[int, ...], normalise: Normalise) -> dict[str, Any]:
+    """How images became inputs, as JSON-able values.
+
+    Args:
+        shape: Of one input: channels, height, width.
+        normalise: What was done to the pixels.
+
+    Returns:
+        What a data set says of its preprocessing.
+    """
+    moments = {"scale": normalise.scale, "mean": list(normalise.mean), "std": list(normalise.std)}
+    return {"kind": "image", "mode": "L" if shape[0] == 1 else "RGB", "shape": list(shape), **moments}
+
+
+@dataclass(frozen=True)
+class ArrayPool:
+    """Items that are the rows of arrays. Batches are copies, so nothing can alter the caller's arrays.
+
+    Args:
+        x: An array, a tensor, `cache.Blocks`, or a tuple or dict of them; the first axis is the item.
+        ids: Unique.
+        groups: What no split may divide.
+        labels: The class of each item, shape (N,), where it is known; -1 for a single unknown one.
+        transform: Applied to each batch of tensors: `Normalise`, say.
+    """
+
+    x: Any
+    ids: tuple[str, ...]
+    groups: tuple[str, ...] | None = None
+    labels: NDArray[np.int64] | None = None
+    transform: Callable[[Batch], Batch] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def batches(self, positions: Positions, size: int) -> Iterator[tuple[Positions, Batch]]:
+        """Read the items at `positions`, in that order, at most `size` at a time.
+
+        Args:
+            positions: Where they stand in this pool, shape (n,).
+            size: Items in a batch.
+
+        Yields:
+            The positions read, and their inputs as torch tensors.
+
+        Raises:
+            InvalidArgument: `size` is not positive.
+        """
+        if size < 1:
+            raise InvalidArgument(f"a batch holds at least 1 item, not {size}")
+        for start in range(0, len(positions), size):
+            part = positions[start : start + size]
+            x = _each(self.x, partial(_rows, positions=part))
+            yield part, x if self.transform is None else self.transform(x)
+
+
+def from_arrays(
+    x: Any,
+    y: Any = None,
+    ids: Iterable[Any] | None = None,
+    groups: Iterable[Any] | None = None,
+    transform: Callable[[Batch], Batch] | None = None,
+) -> ArrayPool:
+    """A pool of the rows of arrays.
+
+    Args:
+        x: Inputs: a NumPy array (memory-mapped or not), a torch tensor, or a tuple or dict of them; the first
+            axis is the item. NumPy's float64 is handed out as float32; everything else keeps its type.
+        y: Classes of the items, integers of shape (N,), -1 for unknown; kept as `labels` of the pool.
+        ids: Unique names of the items; their positions "0", "1", ... if not given.
+        groups: The group (patient, track, ...) of each item, which no split may divide.
+        transform: Applied to each batch of tensors as it is read, `Normalise` for uint8 images, say.
+
+    Returns:
+        The pool.
+
+    Raises:
+        InvalidArgument: Lengths differ, ids repeat, or an array is not of numbers.
+        InvalidLabel: A label is not an integer of at least -1.
+    """
+    x = _each(x, _leaf)
+    lengths: set[int] = set()
+    _each(x, lambda leaf: lengths.add(len(leaf)))
+    if len(lengths) != 1:
+        raise InvalidArgument(f"the arrays of x need one common length, not {sorted(lengths)}")
+    n = lengths.pop()
+    names = tuple(map(str, range(n))) if ids is None else tuple(map(str, ids))
+    together = None if groups is None else tuple(map(str, groups))
+    labels = None if y is None else class_indices(y)
+    for what, values in (("y", labels), ("ids", names), ("groups", together)):
+        if values is not None and len(values) != n:
+            raise InvalidArgument(f"x has {n} items, but {what} has {len(values)}; give one for each item")
+    if len(set(names)) != n:
+        twice, _ = Counter(names).most_common(1)[0]
+        raise InvalidArgument(f"the id {twice!r} occurs twice; every item needs its own")
+    return ArrayPool(x, names, together, labels, transform)
+
+
+def as_pool(x: Any) -> Pool:
+    """The pool itself, or a pool of the rows of a plain array of inputs.
+
+    Args:
+        x: A pool, or what `from_arrays` takes.
+
+    Returns:
+        A pool.
+    """
+    return x if hasattr(x, "batches") and hasattr(x, "ids") else from_arrays(x)
+
+
+def class_indices(y: Any) -> NDArray[np.int64]:
+    """Labels as int64 class indices, -1 for unknown.
+
+    Args:
+        y: Integers of shape (N,), as an array, a tensor or a sequence.
+
+    Returns:
+        A new array of shape (N,).
+
+    Raises:
+        InvalidLabel: They are not of that shape or type, or one is below -1.
+    """
+    labels = np.asarray(y.detach().cpu().numpy() if hasattr(y, "detach") else y)
+    if labels.ndim != 1 or (labels.size and labels.dtype.kind not in "iu"):
+        raise InvalidLabel(
+            f"labels are class indices, integers of shape (N,), not {labels.dtype} of shape {labels.shape}"
+        )
+    labels = labels.astype(np.int64)
+    if labels.size and labels.min() < -1:
+        at = int(labels.argmin())
+        raise InvalidLabel(f"label {labels[at]} at position {at}: a class is 0 or more, unknown is -1")
+    return labels
+
+
+def digests(x: NDArray[Any], chunk: int = 4096) -> list[bytes]:
+    """A digest of the content of each row (BLAKE2b, 128 bits), to find equal ones.
+
+    Args:
+        x: An array whose first axis is the item.
+        chunk: Rows read at a time.
+
+    Returns:
+        One digest for each row.
+
+    Raises:
+        InvalidData: A row holds a value that is not finite.
+    """
+    found = []
+    for start in range(0, len(x), chunk):
+        rows = np.ascontiguousarray(x[start : start + chunk])
+        rows = rows.reshape(len(rows), -1)
+        if rows.dtype.kind == "f" and not np.isfinite(rows).all():
+            bad = start + int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
+            raise InvalidData(f"item {bad} holds NaN or an infinite value; mend or remove it")
+        found += [hashlib.blake2b(row.data, digest_size=16).digest() for row in rows.view(np.uint8)]
+    return found
+
+
+def _each(x: Any, apply: Callable[[Any], Any]) -> Any:
+    """The tree `x` with `apply` done to each of its arrays."""
+    if isinstance(x, tuple):
+        return tuple(_each(part, apply) for part in x)
+    if isinstance(x, dict):
+        return {key: _each(part, apply) for key, part in x.items()}
+    return apply(x)
+
+
+def _leaf(leaf: Any) -> Any:
+    """An array as the pool keeps it; never a copy."""
+    if hasattr(leaf, "detach"):
+        leaf = leaf.detach()
+    elif not hasattr(leaf, "take"):
+        leaf = np.asarray(leaf)
+    if isinstance(leaf, np.ndarray) and leaf.dtype.kind not in "biuf":
+        raise InvalidArgument(f"inputs are arrays of numbers, not of {leaf.dtype}")
+    if len(leaf.shape) == 0:
+        raise InvalidArgument("inputs are arrays whose first axis is the item; this one has no axis")
+    return leaf
+
+
+def _rows(leaf: Any, positions: Positions) -> Any:
+    """A new tensor of some rows; consecutive ones are read at the speed of a plain copy."""
+    import torch
+
+    first, last = int(positions[0]), int(positions[-1])
+    together = last - first == len(positions) - 1 and bool((np.diff(positions) == 1).all())
+    if isinstance(leaf, torch.Tensor):
+        return (
+            leaf[first : last + 1].clone() if together else leaf[torch.from_numpy(positions).to(leaf.device)]
+        )
+    if isinstance(leaf, np.ndarray):
+        rows = (
+            np.array(leaf[first : last + 1], order="C") if together else np.ascontiguousarray(leaf[positions])
+        )
+    else:
+        rows = leaf.take(positions)
+    kind = np.dtype(np.float32) if rows.dtype == np.float64 else rows.dtype.newbyteorder("=")
+    return torch.from_numpy(rows.astype(kind, copy=False))

@@ -1,0 +1,205 @@
+"""Computed rows kept on disk in blocks, each written whole or not at all: a kill loses at most one."""
+
+import errno
+import hashlib
+import io
+import json
+import os
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baldur.errors import DataNotFound, DiskFull, InvalidArgument
+from baldur.protocols import Positions
+
+_ABANDONED = 3600.0  # seconds after which a temporary file belongs to a process that was killed
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Rows that lie in block files and are read through memory maps: larger than memory works.
+
+    Args:
+        paths: The block files, in order.
+        starts: The position of the first row of each, shape (blocks,).
+        length: The number of rows in all.
+        shape: Of one row.
+        dtype: Of the rows.
+        channels: How many leading entries of a row's first axis are read; None for all.
+    """
+
+    paths: tuple[Path, ...]
+    starts: NDArray[np.int64]
+    length: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    channels: int | None = None
+
+    def __len__(self) -> int:
+        return self.length
+
+    def take(self, positions: Positions) -> NDArray[Any]:
+        """The rows at `positions`, in that order.
+
+        Args:
+            positions: Row numbers, shape (n,).
+
+        Returns:
+            A new array of shape (n, *shape).
+
+        Raises:
+            DataNotFound: A block file was removed.
+        """
+        out = np.empty((len(positions), *self.shape), self.dtype)
+        block = np.searchsorted(self.starts, positions, side="right") - 1
+        for b in np.unique(block):
+            at = np.flatnonzero(block == b)
+            rows = _mapped(self.paths[b])
+            out[at] = rows[positions[at] - self.starts[b]][:, : self.channels]
+        return out
+
+
+def cut(ids: Sequence[str], most: int) -> list[range]:
+    """Cut positions into blocks at places that depend on the ids there, not on what comes before.
+
+    So a new item in the middle changes one block, and leaves the others as they are.
+
+    Args:
+        ids: Of all items, in order.
+        most: Items in a block at most.
+
+    Returns:
+        Consecutive ranges of positions.
+    """
+    ends, begin = [], 0
+    for i, id in enumerate(ids):
+        if i + 1 - begin >= most or zlib.crc32(id.encode()) % most < 2:  # about half of `most` on average
+            ends.append(i + 1)
+            begin = i + 1
+    starts = [0, *ends]
+    return [range(a, b) for a, b in zip(starts, [*ends, len(ids)], strict=True) if a < b]
+
+
+def key_of(*parts: Any) -> str:
+    """A name for what depends on these JSON-able values alone.
+
+    Args:
+        parts: Everything that the content depends on.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def block(
+    folder: Path,
+    key: str,
+    make: Callable[[], tuple[NDArray[Any], dict[str, Any]]],
+    usable: Callable[[dict[str, Any]], bool] = bool,
+) -> tuple[Path, dict[str, Any]]:
+    """The block of this key: the one on disk, or one made now.
+
+    Args:
+        folder: Where blocks of this kind are kept; made if it is not there.
+        key: From `key_of`; blocks of one key are the same.
+        make: Gives the rows, and JSON-able facts about them; not empty.
+        usable: Whether the facts of a stored block allow its use.
+
+    Returns:
+        The file with the rows, and the facts.
+
+    Raises:
+        DiskFull: There is no room for it.
+        InvalidArgument: The folder cannot be written.
+    """
+    path = folder / key[:2] / f"{key}.npy"
+    if (facts := _facts(path)) and usable(facts):
+        return path, facts
+    rows, facts = make()
+    with _explained(folder):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path.parent)
+        content = io.BytesIO()
+        np.save(content, rows, allow_pickle=False)
+        _write(path, content.getbuffer())
+        head = {"shape": list(rows.shape), "dtype": rows.dtype.str, "facts": facts}
+        _write(path.with_suffix(".json"), json.dumps(head).encode())  # last: it says that the rows are whole
+    _mapped.cache_clear()
+    return path, facts
+
+
+def gather(paths: Sequence[Path], lengths: Sequence[int]) -> Blocks:
+    """Blocks as one array.
+
+    Args:
+        paths: Block files, in order; at least one.
+        lengths: The number of rows of each.
+
+    Returns:
+        The rows, read when they are asked for.
+    """
+    first = _mapped(paths[0])
+    starts = np.cumsum([0, *lengths])
+    return Blocks(tuple(paths), starts[:-1].astype(np.int64), int(starts[-1]), first.shape[1:], first.dtype)
+
+
+@lru_cache(maxsize=256)  # each open map holds a file descriptor
+def _mapped(path: Path) -> NDArray[Any]:
+    try:
+        rows: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except OSError:
+        raise DataNotFound(f"{path} was removed from the cache; start again to compute it anew") from None
+    return rows
+
+
+def _facts(path: Path) -> dict[str, Any] | None:
+    """What is written beside a whole block; None if there is none, or if it is damaged."""
+    try:
+        head: dict[str, Any] = json.loads(path.with_suffix(".json").read_text())
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+        whole = list(rows.shape) == head["shape"] and rows.dtype.str == head["dtype"]
+    except (OSError, ValueError, KeyError, EOFError):
+        return None
+    return head["facts"] if whole else None
+
+
+def _write(path: Path, content: bytes | memoryview) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes left behind."""
+    for file in folder.glob("*.tmp"):
+        if time.time() - file.stat().st_mtime > _ABANDONED:
+            file.unlink(missing_ok=True)
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(
+                f"no room left for the cache {folder}; free some, or set BALDUR_CACHE to a folder elsewhere"
+            ) from error
+        raise InvalidArgument(
+            f"the cache {folder} cannot be written ({error.strerror}); set BALDUR_CACHE to another folder"
+        ) from error

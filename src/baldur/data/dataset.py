@@ -1,0 +1,107 @@
+"""The plain values that loading gives: a data set, and what is known of each of its files."""
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baldur.protocols import Pool, View
+
+KnownRecord = tuple[str | None, int, int]
+"""What was recorded of a file under its id: sha256 of its content, size in bytes, mtime in ns."""
+
+Quarantined = tuple[tuple[str, str], ...]
+"""The id of each item that cannot be used, and why."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of one file.
+
+    Args:
+        id: Its id in the pools.
+        path: Where it lies, absolute.
+        split: "train" or "test".
+        group: The patient, track, ... that no split may divide, if it is known.
+        sha256: Of its content, in hexadecimal.
+        size: In bytes.
+        mtime_ns: When it was last modified, in nanoseconds since the epoch.
+    """
+
+    id: str
+    path: str
+    split: str
+    group: str | None
+    sha256: str | None
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What there is to label, and what the model is measured on.
+
+    Args:
+        name: What it was loaded as.
+        train: The items that can be labelled.
+        labels: The true class of each, shape (N,); -1 where it is unknown.
+        test: The items that are held out.
+        test_labels: The true class of each, shape (M,); -1 where it is unknown.
+        classes: The class names; a label is a position in them.
+        preprocessing: What turned raw items into inputs, as JSON-able values: enough to prepare a new one.
+        records: What is known of each file; empty where the items are not files.
+        quarantined: The id of each unreadable item, and why; they are in neither pool.
+        duplicates: Groups of ids whose content is equal, over both pools; at most 1,000 groups.
+    """
+
+    name: str
+    train: Pool
+    labels: NDArray[np.int64]
+    test: Pool
+    test_labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    preprocessing: dict[str, Any]
+    records: tuple[Record, ...] = ()
+    quarantined: Quarantined = ()
+    duplicates: tuple[tuple[str, ...], ...] = ()
+
+
+def halves(
+    whole: Pool, labels: NDArray[np.int64], test: NDArray[np.bool_], usable: NDArray[np.bool_]
+) -> tuple[Pool, NDArray[np.int64], Pool, NDArray[np.int64]]:
+    """The two sides of a split of the usable items of a pool, each with its labels.
+
+    Args:
+        whole: The items.
+        labels: The class of each, shape (N,).
+        test: Which are held out, shape (N,).
+        usable: Which are in either side at all, shape (N,).
+
+    Returns:
+        The first four values of a data set: train, its labels, test, its labels.
+    """
+    train_at, test_at = np.flatnonzero(usable & ~test), np.flatnonzero(usable & test)
+    return View(whole, train_at), labels[train_at], View(whole, test_at), labels[test_at]
+
+
+def equal_content(
+    ids: Sequence[str], digests: Sequence[Hashable], most: int = 1000
+) -> tuple[tuple[str, ...], ...]:
+    """Groups of ids that have the same digest.
+
+    Args:
+        ids: The items.
+        digests: A digest of the content of each.
+        most: How many groups are listed.
+
+    Returns:
+        Groups of two ids or more, in order of their first item.
+    """
+    alike: dict[Hashable, list[str]] = defaultdict(list)
+    for id, digest in zip(ids, digests, strict=True):
+        alike[digest].append(id)
+    groups = (tuple(group) for group in alike.values() if len(group) > 1)
+    return tuple(group for group, _ in zip(groups, range(most), strict=False))

@@ -1,0 +1,195 @@
+"""A pretrained network that turns images into features, once."""
+
+import hashlib
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baldur.data.arrays import ArrayPool, digests
+from baldur.data.cache import block, cut, gather, key_of
+from baldur.data.dataset import Dataset
+from baldur.data.download import Progress
+from baldur.data.images import sha256_of
+from baldur.errors import DataNotFound, InvalidArgument, InvalidData
+from baldur.protocols import Pool, Positions
+
+_BLOCK_ITEMS = 512
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A network in evaluation mode.
+
+    Args:
+        spec: What it was loaded from.
+        network: Inputs (n, channels, height, width) to features (n, D).
+        sha256: Of its weights and of what it is.
+        device: Where it runs.
+    """
+
+    spec: str
+    network: Callable[[Any], Any]
+    sha256: str
+    device: str
+
+
+def load_encoder(spec: str, device: str) -> Encoder:
+    """The encoder that a user names.
+
+    Args:
+        spec: FILE.pt2, written by `torch.export.save`; or package.module:factory, a function without
+            arguments that gives a `torch.nn.Module`. Either is code: use what you trust.
+        device: Where it shall run: "cpu", "cuda", "auto", ...
+
+    Returns:
+        The encoder.
+
+    Raises:
+        DataNotFound: There is no such file.
+        InvalidArgument: It is neither, or the factory cannot be imported or gives no network.
+        InvalidData: The file is no exported program.
+    """
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if spec.endswith(".pt2"):
+        return _exported(spec, device)
+    module, colon, name = spec.partition(":")
+    if not (module and colon and name):
+        raise InvalidArgument(f"an encoder is FILE.pt2 or package.module:factory, not {spec!r}")
+    try:
+        network = getattr(importlib.import_module(module), name)()
+    except (ImportError, AttributeError) as error:
+        raise InvalidArgument(f"the encoder {spec} cannot be had: {error}") from error
+    if not isinstance(network, torch.nn.Module):
+        raise InvalidArgument(f"the encoder {spec} gave {type(network).__name__}, not a torch.nn.Module")
+    digest = hashlib.sha256(f"{spec} {type(network).__qualname__}".encode())
+    for key, value in network.state_dict().items():
+        digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return Encoder(spec, network.to(device).eval(), digest.hexdigest(), device)
+
+
+def encoded(dataset: Dataset, encoder: Encoder, cache: Path, progress: Progress | None) -> Dataset:
+    """The data set with the features of its images in the place of the images.
+
+    Each image goes through the network once; features are kept by the hash of the weights and of the image.
+
+    Args:
+        dataset: A data set of images, its pools as the network wants them.
+        encoder: The network.
+        cache: Where features are kept.
+        progress: Called with "features", how many images are encoded, and how many there are.
+
+    Returns:
+        The data set; an item is a vector of D float32 numbers.
+
+    Raises:
+        InvalidArgument: The network cannot take the images, or gives no features of shape (n, D).
+        InvalidData: A feature is not finite.
+    """
+    content = {record.id: str(record.sha256) for record in dataset.records}
+    total = len(dataset.train) + len(dataset.test)
+    done = 0
+
+    def advance(n: int) -> None:
+        nonlocal done
+        done += n
+        if progress:
+            progress("features", done, total)
+
+    about = (encoder.sha256, encoder.device, dataset.preprocessing)
+    train, test = (
+        _features(pool, encoder, content, cache / "features", about, advance) if len(pool) else pool
+        for pool in (dataset.train, dataset.test)
+    )
+    (width,) = next(train.batches(np.zeros(1, np.intp), 1))[1].shape[1:]
+    preprocessing = {
+        "kind": "features",
+        "shape": [width],
+        "encoder": encoder.spec,
+        "sha256": encoder.sha256,
+        "input": dataset.preprocessing,
+    }
+    return replace(dataset, train=train, test=test, preprocessing=preprocessing)
+
+
+def _features(
+    pool: Pool,
+    encoder: Encoder,
+    content: Mapping[str, str],
+    folder: Path,
+    about: tuple[Any, ...],
+    advance: Callable[[int], None],
+) -> Pool:
+    ids = list(pool.ids)
+    paths, spans = [], cut(ids, _BLOCK_ITEMS)
+    for span in spans:
+        positions = np.arange(span.start, span.stop)
+        if content:
+            hashes = [content[ids[i]] for i in span]
+        else:
+            ((_, x),) = pool.batches(positions, len(span))
+            hashes = [digest.hex() for digest in digests(x.numpy())]
+        make = partial(_run, encoder, pool, positions)
+        path, _ = block(folder, key_of("features 1", about, hashes), make)
+        paths.append(path)
+        advance(len(span))
+    rows = gather(paths, [len(span) for span in spans])
+    return ArrayPool(rows, tuple(ids), None if pool.groups is None else tuple(pool.groups))
+
+
+def _run(encoder: Encoder, pool: Pool, positions: Positions) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    """The features of some items, in batches."""
+    import torch
+
+    found = []
+    with torch.inference_mode():
+        for _, x in pool.batches(positions, _BATCH):
+            try:
+                features = encoder.network(x.to(encoder.device))
+            except (RuntimeError, AssertionError, ValueError, TypeError) as error:
+                raise InvalidArgument(
+                    f"the encoder {encoder.spec} cannot take images of shape {tuple(x.shape)}: {error}."
+                    " Set the image size that it wants; export a program with a batch axis that may vary"
+                ) from error
+            if not isinstance(features, torch.Tensor) or features.shape[:-1] != x.shape[:1]:
+                what = (
+                    tuple(features.shape) if isinstance(features, torch.Tensor) else type(features).__name__
+                )
+                raise InvalidArgument(
+                    f"the encoder {encoder.spec} gives {what} for {len(x)} images; features of shape"
+                    f" ({len(x)}, D) are needed: pool over what is spatial, and return one tensor"
+                )
+            found.append(features.float().cpu().numpy())
+    rows = np.concatenate(found)
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        bad = pool.ids[int(positions[finite.argmin()])]
+        raise InvalidData(f"the encoder {encoder.spec} gives NaN or an infinite feature for {bad}")
+    return rows, {"features": int(rows.shape[1])}
+
+
+def _exported(spec: str, device: str) -> Encoder:
+    import torch
+
+    path = Path(spec).expanduser()
+    if not path.is_file():
+        raise DataNotFound(f"there is no encoder {path}; write one with torch.export.save")
+    try:
+        program = torch.export.load(path)
+    except Exception as error:  # on damaged bytes it may raise anything
+        raise InvalidData(f"{path} is no exported program: {error}") from error
+    if device != "cpu":
+        from torch.export.passes import move_to_device_pass
+
+        program = move_to_device_pass(program, device)
+    return Encoder(spec, program.module(), sha256_of(path), device)

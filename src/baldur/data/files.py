@@ -1,0 +1,205 @@
+"""Data sets of image files: each decoded once, kept as pixels, and known by its content."""
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baldur.data import images
+from baldur.data.arrays import ArrayPool, Normalise, image_preprocessing
+from baldur.data.cache import Blocks, block, cut, gather, key_of
+from baldur.data.dataset import Dataset, KnownRecord, Quarantined, Record, equal_content, halves
+from baldur.data.download import Progress
+from baldur.data.listing import Item, Listing, ordered
+from baldur.data.splitting import split
+from baldur.errors import InvalidData, ItemChanged
+
+_COLOUR = Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # the moments of ImageNet
+_GREY = Normalise((0.449,), (0.226,))
+_RESIZED = {"orientation": "exif", "resize": "short side, then centre crop", "interpolation": "bilinear"}
+_LATE = "was not there, or could not be read, when the run began"
+_FACTS = ("sha256", "grey", "reason")  # what is kept beside the pixels of each file
+_BLOCK_BYTES, _BLOCK_ITEMS = 16 << 20, 512
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A file that is there, and, once it was read, what it holds."""
+
+    item: Item
+    size: int
+    mtime_ns: int
+    sha256: str | None = None
+    grey: bool = False
+    reason: str = ""
+
+
+def from_listing(
+    name: str,
+    listing: Listing,
+    *,
+    image_size: int,
+    test_fraction: float,
+    seed: int,
+    cache: Path,
+    known: Mapping[str, KnownRecord],
+    colour: bool,
+    progress: Progress | None,
+) -> Dataset:
+    """A data set of image files.
+
+    Args:
+        name: What it is called.
+        listing: The files.
+        image_size: Each becomes a square of this many pixels.
+        test_fraction: The share held out, where no item says that it is for testing.
+        seed: Of that split.
+        cache: Where decoded pixels are kept.
+        known: What was recorded of files by id when a run began; if anything was, other files are left out, so
+            that the pools and the split stay as they were.
+        colour: Whether a set of grey images shall have three channels, too.
+        progress: Called with "images", how many are decoded, and how many there are.
+
+    Returns:
+        The data set.
+
+    Raises:
+        ItemChanged: A known file has another content now, or is gone.
+        InvalidData: No image can be read, or a group is in both splits.
+    """
+    found, lost = _look([item for item in listing.items if not known or item.id in known])
+    late = [(item.id, _LATE) for item in listing.items if known and item.id not in known]
+    _refuse_changed(known, found)  # before the long work, and again when every content is known
+    found, rows = _decoded(found, image_size, cache, progress)
+    _refuse_changed(known, found)
+    unread = [(f.item.id, f.reason) for f in found if f.reason]
+    quarantined = (*listing.quarantined, *lost, *late, *unread)
+    if rows is None or len(unread) == len(found):
+        raise InvalidData(
+            f"no image of {name} can be read; the first is {quarantined[0][0]}: {quarantined[0][1]}"
+        )
+
+    usable = np.array([not f.reason for f in found], np.bool_)
+    grey = not colour and all(f.grey for f in found if not f.reason)
+    if grey:  # the three channels are equal: one is enough
+        rows = replace(rows, channels=1, shape=(1, *rows.shape[1:]))
+    classes = ordered(f.item.label for f in found if f.item.label and not f.reason)
+    where = {label: i for i, label in enumerate(classes)}
+    labels = np.array([where.get(f.item.label, -1) for f in found], np.int64)
+    groups = tuple(f.item.group or f.item.id for f in found) if any(f.item.group for f in found) else None
+    test = _held_out(found, usable, labels, groups, test_fraction, seed)
+    normalise = _GREY if grey else _COLOUR
+    pool = ArrayPool(rows, tuple(f.item.id for f in found), groups, labels, normalise)
+    records = tuple(_record(f, bool(t)) for f, t in zip(found, test, strict=True) if not f.reason)
+    equal = equal_content([record.id for record in records], [record.sha256 for record in records])
+    preprocessing = image_preprocessing(rows.shape, normalise) | _RESIZED
+    sides = halves(pool, labels, test, usable)
+    return Dataset(name, *sides, classes, preprocessing, records, quarantined, equal)
+
+
+def _look(items: Sequence[Item]) -> tuple[list[_Found], Quarantined]:
+    """The files that are there, and those that are not."""
+    found, lost = [], []
+    for item in items:
+        try:
+            stat = os.stat(item.path)
+        except (OSError, ValueError) as error:
+            lost.append((item.id, getattr(error, "strerror", None) or str(error)))
+        else:
+            found.append(_Found(item, stat.st_size, stat.st_mtime_ns))
+    return found, tuple(lost)
+
+
+def _refuse_changed(known: Mapping[str, KnownRecord], found: Sequence[_Found]) -> None:
+    """Raise if a known file is gone or has other content; it is read only where its size or time differ."""
+    there = {f.item.id: f for f in found}
+    for id, (sha256, size, mtime_ns) in known.items():
+        now = there.get(id)
+        if now is None or now.reason:
+            what = f"can no longer be read ({now.reason})" if now else "is no longer there"
+            raise ItemChanged(f"{id} {what}; put it back, or begin a new run without it")
+        content = now.sha256 or sha256
+        if now.sha256 is None and (now.size, now.mtime_ns) != (size, mtime_ns):
+            content = images.sha256_of(now.item.path)
+        if sha256 and content != sha256:
+            raise ItemChanged(
+                f"{now.item.path} is no longer the file that was recorded as {id}: its content differs;"
+                " put the old one back, or give the new one another name and begin a new run"
+            )
+
+
+def _decoded(
+    found: Sequence[_Found], size: int, cache: Path, progress: Progress | None
+) -> tuple[list[_Found], Blocks | None]:
+    """Every file with what it holds, and the pixels of all, zeros where there are none."""
+    most = min(_BLOCK_ITEMS, max(1, _BLOCK_BYTES // (3 * size * size)))
+    read: list[_Found] = []
+    paths, lengths = [], []
+    with ThreadPoolExecutor(images.threads()) as pool:
+
+        def make(part: Sequence[_Found]) -> tuple[NDArray[Any], dict[str, Any]]:
+            rows = np.zeros((len(part), 3, size, size), np.uint8)
+            decoded = []
+            for i, image in enumerate(pool.map(lambda f: images.decode(f.item.path, size), part)):
+                if image.pixels is not None:
+                    rows[i] = image.pixels
+                decoded.append(replace(image, pixels=None))
+                if progress:
+                    progress("images", len(read) + i + 1, len(found))
+            return rows, {name: [getattr(image, name) for image in decoded] for name in _FACTS}
+
+        for span in cut([f.item.id for f in found], most):
+            part = found[span.start : span.stop]
+            # a new file has a new size or time, so that nothing is read to see that nothing has changed
+            key = key_of("pixels 1", size, [(str(f.item.path.absolute()), f.size, f.mtime_ns) for f in part])
+            path, facts = block(cache / "pixels", key, partial(make, part), _all_read)
+            columns = zip(*(facts[name] for name in _FACTS), strict=True)
+            read += [
+                replace(f, **dict(zip(_FACTS, of, strict=True))) for f, of in zip(part, columns, strict=True)
+            ]
+            paths.append(path)
+            lengths.append(len(part))
+    return read, gather(paths, lengths) if paths else None
+
+
+def _all_read(facts: dict[str, Any]) -> bool:
+    """Whether every file of a block could be read; one that could not is tried again."""
+    return None not in facts["sha256"]
+
+
+def _held_out(
+    found: Sequence[_Found],
+    usable: NDArray[np.bool_],
+    labels: NDArray[np.int64],
+    groups: Sequence[str] | None,
+    fraction: float,
+    seed: int,
+) -> NDArray[np.bool_]:
+    """Which files are for testing: those that say so, or else a share of them."""
+    named = np.array([f.item.split == "test" for f in found], np.bool_)
+    if not named.any():
+        known = np.where(usable, labels, -1)
+        return split(known, fraction, seed, groups)
+    if named.all():
+        raise InvalidData("every item is in the test split; some must be in train")
+    if groups is not None:
+        both = {g for g, t in zip(groups, named, strict=True) if t} & {
+            g for g, t in zip(groups, named, strict=True) if not t
+        }
+        if both:
+            raise InvalidData(
+                f"the group {min(both)!r} has items in both splits; a group belongs to one of them"
+            )
+    return named
+
+
+def _record(found: _Found, test: bool) -> Record:
+    item = found.item
+    side = "test" if test else "train"
+    return Record(item.id, str(item.path), side, item.group or None, found.sha256, found.size, found.mtime_ns)

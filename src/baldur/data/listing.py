@@ -1,0 +1,196 @@
+"""What a folder of images or a manifest says there is, before any file is opened."""
+
+import csv
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from baldur.data.dataset import Quarantined
+from baldur.data.images import SUFFIXES
+from baldur.errors import InvalidData
+
+MANIFESTS = (".csv", ".jsonl", ".ndjson")
+"""What the name of a manifest ends in, in lower case."""
+
+_COLUMNS = ("path", "label", "split", "group")
+_SPLITS = {"": "", "train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val"}
+
+
+class Item(NamedTuple):
+    """One file as its folder or manifest has it.
+
+    Args:
+        id: Its path below the folder, with "/"; or as the manifest has it.
+        path: Where it lies.
+        label: The name of its class; "" if unknown.
+        split: "train", "test", or "" if it is not said.
+        group: What no split may divide; "" if it is alone.
+    """
+
+    id: str
+    path: Path
+    label: str
+    split: str
+    group: str
+
+
+class Listing(NamedTuple):
+    """All items, sorted by id.
+
+    Args:
+        items: What there is.
+        quarantined: What is there but can be no item, and why.
+    """
+
+    items: list[Item]
+    quarantined: Quarantined
+
+
+def from_folder(root: Path) -> Listing:
+    """The images in a folder with a subfolder for each class.
+
+    If its subfolders are called train and test (or val), these are the splits, and theirs the classes.
+
+    Args:
+        root: The folder.
+
+    Returns:
+        Its images; those outside any class folder are quarantined.
+
+    Raises:
+        InvalidData: It has no subfolders, or one without an image.
+    """
+    inside = _subfolders(root)
+    named = {name: _SPLITS.get(name.lower(), "") for name in inside}
+    parts: list[tuple[Path, str]] = [(root, "")]
+    if inside and all(named.values()):
+        parts = [(root / name, split) for name, split in named.items()]
+    items, stray = [], []
+    for part, split in parts:
+        stray += [
+            part / name for name in os.listdir(part) if _is_image(part / name) and not (part / name).is_dir()
+        ]
+        for label in _subfolders(part):
+            images = sorted(_images(part / label))
+            if not images:
+                raise InvalidData(
+                    f"the class folder {part / label} has no image; remove it, or put some into it"
+                )
+            items += [Item(_id(path, root), path, label, split, "") for path in images]
+    if not items:
+        raise InvalidData(
+            f"{root} has no subfolder with images; make one for each class, or a manifest (path, label)"
+        )
+    unusable = [(_id(path, root), "lies in no class folder") for path in sorted(stray)]
+    return _listing(items, unusable)
+
+
+def from_manifest(file: Path) -> Listing:
+    """The items of a CSV file with a header, or of JSON lines: path, label, and perhaps split and group.
+
+    Args:
+        file: Ends in .csv, .jsonl or .ndjson. Paths in it are relative to its folder, or absolute.
+
+    Returns:
+        Its items; the id of one is its path as it stands there.
+
+    Raises:
+        InvalidData: It cannot be read, lacks a column, names an item twice or a file above its folder, or has
+            an unknown split.
+    """
+    items: dict[str, Item] = {}
+    lines: dict[str, int] = {}
+    for line, row in _rows(file):
+        path, label, split, group = (str(row.get(c, "")).strip() for c in _COLUMNS)
+        id = PurePosixPath(os.path.normpath(path)).as_posix()
+        if not path or id == "." or id.split("/")[0] == "..":
+            raise InvalidData(
+                f"{file}, line {line}: the path {path!r} must lead to a file below {file.parent}"
+            )
+        if id in items:
+            raise InvalidData(f"{file} has {id} twice, in lines {lines[id]} and {line}; keep one")
+        if split.lower() not in _SPLITS:
+            raise InvalidData(f"{file}, line {line}: the split is train, test, val or empty, not {split!r}")
+        items[id] = Item(id, file.parent / id, label, _SPLITS[split.lower()], group)
+        lines[id] = line
+    if not items:
+        raise InvalidData(f"{file} has no items")
+    return _listing(list(items.values()), [])
+
+
+def ordered(names: Iterable[str]) -> tuple[str, ...]:
+    """Class names in order: by number if all are whole numbers, by name otherwise.
+
+    Args:
+        names: In any order, with repetitions.
+
+    Returns:
+        Each name once.
+    """
+    once = set(names)
+    numbers = all(name.isascii() and name.isdigit() for name in once)
+    return tuple(sorted(once, key=(lambda name: (int(name), name)) if numbers else (lambda name: (0, name))))
+
+
+def _listing(items: list[Item], quarantined: list[tuple[str, str]]) -> Listing:
+    """Sorted, with the splits settled: "val" is the test split if there is no other, else part of train."""
+    val = "train" if any(item.split == "test" for item in items) else "test"
+    settled = []
+    for item in sorted(items):
+        try:
+            item.id.encode()
+        except UnicodeEncodeError:
+            quarantined.append((ascii(item.id), "its name is not UTF-8"))
+        else:
+            settled.append(item._replace(split=val if item.split == "val" else item.split))
+    return Listing(settled, tuple(quarantined))
+
+
+def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows of a manifest, with the number of the line where each ends."""
+    try:
+        with open(file, encoding="utf-8-sig", newline="") as lines:
+            if file.suffix.lower() == ".csv":
+                table = csv.DictReader(lines)
+                for row in table:
+                    _require(file, table.line_num, row)
+                    yield table.line_num, {k: v or "" for k, v in row.items() if k}
+            else:
+                for number, line in enumerate(lines, 1):
+                    if line.strip():
+                        record = json.loads(line)
+                        _require(file, number, record)
+                        yield number, {k: "" if v is None else v for k, v in record.items()}
+    except UnicodeDecodeError:
+        raise InvalidData(f"{file} is not UTF-8; save it as that") from None
+    except (csv.Error, json.JSONDecodeError) as error:
+        raise InvalidData(f"{file} cannot be read: {error}") from None
+
+
+def _require(file: Path, line: int, row: Any) -> None:
+    if isinstance(row, dict) and (deep := [c for c in _COLUMNS if isinstance(row.get(c), list | dict)]):
+        raise InvalidData(f"{file}, line {line}: {deep[0]} must be one text or number, not {row[deep[0]]!r}")
+    missing = [c for c in ("path", "label") if not isinstance(row, dict) or c not in row]
+    if missing:
+        has = ", ".join(map(str, row)) if isinstance(row, dict) else repr(row)[:40]
+        raise InvalidData(f"{file}, line {line}: {' and '.join(missing)} is missing; it has {has}")
+
+
+def _subfolders(root: Path) -> list[str]:
+    return sorted(e.name for e in os.scandir(root) if e.is_dir() and not e.name.startswith((".", "__")))
+
+
+def _images(root: Path) -> Iterator[Path]:
+    for place, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith((".", "__"))]
+        yield from (Path(place, name) for name in files if _is_image(Path(name)))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def _id(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()

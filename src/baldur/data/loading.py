@@ -1,0 +1,127 @@
+"""Loads a data set by its name, or from what lies at a path."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+
+from baldur.data import named
+from baldur.data.dataset import Dataset, KnownRecord
+from baldur.data.download import Progress
+from baldur.data.encoder import encoded, load_encoder
+from baldur.data.files import from_listing
+from baldur.data.listing import MANIFESTS, Listing, from_folder, from_manifest
+from baldur.data.official import cache_folder
+from baldur.data.stored_arrays import from_npy, from_npz
+from baldur.errors import DataNotFound, InvalidData
+
+NAMES = ("digits", "mnist", "fashion-mnist", "cifar10")
+_KINDS = (
+    "a folder of images with a subfolder for each class, an .npz or .npy file, or a .csv or .jsonl manifest"
+)
+
+
+def load(
+    name_or_path: str,
+    *,
+    data_dir: str | None = None,
+    image_size: int = 64,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    encoder: str | None = None,
+    cache: Path | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
+    known: Mapping[str, KnownRecord] | None = None,
+) -> Dataset:
+    """Load a data set by its name, or from what lies at a path.
+
+    Args:
+        name_or_path: "digits", "mnist", "fashion-mnist", "cifar10"; or a folder of images (a subfolder for
+            each class, below train and test if there are such), an .npz file (x, y; or x_train, y_train,
+            x_test, y_test), an .npy file (labels in NAME_labels.npy beside it), a folder with x.npy and
+            y.npy, or a manifest (.csv, .jsonl) of path, label and perhaps split and group.
+        data_dir: Where the official files of a named set lie; if not given $BALDUR_DATA. They are
+            downloaded if they are not there.
+        image_size: Photographs become squares of this many pixels.
+        test_fraction: The share held out for testing where the data names no test split.
+        seed: Of that split.
+        encoder: A pretrained network that turns images into features: FILE.pt2 or package.module:factory.
+        cache: Where downloads, decoded images and features are kept; if not given $BALDUR_CACHE, or else
+            ~/.cache/baldur.
+        device: Where the encoder runs.
+        progress: Called with what is being done, how much of it is done, and how much there is.
+        known: What was recorded of files by id (sha256, size, mtime in ns), to notice that one has
+            changed. If anything is known, files that are not are left out: the pools stay as they were.
+
+    Returns:
+        The data set.
+
+    Raises:
+        DataNotFound: There is no data set of that name, and nothing at that path.
+        InvalidData: What is there cannot be used.
+        InvalidLabel: A label is not one of the classes.
+        ItemChanged: A known file has another content now, or is gone.
+        DownloadFailed: Official files are nowhere, and cannot be downloaded.
+    """
+    loaded = _named(name_or_path, data_dir, cache, test_fraction, seed, progress)
+    path = Path(name_or_path).expanduser()
+    if loaded is None:
+        loaded = _arrays(path, test_fraction, seed)
+    if loaded is None:
+        loaded = from_listing(
+            name_or_path,
+            _listing(path),
+            image_size=image_size,
+            test_fraction=test_fraction,
+            seed=seed,
+            cache=cache_folder(cache),
+            known=known or {},
+            colour=encoder is not None,
+            progress=progress,
+        )
+    if encoder is None:
+        return loaded
+    return encoded(loaded, load_encoder(encoder, device), cache_folder(cache), progress)
+
+
+def _named(
+    name: str,
+    data_dir: str | None,
+    cache: Path | None,
+    test_fraction: float,
+    seed: int,
+    progress: Progress | None,
+) -> Dataset | None:
+    match name:
+        case "digits":
+            return named.digits(test_fraction, seed)
+        case "mnist":
+            return named.mnist(data_dir, cache, progress)
+        case "fashion-mnist":
+            return named.fashion_mnist(data_dir, cache, progress)
+        case "cifar10":
+            return named.cifar10(data_dir, cache, progress)
+    return None
+
+
+def _arrays(path: Path, test_fraction: float, seed: int) -> Dataset | None:
+    if path.suffix.lower() == ".npz" and path.is_file():
+        return from_npz(path, test_fraction, seed)
+    if (path.suffix.lower() == ".npy" and path.is_file()) or (path / "x.npy").is_file():
+        return from_npy(path, test_fraction, seed)
+    return None
+
+
+def _listing(path: Path) -> Listing:
+    if path.is_dir():
+        return from_folder(path)
+    if path.is_file() and path.suffix.lower() in MANIFESTS:
+        return from_manifest(path)
+    if path.exists():
+        raise InvalidData(f"{path} is not of a kind that can be loaded: {_KINDS}")
+    near = get_close_matches(path.name.lower(), NAMES, 1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise DataNotFound(
+        f"there is no data set called {str(path)!r}, and nothing at that path; {hint}"
+        f"The named sets are {', '.join(NAMES)}; otherwise give {_KINDS}"
+    )

@@ -1,0 +1,200 @@
+"""Data sets of arrays that lie in .npz or .npy files."""
+
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baldur.data.arrays import ArrayPool, Normalise, as_float, class_indices, digests, image_preprocessing
+from baldur.data.dataset import Dataset, equal_content, halves
+from baldur.data.listing import ordered
+from baldur.data.splitting import split
+from baldur.errors import DataNotFound, InvalidData, InvalidLabel
+from baldur.protocols import Batch
+
+_NAMES = frozenset({"x_train", "y_train", "x_test", "y_test", "x", "y", "classes"})
+
+
+class Part(NamedTuple):
+    """Inputs and their labels.
+
+    Args:
+        x: The first axis is the item.
+        y: A class for each item: an integer (-1 for unknown) or a name.
+    """
+
+    x: NDArray[Any]
+    y: NDArray[Any]
+
+
+def from_npz(file: Path, test_fraction: float, seed: int) -> Dataset:
+    """A data set from an .npz file: x_train, y_train, x_test, y_test, or x, y; perhaps the names, classes.
+
+    Args:
+        file: The file.
+        test_fraction: The share held out, each class in proportion, where there is no x_test.
+        seed: Of that split.
+
+    Returns:
+        The data set.
+
+    Raises:
+        InvalidData: It lacks an array, or has one that cannot be used.
+        InvalidLabel: A label is not one of the classes.
+    """
+    with _explained(file), open(file, "rb") as content, np.load(content, allow_pickle=False) as stored:
+        arrays = {name.lower(): stored[name] for name in stored.files if name.lower() in _NAMES}
+    classes = tuple(map(str, arrays["classes"].tolist())) if "classes" in arrays else None
+    for names in (("x_train", "y_train", "x_test", "y_test"), ("x", "y")):
+        if set(names) <= arrays.keys():
+            parts = [Part(arrays[a], arrays[b]) for a, b in zip(names[::2], names[1::2], strict=True)]
+            return _from_parts(file, parts, classes, test_fraction, seed)
+    raise InvalidData(
+        f"{file} has {', '.join(arrays) or 'no such arrays'};"
+        " x and y, or x_train, y_train, x_test and y_test are needed"
+    )
+
+
+def from_npy(file: Path, test_fraction: float, seed: int) -> Dataset:
+    """A data set from NAME.npy and its labels NAME_labels.npy, or from x.npy and y.npy in a folder.
+
+    The inputs are memory-mapped: they may be larger than memory.
+
+    Args:
+        file: The inputs, or the folder.
+        test_fraction: The share held out, each class in proportion.
+        seed: Of that split.
+
+    Returns:
+        The data set.
+
+    Raises:
+        DataNotFound: The labels are not there.
+        InvalidData: An array cannot be used.
+        InvalidLabel: A label is no class.
+    """
+    if file.is_dir():
+        inputs, beside = file / "x.npy", file / "y.npy"
+    elif file.name == "x.npy":
+        inputs, beside = file, file.with_name("y.npy")
+    else:
+        inputs, beside = file, file.with_name(f"{file.stem}_labels.npy")
+    if not beside.is_file():
+        raise DataNotFound(
+            f"the labels of {inputs} are not there; save them, one integer an item, as {beside}"
+        )
+    with _explained(inputs):
+        x = np.load(inputs, mmap_mode="r", allow_pickle=False)
+    with _explained(beside):
+        y = np.load(beside, allow_pickle=False)
+    return _from_parts(file, [Part(x, y)], None, test_fraction, seed)
+
+
+@contextmanager
+def _explained(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        if "pickle" in str(error):
+            raise InvalidData(
+                f"{file} holds pickled Python objects, which could run any code; save plain arrays"
+            ) from None
+        raise InvalidData(f"{file} cannot be read: {error}") from None
+
+
+def _from_parts(
+    file: Path, parts: list[Part], names: tuple[str, ...] | None, test_fraction: float, seed: int
+) -> Dataset:
+    """A data set of one part, still to be split, or of two: train and test."""
+    parts = [Part(_upright(file, part.x), part.y) for part in parts]
+    if len({part.x.shape[1:] for part in parts}) > 1:
+        shapes = " and ".join(str(part.x.shape[1:]) for part in parts)
+        raise InvalidData(f"in {file} training and test items differ in shape: {shapes}")
+    for part in parts:
+        if len(part.x) != len(part.y) or not len(part.x):
+            raise InvalidData(
+                f"{file} has {len(part.x)} items, but {len(part.y)} labels; give one for each item"
+            )
+    classes = names or classes_of(str(file), [part.y for part in parts])
+    labels = [_labels(file, part.y, classes) for part in parts]
+    x = parts[0].x
+    transform = _transform(x)
+    sides = ("",) if len(parts) == 1 else ("train/", "test/")
+    pools = [
+        ArrayPool(part.x, tuple(f"{side}{i}" for i in range(len(y))), labels=y, transform=transform)
+        for side, part, y in zip(sides, parts, labels, strict=True)
+    ]
+    ids = [id for pool in pools for id in pool.ids]
+    equal = equal_content(ids, [digest for part in parts for digest in digests(part.x)])
+    if len(parts) == 1:
+        test = split(labels[0], test_fraction, seed)
+        halved = halves(pools[0], labels[0], test, np.ones(len(x), np.bool_))
+    else:
+        halved = pools[0], labels[0], pools[1], labels[1]
+    return Dataset(str(file), *halved, classes, _preprocessing(x, transform), duplicates=equal)
+
+
+def _upright(file: Path, x: NDArray[Any]) -> NDArray[Any]:
+    """Inputs with the channels of images before height and width; never a copy."""
+    if x.dtype.kind not in "biuf" or x.ndim < 2:
+        raise InvalidData(
+            f"in {file} x is {x.dtype} of shape {x.shape}; numbers of shape (items, ...) are needed"
+        )
+    if x.ndim == 4 and x.shape[3] in (1, 3) and x.shape[1] not in (1, 3):
+        return np.moveaxis(x, 3, 1)
+    return x[:, None] if x.ndim == 3 and x.dtype == np.uint8 else x
+
+
+def classes_of(source: str, labels: list[NDArray[Any]]) -> tuple[str, ...]:
+    """The classes that occur in labels: their names in order, or "0", "1", ... up to the largest index.
+
+    Args:
+        source: Where they come from, for the message.
+        labels: Names or class indices, each of shape (n,).
+
+    Returns:
+        Class names.
+
+    Raises:
+        InvalidLabel: They are neither, or an index is larger than the number of items.
+    """
+    if all(y.dtype.kind == "U" for y in labels):
+        return ordered(name for y in labels for name in y.tolist() if name)
+    largest = max(int(class_indices(y).max(initial=-1)) for y in labels)
+    if largest >= sum(map(len, labels)):
+        raise InvalidLabel(
+            f"{source} has the label {largest}, but only {sum(map(len, labels))} items;"
+            " a label is a class index, counted from 0"
+        )
+    return tuple(map(str, range(largest + 1)))
+
+
+def _labels(file: Path, y: NDArray[Any], classes: tuple[str, ...]) -> NDArray[np.int64]:
+    if y.dtype.kind == "U" and y.ndim == 1:
+        where = {"": -1} | {name: i for i, name in enumerate(classes)}
+        if strange := sorted(set(y.tolist()) - where.keys()):
+            raise InvalidLabel(f"{file} has the label {strange[0]!r}, which is none of its classes {classes}")
+        return np.array([where[name] for name in y.tolist()], np.int64)
+    labels = class_indices(y)
+    if labels.max() >= len(classes):
+        at = int(labels.argmax())
+        raise InvalidLabel(f"{file} has the label {labels[at]} at position {at}, but {len(classes)} classes")
+    return labels
+
+
+def _transform(x: NDArray[Any]) -> Callable[[Batch], Batch] | None:
+    if x.dtype != np.uint8:
+        return None
+    return Normalise((0.0,) * x.shape[1], (1.0,) * x.shape[1]) if x.ndim == 4 else as_float
+
+
+def _preprocessing(x: NDArray[Any], transform: Callable[[Batch], Batch] | None) -> dict[str, Any]:
+    if isinstance(transform, Normalise):
+        return image_preprocessing(x.shape[1:], transform)
+    dtype = "float32" if transform or x.dtype.kind == "f" else str(x.dtype)
+    return {"kind": "array", "shape": list(x.shape[1:]), "dtype": dtype}

@@ -1,0 +1,246 @@
+"""Supervised learning on what is labelled, and on nothing else."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from baldur import posteriors
+from baldur._modules import restore, take, tensors
+from baldur._seeds import derive
+from baldur.errors import EmptyLabelledSet, InvalidArgument, InvalidLabel, OneClassOnly, Unsupported
+from baldur.learners._held_out import hold_out
+from baldur.protocols import Batch, Checkpoint, Labelled, Pool, Posterior
+from baldur.training import Progress, Recipe, TrainingResult, initialise, train, weights_hash
+
+Network = Callable[[], nn.Module] | nn.Module
+"""A factory; or a network, to whose weights every fit goes back."""
+
+Train = Callable[[int], nn.Module]
+"""Trains one network from its beginning; each seed gives another."""
+
+_READ = 1024
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What is recorded of one trained network.
+
+    Args:
+        round: The round it was trained in.
+        seed: Of its initial weights and of its training.
+        training: Items it was trained on.
+        validation: Items held out for early stopping.
+        free: Whether these are beside the labelled set, declared free; else they count as labels.
+        initial_hash: SHA-256 of the weights it began with.
+        weights_hash: SHA-256 of the weights it ended with.
+        result: How the training went.
+    """
+
+    round: int
+    seed: int
+    training: int
+    validation: int
+    free: bool
+    initial_hash: str
+    weights_hash: str
+    result: TrainingResult
+
+
+def mc_dropout(train: Train, labelled: Labelled, seed: int) -> Posterior:
+    """One network, whose dropout is the posterior.
+
+    Args:
+        train: Trains a network.
+        labelled: What it is trained on.
+        seed: Of the training.
+
+    Returns:
+        An `MCDropout`.
+    """
+    return posteriors.MCDropout(train(seed))
+
+
+def deterministic(train: Train, labelled: Labelled, seed: int) -> Posterior:
+    """One network, taken at its word.
+
+    Args:
+        train: Trains a network.
+        labelled: What it is trained on.
+        seed: Of the training.
+
+    Returns:
+        A `Deterministic`.
+    """
+    return posteriors.Deterministic(train(seed))
+
+
+class Supervised:
+    """A learner that trains networks on the labelled items from memory.
+
+    Args:
+        network: A factory, or a network to whose weights every fit goes back.
+        classes: How many classes there are.
+        recipe: How to train; a `Recipe` of defaults where unset.
+        posterior: Makes a posterior of networks; it calls `train(seed)` as often as it needs.
+        validation: Labelled items held out for early stopping; they count as labels.
+        validation_set: Items for early stopping that are declared free, instead.
+        validation_seed: Which items are held out; the same ones from round to round.
+        warm_start: Begin with last round's weights, where there are any.
+        interval: Least seconds between two checkpoints.
+        progress: Told of the epochs.
+        record: Told of each network that was trained.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        classes: int,
+        recipe: Recipe | None = None,
+        posterior: Callable[[Train, Labelled, int], Posterior] = mc_dropout,
+        validation: int = 0,
+        validation_set: Labelled | None = None,
+        validation_seed: int = 0,
+        warm_start: bool = False,
+        interval: float = 10.0,
+        progress: Progress | None = None,
+        record: Callable[[Fit], None] | None = None,
+    ) -> None:
+        if classes < 2:
+            raise InvalidArgument(f"there must be at least 2 classes to tell apart, not {classes}")
+        if validation < 0 or (validation and validation_set is not None):
+            raise InvalidArgument("hold out a number of labelled items, or give a validation set, not both")
+        self.network = network
+        self.classes = classes
+        self.recipe = recipe or Recipe()
+        self.posterior = posterior
+        self.validation = validation
+        self.validation_set = validation_set
+        self.validation_seed = validation_seed
+        self.warm_start = warm_start
+        self.interval = interval
+        self.progress = progress
+        self.record = record
+
+    def fit(
+        self,
+        labelled: Labelled,
+        unlabelled: Pool,
+        *,
+        seed: int,
+        round: int,
+        previous: Posterior | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> Posterior:
+        """Fit on what is labelled and return what is now believed.
+
+        Args:
+            labelled: What to learn from.
+            unlabelled: Not looked at.
+            seed: Of initial weights and training.
+            round: The round, for the record.
+            previous: Last round's posterior, for a warm start.
+            checkpoint: Where the state of a long fit is kept, and where an interrupted one goes on from.
+
+        Returns:
+            The posterior.
+
+        Raises:
+            EmptyLabelledSet: Nothing is labelled.
+            InvalidLabel: A label is not one of the classes.
+            InvalidArgument: As many validation items as asked for cannot be held out.
+        """
+        x, y, weights, validation = self._split(labelled)
+        if bool((y == y[0]).all()):
+            warnings.warn(f"all {len(y)} labels are of class {int(y[0])}", OneClassOnly, stacklevel=2)
+
+        def train_one(seed: int) -> nn.Module:
+            network = initialise(self.network, derive(seed, "weights"))
+            if self.warm_start and previous is not None:
+                restore(network, tensors(_network_of(previous)))
+            initial = weights_hash(network)
+            result = train(
+                network,
+                x,
+                y,
+                recipe=self.recipe,
+                classes=self.classes,
+                seed=derive(seed, "training"),
+                weights=weights,
+                validation=validation,
+                checkpoint=checkpoint,
+                interval=self.interval,
+                progress=self.progress,
+            )
+            if self.record is not None:
+                held, free = len(validation[1]) if validation else 0, self.validation_set is not None
+                self.record(Fit(round, seed, len(y), held, free, initial, weights_hash(network), result))
+            return network
+
+        return self.posterior(train_one, labelled, seed)
+
+    def load(self, folder: Path) -> Posterior:
+        """Rebuild a posterior that this learner fitted.
+
+        Args:
+            folder: Where it was saved.
+
+        Returns:
+            The posterior, whose draws equal those of the saved one.
+        """
+        return posteriors.load(folder, initialise(self.network, 0))
+
+    def _split(self, labelled: Labelled) -> tuple[Batch, Tensor, Tensor, tuple[Batch, Tensor] | None]:
+        """Inputs, classes and weights to train on, and what stops the training early."""
+        x, y, weights = self._gather(labelled)
+        if self.validation_set is not None:
+            return x, y, weights, self._gather(self.validation_set)[:2]
+        if not self.validation:
+            return x, y, weights, None
+        groups = labelled.pool.groups or labelled.pool.ids
+        parts = hold_out(labelled.labels, groups, self.validation, self.validation_seed)
+        kept, held = (torch.from_numpy(positions) for positions in parts)
+        return take(x, kept), y[kept], weights[kept], (take(x, held), y[held])
+
+    def _gather(self, labelled: Labelled) -> tuple[Batch, Tensor, Tensor]:
+        if len(labelled) == 0:
+            raise EmptyLabelledSet("nothing is labelled yet; label at least one item of each of two classes")
+        low, high = int(labelled.labels.min()), int(labelled.labels.max())
+        if low < 0 or high >= self.classes:
+            raise InvalidLabel(f"labels run from {low} to {high}, not from 0 to {self.classes - 1}")
+        return gather(labelled.pool), torch.tensor(labelled.labels), torch.tensor(labelled.weights)
+
+
+def gather(pool: Pool) -> Batch:
+    """Read all items of a pool into memory.
+
+    Args:
+        pool: What to read.
+
+    Returns:
+        One tree of tensors, in the order of the pool.
+    """
+    parts = [x for _, x in pool.batches(np.arange(len(pool)), _READ)]
+    return _join(parts)
+
+
+def _join(parts: list[Any]) -> Any:
+    first = parts[0]
+    if isinstance(first, dict):
+        return {key: _join([part[key] for part in parts]) for key in first}
+    if isinstance(first, tuple | list):
+        return type(first)([_join(list(members)) for members in zip(*parts, strict=True)])
+    return torch.cat(parts)
+
+
+def _network_of(posterior: Posterior) -> nn.Module:
+    network = getattr(posterior, "network", None)
+    if not isinstance(network, nn.Module):
+        raise Unsupported(f"a warm start needs a posterior over one network, not {type(posterior).__name__}")
+    return network

@@ -1,0 +1,313 @@
+"""Active learning, one round after the other: request, label, fit, measure, choose.
+
+Everything that has happened is in the store, and every step begins by looking there. So calling `advance` again,
+after an answer that came late or after a kill, simply goes on.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baldur._seeds import derive, generator
+from baldur.errors import DamagedArtefact, InvalidArgument, NonFiniteScore
+from baldur.protocols import Choice, Labelled, Learner, Oracle, Pool, Posterior, Scorer, Strategy, View
+from baldur.settings import Settings
+from baldur.store import PhaseHandle, Request, Round, Trial
+
+State = Literal["done", "waiting"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How good a posterior is.
+
+    Args:
+        metrics: Values by (metric, split).
+        calibration: The reliability diagram: "count", "confidence" and "accuracy", one entry a bin.
+    """
+
+    metrics: Mapping[tuple[str, str], float]
+    calibration: Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Event:
+    """What is going on: a phase that begins (`metrics` is None), or a round that was measured.
+
+    Args:
+        strategy: The trial's strategy.
+        seed: The trial's seed.
+        round: The round.
+        phase: label, fit, measure or choose.
+        labels: Labels that the round trains on.
+        metrics: What was measured.
+    """
+
+    strategy: str
+    seed: int
+    round: int
+    phase: str
+    labels: int
+    metrics: Mapping[tuple[str, str], float] | None = None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the loop is handed; it knows each by its contract only.
+
+    Args:
+        pool: What there is to label.
+        classes: The names of the classes.
+        learner: Learns.
+        strategy: Chooses.
+        oracle: Answers.
+        scorer: Makes the scorer of a round from a seed.
+        measure: Measures a posterior, given a seed.
+        initial: Chooses the first items, given a generator.
+        picture: A PNG of some items, or None where they have no picture.
+        observe: Told what is going on.
+    """
+
+    pool: Pool
+    classes: Sequence[str]
+    learner: Learner
+    strategy: Strategy
+    oracle: Oracle
+    scorer: Callable[[int], Scorer]
+    measure: Callable[[Posterior, int], Measured]
+    initial: Callable[[np.random.Generator], Sequence[str]]
+    picture: Callable[[Sequence[str]], bytes | None] = lambda ids: None
+    observe: Callable[[Event], None] = lambda event: None
+
+
+def advance(trial: Trial, parts: Parts, settings: Settings) -> State:
+    """Take a trial as far as it goes: to its end, or to a question that is not answered yet.
+
+    Args:
+        trial: Where it stands.
+        parts: What does the work.
+        settings: How many rounds of how many items.
+
+    Returns:
+        "done", or "waiting" for answers; the store has the reason in words.
+    """
+    return _Going(trial, parts, settings).advance()
+
+
+@dataclass
+class _Going:
+    """A trial that is under way. Beside the store's facts it holds only what can be had again from there."""
+
+    trial: Trial
+    parts: Parts
+    settings: Settings
+    posterior: Posterior | None = None
+    _positions: dict[str, int] = field(default_factory=dict)
+
+    def advance(self) -> State:
+        if self.trial.latest() is None:
+            rng = generator(
+                self.trial.seed, "initial"
+            )  # the same for every strategy: trials of a seed are paired
+            ids = self.parts.initial(rng)
+            self.trial.begin([Request(i, rank) for rank, i in enumerate(ids)])
+        while True:
+            latest = self.trial.latest()
+            assert latest is not None
+            if latest.state == "requested":
+                if not self._label(latest):
+                    return "waiting"
+            elif latest.state == "labelled":
+                self._fit(latest)
+            elif latest.state == "fitted":
+                self._measure(latest)
+            elif latest.state == "measured" and latest.round < self.settings.rounds:
+                if not self._choose(latest):
+                    return self._finish("pool exhausted")
+            else:
+                return self._finish(f"{self.settings.rounds} rounds")
+
+    def _finish(self, reason: str) -> State:
+        self.trial.finish("done", reason)
+        return "done"
+
+    def _begin(self, latest: Round, phase: str) -> None:
+        self.parts.observe(
+            Event(self.trial.strategy, self.trial.seed, latest.round, phase, latest.labels or 0)
+        )
+
+    def _label(self, latest: Round) -> bool:
+        self._begin(latest, "label")
+        wanted = self.trial.open_requests(latest.round)
+        with self.trial.phase(latest.round, "label") as phase:
+            answers = self.parts.oracle.ask(wanted) if wanted else {}
+            self.trial.answer(latest.round, answers, self.parts.oracle.annotator)
+            left = len(wanted) - len(answers)
+            if not left:
+                phase.labelled()
+        if left:
+            self.trial.finish("waiting", f"for {left} of the labels asked for in round {latest.round}")
+        return not left
+
+    def _fit(self, latest: Round) -> None:
+        self._begin(latest, "fit")
+        previous = self._previous(latest)
+        with self.trial.phase(latest.round, "fit") as phase:
+            self.posterior = self._fitted(latest, previous, phase)
+        self.trial.forget("posterior", before=latest.round)
+
+    def _fitted(self, latest: Round, previous: Posterior | None, phase: PhaseHandle | None) -> Posterior:
+        labelled, unlabelled = self._sides(latest)
+        posterior = self.parts.learner.fit(
+            labelled,
+            unlabelled,
+            seed=derive(self.trial.seed, "fit", latest.round),
+            round=latest.round,
+            previous=previous,
+            checkpoint=self.trial.checkpoint(latest.round),
+        )
+        self.trial.artefact_folder(latest.round, "posterior", posterior.save)
+        if phase is not None:
+            phase.fitted()
+        return posterior
+
+    def _previous(self, latest: Round) -> Posterior | None:
+        """Last round's posterior, if it is at hand or still on disk."""
+        if self.posterior is not None or latest.round == 0:
+            return self.posterior
+        folder = self.trial.find(latest.round - 1, "posterior")
+        return None if folder is None else self.parts.learner.load(folder)
+
+    def _believed(self, latest: Round) -> Posterior:
+        """This round's posterior: in memory, on disk, or fitted again where its file was lost."""
+        if self.posterior is None:
+            try:
+                folder = self.trial.find(latest.round, "posterior")
+            except DamagedArtefact:
+                folder = None
+            if folder is not None:
+                self.posterior = self.parts.learner.load(folder)
+            else:
+                self._begin(latest, "fit")
+                with self.trial.phase(latest.round, "fit"):
+                    self.posterior = self._fitted(latest, None, None)
+        return self.posterior
+
+    def _measure(self, latest: Round) -> None:
+        posterior = self._believed(latest)
+        self._begin(latest, "measure")
+        with self.trial.phase(latest.round, "measure") as phase:
+            measured = self.parts.measure(posterior, derive(self.trial.seed, "draws", latest.round))
+            arrays = measured.calibration
+            if arrays:
+                self.trial.artefact(
+                    latest.round, "calibration", ".npz", lambda path: _write_npz(path, arrays)
+                )
+            phase.measured(measured.metrics)
+        self.parts.observe(
+            Event(
+                *(self.trial.strategy, self.trial.seed, latest.round, "measure", latest.labels or 0),
+                measured.metrics,
+            )
+        )
+
+    def _choose(self, latest: Round) -> bool:
+        """Whether there was anything left to choose."""
+        labelled, unlabelled = self._sides(latest)
+        if not len(unlabelled):
+            return False
+        posterior = self._believed(latest)
+        self._begin(latest, "choose")
+        with self.trial.phase(latest.round, "choose") as phase:
+            seed = self.trial.seed
+            choice = self.parts.strategy(
+                posterior,
+                labelled,
+                unlabelled,
+                self.settings.query_size,
+                generator(seed, "select", latest.round),
+                self.parts.scorer(derive(seed, "draws", latest.round)),
+            )
+            self._check(choice, unlabelled)
+            requests = [
+                Request(i, rank, float(s))
+                for rank, (i, s) in enumerate(zip(choice.ids, choice.scores, strict=True))
+            ]
+            ranking = self._keep_scores(latest, choice, unlabelled)
+            picture = self.parts.picture(choice.ids)
+            if picture is not None:
+                self.trial.artefact(latest.round + 1, "picks", ".png", lambda path: _write(path, picture))
+            phase.chosen(requests, ranking)
+        return True
+
+    def _keep_scores(self, latest: Round, choice: Choice, unlabelled: View) -> list[tuple[str, float]]:
+        """Keep the scores of the whole pool as a file; the best 1,000 with their ids."""
+        scores = choice.pool_scores
+        if scores is None:
+            return []
+        self.trial.artefact(latest.round, "scores", ".npy", lambda path: _write_npy(path, scores))
+        best = np.argsort(-scores, kind="stable")[:1000]
+        ids = self.parts.pool.ids
+        return [(ids[unlabelled.positions[i]], float(scores[i])) for i in best]
+
+    def _sides(self, latest: Round) -> tuple[Labelled, View]:
+        """What is labelled up to the round's cut, and everything else."""
+        if not self._positions:
+            self._positions = {i: position for position, i in enumerate(self.parts.pool.ids)}
+        rows = self.trial.labels(latest.cut)
+        positions = np.array([self._positions[row.item] for row in rows], dtype=np.intp)
+        index = {name: number for number, name in enumerate(self.parts.classes)}
+        labelled = Labelled(
+            View(self.parts.pool, positions),
+            labels=np.array([index[row.value] for row in rows], dtype=np.int64),
+            rounds=np.array([row.round for row in rows], dtype=np.int64),
+            weights=np.ones(len(rows), dtype=np.float32),
+            sources=("oracle",) * len(rows),
+        )
+        rest = np.ones(len(self.parts.pool), dtype=bool)
+        rest[positions] = False
+        return labelled, View(self.parts.pool, np.flatnonzero(rest))
+
+    def _check(self, choice: Choice, unlabelled: View) -> None:
+        """A strategy may be anybody's, so what it says is checked before it is written down."""
+        name = self.trial.strategy
+        k = min(self.settings.query_size, len(unlabelled))
+        if len(set(choice.ids)) != len(choice.ids) or len(choice.ids) != len(choice.scores):
+            raise InvalidArgument(
+                f"strategy {name!r} chose an item twice, or gave not one score for each item"
+            )
+        if not 0 < len(choice.ids) <= k:
+            raise InvalidArgument(f"strategy {name!r} chose {len(choice.ids)} items; 1 to {k} were asked for")
+        free = set(unlabelled.ids)
+        strangers = [i for i in choice.ids if i not in free]
+        if strangers:
+            raise InvalidArgument(
+                f"strategy {name!r} chose {strangers[0]!r}, which is not in the unlabelled pool"
+                " (ids, not positions, are expected)"
+            )
+        if not np.isfinite(choice.scores).all():
+            raise NonFiniteScore(f"strategy {name!r} gave a score that is not finite")
+        scores = choice.pool_scores
+        if scores is not None and (scores.shape != (len(unlabelled),) or not np.isfinite(scores).all()):
+            raise NonFiniteScore(
+                f"strategy {name!r} gave pool scores of shape {scores.shape} for {len(unlabelled)} items,"
+                " or some that are not finite"
+            )
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def _write_npy(path: Path, array: NDArray[Any]) -> None:
+    with path.open("wb") as file:
+        np.save(file, array)
+
+
+def _write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    with path.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]

@@ -1,0 +1,39 @@
+"""Which network, when the user brings none? The few named networks of the literature.
+
+Each is a factory `(shape, classes) -> nn.Module` that gives logits (n, classes) and draws its initial weights
+from the current state of PyTorch's generator; `baldur.training.initialise` draws them from a seed.
+"""
+
+from torch import nn
+
+from baldur.networks.convolutional import batchbald2019, cnn8, cnn32, gal2017
+from baldur.networks.dense import head, mlp
+from baldur.networks.residual import resnet18
+
+__all__ = ["auto", "batchbald2019", "cnn8", "cnn32", "gal2017", "head", "mlp", "resnet18"]
+
+
+def auto(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """The network that suits items of this shape.
+
+    Vectors get `mlp`, images below 16 pixels `cnn8`, below 32 `gal2017`, up to 48 `cnn32`, and larger ones
+    `resnet18`; the smaller side of the image counts, and below 4 pixels it is taken as a vector.
+
+    Args:
+        shape: Shape of one item: (features,) or (channels, height, width).
+        classes: How many classes there are.
+
+    Returns:
+        The network, freshly initialised.
+
+    Raises:
+        InvalidArgument: There is no such shape or no such number of classes.
+    """
+    side = min(shape[1:]) if len(shape) == 3 else 0
+    if side < 4:
+        return mlp(shape, classes)
+    if side < 16:
+        return cnn8(shape, classes)
+    if side < 32:
+        return gal2017(shape, classes)
+    return cnn32(shape, classes) if side <= 48 else resnet18(shape, classes)

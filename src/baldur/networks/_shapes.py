@@ -1,0 +1,44 @@
+"""What the factories ask of the shape of an item."""
+
+from baldur.errors import InvalidArgument
+
+
+def check_classes(shape: tuple[int, ...], classes: int) -> None:
+    """Refuse what no network can be made for.
+
+    Args:
+        shape: Shape of one item.
+        classes: How many classes there are.
+
+    Raises:
+        InvalidArgument: A side is not positive, or there are fewer than two classes.
+    """
+    if not shape or min(shape) < 1:
+        raise InvalidArgument(f"an item has the shape {shape}; every axis must have at least one element")
+    if classes < 2:
+        raise InvalidArgument(f"a classifier needs at least 2 classes, not {classes}")
+
+
+def image(shape: tuple[int, ...], classes: int, least: int, name: str) -> tuple[int, int, int]:
+    """The axes of an image that is large enough for the network.
+
+    Args:
+        shape: Shape of one item.
+        classes: How many classes there are.
+        least: The smallest side in pixels that the network can take.
+        name: The network, for the message.
+
+    Returns:
+        Channels, height and width.
+
+    Raises:
+        InvalidArgument: The item is no image, or it is too small.
+    """
+    check_classes(shape, classes)
+    if len(shape) != 3:
+        raise InvalidArgument(
+            f"{name} takes images (channels, height, width), not items of shape {shape}; try mlp"
+        )
+    if min(shape[1:]) < least:
+        raise InvalidArgument(f"{name} takes images of at least {least} pixels a side, not {shape}; try mlp")
+    return shape[0], shape[1], shape[2]

@@ -1,0 +1,139 @@
+"""Small convolutional networks."""
+
+from torch import nn
+
+from baldur.networks._shapes import image
+
+
+def cnn8(shape: tuple[int, ...], classes: int) -> nn.Sequential:
+    """A tiny network for images of about 8 pixels, such as the digits that come with scikit-learn.
+
+    A 3x3 convolution of 64 channels and max-pooling, dropout ¼, 128 units, dropout ½.
+
+    Args:
+        shape: Shape of one image: (channels, height, width), at least 4 pixels a side.
+        classes: How many classes there are.
+
+    Returns:
+        The network, freshly initialised: (n, *shape) to logits (n, classes).
+
+    Raises:
+        InvalidArgument: The shape is not that of an image, or the image is too small.
+    """
+    channels, height, width = image(shape, classes, 4, "cnn8")
+    return nn.Sequential(
+        nn.Conv2d(channels, 64, 3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Dropout(0.25),
+        nn.Flatten(),
+        nn.Linear(64 * ((height - 2) // 2) * ((width - 2) // 2), 128),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(128, classes),
+    )
+
+
+def gal2017(shape: tuple[int, ...], classes: int) -> nn.Sequential:
+    """The network for MNIST of "Deep Bayesian active learning with image data".
+
+    Two 4x4 convolutions of 32 channels, max-pooling, dropout ¼, 128 units, dropout ½ (Gal, Islam & Ghahramani,
+    ICML 2017).
+
+    Args:
+        shape: Shape of one image: (channels, height, width), at least 8 pixels a side.
+        classes: How many classes there are.
+
+    Returns:
+        The network, freshly initialised: (n, *shape) to logits (n, classes).
+
+    Raises:
+        InvalidArgument: The shape is not that of an image, or the image is too small.
+    """
+    channels, height, width = image(shape, classes, 8, "gal2017")
+    return nn.Sequential(
+        nn.Conv2d(channels, 32, 4),
+        nn.ReLU(),
+        nn.Conv2d(32, 32, 4),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Dropout(0.25),
+        nn.Flatten(),
+        nn.Linear(32 * ((height - 6) // 2) * ((width - 6) // 2), 128),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(128, classes),
+    )
+
+
+def batchbald2019(shape: tuple[int, ...], classes: int) -> nn.Sequential:
+    """The network for MNIST of "BatchBALD: efficient and diverse batch acquisition".
+
+    Two blocks of a 5x5 convolution (32 and 64 channels), channel dropout ½ and max-pooling, then 128 units
+    with dropout ½; rectified after the dropout (Kirsch, van Amersfoort & Gal, NeurIPS 2019).
+
+    Args:
+        shape: Shape of one image: (channels, height, width), at least 16 pixels a side.
+        classes: How many classes there are.
+
+    Returns:
+        The network, freshly initialised: (n, *shape) to logits (n, classes).
+
+    Raises:
+        InvalidArgument: The shape is not that of an image, or the image is too small.
+    """
+    channels, height, width = image(shape, classes, 16, "batchbald2019")
+    return nn.Sequential(
+        nn.Conv2d(channels, 32, 5),
+        nn.Dropout2d(0.5),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        nn.Conv2d(32, 64, 5),
+        nn.Dropout2d(0.5),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(64 * (((height - 4) // 2 - 4) // 2) * (((width - 4) // 2 - 4) // 2), 128),
+        nn.Dropout(0.5),
+        nn.ReLU(),
+        nn.Linear(128, classes),
+    )
+
+
+def cnn32(shape: tuple[int, ...], classes: int) -> nn.Sequential:
+    """A small network for images of about 32 pixels, such as CIFAR.
+
+    Two blocks of two 3x3 convolutions (32 and 64 channels) and max-pooling, with dropout ¼ after each, then 256
+    units with dropout ½.
+
+    Args:
+        shape: Shape of one image: (channels, height, width), at least 4 pixels a side.
+        classes: How many classes there are.
+
+    Returns:
+        The network, freshly initialised: (n, *shape) to logits (n, classes).
+
+    Raises:
+        InvalidArgument: The shape is not that of an image, or the image is too small.
+    """
+    channels, height, width = image(shape, classes, 4, "cnn32")
+    return nn.Sequential(
+        *_block(channels, 32),
+        *_block(32, 64),
+        nn.Flatten(),
+        nn.Linear(64 * (height // 4) * (width // 4), 256),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(256, classes),
+    )
+
+
+def _block(inputs: int, outputs: int) -> list[nn.Module]:
+    return [
+        nn.Conv2d(inputs, outputs, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(outputs, outputs, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Dropout(0.25),
+    ]

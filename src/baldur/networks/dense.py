@@ -1,0 +1,58 @@
+"""Networks for vectors."""
+
+from math import prod
+
+from torch import nn
+
+from baldur.networks._shapes import check_classes
+
+
+def mlp(shape: tuple[int, ...], classes: int) -> nn.Sequential:
+    """Two hidden layers of 128 rectified units with dropout ½ after each.
+
+    Args:
+        shape: Shape of one item; it is flattened.
+        classes: How many classes there are.
+
+    Returns:
+        The network, freshly initialised: (n, *shape) to logits (n, classes).
+
+    Raises:
+        InvalidArgument: There is no such shape or no such number of classes.
+    """
+    check_classes(shape, classes)
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(prod(shape), 128),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(128, 128),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(128, classes),
+    )
+
+
+def head(features: int, classes: int) -> nn.Sequential:
+    """What is trained on the features of a pretrained encoder: normalise, one hidden layer, dropout ½.
+
+    The features of each item are normalised, because encoders differ by orders of magnitude in scale.
+
+    Args:
+        features: Length of a feature vector.
+        classes: How many classes there are.
+
+    Returns:
+        The network, freshly initialised: (n, features) to logits (n, classes).
+
+    Raises:
+        InvalidArgument: There is no such number of features or of classes.
+    """
+    check_classes((features,), classes)
+    return nn.Sequential(
+        nn.LayerNorm(features),
+        nn.Linear(features, 256),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(256, classes),
+    )

@@ -1,0 +1,146 @@
+"""What every posterior over a network needs: a frozen copy, its logits, its features, and where it lives."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from baldur._modules import call
+from baldur.errors import Unsupported, UnsupportedNetwork
+
+
+def frozen(network: nn.Module) -> nn.Module:
+    """A copy in evaluation mode that needs no gradients; the original is neither changed nor watched.
+
+    Args:
+        network: A trained network.
+
+    Returns:
+        The copy.
+    """
+    return copy.deepcopy(network).eval().requires_grad_(False)
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """The device of the first parameter or buffer; the CPU for a network that has none.
+
+    Args:
+        network: Any network.
+
+    Returns:
+        A device.
+    """
+    for tensor in (*network.parameters(), *network.buffers()):
+        return tensor.device
+    return torch.device("cpu")
+
+
+def items_of(x: Any) -> int:
+    """How many items a batch holds.
+
+    Args:
+        x: A tree of tensors whose first axis is the item.
+
+    Returns:
+        n.
+    """
+    while not isinstance(x, Tensor):
+        x = next(iter(x.values())) if isinstance(x, dict) else x[0]
+    return len(x)
+
+
+def shapes(x: Any) -> Any:
+    """The shapes of a batch without the item axis: what a network's path may depend on.
+
+    Args:
+        x: A tree of tensors.
+
+    Returns:
+        A hashable value.
+    """
+    if isinstance(x, dict):
+        return tuple((key, shapes(value)) for key, value in x.items())
+    if isinstance(x, tuple | list):
+        return tuple(shapes(value) for value in x)
+    return (tuple(x.shape[1:]), x.dtype)
+
+
+def log_probabilities(logits: Any, axis: int) -> Tensor:
+    """log softmax in at least float32. Log-probabilities pass through unchanged.
+
+    Args:
+        logits: What the network returned.
+        axis: The axis of the classes.
+
+    Returns:
+        Normalised log-probabilities.
+
+    Raises:
+        UnsupportedNetwork: It is not a floating tensor with at least two classes on that axis.
+    """
+    if not isinstance(logits, Tensor):
+        raise UnsupportedNetwork(
+            f"the network returned a {type(logits).__name__}; wrap it in a module whose forward returns the logits, "
+            "a tensor of shape (n, C)"
+        )
+    if logits.ndim <= axis or not logits.is_floating_point():
+        raise UnsupportedNetwork(
+            f"the network returned {logits.dtype} of shape {tuple(logits.shape)}; logits (n, C) expected"
+        )
+    if logits.shape[axis] < 2:
+        raise UnsupportedNetwork(
+            "the network returned one column; a two-class problem needs two logits (a sigmoid output z is 0, z)"
+        )
+    return torch.log_softmax(logits if logits.dtype == torch.float64 else logits.float(), axis)
+
+
+def refuse_softmax(network: nn.Module) -> None:
+    """Refuse a network whose last module is a softmax: it returns probabilities, not logits.
+
+    Args:
+        network: Any network.
+
+    Raises:
+        UnsupportedNetwork: The last module is `nn.Softmax`.
+    """
+    last = list(network.modules())[-1]
+    if isinstance(last, nn.Softmax | nn.Softmax2d | nn.Sigmoid):
+        raise UnsupportedNetwork(
+            f"the network ends in {type(last).__name__} and so returns probabilities; "
+            "take that layer off: logits (or log-probabilities) are expected"
+        )
+
+
+def penultimate(network: nn.Module, x: Any) -> Tensor:
+    """The input of the last linear layer that runs, flattened to (n, D).
+
+    Args:
+        network: The mean network.
+        x: A batch.
+
+    Returns:
+        Features.
+
+    Raises:
+        Unsupported: No linear layer runs, or the last one does not have the item as its first axis.
+    """
+    seen: list[Tensor] = []
+    handles = [
+        module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        for module in network.modules()
+        if isinstance(module, nn.Linear)
+    ]
+    try:
+        call(network, x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not seen:
+        raise Unsupported("features are the input of the last nn.Linear, and this network runs none")
+    if len(seen[-1]) != items_of(x):
+        raise Unsupported(
+            f"features are the input of the last nn.Linear, but its first axis has {len(seen[-1])} entries for "
+            f"{items_of(x)} items"
+        )
+    return seen[-1].flatten(1)

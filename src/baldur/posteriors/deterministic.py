@@ -1,0 +1,112 @@
+"""One network as a posterior: a single function, no uncertainty about it."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from baldur._modules import call, place
+from baldur.errors import InvalidArgument
+from baldur.posteriors._network import device_of, frozen, log_probabilities, penultimate, refuse_softmax
+from baldur.posteriors._saving import save
+
+
+class Deterministic:
+    """The trained network itself: T = 1, p(y | x, w) at one w.
+
+    Scores that measure disagreement (BALD, mean STD, votes) are 0 everywhere under it.
+
+    Args:
+        network: A trained network that returns logits; it is copied and left untouched.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        refuse_softmax(network)
+        self.network = frozen(network)
+
+    def draw(self, T: int | None = None, seed: int = 0) -> "DeterministicDraws":
+        """The one function.
+
+        Args:
+            T: 1, or unset.
+            seed: Of no effect.
+
+        Returns:
+            Draws of length 1.
+
+        Raises:
+            InvalidArgument: T is not 1.
+        """
+        if T not in (None, 1):
+            raise InvalidArgument(f"a deterministic network is one function; T = {T} was asked for")
+        return DeterministicDraws(self.network)
+
+    def save(self, folder: Path) -> None:
+        """Write the weights as safetensors and the kind as JSON.
+
+        Args:
+            folder: An existing folder.
+        """
+        save(folder, self.network, "deterministic")
+
+
+class DeterministicDraws:
+    """One function; see `protocols.Draws`.
+
+    Args:
+        network: A network in evaluation mode.
+    """
+
+    kind = "categorical"
+    names = ("log_probs", "features")
+    degenerate = True
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, samples: slice) -> "DeterministicDraws":
+        if len(range(1)[samples]) != 1:
+            raise InvalidArgument(f"a deterministic network has one sample; {samples} holds none")
+        return self
+
+    @torch.inference_mode()
+    def __call__(self, x: Any) -> Tensor:
+        return log_probabilities(call(self.network, place(x, device_of(self.network))), 1).unsqueeze(1)
+
+    @torch.inference_mode()
+    def features(self, x: Any) -> Tensor:
+        """The input of the last linear layer, (n, D).
+
+        Args:
+            x: A batch.
+
+        Returns:
+            Features.
+        """
+        return penultimate(self.network, place(x, device_of(self.network)))
+
+    def outputs(self, x: Any, names: Sequence[str]) -> dict[str, Tensor]:
+        """Several outputs of one batch.
+
+        Args:
+            x: A batch.
+            names: Some of `names`.
+
+        Returns:
+            The outputs by name.
+        """
+        functions: dict[str, Callable[[Any], Tensor]] = {"log_probs": self, "features": self.features}
+        return {name: functions[name](x) for name in names}
+
+    def split(self) -> None:
+        """There is nothing that would run more than once.
+
+        Returns:
+            None.
+        """
+        return None

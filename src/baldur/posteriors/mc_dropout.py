@@ -1,0 +1,314 @@
+"""Monte-Carlo dropout with masks that all items share.
+
+Gal & Ghahramani, "Dropout as a Bayesian approximation", ICML 2016.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from baldur._modules import call, place, take
+from baldur.errors import InvalidArgument, NoStochasticSite, UnsupportedNetwork
+from baldur.posteriors._dense import DenseSamples, DenseTail, find_dense_tail, mean_features
+from baldur.posteriors._masks import keep
+from baldur.posteriors._network import (
+    device_of,
+    frozen,
+    items_of,
+    log_probabilities,
+    penultimate,
+    refuse_softmax,
+    shapes,
+)
+from baldur.posteriors._saving import save
+from baldur.posteriors._sites import Dropouts, Site, find_sites, masking
+
+# The general path computes items times samples rows at a time: enough to fill the processor, little to hold.
+_ROWS = 2048
+
+
+class Plan:
+    """How a network is sampled: its sites, and its dense tail where it has one. Found on the first batch.
+
+    Args:
+        sites: Every dropout call in order of execution.
+        tail: The cut into trunk and dense tail, or None.
+        left_out: Calls that draw random numbers of their own and stay as evaluation mode has them.
+    """
+
+    def __init__(self, sites: list[Site], tail: DenseTail | None, left_out: list[str]) -> None:
+        self.sites = sites
+        self.tail = tail
+        self.left_out = left_out
+        self.vectorised = True  # until vmap refuses the network
+
+    def describe(self) -> str:
+        """What is stochastic and how it is computed, one line each.
+
+        Returns:
+            Text for a person.
+        """
+        lines = [f"{site.name}: p = {site.p:g}" for site in self.sites]
+        if self.tail is not None:
+            lines.append(
+                f"the trunk runs once; {len(self.tail.layers)} linear layer(s) as masked matrix products"
+            )
+        elif self.vectorised:
+            lines.append("what no dropout feeds runs once; the rest is vectorised over the samples")
+        else:
+            lines.append("the whole network runs once for every sample (it cannot be vectorised)")
+        return "\n".join(lines + [f"left deterministic: {name}" for name in self.left_out])
+
+
+class MCDropout:
+    """Dropout at prediction time as samples from an approximate posterior.
+
+    Sample t replaces each activation h by h ⊙ m_t / (1 - p) with m_t ~ Bernoulli(1 - p), the same m_t for every
+    item. (Gal & Ghahramani, ICML 2016.)
+
+    Args:
+        network: A trained network that returns logits (n, C); it is copied and left untouched.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        refuse_softmax(network)
+        self.network = frozen(network)
+        self._plans: dict[Any, Plan] = {}
+
+    def draw(self, T: int | None = None, seed: int = 0) -> "DropoutDraws":
+        """T functions. `draw(T)` is a prefix of `draw(T + 1)` with the same seed.
+
+        Args:
+            T: How many samples; 20 where unset.
+            seed: Which samples.
+
+        Returns:
+            The functions.
+
+        Raises:
+            InvalidArgument: T < 1.
+        """
+        T = 20 if T is None else T
+        if T < 1:
+            raise InvalidArgument(f"at least one posterior sample is needed; T = {T} was asked for")
+        return DropoutDraws(self, seed, range(T))
+
+    def save(self, folder: Path) -> None:
+        """Write the weights as safetensors and the kind as JSON.
+
+        Args:
+            folder: An existing folder.
+        """
+        save(folder, self.network, "mc-dropout")
+
+    def plan(self, x: Any) -> Plan:
+        """How the network is sampled on inputs like x.
+
+        Args:
+            x: A batch on the network's device.
+
+        Returns:
+            The plan, kept for inputs of the same shape.
+
+        Raises:
+            NoStochasticSite: Training would call no dropout.
+            UnsupportedNetwork: A dropout call cannot share its mask; the message names it.
+        """
+        key = shapes(x)
+        if key not in self._plans:
+            self._plans[key] = self._make_plan(x)
+        return self._plans[key]
+
+    def _make_plan(self, x: Any) -> Plan:
+        two, three = (take(x, torch.arange(size) % items_of(x)) for size in (2, 3))
+        sites, owners, left_out = find_sites(self.network, two, three)
+        if not sites:
+            raise NoStochasticSite(
+                "training this network calls no dropout, so all its samples would be the same; add nn.Dropout layers "
+                "(before the last layer is enough), or use the posterior Deterministic"
+            )
+        if all(site.p == 0 for site in sites):
+            warnings.warn("every dropout rate is 0, so all samples are the same function", stacklevel=5)
+        if left_out:
+            warnings.warn(
+                f"random in training, deterministic here: {', '.join(sorted(set(left_out)))}", stacklevel=5
+            )
+        for module in owners:
+            module.training = True  # only the module itself: it is what makes the call
+        tail = find_dense_tail(self.network, sites)
+        return Plan(sites, tail, left_out)
+
+
+class DropoutDraws:
+    """T functions of one network; see `protocols.Draws`.
+
+    Args:
+        posterior: Whose samples.
+        seed: Which samples.
+        samples: Their absolute numbers.
+    """
+
+    kind = "categorical"
+    names = ("log_probs", "features")
+
+    def __init__(self, posterior: MCDropout, seed: int, samples: range) -> None:
+        self.posterior = posterior
+        self.seed = seed
+        self.samples = samples
+        self._masks: dict[tuple[int, tuple[int, ...]], Tensor] = {}
+        self._dense: dict[int, DenseSamples] = {}
+
+    @property
+    def degenerate(self) -> bool:
+        """Whether the samples are equal by the user's own word: every rate is 0, or T = 1."""
+        plans = self.posterior._plans.values()
+        return len(self) == 1 or any(all(site.p == 0 for site in plan.sites) for plan in plans)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, samples: slice) -> "DropoutDraws":
+        chosen = self.samples[samples]
+        if not chosen:
+            raise InvalidArgument(f"{samples} of {len(self)} samples holds none")
+        return DropoutDraws(self.posterior, self.seed, chosen)
+
+    @torch.inference_mode()
+    def __call__(self, x: Any) -> Tensor:
+        x = place(x, device_of(self.posterior.network))
+        plan = self.posterior.plan(x)
+        if plan.tail is not None:
+            return self._rest(plan, plan.tail.trunk(x))
+        size = max(1, _ROWS // len(self))
+        n = items_of(x)
+        parts = [self._general(plan, take(x, slice(a, min(a + size, n)))) for a in range(0, n, size)]
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    @torch.inference_mode()
+    def features(self, x: Any) -> Tensor:
+        """The input of the last linear layer under the network without dropout, (n, D).
+
+        Args:
+            x: A batch.
+
+        Returns:
+            Features.
+        """
+        return self.outputs(x, ("features",))["features"]
+
+    @torch.inference_mode()
+    def outputs(self, x: Any, names: Sequence[str]) -> dict[str, Tensor]:
+        """Several outputs of one batch, the trunk running once for all.
+
+        Args:
+            x: A batch.
+            names: Some of "log_probs" and "features".
+
+        Returns:
+            The outputs by name.
+        """
+        x = place(x, device_of(self.posterior.network))
+        plan = self.posterior.plan(x)
+        if plan.tail is None:
+            functions: dict[str, Callable[[Any], Tensor]] = {
+                "log_probs": self,
+                "features": self._mean_features,
+            }
+            return {name: functions[name](x) for name in names}
+        h = plan.tail.trunk(x)
+        layers = plan.tail.layers
+        of_trunk: dict[str, Callable[[Tensor], Tensor]] = {
+            "log_probs": lambda h: self._rest(plan, h),
+            "features": lambda h: mean_features(layers, h),
+        }
+        return {name: of_trunk[name](h) for name in names}
+
+    def split(self) -> tuple[Callable[[Any], Tensor], Callable[[Tensor], Tensor]] | None:
+        """(trunk, rest) once a batch was seen and a dense tail found, else None.
+
+        Returns:
+            Two functions with rest(trunk(x)) equal to self(x).
+        """
+        plans = list(self.posterior._plans.values())
+        if len(plans) != 1 or plans[0].tail is None:
+            return None
+        plan, tail = plans[0], plans[0].tail
+        device = device_of(self.posterior.network)
+
+        def trunk(x: Any) -> Tensor:
+            with torch.inference_mode():
+                return tail.trunk(place(x, device))
+
+        def rest(h: Tensor) -> Tensor:
+            with torch.inference_mode():
+                return self._rest(plan, h)
+
+        return trunk, rest
+
+    def _mean_features(self, x: Any) -> Tensor:
+        with Dropouts(lambda kind, p, h: h):
+            return penultimate(self.posterior.network, x)
+
+    def _rest(self, plan: Plan, h: Tensor) -> Tensor:
+        """The dense tail: (n, d) to (n, T, C)."""
+        if id(plan) not in self._dense:
+            self._dense[id(plan)] = self._dense_samples(plan)
+        return log_probabilities(self._dense[id(plan)](h), 2)
+
+    def _dense_samples(self, plan: Plan) -> DenseSamples:
+        assert plan.tail is not None
+        keeps: list[tuple[Tensor, float] | None] = []
+        for layer in plan.tail.layers:
+            before: tuple[Tensor, float] | None = None
+            for number in layer.sites:
+                site = plan.sites[number]
+                mask = (
+                    self._mask(number, site, torch.Size(site.shape)).expand(-1, 1, *site.shape[1:]).flatten(1)
+                )
+                factor = 1 / (1 - site.p) if site.p < 1 else 0.0
+                before = (mask, factor) if before is None else (before[0] & mask, before[1] * factor)
+            keeps.append(before)
+        return DenseSamples(plan.tail.layers, keeps, len(self))
+
+    def _mask(self, number: int, site: Site, shape: torch.Size) -> Tensor:
+        """The masks of all samples at a site, (T, *mask shape); made once."""
+        key = (number, site.mask_shape(shape))
+        if key not in self._masks:
+            mask = keep(self.seed, number, self.samples, key[1], site.p)
+            self._masks[key] = mask.to(device_of(self.posterior.network))
+        return self._masks[key]
+
+    def _general(self, plan: Plan, x: Any) -> Tensor:
+        """Any network: (n, T, C, ...), vectorised over the samples, or one sample after the other."""
+        network = self.posterior.network
+
+        def sample(t: Tensor) -> Tensor:
+            def mask(number: int, site: Site, h: Tensor) -> Tensor:
+                return self._mask(number, site, h.shape).index_select(0, t)[0]
+
+            with masking(plan.sites, mask):
+                logits = call(network, x)
+            return log_probabilities(logits, 1)
+
+        every = torch.arange(len(self), device=device_of(network)).unsqueeze(1)
+        if plan.vectorised:
+            try:
+                return torch.vmap(sample, out_dims=1)(every)
+            except UnsupportedNetwork:
+                raise
+            except (RuntimeError, ValueError) as error:  # what vmap says of code that it cannot vectorise
+                self._fall_back(plan, error)
+        return torch.stack([sample(t) for t in every], 1)
+
+    def _fall_back(self, plan: Plan, error: Exception) -> None:
+        """Say once that this network runs T times."""
+        plan.vectorised = False
+        reason = str(error).strip().splitlines()[0]
+        warnings.warn(
+            f"the network cannot be vectorised over the samples, so it runs {len(self)} times ({reason})",
+            stacklevel=6,
+        )

@@ -1,0 +1,256 @@
+"""The contracts between the parts, and the plain values that travel between them.
+
+N items, T posterior samples, C classes, D features, k picks; axis order is always (N, T, C, ...).
+Nothing here imports torch: a batch is any tree of tensors, and an array is whatever the caller brought.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Batch = Any
+"""A tensor, or a tree (tuple, list, dict) of tensors whose first axis is the item."""
+
+Positions = NDArray[np.intp]
+"""Where items stand in a pool, counted from 0."""
+
+
+@runtime_checkable
+class Pool(Protocol):
+    """What there is to label: items with stable ids, readable in batches; it may be larger than memory."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The ids, unique and stable, in order."""
+        ...
+
+    @property
+    def groups(self) -> Sequence[str] | None:
+        """For each item the group (a patient, a track) that no split may divide; None where there are none."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def batches(self, positions: Positions, size: int) -> Iterator[tuple[Positions, Batch]]:
+        """Read the items at `positions`, in that order, at most `size` at a time."""
+        ...
+
+
+@dataclass(frozen=True)
+class View:
+    """Some items of a pool, as a pool: its position i is position `positions[i]` of the whole."""
+
+    whole: Pool
+    positions: Positions
+
+    @property
+    def ids(self) -> Sequence[str]:
+        ids = self.whole.ids
+        return [ids[i] for i in self.positions]
+
+    @property
+    def groups(self) -> Sequence[str] | None:
+        groups = self.whole.groups
+        return None if groups is None else [groups[i] for i in self.positions]
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def batches(self, positions: Positions, size: int) -> Iterator[tuple[Positions, Batch]]:
+        start = 0
+        for read, x in self.whole.batches(self.positions[positions], size):
+            yield positions[start : start + len(read)], x
+            start += len(read)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The labelled items of a pool with what is known of each label.
+
+    Args:
+        pool: The labelled items, in the order in which they were labelled.
+        labels: Class indices, shape (n,), int64.
+        rounds: The round in which each label was asked for, shape (n,), int64.
+        weights: How much each item counts in the loss, shape (n,), float32.
+        sources: Who said so: "oracle", or what a semi-supervised learner calls its own labels.
+    """
+
+    pool: Pool
+    labels: NDArray[np.int64]
+    rounds: NDArray[np.int64]
+    weights: NDArray[np.float32]
+    sources: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Picks:
+    """What a selection chose: positions in the array that it was given, in the order chosen.
+
+    Args:
+        indices: Positions, shape (k,).
+        scores: The marginal gain of each at the time of choosing, float64, shape (k,).
+        info: What it cost and how exact it is; "gap" is a bound on the distance to the full computation.
+    """
+
+    indices: NDArray[np.intp]
+    scores: NDArray[np.float64]
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a strategy chose: item ids, never positions.
+
+    Args:
+        ids: The chosen items in the order chosen.
+        scores: The gain of each at the time of choosing, float64, shape (k,).
+        info: What it cost and how exact it is.
+        pool_scores: The score of every item of the unlabelled pool, float64, shape (N,), where there is one.
+    """
+
+    ids: tuple[str, ...]
+    scores: NDArray[np.float64]
+    info: Mapping[str, Any] = field(default_factory=dict)
+    pool_scores: NDArray[np.float64] | None = None
+
+
+@runtime_checkable
+class Draws(Protocol):
+    """T functions: sample t is the same function for every item, batch size, order and pool."""
+
+    @property
+    def kind(self) -> str:
+        """What `log_probs` are: "categorical", "bernoulli" or "gaussian"."""
+        ...
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What `outputs` can give: "log_probs", and "features" where the network has them."""
+        ...
+
+    @property
+    def degenerate(self) -> bool:
+        """Whether the samples are the same function by the user's own word (T = 1, or every rate 0)."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, samples: slice) -> "Draws": ...
+
+    def __call__(self, x: Batch) -> Any:
+        """Log-probabilities of a batch, shape (n, T, C)."""
+        ...
+
+    def features(self, x: Batch) -> Any:
+        """Features of a batch under the mean network, shape (n, D)."""
+        ...
+
+    def outputs(self, x: Batch, names: Sequence[str]) -> dict[str, Any]:
+        """Several outputs from one pass."""
+        ...
+
+    def split(self) -> "tuple[Callable[[Batch], Any], Callable[[Any], Any]] | None":
+        """(trunk, rest) with rest(trunk(x)) equal to self(x), or None where there is no such cut."""
+        ...
+
+
+@runtime_checkable
+class Posterior(Protocol):
+    """What the model believes: a distribution over functions."""
+
+    def draw(self, T: int | None = None, seed: int = 0) -> Draws:
+        """T functions; T unset means all members of an ensemble, else 20. `draw(T)` is a prefix of `draw(T + 1)`."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write everything that the learner's `load` needs, without pickle."""
+        ...
+
+
+@runtime_checkable
+class Checkpoint(Protocol):
+    """A slot for the state of a long fit."""
+
+    def latest(self) -> Path | None:
+        """The newest whole checkpoint file, if there is one."""
+        ...
+
+    def save(self, write: Callable[[Path], None]) -> None:
+        """Call `write(path)` on a temporary file, then put the file in the place of the last one."""
+        ...
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """Learns from few labels."""
+
+    def fit(
+        self,
+        labelled: Labelled,
+        unlabelled: Pool,
+        *,
+        seed: int,
+        round: int,
+        previous: Posterior | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> Posterior:
+        """Fit on what is labelled and return what is now believed."""
+        ...
+
+    def load(self, folder: Path) -> Posterior:
+        """Rebuild a posterior that this learner fitted and that was saved to `folder`."""
+        ...
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Evaluates a posterior over a whole pool, in one pass and in bounded memory."""
+
+    def predict(
+        self, posterior: Posterior, pool: Pool, reduce: Callable[[Any], Any] | None = None
+    ) -> NDArray[Any]:
+        """`reduce` of the log-probabilities of every item, (N, ...); without it (N, T, C)."""
+        ...
+
+    def features(self, posterior: Posterior, pool: Pool) -> NDArray[np.float32]:
+        """Features of every item under the mean network, (N, D)."""
+        ...
+
+
+@runtime_checkable
+class Strategy(Protocol):
+    """Chooses what to label next."""
+
+    def __call__(
+        self,
+        posterior: Posterior,
+        labelled: Labelled,
+        unlabelled: Pool,
+        k: int,
+        rng: np.random.Generator,
+        scorer: Scorer,
+    ) -> Choice: ...
+
+
+@runtime_checkable
+class Oracle(Protocol):
+    """Answers, or says "not yet"."""
+
+    @property
+    def annotator(self) -> str:
+        """Who answers, as the ledger records it."""
+        ...
+
+    def ask(self, ids: Sequence[str]) -> Mapping[str, str]:
+        """The labels (class names) that are known by now; an id that is missing is not answered yet."""
+        ...

@@ -1,0 +1,22 @@
+"""What a run bought, from its store and artefacts alone: a table, curves, one HTML page, how far it is."""
+
+from baldur.report.curves import write_curves
+from baldur.report.export import export
+from baldur.report.page import write_html
+from baldur.report.status import print_status, status
+from baldur.report.summary import Row, Summary, ToTarget, summarise
+from baldur.report.table import as_text, print_table
+
+__all__ = [
+    "Row",
+    "Summary",
+    "ToTarget",
+    "as_text",
+    "export",
+    "print_status",
+    "print_table",
+    "status",
+    "summarise",
+    "write_curves",
+    "write_html",
+]

@@ -1,0 +1,75 @@
+"""What a person takes home from a run: labels, curves, models with what it takes to use them."""
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+from urllib.parse import quote
+
+from baldur.report.curves import write_curves
+from baldur.store import Store, Trial
+from baldur.store.artefacts import room, write_text
+
+MODELS = "models"
+
+
+def export(store: Store, folder: Path) -> list[Path]:
+    """Write the labels, the curves and each trial's newest model with its classes and preprocessing.
+
+    Every model is a folder `models/STRATEGY-SEED`: the saved posterior and `model.json`.
+
+    Args:
+        store: The run.
+        folder: Where to; made if it is not there. What an earlier export wrote is replaced.
+
+    Returns:
+        The files and folders that were written.
+
+    Raises:
+        DamagedArtefact: A model is not the one that was recorded.
+        DiskFull: There was no room.
+    """
+    with room(folder.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    labels, curves, settings = folder / "labels.csv", folder / "curves.csv", folder / "settings.toml"
+    write_text(labels, _labels(store))
+    write_curves(store, curves)
+    write_text(settings, store.settings)
+    models = (_model(store, trial, folder / MODELS) for trial in store.trials())
+    return [labels, curves, settings, *(model for model in models if model is not None)]
+
+
+def _labels(store: Store) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("strategy", "seed", "id", "label", "annotator", "time", "round"))
+    writer.writerows(store.labels())
+    return text.getvalue()
+
+
+def _model(store: Store, trial: Trial, folder: Path) -> Path | None:
+    """Copy the newest posterior of a trial; None if it has none."""
+    kept = [
+        row
+        for row in store.artefacts("posterior")
+        if (row.strategy, row.seed) == (trial.strategy, trial.seed)
+    ]
+    if not kept:
+        return None
+    newest = max(row.round or 0 for row in kept)
+    source = trial.find(newest, "posterior")
+    if source is None:
+        return None
+    target = folder / f"{quote(trial.strategy, safe='')}-{trial.seed}"
+    facts = {"strategy": trial.strategy, "seed": trial.seed, "round": newest}
+    facts |= {
+        "classes": list(store.classes),
+        "preprocessing": store.preprocessing,
+        "settings": store.settings,
+    }
+    with room(folder.parent):
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(source, target)
+    write_text(target / "model.json", json.dumps(facts, indent=2) + "\n")
+    return target

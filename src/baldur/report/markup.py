@@ -1,0 +1,101 @@
+"""HTML that is escaped unless it says that it is HTML."""
+
+from collections.abc import Container, Iterable, Sequence
+from html import escape
+
+
+class Html(str):
+    """Text that is markup already; any other text is escaped where it is put into a page."""
+
+
+Content = str | Html
+"""What an element may hold."""
+
+_VOID = frozenset({"img", "meta"})
+
+
+def element(name: str, *content: Content, **attributes: str) -> Html:
+    """One element.
+
+    Args:
+        name: Its name.
+        content: What it holds; text is escaped, `Html` is not.
+        attributes: Its attributes; a trailing underscore is dropped, another one becomes a hyphen.
+
+    Returns:
+        The markup.
+    """
+    given = "".join(f' {_name(key)}="{escape(value)}"' for key, value in attributes.items())
+    if name in _VOID:
+        return Html(f"<{name}{given}>")
+    return Html(f"<{name}{given}>{join(content)}</{name}>")
+
+
+def join(parts: Iterable[Content]) -> Html:
+    """Several pieces, one after the other.
+
+    Args:
+        parts: Text, which is escaped, and markup, which is not.
+
+    Returns:
+        The markup.
+    """
+    return Html("".join(part if isinstance(part, Html) else escape(part) for part in parts))
+
+
+def table(
+    caption: str, head: Sequence[Content], rows: Iterable[Sequence[Content]], numbers: Container[int] = ()
+) -> Html:
+    """A table whose first column names the rows.
+
+    Args:
+        caption: What it shows.
+        head: The headings.
+        rows: Cells, as many a row as there are headings.
+        numbers: Which columns hold numbers, which stand at the right.
+
+    Returns:
+        The markup, in a box that scrolls sideways on a narrow screen.
+    """
+    kinds = [{"class_": "number"} if i in numbers else {} for i in range(len(head))]
+    headings = join(element("th", cell, scope="col", **kind) for cell, kind in zip(head, kinds, strict=True))
+    body = []
+    for first, *rest in rows:
+        cells = [element("th", first, scope="row")]
+        cells += [element("td", cell, **kind) for cell, kind in zip(rest, kinds[1:], strict=True)]
+        body.append(element("tr", *cells))
+    parts = (element("caption", caption), element("thead", element("tr", headings)), element("tbody", *body))
+    whole = element("table", *parts)
+    return element("div", whole, class_="scroll", tabindex="0", role="region", aria_label=caption)
+
+
+def details(summary: Content, *content: Content, is_open: bool = False) -> Html:
+    """Something that opens when it is asked to.
+
+    Args:
+        summary: What is always seen.
+        content: What is seen when it is open.
+        is_open: Whether it is open from the beginning.
+
+    Returns:
+        The markup.
+    """
+    attributes = {"open": ""} if is_open else {}
+    return element("details", element("summary", summary), *content, **attributes)
+
+
+def figure(svg: Html, *caption: Content) -> Html:
+    """A drawing with a caption.
+
+    Args:
+        svg: The drawing.
+        caption: What it shows and how to read it.
+
+    Returns:
+        The markup.
+    """
+    return element("figure", svg, element("figcaption", *caption))
+
+
+def _name(key: str) -> str:
+    return key.rstrip("_").replace("_", "-")

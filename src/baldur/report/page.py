@@ -1,0 +1,169 @@
+"""The report: one HTML file that needs neither network nor script."""
+
+from collections.abc import Callable, Iterator, Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+
+from baldur.report import record, sections, wording
+from baldur.report.markup import Html, element, join, table
+from baldur.report.picks import picked
+from baldur.report.plan import read_plan
+from baldur.report.study import Member, Study, gather
+from baldur.report.summary import Row
+from baldur.report.table import explanation
+from baldur.store import Store
+from baldur.store.artefacts import write_text
+
+_PARTS: tuple[tuple[str, str, Callable[[Study], Html], str], ...] = (
+    ("curves", "Learning curves", sections.learning_curves, "No round is measured yet."),
+    ("picks", "What was picked", picked, "Nothing was picked yet."),
+    ("classes", "Classes of the picks", sections.class_balance, "No pick is answered yet."),
+    ("scores", "Scores by round", sections.score_distribution, "No scores were kept; random has none."),
+    ("calibration", "Calibration", sections.calibration, "No calibration was kept."),
+    ("time", "Time", sections.time_by_phase, "No phase has ended yet."),
+    ("trials", "Trials", record.trials, "No trial has begun yet."),
+    ("data", "Data", record.data, ""),
+    ("environment", "Environment", record.environment, ""),
+    ("settings", "Settings", record.settings, ""),
+)
+
+
+def write_html(
+    stores: Sequence[Store], path: Path, targets: Sequence[float], metric: str = "accuracy"
+) -> Path:
+    """Write one self-contained page about one run, or comparing several.
+
+    Args:
+        stores: The runs; unfinished ones will do.
+        path: The file; replaced whole.
+        targets: Values of the metric to reach.
+        metric: Which metric of the test split.
+
+    Returns:
+        The path.
+
+    Raises:
+        InvalidArgument: There is no run, or the metric was not measured.
+        DiskFull: There was no room.
+    """
+    study = gather(stores, targets, metric)
+    parts = [(anchor, title, draw(study) or element("p", empty)) for anchor, title, draw, empty in _PARTS]
+    links = [element("a", "Summary", href="#summary")]
+    links += [element("a", title, href=f"#{anchor}") for anchor, title, _ in parts]
+    body = [
+        element(
+            "header", *_header(study), _notes(study), element("nav", *links, aria_label="Parts of this page")
+        ),
+        element("section", element("h2", "Summary", id="summary"), *_summary(study)),
+        *(element("section", element("h2", title, id=anchor), part) for anchor, title, part in parts),
+    ]
+    write_text(path, _document(" and ".join(study.runs), body))
+    return path
+
+
+def _document(title: str, body: Sequence[Html]) -> str:
+    css = files("baldur.report").joinpath("page.css").read_text(encoding="utf-8")
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name_="viewport", content_="width=device-width, initial-scale=1"),
+        element("title", f"Baldur: {title}"),
+        element("style", Html(css)),
+    )
+    whole = element("html", head, element("body", element("main", *body)), lang="en")
+    return f"<!doctype html>\n{whole}\n"
+
+
+def _header(study: Study) -> Iterator[Html]:
+    yield element("h1", f"What the labels bought: {wording.listed(list(study.runs))}")
+    for run, store in study.runs.items():
+        name = f"{run}: " if len(study.runs) > 1 else ""
+        yield element("p", name + _facts(store), class_="facts")
+    found = [element("p", sentence) for sentence in wording.findings(study.summary)]
+    yield element("div", *found, class_="finding", role="note", aria_label="Finding")
+
+
+def _facts(store: Store) -> str:
+    plan, trials = read_plan(store), store.trials()
+    done = sum(trial.state == "done" for trial in trials)
+    facts = [plan.data] if plan.data else []
+    facts.append(f"{len(store.classes)} classes")
+    facts.append(f"{done} of {wording.count(max(plan.trials, len(trials)), 'trial')} done")
+    facts.append(f"begun {store.created[:16].replace('T', ' ')} UTC")
+    return " · ".join(facts)
+
+
+def _notes(study: Study) -> Html:
+    """What a reader must know; it comes after the parts are drawn, so that damage they met is named."""
+    notes = list(study.summary.notes)
+    if study.damaged:
+        notes.append(
+            f"{wording.count(len(study.damaged), 'file')} of the run could not be used; see Environment."
+        )
+    if not notes:
+        return Html("")
+    items = element("ul", *(element("li", note) for note in notes))
+    return element("aside", items, class_="notes", aria_label="Notes")
+
+
+def _summary(study: Study) -> Iterator[Html]:
+    summary = study.summary
+    targets = [wording.target(target, study.metric) for target in summary.targets]
+    heads = ["Strategy", "Seeds", *(f"Labels to {t}" for t in targets), "AULC"]
+    name = wording.full_name(study.metric)
+    heads += [f"Last {name}", "AULC − random", "Verdict"]
+    rows = [_row(row, member, len(heads)) for row, member in zip(summary.rows, study.members, strict=True)]
+    yield table(f"Test {name} of each strategy", heads, rows, numbers=range(1, len(heads) - 1))
+    yield element("p", " ".join(explanation(summary)), class_="soft")
+    if len(summary.rows) > 1 and summary.targets:
+        yield element("h3", "Labels to target")
+        yield _labels_to_target(study)
+
+
+def _row(row: Row, member: Member, width: int) -> list[Html | str]:
+    swatch = element("span", class_="swatch", style=f"background:{member.style.colour}", aria_hidden="true")
+    name = join([swatch, Html(escape(row.name).replace("/", "/<wbr>"))])
+    if row.final is None:
+        return [name, "0", *["–"] * (width - 3), "nothing measured yet"]
+    cells: list[Html | str] = [name, str(row.seeds)]
+    for reached in row.to_target:
+        cells.append(_sure(wording.labels(reached.median, reached.end), wording.quartiles(reached)))
+    cells.append("–" if row.aulc is None else _sure(wording.value(row.aulc.mean), wording.bounds(row.aulc)))
+    cells.append(
+        _sure(wording.value(row.final.mean), "" if row.seeds == 1 else f"± {wording.value(row.final.sd)}")
+    )
+    compared = row.against_random
+    if compared is None:
+        cells.append("–")
+    else:
+        cells.append(_sure(wording.signed(compared.difference), wording.bounds(compared)))
+    return [*cells, row.verdict or "the baseline"]
+
+
+def _sure(value: str, how_sure: str) -> Html:
+    """A value, and below it how sure it is."""
+    return join([value, element("span", how_sure, class_="sure")]) if how_sure else join([value])
+
+
+def _labels_to_target(study: Study) -> Html:
+    """Every target: who got there, with how many labels, and how many of random's that is."""
+    baselines = {row.run: row for row in study.summary.rows if row.strategy == "random"}
+    rows = []
+    for row in study.summary.rows:
+        for i, reached in enumerate(row.to_target):
+            baseline = baselines.get(row.run)
+            ratio = reached.median / baseline.to_target[i].median if baseline and baseline.to_target else 0.0
+            rows.append(
+                [
+                    f"{row.name}, {wording.target(reached.target, study.metric)}",
+                    f"{reached.reached} of {reached.seeds}",
+                    wording.labels(reached.low, reached.end),
+                    wording.labels(reached.median, reached.end),
+                    wording.labels(reached.high, reached.end),
+                    f"{ratio:.0%}" if 0 < ratio < float("inf") else "–",
+                ]
+            )
+    heads = ["Strategy and target", "Seeds that got there", "Lower quartile", "Median", "Upper quartile"]
+    caption = "Labels to each target, and the median as a share of random's"
+    return table(caption, [*heads, "Of random's"], rows, numbers=range(1, 6))

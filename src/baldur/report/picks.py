@@ -1,0 +1,145 @@
+"""What was picked in each round: pictures where there are any, otherwise ids, each with its label."""
+
+import base64
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from baldur.report import wording
+from baldur.report.markup import Html, details, element, join
+from baldur.report.study import Member, Study
+from baldur.store import RequestRow, Trial
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MOST_ITEMS = 24
+"""How many picks of a round are shown; the best come first."""
+
+MOST_BYTES = 6_000_000
+"""How large the pictures of a page may be together, as they are embedded."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a trial asked for in one round.
+
+    Args:
+        round: Which.
+        labels: How many labels there were before.
+        requests: By rank.
+        pictures: Data URIs of the first of them, in the same order; empty where there are none.
+    """
+
+    round: int
+    labels: int
+    requests: tuple[RequestRow, ...]
+    pictures: tuple[str, ...]
+
+
+def picked(study: Study) -> Html:
+    """What the first seed of each strategy picked, round by round.
+
+    Args:
+        study: What the page is about.
+
+    Returns:
+        The section; empty if nothing was picked.
+    """
+    members = [(member, list(_rounds(study, member))) for member in study.members]
+    members = [(member, rounds) for member, rounds in members if rounds]
+    parts = []
+    for i, (member, rounds) in enumerate(members):
+        shown = _thinned(rounds, MOST_BYTES // len(members))
+        seed = rounds[0].requests[0].seed
+        left_out = len(rounds) - len(shown)
+        more = f"; {wording.count(left_out, 'round')} left out to keep the page small" if left_out else ""
+        title = f"{member.name}, seed {seed}: {wording.count(len(rounds), 'round')}{more}"
+        parts.append(details(title, *map(_show, shown), is_open=i == len(members) - 1))
+    return join(parts)
+
+
+def _rounds(study: Study, member: Member) -> Iterator[Asked]:
+    """The rounds in which the first trial of a strategy chose what to ask for."""
+    for trial in member.trials:
+        requests = [request for request in member.requests if request.seed == trial.seed]
+        if any(request.round > 0 for request in requests):
+            yield from _rounds_of(study, trial, requests)
+            return
+
+
+def _rounds_of(study: Study, trial: Trial, requests: list[RequestRow]) -> Iterator[Asked]:
+    labels = 0
+    for round, rows in groupby(requests, key=lambda request: request.round):
+        asked = tuple(rows)
+        if round > 0:
+            sheet = study.find(trial, round, "picks")
+            pictures = tuple(tiles(sheet, len(asked))[:MOST_ITEMS]) if sheet else ()
+            yield Asked(round, labels, asked, pictures)
+        labels += sum(request.label is not None for request in asked)
+
+
+def tiles(sheet: Path, count: int) -> list[str]:
+    """The pictures of a contact sheet, which is one row of squares.
+
+    Args:
+        sheet: An image file.
+        count: How many pictures it should hold.
+
+    Returns:
+        Data URIs from left to right; none if it does not hold so many.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(sheet) as opened:
+            opened.load()
+            side = opened.height
+            if opened.width != side * count:
+                return []
+            return [_uri(opened.crop((i * side, 0, (i + 1) * side, side))) for i in range(count)]
+    except (UnidentifiedImageError, OSError):
+        return []
+
+
+def _uri(image: "Image.Image") -> str:
+    """The image as PNG or JPEG, whichever is smaller."""
+    plain = image if image.mode in ("L", "RGB") else image.convert("RGB")
+    png, jpeg = io.BytesIO(), io.BytesIO()
+    plain.save(png, "PNG", optimize=True)
+    plain.save(jpeg, "JPEG", quality=85)
+    kind, data = min(("png", png.getvalue()), ("jpeg", jpeg.getvalue()), key=lambda pair: len(pair[1]))
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _thinned(rounds: list[Asked], most: int) -> list[Asked]:
+    """Every round, or every second, third, ... if the pictures would be too large."""
+    step = 1
+    while step < len(rounds) and sum(len(p) for one in rounds[::step] for p in one.pictures) > most:
+        step += 1
+    return rounds[::step]
+
+
+def _show(asked: Asked) -> Html:
+    title = element(
+        "h4", f"Round {asked.round}", element("span", f"after {wording.count(asked.labels, 'label')}")
+    )
+    shown = asked.requests[:MOST_ITEMS]
+    if asked.pictures:
+        items = [_tile(*pair) for pair in zip(shown, asked.pictures, strict=True)]
+    else:
+        items = [element("li", f"{one.item}: {one.label or one.state}", class_="words") for one in shown]
+    hidden = len(asked.requests) - len(shown)
+    if hidden:
+        items.append(element("li", f"and {hidden} more", class_="words"))
+    return element("div", title, element("ul", *items, class_="tiles"), class_="round")
+
+
+def _tile(request: RequestRow, picture: str) -> Html:
+    label = request.label or request.state
+    score = "" if request.score is None else f", score {request.score:.4g}"
+    image = element("img", src=picture, alt=f"{request.item}: {label}", title=f"{request.item}{score}")
+    return element("li", image, label)

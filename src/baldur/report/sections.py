@@ -1,0 +1,257 @@
+"""The parts of the page that are drawn; each is empty where the run kept nothing to draw."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baldur.report import charts, wording
+from baldur.report.charts import Series
+from baldur.report.curves import RANDOM, group_curves, mean_curve, read_curves
+from baldur.report.markup import Html, details, element, figure, join, table
+from baldur.report.study import Member, Study
+from baldur.store import Store
+
+Bins = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+
+
+def learning_curves(study: Study) -> Html:
+    """The curves, the difference from random, and the same as a table.
+
+    Args:
+        study: What the page is about.
+
+    Returns:
+        The section.
+    """
+    members, metric = study.measured, study.metric
+    if not members:
+        return Html("")
+    series = [member.series for member in members]
+    name = wording.full_name(metric)
+    drawn = [
+        figure(
+            charts.learning("learning", series, metric, study.summary.targets),
+            f"Test {name}. Thick: mean over seeds; band: 95 % t-interval of the mean; thin: each seed. At each "
+            "number of labels, of the seeds that were measured there. Dotted: the targets. "
+            "Bands need three seeds; one that is cut off goes on.",
+        )
+    ]
+    baselines = {member.group.run: member.group for member in members if member.group.strategy == RANDOM}
+    others = [s for s in series if s.group.strategy != RANDOM and s.group.run in baselines]
+    if others:
+        drawn.append(
+            figure(
+                charts.difference("difference", others, baselines, metric),
+                f"{name[0].upper()}{name[1:]} minus that of random with the same seed and as many labels. Mean and "
+                "95 % t-interval over seeds; where a band holds zero, the difference may be luck.",
+            )
+        )
+    return join(
+        [element("div", *drawn, class_="charts"), details("The curves as a table", _curve_table(study))]
+    )
+
+
+def _curve_table(study: Study) -> Html:
+    means = [{p.labels: p.value for p in mean_curve(member.group.counted)} for member in study.measured]
+    rows = []
+    for n in sorted({n for mean in means for n in mean}):
+        cells = [wording.value(mean[n].mean) if n in mean else "–" for mean in means]
+        rows.append([f"{n:.0f}", *cells])
+    head = ["labels", *(member.name for member in study.measured)]
+    caption = f"Mean test {wording.full_name(study.metric)} over seeds"
+    return table(caption, head, rows, numbers=range(1, len(head)))
+
+
+def class_balance(study: Study) -> Html:
+    """Which classes each strategy picked.
+
+    Args:
+        study: What the page is about.
+
+    Returns:
+        The section; a drawing for each list of classes that the runs have.
+    """
+    drawn = []
+    for i, classes in enumerate(dict.fromkeys(store.classes for store in study.runs.values())):
+        members = [member for member in study.members if member.store.classes == classes]
+        shares = {member.name: share for member in members if (share := _shares(member)) is not None}
+        if shares:
+            drawn.append(_balance(f"balance{i}", members, shares, classes))
+    return element("div", *drawn, class_="charts") if drawn else Html("")
+
+
+def _balance(
+    name: str, members: Sequence[Member], shares: Mapping[str, NDArray[np.float64]], classes: Sequence[str]
+) -> Html:
+    known = _pool_counts(members[0], len(classes))
+    pool = np.full(len(classes), 1 / len(classes)) if known is None else known / known.sum()
+    apart = np.max([np.abs(share - pool) for share in shares.values()], axis=0)
+    shown = np.sort(np.argsort(-apart, kind="stable")[: charts.MOST_CLASSES])
+    looks = {member.name: member.style for member in members}
+    svg = charts.balance(
+        name, {one: s[shown] for one, s in shares.items()}, looks, [classes[i] for i in shown], pool[shown]
+    )
+    mark = "an even share of the classes" if known is None else "the class's share of the pool"
+    few = (
+        f" The {len(shown)} of {len(classes)} classes that differ most." if len(shown) < len(classes) else ""
+    )
+    return figure(
+        svg, f"All picks of all seeds, without the initial labels. Upright mark (pool): {mark}.{few}"
+    )
+
+
+def _shares(member: Member) -> NDArray[np.float64] | None:
+    """The share of each class among the answered picks; None without any."""
+    index = {name: i for i, name in enumerate(member.store.classes)}
+    picks = [index[r.label] for r in member.requests if r.round > 0 and r.label in index]
+    counts = np.bincount(picks, minlength=len(index)).astype(np.float64) if picks else None
+    return None if counts is None else counts / counts.sum()
+
+
+def _pool_counts(member: Member, classes: int) -> NDArray[np.float64] | None:
+    """How many items of each class the pool held, where the run recorded it."""
+    facts = member.store.preprocessing.get("facts")
+    counts = facts.get("initial counts") if isinstance(facts, dict) else None
+    known = isinstance(counts, list) and len(counts) == classes and sum(counts) > 0
+    return np.array(counts, np.float64) if known else None
+
+
+def score_distribution(study: Study) -> Html:
+    """How the scores of the pool were spread in each round, for the first seed of each strategy.
+
+    Args:
+        study: What the page is about.
+
+    Returns:
+        The section; empty if no scores were kept.
+    """
+    drawn = []
+    for i, member in enumerate(study.members):
+        rounds, seed = _scores(study, member)
+        if rounds:
+            svg = charts.score_bands(f"scores{i}", f"{member.name}, seed {seed}", rounds, member.style)
+            drawn.append(
+                figure(svg, "Scores of the whole pool by round; dots: the picks when they were chosen.")
+            )
+    return element("div", *drawn, class_="charts") if drawn else Html("")
+
+
+def _scores(study: Study, member: Member) -> tuple[list[charts.Scores], int]:
+    kept = [row for row in member.store.artefacts("scores") if row.strategy == member.group.strategy]
+    for trial in member.trials:
+        found = []
+        for r in sorted(row.round or 0 for row in kept if row.seed == trial.seed):
+            path = study.find(trial, r, "scores")
+            scores = np.load(path, allow_pickle=False) if path else np.empty(0)
+            known = member.labels.get((trial.seed, r))
+            if scores.size and known is not None:
+                quantiles = np.quantile(scores, (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)).tolist()
+                picks = (q for q in member.requests if (q.seed, q.round) == (trial.seed, r + 1))
+                chosen = tuple(q.score for q in picks if q.score is not None)
+                found.append(charts.Scores(known, tuple(quantiles), chosen))
+        if found:
+            return found, trial.seed
+    return [], 0
+
+
+def calibration(study: Study) -> Html:
+    """Reliability in the last round, and the calibration error over labels.
+
+    Args:
+        study: What the page is about.
+
+    Returns:
+        The section; empty if no calibration was kept.
+    """
+    bins = {member.name: found for member in study.measured if (found := _bins(study, member)) is not None}
+    looks = {member.name: member.style for member in study.members}
+    drawn = []
+    if bins:
+        caption = (
+            "Reliability in the last round, all seeds together; dots grow with the number of test items, the line "
+            "leaves out bins with less than 1 % of them. Below the diagonal the model is surer than it is right."
+        )
+        drawn.append(figure(charts.reliability("reliability", bins, looks), caption))
+    series = list(_ece_series(study))
+    if series:
+        caption = (
+            "Expected calibration error, 15 bins; smaller is better. Mean and 95 % t-interval over seeds."
+        )
+        drawn.append(figure(charts.learning("ece", series, "ece", ()), caption))
+    return element("div", *drawn, class_="charts") if drawn else Html("")
+
+
+def _ece_series(study: Study) -> Iterator[Series]:
+    for run, store in study.runs.items():
+        for group in group_curves(read_curves(store, run, "ece")):
+            member = next(
+                m for m in study.members if (m.group.run, m.group.strategy) == (run, group.strategy)
+            )
+            if group.counted:
+                yield Series(member.name, group, member.style)
+
+
+def _bins(study: Study, member: Member) -> Bins | None:
+    """The last round's bins, summed over the seeds that count; those that hold nothing are left out."""
+    kept = [row for row in member.store.artefacts("calibration") if row.strategy == member.group.strategy]
+    counted = {curve.seed for curve in member.group.counted}
+    total = None
+    for trial in member.trials:
+        rounds = [row.round for row in kept if row.seed == trial.seed and row.round is not None]
+        path = study.find(trial, max(rounds), "calibration") if rounds and trial.seed in counted else None
+        if path is not None:
+            with np.load(path, allow_pickle=False) as arrays:
+                count = arrays["count"].astype(np.float64)
+                held = [np.where(count > 0, arrays[name], 0) * count for name in ("confidence", "accuracy")]
+            part = np.array([count, *held])
+            total = part if total is None else total + part
+    if total is None or not total[0].any():
+        return None
+    count, confidence, accuracy = total[:, total[0] > 0]
+    return count, confidence / count, accuracy / count
+
+
+def time_by_phase(study: Study) -> Html:
+    """Where the time of a trial went.
+
+    Args:
+        study: What the page is about.
+
+    Returns:
+        The section; empty if no phase has ended.
+    """
+    seconds = {member.name: spent for member in study.measured if (spent := _seconds(member))}
+    if not seconds:
+        return Html("")
+    again = sum(_done_again(store) for store in study.runs.values())
+    caption = "label: waiting for answers; fit: training; measure: testing; choose: scoring and selecting."
+    if again:
+        caption += f" {wording.count(again, 'attempt')} that a kill interrupted are not counted."
+    drawn = figure(charts.time_by_phase("time", seconds), caption)
+    rows = [
+        [name, *(wording.duration(spent.get(phase, 0.0)) for phase in charts.PHASES)]
+        for name, spent in seconds.items()
+    ]
+    head = ["Strategy", *charts.PHASES]
+    numbers = table(
+        "The same in numbers: one trial, mean over seeds", head, rows, numbers=range(1, len(head))
+    )
+    return join([element("div", drawn, class_="charts"), numbers])
+
+
+def _seconds(member: Member) -> dict[str, float]:
+    """Mean seconds a trial spent in each phase, of the trials that count."""
+    counted = {curve.seed for curve in member.group.counted}
+    spent: dict[str, float] = {}
+    for row in member.store.phases():
+        if row.strategy == member.group.strategy and row.seed in counted and row.seconds is not None:
+            spent[row.phase] = spent.get(row.phase, 0.0) + row.seconds / len(counted)
+    return spent
+
+
+def _done_again(store: Store) -> int:
+    """How many attempts at a phase were followed by another."""
+    attempts = Counter((row.strategy, row.seed, row.round, row.phase) for row in store.phases())
+    return sum(attempts.values()) - len(attempts)

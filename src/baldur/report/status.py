@@ -1,0 +1,170 @@
+"""How far a run is."""
+
+from collections import Counter
+from collections.abc import Mapping
+from itertools import groupby
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from baldur.report import wording
+from baldur.report.plan import Plan, read_plan
+from baldur.store import PhaseRow, Store, Trial
+from baldur.store.locks import is_held
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_MOST_ROWS = 24
+
+
+def status(store: Store) -> dict[str, Any]:
+    """How far a run is, as values that JSON can hold.
+
+    Args:
+        store: The run.
+
+    Returns:
+        "run" (its folder), "state" ("running", "stopped", "waiting", "failed" or "done"), "labels" (over all
+        trials), "round" (the newest of any trial), "rounds" (planned, or None), "trials_done",
+        "trials_planned", "phase" (the one going on, or None), "seconds_left" (an estimate, or None),
+        "quarantined", "incidents" and "trials": for each its strategy, seed, state, reason, round,
+        round_state, labels and accuracy.
+    """
+    plan = read_plan(store)
+    trials = _trials(store)
+    planned = max(plan.trials, len(trials))
+    state = _state([row["state"] for row in trials], planned, is_held(store.folder, "trainer"))
+    phases = store.phases()
+    return {
+        "run": str(store.folder),
+        "state": state,
+        "labels": sum(row["labels"] for row in trials),
+        "round": max((row["round"] for row in trials if row["round"] is not None), default=0),
+        "rounds": plan.rounds,
+        "trials_done": sum(row["state"] == "done" for row in trials),
+        "trials_planned": planned,
+        "phase": _phase(phases[-1]) if phases and state == "running" else None,
+        "seconds_left": 0.0 if state == "done" else _seconds_left(phases, plan),
+        "quarantined": sum(item.state == "quarantined" for item in store.items().values()),
+        "incidents": len(store.incidents()),
+        "trials": trials,
+    }
+
+
+def print_status(status: dict[str, Any], console: "Console") -> None:
+    """Print what `status` says; of many trials those that are not done.
+
+    Args:
+        status: What `status` returned.
+        console: Where to.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    console.print(Text(_headline(status)))
+    if status["phase"]:
+        console.print(Text("now: {strategy}, seed {seed}, round {round}: {phase}".format(**status["phase"])))
+    rows = status["trials"]
+    shown = rows if len(rows) <= _MOST_ROWS else [row for row in rows if row["state"] != "done"][:_MOST_ROWS]
+    if shown:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
+        table.add_column("strategy", overflow="fold")
+        for heading in ("seed", "round", "labels", "accuracy"):
+            table.add_column(heading, justify="right")
+        table.add_column("state", overflow="fold")
+        for row in shown:
+            table.add_row(*map(Text, _cells(row, status["state"])))
+        console.print(table)
+    if len(shown) < len(rows):
+        console.print(Text(f"{wording.count(len(rows) - len(shown), 'more trial')} not shown"))
+    for thing, name in (("quarantined", "quarantined item"), ("incidents", "incident")):
+        if status[thing]:
+            console.print(Text(f"{wording.count(status[thing], name)}: see the report"))
+
+
+def _trials(store: Store) -> list[dict[str, Any]]:
+    accuracy = {
+        (row.strategy, row.seed): row.value for row in store.metrics("test") if row.metric == "accuracy"
+    }
+    labels = Counter((row.strategy, row.seed) for row in store.labels())
+    return [_trial(trial, labels, accuracy) for trial in store.trials()]
+
+
+def _trial(
+    trial: Trial, labels: Mapping[tuple[str, int], int], accuracy: dict[tuple[str, int], float]
+) -> dict[str, Any]:
+    latest, key = trial.latest(), (trial.strategy, trial.seed)
+    measured = accuracy.get(key)
+    return {
+        "strategy": trial.strategy,
+        "seed": trial.seed,
+        "state": trial.state,
+        "reason": trial.reason,
+        "round": latest.round if latest else None,
+        "round_state": latest.state if latest else None,
+        "labels": labels.get(key, 0),
+        "accuracy": measured if measured == measured else None,  # NaN is nothing that JSON can hold
+    }
+
+
+def _state(states: list[str], planned: int, held: bool) -> str:
+    """One word for the whole run; a trial that nobody works on is not running, whatever its row says."""
+    if len(states) == planned and all(state == "done" for state in states) and states:
+        return "done"
+    if held:
+        return "running"
+    for state in ("failed", "waiting"):
+        if state in states:
+            return state
+    return "stopped"
+
+
+def _phase(row: PhaseRow) -> dict[str, Any] | None:
+    """The phase that is going on, if it is."""
+    if row.seconds is not None:
+        return None
+    return {key: getattr(row, key) for key in ("strategy", "seed", "round", "phase", "started")}
+
+
+def _seconds_left(phases: list[PhaseRow], plan: Plan) -> float | None:
+    """What the rounds that are left took in other trials, or else what the newest rounds took."""
+    if not plan.trials or plan.rounds is None or plan.oracle != "simulated":
+        return None
+    spent = [row for row in phases if row.seconds is not None and row.phase != "label"]
+    spent.sort(key=_round_of)
+    rounds = {key: sum(row.seconds or 0.0 for row in rows) for key, rows in groupby(spent, key=_round_of)}
+    if not rounds:
+        return None
+    usual: dict[int, float] = {}
+    for r in range(plan.rounds + 1):
+        there = [seconds for (_, _, round), seconds in rounds.items() if round == r]
+        usual[r] = fmean(there) if there else usual.get(r - 1, 0.0)
+    return plan.trials * sum(usual.values()) - sum(min(s, usual[r]) for (_, _, r), s in rounds.items())
+
+
+def _round_of(row: PhaseRow) -> tuple[str, int, int]:
+    return row.strategy, row.seed, row.round
+
+
+def _headline(status: dict[str, Any]) -> str:
+    parts = [f"{status['run']}: {status['state']}"]
+    parts.append(f"{status['trials_done']} of {wording.count(status['trials_planned'], 'trial')} done")
+    rounds = "" if status["rounds"] is None else f" of {status['rounds']}"
+    parts.append(f"round {status['round']}{rounds}")
+    parts.append(wording.count(status["labels"], "label"))
+    if status["seconds_left"] and status["state"] in ("running", "stopped"):
+        parts.append(f"about {wording.duration(status['seconds_left'])} left")
+    if status["state"] == "stopped":
+        parts.append("start it again to go on")
+    return ", ".join(parts)
+
+
+def _cells(row: dict[str, Any], run: str) -> list[str]:
+    """A row of the table; a trial that nobody works on is stopped."""
+    number = "–" if row["round"] is None else str(row["round"])
+    accuracy = "–" if row["accuracy"] is None else wording.value(row["accuracy"])
+    state = "stopped" if row["state"] == "running" and run != "running" else row["state"]
+    if row["reason"] and state != "done":
+        state += f": {row['reason']}"
+    return [row["strategy"], str(row["seed"]), number, str(row["labels"]), accuracy, state]

@@ -1,0 +1,214 @@
+"""What the labels bought, in numbers: one row for each strategy of each run."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from baldur.errors import InvalidArgument
+from baldur.evaluate import Interval, Paired, aulc, interval, labels_to_target, paired, quantile
+from baldur.report.curves import (
+    LOSSES,
+    RANDOM,
+    Curve,
+    Group,
+    between,
+    group_curves,
+    name_runs,
+    overlap,
+    read_curves,
+)
+from baldur.report.notes import notes_on
+from baldur.report.plan import read_plan
+from baldur.report.wording import verdict
+from baldur.store import Store
+
+Stretch = tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class ToTarget:
+    """Labels until a target was first measured, initial labels included; order statistics over seeds.
+
+    Args:
+        target: The value to reach.
+        median: Over seeds; infinity where that seed never reached it.
+        low: Lower quartile.
+        high: Upper quartile.
+        reached: How many seeds reached it.
+        seeds: Of how many.
+        end: How many labels the shortest curve has, so "never" means "not by then".
+    """
+
+    target: float
+    median: float
+    low: float
+    high: float
+    reached: int
+    seeds: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One strategy of one run.
+
+    Args:
+        run: The name of the run.
+        strategy: The strategy.
+        name: What to call the row: the strategy, or run/strategy where there are several runs.
+        seeds: How many seeds the numbers are of.
+        unfinished: How many more trials were begun and are not counted.
+        labels: At the end of the shortest curve; 0 if nothing is measured.
+        to_target: Labels to each target; empty if nothing is measured.
+        aulc: Area under the learning curve, mean and 95 % interval over seeds; None if there is none.
+        final: The last value of each curve, mean, standard deviation and interval; None if there is none.
+        against_random: AULC minus that of random, paired by seed; None without anything to compare with.
+        verdict: The comparison in words; empty for random itself.
+    """
+
+    run: str
+    strategy: str
+    name: str
+    seeds: int
+    unfinished: int
+    labels: int
+    to_target: tuple[ToTarget, ...]
+    aulc: Interval | None
+    final: Interval | None
+    against_random: Paired | None
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a report says in numbers.
+
+    Args:
+        metric: The metric of the test split that everything is about.
+        targets: The values to reach.
+        convention: How labels to a target are counted; always "measured".
+        stretch: From which to which number of labels areas are taken; None where it differs between runs.
+        rows: One for each strategy of each run.
+        labels_free: Labels used beside the counted ones (a validation set declared free); the most of all runs.
+        notes: What a reader must know to judge the numbers.
+    """
+
+    metric: str
+    targets: tuple[float, ...]
+    convention: str
+    stretch: Stretch
+    rows: tuple[Row, ...]
+    labels_free: int
+    notes: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as values that JSON can hold.
+
+        Returns:
+            Nested dictionaries and lists; what is infinite (never reached) or undefined is None.
+        """
+        return {key: _plain(value) for key, value in asdict(self).items()}
+
+
+def summarise(stores: Sequence[Store], targets: Sequence[float], metric: str = "accuracy") -> Summary:
+    """Labels to each target, area under the curve, last value, and a paired comparison with random.
+
+    Of a strategy with finished trials only those count; of one without, what is measured so far. Areas are
+    over the stretch of labels that all curves share, or those of a run where the runs share none.
+
+    Args:
+        stores: One run or several.
+        targets: Values of the metric to reach.
+        metric: Which metric of the test split.
+
+    Returns:
+        The summary.
+
+    Raises:
+        InvalidArgument: There is no run, or other metrics were measured and this one was not.
+    """
+    if not stores:
+        raise InvalidArgument("a summary needs at least one run")
+    known = {row.metric for store in stores for row in store.metrics("test")}
+    if known and metric not in known:
+        raise InvalidArgument(f"{metric!r} was not measured; there are {', '.join(sorted(known))}")
+    runs = list(zip(name_runs(stores), stores, strict=True))
+    groups = {run: group_curves(read_curves(store, run, metric)) for run, store in runs}
+    common = overlap(curve for own in groups.values() for group in own for curve in group.counted)
+    rows, notes = [], []
+    for run, store in runs:
+        stretch = common or overlap(curve for group in groups[run] for curve in group.counted)
+        own = _rows(groups[run], stretch, tuple(targets), metric, named=len(runs) > 1)
+        rows += own
+        said = notes_on(store, groups[run], stretch)
+        notes += [f"{run}: {note}" if len(runs) > 1 else note for note in said]
+    if len(runs) > 1 and common is None and any(row.aulc for row in rows):
+        notes.append(
+            "The runs share no stretch of labels, so their areas under the curve are not comparable."
+        )
+    free = max(read_plan(store).free_labels for store in stores)
+    return Summary(metric, tuple(targets), "measured", common, tuple(rows), free, tuple(notes))
+
+
+def _rows(
+    groups: Sequence[Group], stretch: Stretch, targets: tuple[float, ...], metric: str, named: bool
+) -> list[Row]:
+    baseline = next((group for group in groups if group.strategy == RANDOM), None)
+    rows = []
+    for group in groups:
+        areas = _areas(group.counted, stretch)
+        compared = None
+        if baseline is not None and group is not baseline:
+            compared = _compare(areas, _areas(baseline.counted, stretch), metric)
+        final = [float(curve.values[-1]) for curve in group.counted]
+        row = Row(
+            run=group.run,
+            strategy=group.strategy,
+            name=f"{group.run}/{group.strategy}" if named else group.strategy,
+            seeds=len(group.counted),
+            unfinished=group.unfinished,
+            labels=group.labels,
+            to_target=tuple(_to_target(group, target, metric) for target in targets if group.counted),
+            aulc=interval(list(areas.values())) if areas else None,
+            final=interval(final) if final else None,
+            against_random=compared,
+            verdict="" if group is baseline else verdict(compared, baseline is not None),
+        )
+        rows.append(row)
+    return rows
+
+
+def _areas(curves: Sequence[Curve], stretch: Stretch) -> dict[int, float]:
+    """Areas by seed."""
+    return {curve.seed: aulc(*between(curve, *stretch)) for curve in curves} if stretch else {}
+
+
+def _compare(areas: dict[int, float], baseline: dict[int, float], metric: str) -> Paired | None:
+    seeds = [seed for seed in areas if seed in baseline]
+    if not seeds:
+        return None
+    mine, theirs = [areas[seed] for seed in seeds], [baseline[seed] for seed in seeds]
+    return paired(mine, theirs, larger_is_better=metric not in LOSSES)
+
+
+def _to_target(group: Group, target: float, metric: str) -> ToTarget:
+    sign = -1.0 if metric in LOSSES else 1.0
+    needed = [labels_to_target(curve.labels, sign * curve.values, sign * target) for curve in group.counted]
+    return ToTarget(
+        target=target,
+        median=quantile(needed, 0.5),
+        low=quantile(needed, 0.25),
+        high=quantile(needed, 0.75),
+        reached=sum(math.isfinite(n) for n in needed),
+        seeds=len(needed),
+        end=group.labels,
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,90 @@
+"""The table at the end of a run."""
+
+import io
+from typing import TYPE_CHECKING
+
+from baldur.report import wording
+from baldur.report.summary import Row, Summary
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def print_table(summary: Summary, console: "Console") -> None:
+    """Print the table, how to read it, and what was found; it fits 80 columns.
+
+    Args:
+        summary: The numbers.
+        console: Where to.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("strategy", overflow="fold")
+    for heading in ("seeds", *_targets(summary), "AULC", "last", "AULC − random"):
+        table.add_column(heading, justify="right")
+    for row in summary.rows:
+        name = row.name if row.name == row.strategy else f"{row.run}/\n{row.strategy}"
+        table.add_row(Text(name), *(Text(cell) for cell in _cells(row)))
+    console.print(table)
+    for line in (*explanation(summary), "", *wording.findings(summary), *summary.notes):
+        console.print(Text(line))
+
+
+def as_text(summary: Summary) -> str:
+    """The table as plain text of 80 columns.
+
+    Args:
+        summary: The numbers.
+
+    Returns:
+        What `print_table` prints.
+    """
+    from rich.console import Console
+
+    file = io.StringIO()
+    print_table(summary, Console(file=file, width=80, color_system=None, legacy_windows=False))
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+
+
+def explanation(summary: Summary) -> list[str]:
+    """How to read the numbers.
+
+    Args:
+        summary: The numbers.
+
+    Returns:
+        Sentences.
+    """
+    lines = []
+    if summary.targets:
+        goals = wording.listed(_targets(summary))
+        lines.append(
+            f"{goals}: labels when the test {wording.full_name(summary.metric)} was first measured there, initial "
+            "ones included; median and quartiles over seeds (>n: not by n labels)."
+        )
+    stretch = f" from {summary.stretch[0]:.0f} to {summary.stretch[1]:.0f} labels" if summary.stretch else ""
+    lines.append(f"AULC: area under the learning curve{stretch}; mean and 95 % interval over seeds.")
+    return lines
+
+
+def _targets(summary: Summary) -> list[str]:
+    return [wording.target(target, summary.metric) for target in summary.targets]
+
+
+def _cells(row: Row) -> list[str]:
+    """The cells after the name, each of at most two lines: the value, and how sure it is."""
+    if row.final is None:
+        return ["0"]
+    cells = [str(row.seeds)]
+    for reached in row.to_target:
+        cells.append(f"{wording.labels(reached.median, reached.end)}\n{wording.quartiles(reached)}")
+    cells.append("–" if row.aulc is None else f"{wording.value(row.aulc.mean)}\n{wording.bounds(row.aulc)}")
+    spread = "" if row.seeds == 1 else f"± {wording.value(row.final.sd)}"
+    cells.append(f"{wording.value(row.final.mean)}\n{spread}")
+    compared = row.against_random
+    if compared is not None:
+        cells.append(f"{wording.signed(compared.difference)}\n{wording.bounds(compared)}")
+    return [cell.rstrip("\n") for cell in cells]

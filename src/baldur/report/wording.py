@@ -1,0 +1,257 @@
+"""How numbers and findings are said, in the terminal and on the page alike."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from baldur.evaluate import Interval, Paired
+from baldur.report.curves import LOSSES
+
+if TYPE_CHECKING:
+    from baldur.report.summary import Row, Summary, ToTarget
+
+_FULL_NAMES = {
+    "accuracy": "accuracy",
+    "nll": "negative log-likelihood",
+    "ece": "expected calibration error",
+    "brier": "Brier score",
+    "auroc": "area under the ROC curve",
+    "f1_macro": "macro F1",
+}
+
+
+def full_name(metric: str) -> str:
+    """What a metric is called in a sentence.
+
+    Args:
+        metric: Its name in the store.
+
+    Returns:
+        Words.
+    """
+    return _FULL_NAMES.get(metric, metric)
+
+
+def value(x: float) -> str:
+    """A metric, to three digits after the point.
+
+    Args:
+        x: The value; NaN where there is none.
+
+    Returns:
+        Text such as "0.934", or a dash.
+    """
+    return "–" if math.isnan(x) else f"{x:.3f}".replace("-", "−")
+
+
+def signed(x: float) -> str:
+    """A difference, with its sign.
+
+    Args:
+        x: The value; NaN where there is none.
+
+    Returns:
+        Text such as "+0.009", or a dash.
+    """
+    return "–" if math.isnan(x) else f"{x:+.3f}".replace("-", "−")
+
+
+def p_value(p: float) -> str:
+    """A p-value to two digits, as statistics are printed.
+
+    Args:
+        p: In [0, 1].
+
+    Returns:
+        Text such as "p = .0095" or "p < .001".
+    """
+    return "p < .001" if p < 0.001 else f"p = {p:.2g}".replace("= 0.", "= .")
+
+
+def count(n: int, thing: str) -> str:
+    """A number of things.
+
+    Args:
+        n: How many.
+        thing: One of them.
+
+    Returns:
+        Text such as "1 seed" or "1,240 labels".
+    """
+    return f"{n:,} {thing}" + ("" if n == 1 else "s")
+
+
+def target(x: float, metric: str) -> str:
+    """A value to reach.
+
+    Args:
+        x: The value.
+        metric: What it is a value of.
+
+    Returns:
+        Text such as "90 %" for an accuracy, "0.3" for a loss.
+    """
+    return f"{100 * x:g} %" if metric == "accuracy" else f"{x:g}"
+
+
+def labels(n: float, end: int) -> str:
+    """A number of labels until a target.
+
+    Args:
+        n: How many; infinity where the target was never reached.
+        end: How many labels were looked at.
+
+    Returns:
+        Text such as "110", or ">220" where 220 were not enough.
+    """
+    return f"{n:.0f}" if math.isfinite(n) else f">{end}"
+
+
+def quartiles(reached: "ToTarget") -> str:
+    """The quartiles of the labels to a target.
+
+    Args:
+        reached: The order statistics.
+
+    Returns:
+        Text such as "100–130"; empty for a single seed.
+    """
+    if reached.seeds == 1:
+        return ""
+    low, high = labels(reached.low, reached.end), labels(reached.high, reached.end)
+    return low if low == high else f"{low}–{high}"
+
+
+def bounds(x: Interval | Paired) -> str:
+    """The bounds of an interval.
+
+    Args:
+        x: The interval.
+
+    Returns:
+        Text such as "0.929–0.939"; empty where there are no bounds.
+    """
+    if math.isnan(x.low):
+        return ""
+    if isinstance(x, Paired):
+        return f"{signed(x.low)}, {signed(x.high)}"
+    return f"{value(x.low)}–{value(x.high)}"
+
+
+def duration(seconds: float) -> str:
+    """A stretch of time.
+
+    Args:
+        seconds: How long.
+
+    Returns:
+        Text such as "0.8 s", "42 s", "3 min 20 s" or "2 h 5 min".
+    """
+    if round(seconds) < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def verdict(compared: Paired | None, has_random: bool) -> str:
+    """The comparison with random, in words.
+
+    Args:
+        compared: The paired comparison, if there is a seed that both have measured.
+        has_random: Whether the run has a random baseline at all.
+
+    Returns:
+        Text such as "better than random (p = .0095)".
+    """
+    if not has_random:
+        return "no random baseline to compare with"
+    if compared is None or compared.n < 2:
+        return "too few seeds to say"
+    word = {"better": "better", "worse": "worse"}.get(compared.verdict, "no better")
+    return f"{word} than random ({p_value(compared.p)})"
+
+
+def findings(summary: "Summary") -> list[str]:
+    """What was found, in a sentence for each strategy; run by run, that of the best area first.
+
+    Args:
+        summary: The numbers.
+
+    Returns:
+        Sentences; a single one that says so if nothing is measured yet.
+    """
+    measured = [row for row in summary.rows if row.final is not None]
+    if not measured:
+        return ["Nothing is measured yet."]
+    contenders = [row for row in measured if row.verdict] or measured
+    runs = list(dict.fromkeys(row.run for row in contenders))
+    sign = 1 if summary.metric in LOSSES else -1
+    contenders.sort(key=lambda row: (runs.index(row.run), sign * (row.aulc.mean if row.aulc else 0.0)))
+    return [_finding(row, summary) for row in contenders]
+
+
+def _finding(row: "Row", summary: "Summary") -> str:
+    name = full_name(summary.metric)
+    baseline = next((r for r in summary.rows if r.run == row.run and r.strategy == "random"), None)
+    said = f"{row.name} {_outcome(row, baseline, summary.metric, name)}"
+    if not row.verdict:
+        return f"{said}."
+    if row.against_random is None or row.against_random.n < 2:
+        return f"{said}: {row.verdict}."
+    where = (
+        f"{summary.stretch[0]:.0f} to {summary.stretch[1]:.0f} labels" if summary.stretch else "its labels"
+    )
+    return f"{said}; averaged over {where} its {name} was {row.verdict}."
+
+
+def _outcome(row: "Row", baseline: "Row | None", metric: str, name: str) -> str:
+    """What a strategy reached, and random beside it."""
+    if not row.to_target or row.final is None:
+        mean = math.nan if row.final is None else row.final.mean
+        return f"ended at a {name} of {value(mean)} with {count(row.labels, 'label')}"
+    first = row.to_target[0]
+    goal = f"{target(first.target, metric)} {name}"
+    if math.isinf(first.median):
+        outcome = f"did not reach {goal} with {count(first.end, 'label')}"
+    else:
+        median = "a median of " if first.seeds > 1 else ""
+        outcome = f"reached {goal} with {median}{count(int(first.median), 'label')}"
+    if baseline is None or baseline is row or not baseline.to_target:
+        return outcome
+    other = baseline.to_target[0]
+    if math.isfinite(first.median):
+        did = f"with {other.median:.0f}" if math.isfinite(other.median) else f"not with {other.end}"
+        return f"{outcome}, random {did}"
+    if math.isfinite(other.median):
+        return f"{outcome}; random did with {other.median:.0f}"
+    return f"{outcome}, nor did random" + ("" if other.end == first.end else f" with {other.end}")
+
+
+def listed(words: Sequence[str]) -> str:
+    """Words in a sentence.
+
+    Args:
+        words: What to list.
+
+    Returns:
+        Text such as "a, b and c".
+    """
+    return ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1] if words else ""
+
+
+def flat(facts: object) -> str:
+    """Facts with their names on one line.
+
+    Args:
+        facts: A dictionary, or a single value.
+
+    Returns:
+        Text such as "numpy 2.4, python 3.11".
+    """
+    if isinstance(facts, dict):
+        return ", ".join(f"{name} {fact}" for name, fact in facts.items())
+    return str(facts)

@@ -1,0 +1,325 @@
+"""The one place where the parts are put together: settings become a pool, a learner, strategies and an oracle."""
+
+import json
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+import baldur
+from baldur import data as data_sets
+from baldur import loop, posteriors, report
+from baldur import settings as settings_
+from baldur._modules import pick_device
+from baldur._parts import (
+    NetworkFactory,
+    Observer,
+    Own,
+    initial,
+    item_shape,
+    make_learner,
+    make_oracle,
+    measure,
+    network_named,
+    picture,
+    scorer,
+    strategy_named,
+    validation_part,
+)
+from baldur.data import Dataset
+from baldur.errors import BaldurError, DamagedArtefact, InvalidSettings, SettingsChanged
+from baldur.protocols import Learner, Posterior, Strategy
+from baldur.settings import Settings
+from baldur.store import ItemRecord, Store, Trial
+
+__all__ = ["Model", "NetworkFactory", "Observer", "Outcome", "Own", "load_model", "run", "start"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to.
+
+    Args:
+        folder: The run's folder.
+        state: "done", or "waiting" for labels.
+        waiting: What it waits for, in words; empty when it is done.
+        summary: The table: labels to target, area under the curve, comparison with random.
+    """
+
+    folder: Path
+    state: str
+    waiting: str
+    summary: report.Summary
+
+    def __str__(self) -> str:
+        return report.as_text(self.summary)
+
+
+def run(
+    data: str | Dataset | tuple[Any, Any] | torch.utils.data.Dataset[Any],
+    out: str | Path,
+    *,
+    network: str | NetworkFactory | nn.Module = "auto",
+    strategies: Sequence[str | Strategy] = ("random", "bald"),
+    learner: str | Learner = "supervised",
+    observer: Observer | None = None,
+    **options: Any,
+) -> Outcome:
+    """Do active learning: every strategy with every seed. Started again, it goes on where it stopped.
+
+    Args:
+        data: The name of a data set, a path, a `Dataset`, arrays (x, y), or a PyTorch data set of such pairs.
+        out: The run's folder.
+        network: A name, a factory (shape, classes) -> module, or a module whose weights every fit starts from.
+        strategies: Names, or functions as `protocols.Strategy` has them.
+        learner: A name, or a learner.
+        observer: Told what is going on.
+        options: Other fields of `Settings`: rounds, query_size, initial, seeds, draws, epochs, ...
+
+    Returns:
+        What it came to.
+
+    Raises:
+        InvalidSettings: An option is unknown or out of its domain.
+        SettingsChanged: The folder holds a run with other settings.
+        InvalidData: The data cannot be used.
+    """
+    names = [s if isinstance(s, str) else _name(s) for s in strategies]
+    settings = settings_.create(
+        data=data if isinstance(data, str) else "in memory",
+        network=network if isinstance(network, str) else _name(network),
+        learner=learner if isinstance(learner, str) else _name(learner),
+        strategies=names,
+        **options,
+    )
+    own = Own(
+        dataset=None if isinstance(data, str) else _dataset(data, settings),
+        network=None if isinstance(network, str) else network,
+        learner=None if isinstance(learner, str) else learner,
+        strategies={_name(s): s for s in strategies if not isinstance(s, str)},
+    )
+    return start(settings, Path(out), observer or Observer(), own)
+
+
+def _name(thing: Any) -> str:
+    """How settings name an object that was handed over in Python."""
+    kind = thing if hasattr(thing, "__qualname__") else type(thing)
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def _dataset(data: Any, settings: Settings) -> Dataset:
+    if isinstance(data, Dataset):
+        return data
+    pool, labels = (
+        (data_sets.from_arrays(data[0]), data[1]) if isinstance(data, tuple) else data_sets.from_dataset(data)
+    )
+    return data_sets.in_memory(pool, labels, test_fraction=settings.test_fraction)
+
+
+def start(settings: Settings, out: Path, observer: Observer, own: Own | None = None) -> Outcome:
+    """Begin a run, or go on with the one in the folder.
+
+    Args:
+        settings: What it is told.
+        out: The run's folder.
+        observer: Told what is going on.
+        own: What was handed over in Python.
+
+    Returns:
+        What it came to.
+
+    Raises:
+        SettingsChanged: The folder holds a run with other settings.
+    """
+    own = own or Own()
+    chosen = {name: own.strategies.get(name) or strategy_named(name) for name in settings.strategies}
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    there = (out / "baldur.db").exists()
+    if there:
+        with Store.open(out) as store:
+            _same_settings(store, settings)
+    dataset = own.dataset or _load(settings, out if there else None, observer)
+    with _opened(out, settings, dataset) as store, store.lock("trainer"):
+        store.sweep()
+        store.record_start(_environment(settings))
+        if dataset.records or dataset.quarantined:
+            store.record_items(_records(dataset))
+        for name, reason in dataset.quarantined[:5]:
+            observer.message(f"left out: {name}: {reason}")
+        if len(dataset.quarantined) > 5:
+            observer.message(
+                f"... and {len(dataset.quarantined) - 5} more unreadable items, named in the report"
+            )
+        waiting = _trials(settings, dataset, store, chosen, own, observer)
+        report.write_curves(store, out / "curves.csv")
+        report.write_html([store], out / "report.html", settings.targets)
+        summary = report.summarise([store], settings.targets)
+    return Outcome(out, "waiting" if waiting else "done", waiting, summary)
+
+
+def _load(settings: Settings, out: Path | None, observer: Observer) -> Dataset:
+    known: dict[str, tuple[str | None, int, int]] = {}
+    if out is not None:
+        with Store.open(out) as store:
+            known = {
+                i: (r.sha256, r.size, r.mtime_ns)
+                for i, r in store.items().items()
+                if r.size is not None and r.mtime_ns is not None
+            }
+    return data_sets.load(
+        settings.data,
+        data_dir=settings.data_dir,
+        image_size=settings.image_size,
+        test_fraction=settings.test_fraction,
+        encoder=settings.encoder,
+        device=str(pick_device(settings.device)),
+        progress=observer.detail,
+        known=known,
+    )
+
+
+def _same_settings(store: Store, settings: Settings) -> None:
+    """Going on with other settings would make a curve that no settings file reproduces."""
+    before = settings_.from_toml(store.settings)
+    old, new = before.model_dump(), settings.model_dump()
+    changed = [f"{key} was {old[key]!r} and is {new[key]!r}" for key in old if old[key] != new[key]]
+    if changed:
+        raise SettingsChanged(
+            f"{store.folder} holds a run with other settings: {'; '.join(changed)}. "
+            f"To go on with it, name only the folder (baldur run --out {store.folder}); else take another folder"
+        )
+
+
+def _opened(out: Path, settings: Settings, dataset: Dataset) -> Store:
+    if (out / "baldur.db").exists():
+        return Store.open(out)
+    shape = list(item_shape(dataset.train))
+    facts = {"duplicates": len(dataset.duplicates), "pool": len(dataset.train), "test": len(dataset.test)}
+    facts |= {
+        "initial counts": np.bincount(
+            dataset.labels[dataset.labels >= 0], minlength=len(dataset.classes)
+        ).tolist()
+    }
+    return Store.create(
+        out,
+        settings=settings_.to_toml(settings),
+        classes=dataset.classes,
+        preprocessing={**dataset.preprocessing, "input_shape": shape, "facts": facts},
+    )
+
+
+def _environment(settings: Settings) -> dict[str, Any]:
+    versions = {"baldur": baldur.__version__, "python": platform.python_version()}
+    versions |= {"torch": torch.__version__, "numpy": np.__version__}
+    device = pick_device(settings.device)
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else platform.processor() or platform.machine()
+    )
+    return {"versions": versions, "threads": torch.get_num_threads(), "device": f"{device} ({name})"}
+
+
+def _records(dataset: Dataset) -> Iterable[ItemRecord]:
+    for position, r in enumerate(dataset.records):
+        yield ItemRecord(r.id, position, r.path, r.group, r.split, r.sha256, r.size, r.mtime_ns)
+    for i, reason in dataset.quarantined:
+        yield ItemRecord(i, state="quarantined", reason=reason)
+
+
+def _trials(
+    settings: Settings,
+    dataset: Dataset,
+    store: Store,
+    chosen: Mapping[str, Strategy],
+    own: Own,
+    observer: Observer,
+) -> str:
+    """Every strategy with every seed, the strategies of a seed side by side; what it waits for, if it does."""
+    pool, labels, validation = validation_part(settings, dataset)
+    if settings.initial > len(pool):
+        raise InvalidSettings(
+            f"{settings.initial} initial labels were asked for, but the pool holds {len(pool)} items"
+        )
+    learner = own.learner or make_learner(settings, dataset, own, validation, observer)
+    oracle = make_oracle(settings, store.folder, dataset, pool, labels)
+    waiting = ""
+    for seed in range(settings.first_seed, settings.first_seed + settings.seeds):
+        for name, strategy in chosen.items():
+            trial = store.trial(name, seed)
+            if trial.state == "done":
+                continue
+            parts = loop.Parts(
+                pool=pool,
+                classes=dataset.classes,
+                learner=learner,
+                strategy=strategy,
+                oracle=oracle,
+                scorer=partial(scorer, settings, observer),
+                measure=partial(measure, settings, dataset, observer),
+                initial=partial(initial, settings, pool, labels),
+                picture=partial(picture, dataset, pool),
+                observe=observer.event,
+            )
+            if _advance(trial, parts, settings) == "waiting":
+                waiting = f"{trial.reason} of {name}, seed {seed}"
+    return waiting
+
+
+def _advance(trial: Trial, parts: loop.Parts, settings: Settings) -> str:
+    try:
+        return loop.advance(trial, parts, settings)
+    except BaldurError as error:
+        trial.finish("failed", str(error))
+        raise
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that was exported: what it believes, and what its answers mean.
+
+    Args:
+        posterior: Gives functions from inputs to log-probabilities.
+        classes: The names of its classes.
+        preprocessing: How raw items become inputs.
+        settings: The settings of its run.
+    """
+
+    posterior: Posterior
+    classes: tuple[str, ...]
+    preprocessing: dict[str, Any]
+    settings: Settings
+
+
+def load_model(folder: str | Path, network: NetworkFactory | nn.Module | None = None) -> Model:
+    """Rebuild a model that `baldur export` wrote.
+
+    Args:
+        folder: One of the folders below `models`.
+        network: Where the run was given a factory or a module in Python: the same one.
+
+    Returns:
+        The model.
+
+    Raises:
+        DamagedArtefact: A file of it is missing, cut short or of another network.
+    """
+    try:
+        facts = json.loads((Path(folder) / "model.json").read_text())
+    except (OSError, ValueError) as error:
+        raise DamagedArtefact(f"{folder} holds no exported model: {error}") from None
+    settings = settings_.from_toml(facts["settings"])
+    shape, classes = tuple(facts["preprocessing"]["input_shape"]), tuple(facts["classes"])
+    made = (
+        network
+        if isinstance(network, nn.Module)
+        else (network or network_named(settings.network))(shape, len(classes))
+    )
+    return Model(posteriors.load(Path(folder), made), classes, facts["preprocessing"], settings)

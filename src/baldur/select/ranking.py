@@ -1,0 +1,74 @@
+"""The two simplest selections: any k items, and the k best."""
+
+import operator
+from typing import Any, SupportsIndex
+
+import numpy as np
+from jaxtyping import Shaped
+
+from baldur._arrays import Array, to_numpy
+from baldur.errors import InvalidArgument, NonFiniteScore
+from baldur.protocols import Picks
+
+
+def random(n: SupportsIndex, k: SupportsIndex, rng: np.random.Generator | int) -> Picks:
+    """k of n items, uniformly and without replacement.
+
+    Args:
+        n: How many items there are.
+        k: How many to choose; more than n gives all, in random order.
+        rng: A generator, or a seed.
+
+    Returns:
+        The picks, each with the score 0.
+
+    Raises:
+        InvalidArgument: n or k is negative or not a whole number.
+    """
+    items = _size("n", n)
+    count = min(_size("k", k), items)
+    indices = np.random.default_rng(rng).choice(items, size=count, replace=False)
+    return Picks(indices.astype(np.intp), np.zeros(count), {"gap": 0.0})
+
+
+def top(scores: Shaped[Array, "..."], k: SupportsIndex) -> Picks:
+    """The k items with the largest scores; of equal ones those that come first.
+
+    Args:
+        scores: Finite scores, shape (N,).
+        k: How many to choose; more than N gives all.
+
+    Returns:
+        The picks, largest first. `info["ties"]` says how many items, chosen or not, have exactly the score of
+        the last pick (itself included): well above 1, the choice among them was the order of the pool.
+
+    Raises:
+        InvalidArgument: The scores are not one-dimensional, or k is negative or not a whole number.
+        NonFiniteScore: A score is NaN or infinite.
+    """
+    values = to_numpy(scores).astype(np.float64, copy=False)
+    if values.ndim != 1:
+        raise InvalidArgument(f"scores (N,) were expected, not the shape {values.shape}")
+    finite = np.isfinite(values)
+    if not finite.all():
+        first = int(np.argmin(finite))
+        raise NonFiniteScore(f"the score of item {first} is {values[first]}; a score must be a finite number")
+    count = min(_size("k", k), len(values))
+    if count == 0:
+        return Picks(np.zeros(0, np.intp), np.zeros(0), {"gap": 0.0, "ties": 0})
+    last = np.partition(values, len(values) - count)[len(values) - count]
+    above = np.flatnonzero(values > last)
+    equal = np.flatnonzero(values == last)
+    above = above[np.argsort(-values[above], kind="stable")]
+    indices = np.concatenate([above, equal[: count - len(above)]])
+    return Picks(indices, values[indices], {"gap": 0.0, "ties": len(equal)})
+
+
+def _size(name: str, value: Any) -> int:
+    try:
+        size = operator.index(value)
+    except TypeError:
+        size = -1
+    if size < 0:
+        raise InvalidArgument(f"{name} is a whole number that is not negative, not {value!r}")
+    return size

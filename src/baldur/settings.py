@@ -1,0 +1,180 @@
+"""One typed object for everything that a run can be told; saved with the run as `settings.toml`."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from baldur.errors import InvalidSettings
+
+_UNITS = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+_UNITS |= {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def bytes_of(size: str | int) -> int:
+    """The number of bytes that a size such as "1GiB" or "500 MB" means.
+
+    Args:
+        size: A number with an optional unit (B, KiB, MiB, GiB, TiB, KB, MB, GB, TB), or a number of bytes.
+
+    Returns:
+        A positive number of bytes.
+
+    Raises:
+        InvalidSettings: The text is no such size.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", str(size))
+    if match is None or match[2].upper() not in _UNITS or float(match[1]) <= 0:
+        raise InvalidSettings(f"a size such as '1GiB' or '500MB' was expected, not {size!r}")
+    return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseModel):
+    """Everything that a run can be told. Field descriptions are the help of the command line."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    # What there is to label
+    data: str = Field(
+        "digits", description="digits, mnist, fashion-mnist, cifar10, a folder, .npz/.npy, CSV or JSONL"
+    )
+    data_dir: str | None = Field(None, description="where official data files lie (default: $BALDUR_DATA)")
+    image_size: Annotated[int, Field(ge=8)] = Field(
+        64, description="photographs are resized to this many pixels"
+    )
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.2, description="held out for testing where the data names no test split"
+    )
+    encoder: str | None = Field(None, description="a pretrained network: FILE.pt2 or package.module:factory")
+
+    # What is compared
+    strategies: list[str] = Field(
+        ["random", "bald"], min_length=1, description="names, or package.module:function"
+    )
+    seeds: Count = Field(5, description="how many paired repetitions")
+    first_seed: Annotated[int, Field(ge=0)] = Field(0, description="the seed of the first repetition")
+    rounds: Annotated[int, Field(ge=0)] = Field(20, description="how often to ask")
+    query_size: Count = Field(10, description="labels asked for in a round")
+    initial: Count = Field(20, description="labels before the first question")
+    initial_balanced: bool = Field(False, description="draw the initial labels evenly over the classes")
+    oracle: Literal["simulated", "file"] = Field("simulated", description="who answers: simulated or file")
+
+    # What learns
+    learner: str = Field("supervised", description="supervised, or package.module:factory")
+    network: str = Field(
+        "auto", description="auto, mlp, cnn8, gal2017, batchbald2019, cnn32, resnet18, package.module:factory"
+    )
+    posterior: Literal["mc-dropout", "deterministic"] = Field(
+        "mc-dropout", description="what the model believes"
+    )
+    draws: Count = Field(20, description="posterior samples T")
+    epochs: Count = Field(40, description="passes over the labelled set (at most, with --patience)")
+    epoch_size: Count = Field(
+        256, description="items an epoch at least; a smaller labelled set is repeated evenly"
+    )
+    batch_size: Count = Field(32, description="items in a training step")
+    optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="adam, adamw or sgd")
+    learning_rate: Annotated[float, Field(gt=0)] = Field(1e-3, description="step size")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="of sgd")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(1e-4, description="L2 penalty")
+    class_weights: bool = Field(False, description="weight the loss by inverse class frequency")
+    augment: str | None = Field(None, description="package.module:function, (x, generator) -> x")
+    validation: Annotated[int, Field(ge=0)] = Field(
+        0, description="labelled items held out for early stopping"
+    )
+    validation_free: bool = Field(False, description="take them beside the budget, and say so")
+    patience: Count = Field(5, description="epochs without improvement before stopping; needs --validation")
+    warm_start: bool = Field(False, description="go on from last round's weights")
+    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="of training")
+
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = Field(
+        10.0, description="a long fit keeps its state at ends of epochs, at most this often"
+    )
+
+    # How it runs
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, ...")
+    threads: Annotated[int, Field(ge=0)] = Field(0, description="threads of PyTorch; 0 leaves it as it is")
+    memory: str = Field("1GiB", description="what scoring may use beyond the data")
+    score_batch: Count = Field(512, description="items scored at a time")
+    targets: list[Annotated[float, Field(gt=0, lt=1)]] = Field([0.9, 0.95], description="accuracies to reach")
+
+    @field_validator("memory")
+    @classmethod
+    def _is_a_size(cls, value: str) -> str:
+        bytes_of(value)
+        return value
+
+
+def create(**values: Any) -> Settings:
+    """Settings from keyword arguments; what is not given takes its default.
+
+    Args:
+        values: Fields of `Settings`.
+
+    Returns:
+        The settings, checked.
+
+    Raises:
+        InvalidSettings: A name is unknown or a value is out of its domain.
+    """
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
+        raise InvalidSettings("; ".join(lines)) from None
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The values in a settings file, not yet checked, so that others may be laid over them.
+
+    Args:
+        path: A TOML file.
+
+    Returns:
+        Field names and values.
+
+    Raises:
+        InvalidSettings: There is no such file, or it is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise InvalidSettings(f"cannot read the settings file {path}: {error.strerror}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidSettings(f"{path} is not TOML: {error}") from None
+
+
+def from_toml(text: str) -> Settings:
+    """Settings from the text of a settings file.
+
+    Args:
+        text: TOML.
+
+    Returns:
+        The settings, checked.
+
+    Raises:
+        InvalidSettings: The text is not TOML, a name is unknown or a value is out of its domain.
+    """
+    try:
+        return create(**tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidSettings(f"the settings are not TOML: {error}") from None
+
+
+def to_toml(settings: Settings) -> str:
+    """The settings as TOML; reading it back gives equal settings.
+
+    Args:
+        settings: What to write.
+
+    Returns:
+        The text of a settings file.
+    """
+    return tomli_w.dumps(settings.model_dump(exclude_none=True))

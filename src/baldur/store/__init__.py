@@ -1,0 +1,45 @@
+"""The run's memory: trials, rounds, requests, labels, metrics and artefacts, in one folder."""
+
+from baldur.store.backup import restore
+from baldur.store.checkpoint import ArtefactCheckpoint
+from baldur.store.doctor import doctor
+from baldur.store.phase import PhaseHandle
+from baldur.store.rows import (
+    ArtefactRow,
+    CurrentLabel,
+    Finding,
+    IncidentRow,
+    ItemRecord,
+    LabelRow,
+    LedgerRow,
+    MetricRow,
+    PhaseRow,
+    RankingRow,
+    Request,
+    RequestRow,
+    Round,
+)
+from baldur.store.store import Store
+from baldur.store.trial import Trial
+
+__all__ = [
+    "ArtefactCheckpoint",
+    "ArtefactRow",
+    "CurrentLabel",
+    "Finding",
+    "IncidentRow",
+    "ItemRecord",
+    "LabelRow",
+    "LedgerRow",
+    "MetricRow",
+    "PhaseHandle",
+    "PhaseRow",
+    "RankingRow",
+    "Request",
+    "RequestRow",
+    "Round",
+    "Store",
+    "Trial",
+    "doctor",
+    "restore",
+]

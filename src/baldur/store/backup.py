@@ -1,0 +1,174 @@
+"""One file that holds a whole run, and back."""
+
+import os
+import shutil
+import sqlite3
+import tarfile
+import tempfile
+from contextlib import closing
+from pathlib import Path, PurePosixPath
+from typing import IO, cast
+from uuid import uuid4
+
+import sqlalchemy as sa
+
+from baldur.errors import DamagedArtefact, RunNotFound, StoreError, Unsupported
+from baldur.store import artefacts, database, schema
+from baldur.store.database import Database
+
+SETTINGS = "settings.toml"
+
+
+def save(run: Database, settings: str, archive: Path) -> None:
+    """Save a run to one tar file: settings, the artefacts that rows name, and last the database.
+
+    The database is copied in one instant by SQLite's backup interface. An artefact that was deleted
+    meanwhile is left out with its row, as if the backup had been made after the deletion.
+
+    Args:
+        run: The run's database.
+        settings: TOML text.
+        archive: The file; replaced whole if it is there.
+
+    Raises:
+        DamagedArtefact: A file of the run is not the one that was recorded.
+        StoreError: `archive` cannot be written.
+        Unsupported: The run is kept in a database server.
+        DiskFull: There was no room.
+    """
+    if run.file is None:
+        raise Unsupported(
+            f"{run!r} is a database server: save it by its own means (pg_dump), and copy {run.folder}"
+        )
+    archive = archive.absolute()
+    if archive.is_dir():
+        raise StoreError(f"{archive} is a folder; a backup is one file, such as {archive / 'run.tar'}")
+    with artefacts.room(archive.parent):
+        archive.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        artefacts.room(archive.parent),
+        tempfile.TemporaryDirectory(prefix=".baldur-backup-", dir=archive.parent) as work,
+    ):
+        copy, text, packed = (Path(work) / name for name in (database.FILE, SETTINGS, "packed.tar"))
+        _copy_database(run, copy)
+        text.write_text(settings, encoding="utf-8")
+        with tarfile.open(packed, "w", dereference=True) as tar:
+            tar.add(text, text.name)
+            _pack_artefacts(tar, run.folder, copy)
+            tar.add(copy, copy.name)
+        artefacts.sync(packed)
+        packed.replace(archive)
+        artefacts.sync(archive.parent)
+
+
+def restore(archive: Path, folder: Path) -> None:
+    """Unpack a backup into a new folder, whole and verified or not at all.
+
+    Args:
+        archive: What `Store.backup` wrote.
+        folder: Where to; not there yet, or empty.
+
+    Raises:
+        RunNotFound: There is no such archive.
+        StoreError: The folder is not empty, or the archive is no backup or cut short.
+        DamagedArtefact: A file in the archive is not the one that was recorded.
+        NewerStore: A newer version of Baldur wrote it.
+        DiskFull: There was no room.
+    """
+    folder = folder.absolute()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise StoreError(f"{folder} is not empty; a backup is restored into a new folder")
+    with artefacts.room(folder.parent):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    work = folder.parent / f".baldur-restore-{uuid4().hex}"
+    try:
+        with artefacts.room(folder.parent):
+            _unpack(archive, work)
+            _verify(work, archive)
+            for path in (*work.rglob("*"), work):
+                artefacts.sync(path)
+            work.replace(folder)
+            artefacts.sync(folder.parent)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _copy_database(run: Database, copy: Path) -> None:
+    assert run.file is not None
+    with (
+        run.sentences(),
+        closing(sqlite3.connect(run.file, timeout=database.BUSY_SECONDS)) as source,
+        closing(sqlite3.connect(copy)) as target,
+    ):
+        source.backup(target)
+        target.execute("PRAGMA journal_mode=DELETE").close()
+
+
+def _pack_artefacts(tar: tarfile.TarFile, folder: Path, copy: Path) -> None:
+    with closing(sqlite3.connect(copy)) as connection:
+        rows = connection.execute("SELECT path, sha256 FROM artefacts ORDER BY id").fetchall()
+        for path, sha256 in rows:
+            try:
+                found = _pack(tar, folder, path)
+            except FileNotFoundError:
+                connection.execute("DELETE FROM artefacts WHERE path = ?", (path,))
+                continue
+            if found != sha256:
+                raise DamagedArtefact(f"{folder / path} was altered or cut short; {artefacts.mend(folder)}")
+        connection.commit()
+
+
+def _pack(tar: tarfile.TarFile, folder: Path, path: str) -> str:
+    """Add a file, or all files of a folder; returns the digest of what was added."""
+    whole, parts = folder / path, {}
+    for file in artefacts.files(whole):
+        with file.open("rb") as opened:  # held open, it can be read to its end even if it is deleted
+            parts[file.relative_to(whole).as_posix()] = artefacts.digest_open(opened)
+            opened.seek(0)
+            tar.addfile(tar.gettarinfo(arcname=file.relative_to(folder).as_posix(), fileobj=opened), opened)
+    return parts["."][0] if "." in parts else artefacts.combine(parts)[0]
+
+
+def _unpack(archive: Path, work: Path) -> None:
+    """Write the regular files of an archive, and nothing else, under `work`."""
+    (work / artefacts.FOLDER).mkdir(parents=True)
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                name = PurePosixPath(member.name)
+                expected = member.name in (database.FILE, SETTINGS) or name.parts[:1] == (artefacts.FOLDER,)
+                if not (member.isfile() and expected) or name.is_absolute() or ".." in name.parts:
+                    raise StoreError(
+                        f"{archive} holds {member.name!r}, which is no part of a run; nothing was restored"
+                    )
+                target = work / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                source = tar.extractfile(member)
+                with target.open("xb") as file:
+                    shutil.copyfileobj(cast(IO[bytes], source), file)  # a regular file has content
+                if os.path.getsize(target) != member.size:
+                    raise tarfile.ReadError("unexpected end of data")
+    except FileNotFoundError:
+        raise RunNotFound(f"there is no backup {archive}") from None
+    except (tarfile.TarError, EOFError, FileExistsError) as error:
+        raise StoreError(
+            f"{archive} is not a whole backup of a run ({error}); nothing was restored"
+        ) from error
+
+
+def _verify(work: Path, archive: Path) -> None:
+    if not (work / database.FILE).exists() or not (work / SETTINGS).exists():
+        raise StoreError(f"{archive} is not a whole backup of a run; nothing was restored")
+    copy = Database(work)
+    try:
+        revision = copy.revision()
+        if revision is None:
+            raise StoreError(f"{archive} holds an empty database; nothing was restored")
+        database.refuse_newer(revision, copy)
+        table = schema.artefacts.c
+        for path, sha256 in copy.rows(sa.select(table.path, table.sha256)):
+            trouble = artefacts.verify(work / path, sha256)
+            if trouble:
+                raise DamagedArtefact(f"{path} in {archive} {trouble}; nothing was restored")
+    finally:
+        copy.close()

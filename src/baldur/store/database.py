@@ -1,0 +1,294 @@
+"""The connection to a run's database: how it is opened, how it is written, and what its errors mean.
+
+SQLite before 3.51.3 may corrupt a write-ahead log that two connections use, so such a library gets a rollback
+journal. Nothing may open the database file by other means while a connection is open: closing any descriptor
+of the file would drop SQLite's locks on it.
+"""
+
+import errno
+import re
+import shutil
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, Connection, make_url
+
+from baldur.errors import BaldurError, DiskFull, NewerStore, RunNotFound, StoreError
+from baldur.store import schema
+
+FILE = "baldur.db"
+BUSY_SECONDS = 30.0
+_WRITER = 0x62616C647572  # "baldur": the key of the advisory lock on a database server
+
+_REMOTE = {
+    *("afs", "beegfs", "ceph", "cifs", "davfs", "fuse.ceph", "fuse.davfs", "fuse.glusterfs"),
+    *("fuse.rclone", "fuse.s3fs", "fuse.sshfs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4"),
+    *("ocfs2", "orangefs", "smb3", "smbfs"),
+}
+
+
+class Database:
+    """A run's database and folder. Opening it neither makes nor changes anything."""
+
+    def __init__(self, folder: Path, url: str | None = None) -> None:
+        self.folder = folder.absolute()
+        self._url = make_url(url) if url else URL.create("sqlite", database=str(self.folder / FILE))
+        arguments: dict[str, Any] = {}
+        if self.file is not None:
+            refuse_network_file_system(self.file)
+            arguments["timeout"] = BUSY_SECONDS
+        self._engine = sa.create_engine(self._url, connect_args=arguments)
+        if self.file is not None:
+            sa.event.listen(self._engine, "connect", _set_up)
+        sa.event.listen(self._engine, "begin", _begin)
+
+    def __repr__(self) -> str:
+        return f"Database({self._url.render_as_string(hide_password=True)})"
+
+    @property
+    def file(self) -> Path | None:
+        """The file of an SQLite database; None for a database server."""
+        sqlite_file = self._url.get_backend_name() == "sqlite" and self._url.database
+        return Path(sqlite_file).absolute() if sqlite_file else None
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        self._engine.dispose()
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One write transaction: the only writer from its first instant; committed whole or not at all."""
+        with (
+            self.sentences(),
+            self._engine.connect().execution_options(immediate=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    def rows(self, query: "sa.Select[*tuple[Any, ...]]") -> Sequence[Any]:
+        """All rows of one query; no read outlives it."""
+        with self.sentences(), self._engine.connect() as connection:
+            return connection.execute(query).all()
+
+    def text(self, statement: str) -> Sequence[Any]:
+        """All rows of one statement in the database's own language (a PRAGMA, say)."""
+        with self.sentences(), self._engine.connect() as connection:
+            return connection.exec_driver_sql(statement).all()
+
+    def revision(self) -> str | None:
+        """The migration that the database is at; None where it holds no run.
+
+        Raises:
+            StoreError: It is somebody else's database, or none at all.
+        """
+        with self.sentences(), self._engine.connect() as connection:
+            return revision_of(connection)
+
+    def bring_up_to_date(self) -> None:
+        """Migrate a run's database to this version of Baldur, if it is older.
+
+        Raises:
+            RunNotFound: There is no run in it.
+            NewerStore: A newer version of Baldur wrote it.
+        """
+        if self.file is not None and not self.file.exists():
+            raise RunNotFound(f"there is no run in {self.folder}: {self.file} does not exist")
+        revision = self.revision()
+        if revision is None:
+            raise RunNotFound(f"there is no run in {self!r}: the database is empty")
+        if revision == schema.REVISION:
+            return
+        refuse_newer(revision, self)
+        with self.write() as connection:
+            migrate(connection)
+
+    @contextmanager
+    def sentences(self) -> Iterator[None]:
+        """Turn what the database's driver raises into `StoreError` or `DiskFull`."""
+        try:
+            yield
+        except sa.exc.DBAPIError as error:
+            raise _in_a_sentence(error.orig or error, self) from error
+        except sqlite3.Error as error:  # raised while connecting, where SQLAlchemy does not wrap it
+            raise _in_a_sentence(error, self) from error
+
+
+def revision_of(connection: Connection) -> str | None:
+    """The migration that a database is at.
+
+    Args:
+        connection: To the database.
+
+    Returns:
+        The revision; None where the database is empty.
+
+    Raises:
+        StoreError: It holds tables, but none of a run.
+    """
+    tables = sa.inspect(connection).get_table_names()
+    if not tables:
+        return None
+    if "alembic_version" not in tables or "ledger" not in tables:
+        where = connection.engine.url.render_as_string(hide_password=True)
+        raise StoreError(f"{where} holds tables, but none of a Baldur run; give another folder or URL")
+    return str(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar())
+
+
+def upsert(connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows, or overwrite those whose primary key is there already.
+
+    Args:
+        connection: An open write transaction.
+        table: Where to.
+        rows: Column names and values.
+    """
+    if not rows:
+        return
+    insert = (postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert)(table)
+    keys = [column.name for column in table.primary_key]
+    values = {c.name: insert.excluded[c.name] for c in table.columns if c.name not in keys}
+    connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=values), rows)
+
+
+def migrate(connection: Connection) -> None:
+    """Bring the schema to the newest revision, inside the transaction of `connection`.
+
+    Args:
+        connection: An open write transaction.
+    """
+    from alembic import command
+
+    config = _alembic()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def refuse_newer(revision: str, where: object) -> None:
+    """Refuse a revision that this version of Baldur does not know.
+
+    Args:
+        revision: What the database is at.
+        where: The database, for the message.
+
+    Raises:
+        NewerStore: The revision is unknown here.
+    """
+    from alembic.script import ScriptDirectory
+
+    known = {script.revision for script in ScriptDirectory.from_config(_alembic()).walk_revisions()}
+    if revision not in known:
+        raise NewerStore(
+            f"{where!r} is at revision {revision!r}, this version of Baldur knows up to {schema.REVISION!r}: "
+            "a newer version wrote it, so install that version or a later one; nothing was changed"
+        )
+
+
+def refuse_network_file_system(file: Path, mounts: Path = Path("/proc/mounts")) -> None:
+    """Refuse a file on a network file system, whose locks do not protect a database.
+
+    Args:
+        file: Where the database is or will be.
+        mounts: The table of mounts; where it cannot be read (not Linux) nothing is refused.
+
+    Raises:
+        StoreError: The file system is a network one.
+    """
+    try:
+        lines = [line.split() for line in mounts.read_text().splitlines()]
+    except OSError:
+        return
+    place = file.resolve()
+    best, kind = -1, ""
+    for _, point, name, *_ in lines:
+        folder = Path(re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), point))
+        if place.is_relative_to(folder) and len(folder.parts) >= best:  # a later mount hides an earlier one
+            best, kind = len(folder.parts), name
+    if kind in _REMOTE:
+        raise StoreError(
+            f"{file} lies on a network file system ({kind}), where SQLite's locks cannot be trusted; "
+            "put the run on a local disk, or give the URL of a database server"
+        )
+
+
+def safe_for_wal(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:
+    """Whether this SQLite is free of the write-ahead log's reset bug (3.52.0 was withdrawn).
+
+    Args:
+        version: Of the SQLite library.
+
+    Returns:
+        True from 3.51.3 on.
+    """
+    return version >= (3, 51, 3) and version != (3, 52, 0)
+
+
+def _alembic() -> Any:
+    from alembic.config import Config
+
+    config = Config()
+    folder = str(Path(__file__).parent / "migrations")
+    config.set_main_option("script_location", folder.replace("%", "%%"))
+    return config
+
+
+def _set_up(connection: Any, _: object) -> None:
+    """Settings of a new SQLite connection; the busy timeout is already in place."""
+    connection.isolation_level = None  # BEGIN is ours alone, also before a change of the schema
+    mode, synchronous = ("WAL", "FULL") if safe_for_wal() else ("TRUNCATE", "EXTRA")
+    for pragma in (
+        "foreign_keys=ON",
+        "recursive_triggers=ON",  # so that REPLACE cannot delete past the ledger's trigger
+        "mmap_size=0",
+        f"journal_mode={mode}",
+        f"synchronous={synchronous}",
+    ):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin(connection: Connection) -> None:
+    immediate = connection.get_execution_options().get("immediate", False)
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+    elif immediate:  # PostgreSQL's way to have one writer, so that ledger numbers become visible in order
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER})")
+
+
+def _in_a_sentence(error: BaseException, database: Database) -> BaldurError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the error, the rest its detail
+    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and no_room_left(error, database.folder)):
+        return DiskFull(
+            f"there is no room left to write to {database!r} ({error}); what was committed before is safe: "
+            "make room and start again"
+        )
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return StoreError(
+            f"{database!r} is damaged ({error}); `baldur doctor {database.folder}` says how to mend it"
+        )
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return StoreError(
+            f"another process kept {database!r} locked for {BUSY_SECONDS:.0f} s; end it or try again"
+        )
+    return StoreError(f"{database!r} refused: {error}")
+
+
+def no_room_left(error: BaseException, folder: Path) -> bool:
+    """Whether an error means that the device is full; some libraries say so in words only, or not at all.
+
+    Args:
+        error: What was raised while writing.
+        folder: Where it was written to.
+
+    Returns:
+        True if the device is full.
+    """
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    if "No space left on device" in str(error):
+        return True
+    unnamed = isinstance(error, OSError | sqlite3.Error) and getattr(error, "errno", None) is None
+    return unnamed and folder.exists() and shutil.disk_usage(folder).free < 2**16

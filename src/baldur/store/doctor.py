@@ -1,0 +1,198 @@
+"""What is wrong with a run, and how to mend it. Looking changes nothing."""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from baldur.errors import NewerStore, RunNotFound, StoreError
+from baldur.store import artefacts, backup, database, locks, schema
+from baldur.store.database import Database
+from baldur.store.rows import Finding
+
+
+def doctor(folder: Path, *, url: str | None = None) -> list[Finding]:
+    """Examine a run: its database, its ledger, its artefacts, and where it was run.
+
+    Args:
+        folder: The run's.
+        url: Of its database server, if it was created with one.
+
+    Returns:
+        What was found; a run is sound where no level is "error".
+
+    Raises:
+        RunNotFound: There is no run.
+    """
+    run = Database(folder, url)
+    if run.file is not None and not run.file.exists():
+        raise RunNotFound(f"there is no run in {folder}: {run.file} does not exist")
+    checks: tuple[Callable[[Database], Iterator[Finding]], ...] = (
+        *(_integrity, _schema, _connection, _foreign_keys, _ledger, _rounds, _artefacts, _unnamed),
+        *(_settings, _starts, _incidents),
+    )
+    findings: list[Finding] = []
+    try:
+        for check in checks:
+            try:
+                findings += check(run)
+            except StoreError as error:
+                findings.append(Finding("error", str(error), _from_backup(run)))
+            if check in (_integrity, _schema) and findings[-1].level == "error":
+                break  # what cannot be read cannot be examined further
+    finally:
+        run.close()
+    return findings
+
+
+def _from_backup(run: Database) -> str:
+    return (
+        f"Keep a copy of {run.folder}, then restore the last backup into a new folder; without one, "
+        "`sqlite3 baldur.db .recover` rescues what can be read."
+    )
+
+
+def _integrity(run: Database) -> Iterator[Finding]:
+    if run.file is None:
+        yield Finding("ok", "whether the database is whole is for its server to say")
+        return
+    troubles = [row[0] for row in run.text("PRAGMA integrity_check")]
+    if troubles == ["ok"]:
+        yield Finding("ok", "the database is whole")
+    else:
+        yield Finding("error", f"the database is damaged: {'; '.join(troubles[:3])}", _from_backup(run))
+
+
+def _schema(run: Database) -> Iterator[Finding]:
+    revision = run.revision()
+    if revision is None:
+        yield Finding("error", "the database is empty", _from_backup(run))
+    elif revision == schema.REVISION:
+        yield Finding("ok", f"the schema is this version's ({revision})")
+    else:
+        try:
+            database.refuse_newer(revision, run)
+        except NewerStore:
+            what = f"the schema is newer ({revision}) than this version of Baldur knows ({schema.REVISION})"
+            yield Finding("error", what, "Install the version of Baldur that wrote the run, or a later one.")
+            return
+        what = f"the schema is older ({revision}) than this version's ({schema.REVISION})"
+        yield Finding(
+            "warning", what, "Make a backup; the next start of the run brings the schema up to date."
+        )
+
+
+def _connection(run: Database) -> Iterator[Finding]:
+    if run.file is None:
+        return
+    mode = run.text("PRAGMA journal_mode")[0][0]
+    yield Finding("ok", f"SQLite {sqlite3.sqlite_version}, journal mode {mode}")
+
+
+def _foreign_keys(run: Database) -> Iterator[Finding]:
+    if run.file is None:
+        return
+    broken = run.text("PRAGMA foreign_key_check")
+    if broken:
+        tables = ", ".join(sorted({row[0] for row in broken}))
+        yield Finding(
+            "error", f"{len(broken)} rows name rows that are not there (in {tables})", _from_backup(run)
+        )
+
+
+def _ledger(run: Database) -> Iterator[Finding]:
+    c = schema.ledger.c
+    count, last = run.rows(sa.select(sa.func.count(), sa.func.coalesce(sa.func.max(c.number), 0)))[0]
+    cut = run.rows(sa.select(sa.func.coalesce(sa.func.max(schema.rounds.c.cut), 0)))[0][0]
+    if run.file is None:  # a server leaves gaps where a transaction was rolled back
+        lost = max(cut - last, 0)
+    else:  # SQLite leaves none, and remembers the last number that it ever gave
+        given = run.text("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'ledger'")[0][0]
+        lost = max(given, last, cut) - count
+    if lost:
+        what = f"the ledger lacks {lost} of its {count + lost} events: labels were deleted past its guard"
+        yield Finding("error", what, _from_backup(run))
+    else:
+        yield Finding("ok", f"the ledger holds all of its {count} events")
+    r = schema.requests.c
+    event = sa.exists().where(c.trial == r.trial, c.item == r.item, c.round == r.round)
+    silent = run.rows(sa.select(sa.func.count()).where(r.state == "answered", ~event))[0][0]
+    if silent:
+        yield Finding("error", f"{silent} answered requests have no label in the ledger", _from_backup(run))
+
+
+def _rounds(run: Database) -> Iterator[Finding]:
+    c = schema.rounds.c
+    query = sa.select(
+        c.trial, sa.func.count(), sa.func.max(c.round), sa.func.count().filter(c.state != "closed")
+    )
+    for trial, count, last, unclosed in run.rows(query.group_by(c.trial)):
+        if count != last + 1 or unclosed > 1:
+            what = (
+                f"the rounds of trial {trial} are not one after another ({count} rounds, the last is {last})"
+            )
+            yield Finding("error", what, _from_backup(run))
+    uncut = run.rows(sa.select(sa.func.count()).where(c.state != "requested", c.cut.is_(None)))[0][0]
+    if uncut:
+        yield Finding("error", f"{uncut} rounds were trained without a recorded cut", _from_backup(run))
+
+
+def _artefacts(run: Database) -> Iterator[Finding]:
+    c = schema.artefacts.c
+    rows = run.rows(sa.select(c.path, c.sha256))
+    damaged = 0
+    for path, sha256 in rows:
+        trouble = artefacts.verify(run.folder / path, sha256)
+        if trouble and run.rows(sa.select(c.id).where(c.path == path)):  # not deleted by the run meanwhile
+            damaged += 1
+            advice = artefacts.mend(run.folder)
+            yield Finding("error", f"{path} {trouble}", advice[0].upper() + advice[1:] + ".")
+    if not damaged:
+        yield Finding("ok", f"every artefact is as it was recorded (there are {len(rows)})")
+
+
+def _unnamed(run: Database) -> Iterator[Finding]:
+    busy = locks.is_held(run.folder, "trainer")
+    unnamed = artefacts.unnamed(
+        run.folder, {row.path for row in run.rows(sa.select(schema.artefacts.c.path))}
+    )
+    if busy:
+        yield Finding("ok", "the run is going on at this moment")
+    elif unnamed:
+        what = f"{len(unnamed)} files are left of an interrupted process, such as {unnamed[0]}"
+        mend = "Nothing is lost: start the run again, which removes them, or delete them."
+        yield Finding("warning", what, mend)
+
+
+def _settings(run: Database) -> Iterator[Finding]:
+    file = run.folder / backup.SETTINGS
+    recorded = run.rows(sa.select(schema.run.c.settings))[0][0]
+    found = file.read_text(encoding="utf-8") if file.exists() else None
+    if found != recorded:
+        what = f"{file.name} {'is missing' if found is None else 'is not what the run was begun with'}"
+        mend = "The run goes by its database; begin a new run to use other settings, or restore the file."
+        yield Finding("warning", what, mend)
+
+
+def _starts(run: Database) -> Iterator[Finding]:
+    environments = [row[0] for row in run.rows(sa.select(schema.starts.c.environment))]
+    for key in ("versions", "threads", "device"):
+        seen = [e[key] for e in environments if key in e]
+        distinct = {json.dumps(value, sort_keys=True) for value in seen}
+        if len(distinct) > 1:
+            if key == "versions":
+                names = sorted({n for v in seen for n in v if any(other.get(n) != v[n] for other in seen)})
+                what = f"the run was started with different versions of {', '.join(names)}"
+            else:
+                what = f"the run was started with different {key}: {', '.join(sorted(distinct))}"
+            mend = "Repeat the run in one environment if its curve is to be the same bit for bit."
+            yield Finding("warning", what, mend)
+
+
+def _incidents(run: Database) -> Iterator[Finding]:
+    for time, what in run.rows(sa.select(schema.incidents.c.time, schema.incidents.c.what)):
+        yield Finding(
+            "warning", f"{time}: {what}", "Nothing is to be done; check the disk if this happens often."
+        )

@@ -1,0 +1,238 @@
+"""How a trial goes from one state of a round to the next; each step is one transaction."""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from baldur.errors import InvalidArgument, NonFiniteScore, StoreError
+from baldur.store import artefacts, checkpoint, schema
+from baldur.store.database import Database
+from baldur.store.rows import Request
+
+BEST = 1000
+"""How many items of a round's ranking are rows; all scores are an artefact."""
+
+
+@dataclass
+class PhaseHandle:
+    """A phase that is going on. Recording its result ends it, in the same transaction.
+
+    Args:
+        database: The run's.
+        trial: The trial's number.
+        round: Which round.
+        phase: "label", "fit", "measure" or "choose".
+        id: The number of this attempt.
+    """
+
+    database: Database = field(repr=False)
+    trial: int
+    round: int
+    phase: str
+    id: int
+    _begun: float = field(default_factory=time.perf_counter, repr=False)
+    _ended: bool = field(default=False, repr=False)
+
+    def labelled(self) -> int:
+        """Record the round's cut: the labels that are there by now are those that it trains on.
+
+        Returns:
+            The last ledger number that the round trains on; 0 if there is none.
+
+        Raises:
+            StoreError: The trial has no such round.
+        """
+        with self.database.write() as connection:
+            cut = record_cut(connection, self.trial, self.round)
+            self._end(connection)
+        self._ended = True
+        return cut
+
+    def fitted(self) -> None:
+        """Record that the round's model is there, and forget the checkpoint of its fit.
+
+        Fitting once more (because a model was lost) is allowed as long as the round is not closed.
+
+        Raises:
+            StoreError: The round is not labelled yet, or is closed.
+        """
+        with self.database.write() as connection:
+            if state_of(connection, self.trial, self.round) not in ("fitted", "measured"):
+                advance(connection, self.trial, self.round, "labelled", "fitted")
+            dropped = artefacts.drop(connection, artefacts.matching(self.trial, self.round, checkpoint.KIND))
+            self._end(connection)
+        self._ended = True
+        artefacts.remove(self.database.folder, dropped)
+
+    def measured(self, metrics: Mapping[tuple[str, str], float]) -> None:
+        """Record how good the round's model is.
+
+        Args:
+            metrics: Values by (metric, split), as ("accuracy", "test"); NaN where undefined.
+
+        Raises:
+            StoreError: The round is not fitted, or was measured before.
+        """
+        key = {"trial": self.trial, "round": self.round}
+        rows = [
+            key | {"metric": metric, "split": split, "value": None if math.isnan(value) else float(value)}
+            for (metric, split), value in metrics.items()
+        ]
+        with self.database.write() as connection:
+            advance(connection, self.trial, self.round, "fitted", "measured")
+            if rows:
+                connection.execute(schema.metrics.insert(), rows)
+            self._end(connection)
+        self._ended = True
+
+    def chosen(self, requests: Sequence[Request], ranking: Sequence[tuple[str, float]] = ()) -> None:
+        """Close the round and open the next one with its requests; without requests only close it.
+
+        Args:
+            requests: What to ask for next.
+            ranking: Items with their scores, best first; the best 1,000 are recorded.
+
+        Raises:
+            StoreError: The round is not measured, or is closed already.
+            InvalidArgument: An item is asked for twice.
+            NonFiniteScore: A score is NaN or infinite.
+        """
+        key = {"trial": self.trial, "round": self.round}
+        rows = [
+            key | {"rank": rank, "item": item, "score": _finite(item, score)}
+            for rank, (item, score) in enumerate(ranking[:BEST])
+        ]
+        with self.database.write() as connection:
+            advance(connection, self.trial, self.round, "measured", "closed")
+            if rows:
+                connection.execute(schema.ranking.insert(), rows)
+            if requests:
+                open_round(connection, self.trial, self.round + 1, requests)
+            self._end(connection)
+        self._ended = True
+
+    def end(self) -> None:
+        """Record that the phase ended, if its result has not done so already."""
+        if not self._ended:
+            with self.database.write() as connection:
+                self._end(connection)
+            self._ended = True
+
+    def _end(self, connection: Connection) -> None:
+        if self._ended:
+            raise StoreError(f"the phase {self.phase!r} of round {self.round} has ended already")
+        seconds = time.perf_counter() - self._begun
+        phases = schema.phases
+        connection.execute(phases.update().where(phases.c.id == self.id).values(seconds=seconds))
+
+
+def open_round(connection: Connection, trial: int, round: int, requests: Sequence[Request]) -> None:
+    """Insert a round and what it asks for.
+
+    Args:
+        connection: An open write transaction.
+        trial: The trial's number.
+        round: The new round.
+        requests: What to ask for.
+
+    Raises:
+        InvalidArgument: An item is asked for twice.
+        NonFiniteScore: A score is NaN or infinite.
+    """
+    items = [request.item for request in requests]
+    if len(set(items)) < len(items):
+        twice = next(item for i, item in enumerate(items) if item in items[:i])
+        raise InvalidArgument(
+            f"round {round} asks for {twice!r} twice; each item may be asked for once a round"
+        )
+    key = {"trial": trial, "round": round}
+    connection.execute(schema.rounds.insert(), key | {"state": "requested", "opened": schema.now()})
+    rows = [
+        key | {"item": item, "rank": int(rank), "score": _finite(item, score), "state": "open"}
+        for item, rank, score in requests
+    ]
+    if rows:
+        connection.execute(schema.requests.insert(), rows)
+
+
+def state_of(connection: Connection, trial: int, round: int) -> str:
+    """The state of a round.
+
+    Args:
+        connection: An open transaction.
+        trial: The trial's number.
+        round: Which round.
+
+    Returns:
+        "requested", "labelled", "fitted", "measured" or "closed".
+
+    Raises:
+        StoreError: The trial has no such round.
+    """
+    c = schema.rounds.c
+    state = connection.execute(sa.select(c.state).where(c.trial == trial, c.round == round)).scalar()
+    if state is None:
+        raise StoreError(f"trial {trial} has no round {round} yet")
+    return str(state)
+
+
+def advance(connection: Connection, trial: int, round: int, before: str, after: str) -> None:
+    """Take a round from one state to the next.
+
+    Args:
+        connection: An open write transaction.
+        trial: The trial's number.
+        round: Which round.
+        before: The state that it must be in.
+        after: The state that it will be in.
+
+    Raises:
+        StoreError: It is in another state.
+    """
+    state = state_of(connection, trial, round)
+    if state != before:
+        raise StoreError(
+            f"round {round} of trial {trial} is {state!r}, so it cannot become {after!r}; {before!r} can"
+        )
+    c = schema.rounds.c
+    closed = schema.now() if after == "closed" else None
+    update = schema.rounds.update().where(c.trial == trial, c.round == round)
+    connection.execute(update.values(state=after, closed=closed))
+
+
+def record_cut(connection: Connection, trial: int, round: int) -> int:
+    """Record, once, the last ledger number that a round trains on; the round is then labelled.
+
+    Args:
+        connection: An open write transaction.
+        trial: The trial's number.
+        round: Which round.
+
+    Returns:
+        The cut, now recorded or long since; 0 if there is no label yet.
+
+    Raises:
+        StoreError: The trial has no such round.
+    """
+    if state_of(connection, trial, round) == "requested":
+        advance(connection, trial, round, "requested", "labelled")
+        c = schema.ledger.c
+        known = sa.select(sa.func.coalesce(sa.func.max(c.number), 0), sa.func.count(c.item.distinct()))
+        cut, labels = connection.execute(known.where(c.trial == trial)).one()
+        here = (schema.rounds.c.trial == trial, schema.rounds.c.round == round)
+        connection.execute(schema.rounds.update().where(*here).values(cut=cut, labels=labels))
+    c = schema.rounds.c
+    query = sa.select(c.cut).where(c.trial == trial, c.round == round)
+    return int(connection.execute(query).scalar_one())
+
+
+def _finite(item: str, score: float | None) -> float | None:
+    if score is not None and not math.isfinite(score):
+        raise NonFiniteScore(
+            f"the score of {item!r} is {score}; scores are finite numbers, or None where there is none"
+        )
+    return None if score is None else float(score)

@@ -1,0 +1,163 @@
+"""The values that go into a run's store and come out of it. Times are ISO 8601 texts in UTC."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+
+@dataclass(frozen=True)
+class ItemRecord:
+    """What is recorded of one item of the pool.
+
+    Args:
+        id: The item's stable id.
+        position: Where it stands in the pool, counted from 0.
+        path: Its file, if it has one.
+        group: The patient, track, ... that no split may divide.
+        split: Which part of the data it belongs to.
+        sha256: Hexadecimal digest of its content at the first read.
+        size: Bytes of its file at the first read.
+        mtime_ns: Modification time of its file at the first read, nanoseconds.
+        state: "ok", or "quarantined" when it cannot be used.
+        reason: Why it is quarantined.
+    """
+
+    id: str
+    position: int | None = None
+    path: str | None = None
+    group: str | None = None
+    split: str | None = None
+    sha256: str | None = None
+    size: int | None = None
+    mtime_ns: int | None = None
+    state: Literal["ok", "quarantined"] = "ok"
+    reason: str | None = None
+
+
+class Request(NamedTuple):
+    """One item that is asked for; `score` is its gain when it was chosen, None for an initial item."""
+
+    item: str
+    rank: int
+    score: float | None = None
+
+
+class Round(NamedTuple):
+    """One round of a trial: `cut` is the last ledger number it trains on, `labels` how many there are."""
+
+    round: int
+    state: str
+    cut: int | None
+    labels: int | None
+
+
+class RankingRow(NamedTuple):
+    """One of the best items of a round's pool; rank 0 is the best."""
+
+    rank: int
+    item: str
+    score: float
+
+
+class LabelRow(NamedTuple):
+    """The current label of one item in one trial, and the ledger number that gave it."""
+
+    item: str
+    value: str
+    round: int
+    annotator: str
+    number: int
+
+
+class CurrentLabel(NamedTuple):
+    """The current label of one item in one trial of the run."""
+
+    strategy: str
+    seed: int
+    item: str
+    value: str
+    annotator: str
+    time: str
+    round: int
+
+
+class MetricRow(NamedTuple):
+    """One point of a learning curve; `value` is NaN where the metric was undefined."""
+
+    strategy: str
+    seed: int
+    round: int
+    labels: int
+    metric: str
+    split: str
+    value: float
+
+
+class PhaseRow(NamedTuple):
+    """One attempt at a phase; `seconds` is None while it goes on, and for ever if it was interrupted."""
+
+    strategy: str
+    seed: int
+    round: int
+    phase: str
+    started: str
+    seconds: float | None
+
+
+class RequestRow(NamedTuple):
+    """One request and the current label of its item, if it has one."""
+
+    strategy: str
+    seed: int
+    round: int
+    rank: int
+    item: str
+    score: float | None
+    state: str
+    label: str | None
+
+
+class LedgerRow(NamedTuple):
+    """One event of the append-only ledger."""
+
+    number: int
+    event: str
+    strategy: str
+    seed: int
+    item: str
+    annotator: str
+    value: str
+    time: str
+    round: int
+    supersedes: int | None
+    source: str
+
+
+class ArtefactRow(NamedTuple):
+    """One recorded file or folder; `path` is absolute."""
+
+    strategy: str | None
+    seed: int | None
+    round: int | None
+    kind: str
+    path: Path
+    sha256: str
+    bytes: int
+
+
+class IncidentRow(NamedTuple):
+    """Something that went wrong and was got over, such as a damaged checkpoint that was thrown away."""
+
+    time: str
+    strategy: str | None
+    seed: int | None
+    round: int | None
+    what: str
+
+
+class Finding(NamedTuple):
+    """What `doctor` found; `mend` says what to do about it and is empty where nothing is to be done."""
+
+    level: Literal["ok", "warning", "error"]
+    what: str
+    mend: str = ""

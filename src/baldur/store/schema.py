@@ -1,0 +1,197 @@
+"""The tables of a run. Times are ISO 8601 texts in UTC, so that they sort and read as they are.
+
+A change here needs a migration beside it in `migrations/versions`; a test compares the two.
+"""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+)
+
+REVISION = "0001"
+"""The newest migration: what a database of this version of Baldur carries in `alembic_version`."""
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def now() -> str:
+    """This instant in UTC, as the tables hold it."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def _one_of(column: str, *values: str) -> CheckConstraint:
+    return CheckConstraint(f"{column} IN ({', '.join(repr(v) for v in values)})", name=column)
+
+
+def _of_round() -> ForeignKeyConstraint:
+    return ForeignKeyConstraint(["trial", "round"], ["rounds.trial", "rounds.round"])
+
+
+run = Table(
+    "run",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("created", String, nullable=False),
+    Column("settings", String, nullable=False),  # TOML
+    Column("classes", JSON, nullable=False),
+    Column("preprocessing", JSON, nullable=False),
+    CheckConstraint("id = 1", name="only"),
+)
+
+starts = Table(
+    "starts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("time", String, nullable=False),
+    Column("environment", JSON, nullable=False),
+)
+
+items = Table(
+    "items",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("position", Integer),
+    Column("path", String),
+    Column("grp", String),
+    Column("split", String),
+    Column("sha256", String),
+    Column("size", BigInteger),
+    Column("mtime_ns", BigInteger),
+    Column("state", String, nullable=False),
+    Column("reason", String),
+    _one_of("state", "ok", "quarantined"),
+)
+
+trials = Table(
+    "trials",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("strategy", String, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("state", String, nullable=False),
+    Column("reason", String, nullable=False),
+    _one_of("state", "running", "waiting", "done", "failed"),
+    UniqueConstraint("strategy", "seed"),
+)
+
+rounds = Table(
+    "rounds",
+    metadata,
+    Column("trial", ForeignKey("trials.id"), primary_key=True),
+    Column("round", Integer, primary_key=True, autoincrement=False),
+    Column("state", String, nullable=False),
+    Column("cut", Integer),
+    Column("labels", Integer),
+    Column("opened", String, nullable=False),
+    Column("closed", String),
+    _one_of("state", "requested", "labelled", "fitted", "measured", "closed"),
+)
+
+phases = Table(
+    "phases",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("trial", Integer, nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("phase", String, nullable=False),
+    Column("started", String, nullable=False),
+    Column("seconds", Float),
+    _one_of("phase", "label", "fit", "measure", "choose"),
+    _of_round(),
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("trial", Integer, primary_key=True, autoincrement=False),
+    Column("round", Integer, primary_key=True, autoincrement=False),
+    Column("item", String, primary_key=True),
+    Column("rank", Integer, nullable=False),
+    Column("score", Float),
+    Column("state", String, nullable=False),
+    _one_of("state", "open", "answered", "skipped"),
+    _of_round(),
+)
+
+ranking = Table(
+    "ranking",
+    metadata,
+    Column("trial", Integer, primary_key=True, autoincrement=False),
+    Column("round", Integer, primary_key=True, autoincrement=False),
+    Column("rank", Integer, primary_key=True, autoincrement=False),
+    Column("item", String, nullable=False),
+    Column("score", Float, nullable=False),
+    _of_round(),
+)
+
+ledger = Table(  # append-only: triggers of the migration refuse every update and delete
+    "ledger",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("event", String, nullable=False, unique=True),
+    Column("trial", ForeignKey("trials.id"), nullable=False),
+    Column("item", String, nullable=False),
+    Column("annotator", String, nullable=False),
+    Column("value", String, nullable=False),
+    Column("time", String, nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("supersedes", ForeignKey("ledger.number")),
+    Column("source", String, nullable=False),
+    ForeignKeyConstraint(["trial", "round", "item"], ["requests.trial", "requests.round", "requests.item"]),
+    sqlite_autoincrement=True,
+)
+
+metrics = Table(
+    "metrics",
+    metadata,
+    Column("trial", Integer, primary_key=True, autoincrement=False),
+    Column("round", Integer, primary_key=True, autoincrement=False),
+    Column("metric", String, primary_key=True),
+    Column("split", String, primary_key=True),
+    Column("value", Float),  # NULL is NaN, which SQLite cannot hold
+    _of_round(),
+)
+
+artefacts = Table(
+    "artefacts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("trial", ForeignKey("trials.id")),
+    Column("round", Integer),
+    Column("kind", String, nullable=False),
+    Column("path", String, nullable=False, unique=True),  # relative to the run, with forward slashes
+    Column("sha256", String, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("created", String, nullable=False),
+    UniqueConstraint("trial", "round", "kind"),
+)
+
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("time", String, nullable=False),
+    Column("trial", ForeignKey("trials.id")),
+    Column("round", Integer),
+    Column("what", String, nullable=False),
+)

@@ -1,0 +1,360 @@
+"""A run is its store: everything that has happened, in one folder."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any
+
+import sqlalchemy as sa
+
+from baldur.errors import InvalidArgument, StoreError
+from baldur.store import artefacts, backup, locks, schema
+from baldur.store.database import Database, migrate, revision_of, upsert
+from baldur.store.rows import (
+    ArtefactRow,
+    CurrentLabel,
+    IncidentRow,
+    ItemRecord,
+    LedgerRow,
+    MetricRow,
+    PhaseRow,
+    RequestRow,
+)
+from baldur.store.trial import Trial
+
+_trials = schema.trials.c
+
+
+class Store:
+    """A run's folder and database. Make one with `Store.create` or `Store.open`; it is a context manager."""
+
+    def __init__(self, database: Database) -> None:
+        row = database.rows(sa.select(schema.run))[0]
+        self._database = database
+        self._held: set[str] = set()
+        self.folder = database.folder
+        self.created: str = row.created
+        self.settings: str = row.settings
+        self.classes: tuple[str, ...] = tuple(row.classes)
+        self.preprocessing: dict[str, Any] = dict(row.preprocessing)
+
+    @classmethod
+    def create(
+        cls,
+        folder: Path,
+        *,
+        settings: str,
+        classes: Sequence[str],
+        preprocessing: Mapping[str, Any] = MappingProxyType({}),
+        url: str | None = None,
+    ) -> "Store":
+        """Begin a run in a folder.
+
+        Args:
+            folder: Where; made if it is not there.
+            settings: TOML text; also written to `settings.toml`.
+            classes: The names of the classes, in the order of their indices.
+            preprocessing: How items become the network's input; anything that JSON can hold.
+            url: Of a database server (SQLAlchemy's form); None for `baldur.db` in the folder.
+
+        Returns:
+            The open store.
+
+        Raises:
+            StoreError: There is a run already, or the folder cannot be written to or lies on a network file system.
+            InvalidArgument: A class is named twice.
+            DiskFull: There was no room.
+        """
+        if len(set(classes)) < len(classes):
+            raise InvalidArgument(f"each class needs a name of its own, not {list(classes)}")
+        if folder.exists() and not folder.is_dir():
+            raise StoreError(f"{folder} is a file; a run needs a folder")
+        with artefacts.room(folder):
+            (folder / artefacts.FOLDER).mkdir(parents=True, exist_ok=True)
+        database = Database(folder, url)
+        try:
+            with database.write() as connection:
+                if revision_of(connection) is not None:
+                    raise StoreError(f"there is a run in {folder} already; open it, or take another folder")
+                migrate(connection)
+                row = {"id": 1, "created": schema.now(), "settings": settings, "classes": list(classes)}
+                connection.execute(schema.run.insert(), row | {"preprocessing": dict(preprocessing)})
+                artefacts.write_text(database.folder / backup.SETTINGS, settings)
+            return cls(database)
+        except BaseException:
+            database.close()
+            raise
+
+    @classmethod
+    def open(cls, folder: Path, *, url: str | None = None) -> "Store":
+        """Open a run, migrating its database if an older version of Baldur wrote it.
+
+        Args:
+            folder: Where it is.
+            url: Of its database server, if it was created with one.
+
+        Returns:
+            The open store.
+
+        Raises:
+            RunNotFound: There is no run.
+            NewerStore: A newer version of Baldur wrote it; nothing is changed.
+            StoreError: The database is damaged, or is somebody else's.
+        """
+        database = Database(folder, url)
+        try:
+            database.bring_up_to_date()
+            return cls(database)
+        except BaseException:
+            database.close()
+            raise
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.folder)!r})"
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._database.close()
+
+    @contextmanager
+    def lock(self, role: str) -> Iterator[None]:
+        """Be the only process with a role on this run; the operating system ends it with the process.
+
+        Args:
+            role: "trainer", say.
+
+        Yields:
+            Nothing.
+
+        Raises:
+            RunBusy: Another process has the role.
+        """
+        with locks.hold(self.folder, role):
+            self._held.add(role)
+            try:
+                yield
+            finally:
+                self._held.discard(role)
+
+    def sweep(self) -> list[str]:
+        """Remove what a killed process left: files that no row names, and rows whose files were deleted.
+
+        Only the trainer writes artefacts, so only the holder of its lock may call this.
+
+        Returns:
+            What was removed: paths relative to the run.
+
+        Raises:
+            StoreError: This store does not hold the lock "trainer".
+        """
+        if "trainer" not in self._held:
+            raise StoreError(
+                "sweep() is for the holder of lock('trainer'): others' files may be half written"
+            )
+        table = schema.artefacts
+        rows = self._database.rows(sa.select(table.c.path, table.c.trial, table.c.round))
+        paths = [(row, self.folder / row.path) for row in rows]
+        gone = [row for row, path in paths if path.parent.exists() and not path.exists()]
+        if gone:
+            with self._database.write() as connection:
+                artefacts.drop(connection, table.c.path.in_([row.path for row in gone]))
+                for row in gone:
+                    what = f"{row.path} was no longer there, so it was forgotten"
+                    incident = {"time": schema.now(), "trial": row.trial, "round": row.round, "what": what}
+                    connection.execute(schema.incidents.insert(), incident)
+        unnamed = artefacts.unnamed(self.folder, {row.path for row in rows})
+        artefacts.remove(self.folder, unnamed)
+        return unnamed + [row.path for row in gone]
+
+    def record_start(self, environment: Mapping[str, Any]) -> None:
+        """Record that a process starts to work on the run.
+
+        Args:
+            environment: "versions", "threads", "device", ...; anything that JSON can hold.
+        """
+        with self._database.write() as connection:
+            row = {"time": schema.now(), "environment": dict(environment)}
+            connection.execute(schema.starts.insert(), row)
+
+    def starts(self) -> list[dict[str, Any]]:
+        """Every start of a process, oldest first.
+
+        Returns:
+            The recorded environments, each with its "time".
+        """
+        rows = self._database.rows(sa.select(schema.starts).order_by(schema.starts.c.id))
+        return [{"time": row.time, **row.environment} for row in rows]
+
+    def record_items(self, records: Iterable[ItemRecord]) -> None:
+        """Record items of the pool, or overwrite what was recorded of them.
+
+        Args:
+            records: One an item.
+        """
+        rows = [vars(record) | {"grp": record.group} for record in records]
+        with self._database.write() as connection:
+            upsert(connection, schema.items, rows)
+
+    def items(self) -> dict[str, ItemRecord]:
+        """What is recorded of the items.
+
+        Returns:
+            Records by item id, in the order of their positions.
+        """
+        c = schema.items.c
+        rows = self._database.rows(sa.select(schema.items).order_by(c.position, c.id))
+        return {row.id: ItemRecord(*row) for row in rows}
+
+    def trial(self, strategy: str, seed: int) -> Trial:
+        """The trial of a strategy with a seed; made if it is not there.
+
+        Args:
+            strategy: Its name.
+            seed: Of the repetition.
+
+        Returns:
+            The trial.
+        """
+        this = (_trials.strategy == strategy, _trials.seed == seed)
+        with self._database.write() as connection:
+            number = connection.execute(sa.select(_trials.id).where(*this)).scalar()
+            if number is None:
+                row = {"strategy": strategy, "seed": seed, "state": "running", "reason": ""}
+                number = connection.execute(schema.trials.insert().returning(_trials.id), row).scalar_one()
+        return Trial(self._database, number, strategy, seed)
+
+    def trials(self) -> list[Trial]:
+        """All trials, in the order in which they were made.
+
+        Returns:
+            The trials.
+        """
+        rows = self._database.rows(sa.select(_trials.id, _trials.strategy, _trials.seed).order_by(_trials.id))
+        return [Trial(self._database, *row) for row in rows]
+
+    def metrics(self, split: str | None = None) -> list[MetricRow]:
+        """The learning curves.
+
+        Args:
+            split: Only of this split, "test" say; None for all.
+
+        Returns:
+            Rows ordered by strategy, seed, round, split and metric.
+        """
+        m, r = schema.metrics.c, schema.rounds.c
+        query = sa.select(_trials.strategy, _trials.seed, m.round, r.labels, m.metric, m.split, m.value)
+        query = query.join_from(schema.metrics, schema.trials, m.trial == _trials.id)
+        query = query.join(schema.rounds, sa.and_(r.trial == m.trial, r.round == m.round))
+        if split is not None:
+            query = query.where(m.split == split)
+        query = query.order_by(_trials.strategy, _trials.seed, m.round, m.split, m.metric)
+        rows = self._database.rows(query)
+        return [MetricRow(*row)._replace(value=math.nan if row.value is None else row.value) for row in rows]
+
+    def phases(self) -> list[PhaseRow]:
+        """Every attempt at every phase, in the order in which they began.
+
+        Returns:
+            One row an attempt; a phase that was interrupted has another row for each further attempt.
+        """
+        p = schema.phases.c
+        query = sa.select(_trials.strategy, _trials.seed, p.round, p.phase, p.started, p.seconds)
+        query = query.join_from(schema.phases, schema.trials, p.trial == _trials.id).order_by(p.id)
+        return [PhaseRow(*row) for row in self._database.rows(query)]
+
+    def requests(self) -> list[RequestRow]:
+        """Everything that was asked for, with the current labels.
+
+        Returns:
+            Rows ordered by strategy, seed, round and rank.
+        """
+        r, e = schema.requests.c, schema.ledger.c
+        query = sa.select(_trials.strategy, _trials.seed, r.round, r.rank, r.item, r.score, r.state, e.value)
+        query = query.join_from(schema.requests, schema.trials, r.trial == _trials.id)
+        this = sa.and_(e.trial == r.trial, e.item == r.item, e.number.in_(_newest()))
+        query = query.outerjoin(schema.ledger, this)
+        query = query.order_by(_trials.strategy, _trials.seed, r.round, r.rank, r.item)
+        return [RequestRow(*row) for row in self._database.rows(query)]
+
+    def ledger(self) -> list[LedgerRow]:
+        """Every event of the ledger, in order.
+
+        Returns:
+            One row an event.
+        """
+        e = schema.ledger.c
+        query = sa.select(
+            *(e.number, e.event, _trials.strategy, _trials.seed, e.item, e.annotator, e.value, e.time),
+            *(e.round, e.supersedes, e.source),
+        )
+        query = query.join_from(schema.ledger, schema.trials, e.trial == _trials.id).order_by(e.number)
+        return [LedgerRow(*row) for row in self._database.rows(query)]
+
+    def labels(self) -> list[CurrentLabel]:
+        """The current labels of all trials, in ledger order.
+
+        Returns:
+            One row for each item of each trial: the newest event about it.
+        """
+        e = schema.ledger.c
+        query = sa.select(_trials.strategy, _trials.seed, e.item, e.value, e.annotator, e.time, e.round)
+        query = query.join_from(schema.ledger, schema.trials, e.trial == _trials.id)
+        rows = self._database.rows(query.where(e.number.in_(_newest())).order_by(e.number))
+        return [CurrentLabel(*row) for row in rows]
+
+    def artefacts(self, kind: str | None = None) -> list[ArtefactRow]:
+        """The files and folders that the run keeps.
+
+        Args:
+            kind: Only of this kind; None for all.
+
+        Returns:
+            Rows in the order in which they were recorded.
+        """
+        a = schema.artefacts.c
+        query = sa.select(_trials.strategy, _trials.seed, a.round, a.kind, a.path, a.sha256, a.bytes)
+        query = query.join_from(schema.artefacts, schema.trials, a.trial == _trials.id, isouter=True)
+        if kind is not None:
+            query = query.where(a.kind == kind)
+        rows = self._database.rows(query.order_by(a.id))
+        return [ArtefactRow(*row)._replace(path=self.folder / row.path) for row in rows]
+
+    def incidents(self) -> list[IncidentRow]:
+        """What went wrong and was got over, in order.
+
+        Returns:
+            One row an incident.
+        """
+        i = schema.incidents.c
+        query = sa.select(i.time, _trials.strategy, _trials.seed, i.round, i.what)
+        query = query.join_from(schema.incidents, schema.trials, i.trial == _trials.id, isouter=True)
+        return [IncidentRow(*row) for row in self._database.rows(query.order_by(i.id))]
+
+    def backup(self, archive: Path) -> None:
+        """Save the run to one tar file, consistent even while the run goes on.
+
+        Args:
+            archive: The file; replaced whole if it is there.
+
+        Raises:
+            DamagedArtefact: A file of the run is not the one that was recorded.
+            Unsupported: The run is kept in a database server, which has its own means.
+            DiskFull: There was no room.
+        """
+        backup.save(self._database, self.settings, archive)
+
+
+def _newest() -> sa.Select[Any]:
+    """The numbers of the newest event about each item of each trial."""
+    e = schema.ledger.c
+    return sa.select(sa.func.max(e.number)).group_by(e.trial, e.item)

@@ -1,0 +1,349 @@
+"""One trial of a run: a strategy with a seed, and its rounds.
+
+A round is requested, labelled (its cut is recorded), fitted, measured and closed, in this order. The results
+of a phase, the round's new state and the end of the phase are one transaction, so a process killed at any
+instant leaves a round in one of these states, and at most the interrupted phase is done again.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID, uuid5
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from baldur.errors import InvalidArgument, InvalidLabel, StoreError
+from baldur.store import artefacts, schema
+from baldur.store.checkpoint import ArtefactCheckpoint
+from baldur.store.database import Database
+from baldur.store.phase import PhaseHandle, advance, open_round, record_cut, state_of
+from baldur.store.rows import LabelRow, RankingRow, Request, Round
+
+_EVENTS = UUID("6f2f3c1e-3f0f-5f0e-9d53-0c4c2b6d7a11")
+"""The namespace of event ids."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A strategy with a seed; made by `Store.trial`. What it reads, it reads from the database anew.
+
+    Args:
+        database: The run's.
+        id: The trial's number in the run.
+        strategy: The strategy's name.
+        seed: The seed of this repetition.
+    """
+
+    database: Database = field(repr=False)
+    id: int
+    strategy: str
+    seed: int
+
+    @property
+    def state(self) -> str:
+        """ "running", "waiting" (for answers), "done" or "failed"."""
+        return str(self._column(schema.trials.c.state))
+
+    @property
+    def reason(self) -> str:
+        """Why it is in this state, in words."""
+        return str(self._column(schema.trials.c.reason))
+
+    def latest(self) -> Round | None:
+        """The newest round.
+
+        Returns:
+            Its number, state, cut and number of labels; None before `begin`.
+        """
+        c = schema.rounds.c
+        query = sa.select(c.round, c.state, c.cut, c.labels).where(c.trial == self.id)
+        rows = self.database.rows(query.order_by(c.round.desc()).limit(1))
+        return Round(*rows[0]) if rows else None
+
+    def begin(self, requests: Sequence[Request]) -> None:
+        """Open round 0 with its requests. Beginning again with the same requests does nothing.
+
+        Args:
+            requests: The initial set.
+
+        Raises:
+            StoreError: Round 0 is there with other requests.
+        """
+        r = schema.requests.c
+        there = sa.select(r.item, r.rank).where(r.trial == self.id, r.round == 0)
+        with self.database.write() as connection:
+            rounds = sa.select(schema.rounds.c.round).where(schema.rounds.c.trial == self.id)
+            if connection.execute(rounds.limit(1)).first() is None:
+                open_round(connection, self.id, 0, requests)
+            elif {tuple(row) for row in connection.execute(there)} != {(q.item, q.rank) for q in requests}:
+                raise StoreError(
+                    f"the trial {self.strategy!r}, seed {self.seed}, was begun with other initial items; "
+                    "take another folder for another beginning"
+                )
+
+    @contextmanager
+    def phase(self, round: int, phase: str) -> Iterator[PhaseHandle]:
+        """Time a phase; the trial is "running" again. An exception leaves the phase without an end.
+
+        Args:
+            round: Which round.
+            phase: "label", "fit", "measure" or "choose".
+
+        Yields:
+            The handle that records the phase's result and its end in one transaction; a phase whose result
+            was not recorded just ends.
+
+        Raises:
+            StoreError: The trial has no such round.
+        """
+        row = {"trial": self.id, "round": round, "phase": phase, "started": schema.now()}
+        with self.database.write() as connection:
+            state_of(connection, self.id, round)
+            number = connection.execute(
+                schema.phases.insert().returning(schema.phases.c.id), row
+            ).scalar_one()
+            self._set(connection, "running", "")
+        handle = PhaseHandle(self.database, self.id, round, phase, number)
+        yield handle
+        handle.end()
+
+    def cut(self, round: int) -> int:
+        """The last ledger number that a round trains on: recorded at the first call, the same for ever.
+
+        Args:
+            round: Which round; it is then labelled.
+
+        Returns:
+            A ledger number; 0 if there is no label yet.
+
+        Raises:
+            StoreError: The trial has no such round.
+        """
+        with self.database.write() as connection:
+            return record_cut(connection, self.id, round)
+
+    def labels(self, cut: int | None = None) -> list[LabelRow]:
+        """The current label of each item of this trial, in ledger order.
+
+        Args:
+            cut: The last ledger number that counts; None for all.
+
+        Returns:
+            One row an item: the newest event about it.
+        """
+        c = schema.ledger.c
+        newest = sa.select(sa.func.max(c.number)).where(c.trial == self.id)
+        if cut is not None:
+            newest = newest.where(c.number <= cut)
+        query = sa.select(c.item, c.value, c.round, c.annotator, c.number)
+        rows = self.database.rows(query.where(c.number.in_(newest.group_by(c.item))).order_by(c.number))
+        return [LabelRow(*row) for row in rows]
+
+    def open_requests(self, round: int) -> list[str]:
+        """The items of a round that are not answered yet.
+
+        Args:
+            round: Which round.
+
+        Returns:
+            Item ids, in the order in which they are wanted.
+        """
+        c = schema.requests.c
+        query = sa.select(c.item).where(c.trial == self.id, c.round == round, c.state == "open")
+        return [row.item for row in self.database.rows(query.order_by(c.rank, c.item))]
+
+    def answer(self, round: int, answers: Mapping[str, str], annotator: str, source: str = "oracle") -> None:
+        """Append answers to the ledger and close their requests, all or none.
+
+        The event's id follows from (trial, round, item, annotator), so giving an answer again adds nothing.
+
+        Args:
+            round: The round that asked.
+            answers: Class names by item id.
+            annotator: Who says so.
+            source: By what way the answers came.
+
+        Raises:
+            StoreError: The round did not ask for an item, or this annotator gave another answer before.
+            InvalidLabel: An answer is not one of the run's classes.
+        """
+        with self.database.write() as connection:
+            wanted = self._wanted(connection, round, answers)
+            self._check_classes(connection, answers)
+            events = self._new_events(connection, round, {item: answers[item] for item in wanted}, annotator)
+            if events:
+                connection.execute(schema.ledger.insert(), [event | {"source": source} for event in events])
+            if wanted:
+                c = schema.requests.c
+                this = (c.trial == self.id, c.round == round, c.item == sa.bindparam("answered"))
+                update = schema.requests.update().where(*this).values(state="answered")
+                connection.execute(update, [{"answered": item} for item in wanted])
+
+    def ranking(self, round: int) -> list[RankingRow]:
+        """The best items of a round's pool, as `PhaseHandle.chosen` recorded them.
+
+        Args:
+            round: Which round.
+
+        Returns:
+            At most 1,000 rows, best first.
+        """
+        c = schema.ranking.c
+        query = sa.select(c.rank, c.item, c.score).where(c.trial == self.id, c.round == round)
+        return [RankingRow(*row) for row in self.database.rows(query.order_by(c.rank))]
+
+    def artefact(self, round: int | None, kind: str, suffix: str, write: Callable[[Path], None]) -> Path:
+        """Write a file and record it, in place of the last one of this round and kind.
+
+        Args:
+            round: The round that it belongs to, or None for the whole trial.
+            kind: What it is: "scores", say.
+            suffix: Of the file's name, such as ".npy".
+            write: Called with a path at which nothing is yet; makes the file there.
+
+        Returns:
+            Where the file lies.
+
+        Raises:
+            InvalidArgument: `kind` or `suffix` cannot be part of a file's name.
+            DiskFull: There was no room; the last file of this kind is untouched.
+        """
+        return artefacts.keep(self.database, self.id, round, kind, suffix, write)
+
+    def artefact_folder(self, round: int | None, kind: str, write: Callable[[Path], None]) -> Path:
+        """Write a folder of files and record it as one artefact.
+
+        Args:
+            round: The round that it belongs to, or None for the whole trial.
+            kind: What it is: "posterior", say.
+            write: Called with an empty folder, which it fills.
+
+        Returns:
+            Where the folder lies.
+
+        Raises:
+            InvalidArgument: `kind` cannot be part of a file's name.
+            DiskFull: There was no room; the last folder of this kind is untouched.
+        """
+
+        def fill(folder: Path) -> None:
+            folder.mkdir()
+            write(folder)
+
+        return artefacts.keep(self.database, self.id, round, kind, "", fill)
+
+    def find(self, round: int | None, kind: str) -> Path | None:
+        """The file or folder of this round and kind, verified against its recorded SHA-256.
+
+        Args:
+            round: The round that it belongs to, or None for the whole trial.
+            kind: What it is.
+
+        Returns:
+            Where it lies; None if there is none.
+
+        Raises:
+            DamagedArtefact: It is missing, cut short or altered.
+        """
+        return artefacts.find(self.database, self.id, round, kind)
+
+    def forget(self, kind: str, before: int) -> None:
+        """Delete the artefacts of one kind of older rounds.
+
+        Args:
+            kind: What they are: "posterior", say.
+            before: Those of this round and later stay.
+        """
+        c = schema.artefacts.c
+        older = sa.and_(c.trial == self.id, c.kind == kind, c.round < before)
+        if not self.database.rows(sa.select(c.id).where(older).limit(1)):
+            return
+        with self.database.write() as connection:
+            dropped = artefacts.drop(connection, older)
+        artefacts.remove(self.database.folder, dropped)
+
+    def checkpoint(self, round: int) -> ArtefactCheckpoint:
+        """The slot for the state of a round's fit; `PhaseHandle.fitted` empties it.
+
+        Args:
+            round: Which round.
+
+        Returns:
+            A `baldur.protocols.Checkpoint`.
+        """
+        return ArtefactCheckpoint(self.database, self.id, round)
+
+    def finish(self, state: str, reason: str) -> None:
+        """Leave the trial for now or for good; one that is done closes its last round.
+
+        Args:
+            state: "waiting", "done" or "failed".
+            reason: Why, in words.
+
+        Raises:
+            InvalidArgument: There is no such state.
+            StoreError: The trial is to be done, but its last round is not measured.
+        """
+        if state not in ("waiting", "done", "failed"):
+            raise InvalidArgument(f"a trial is left 'waiting', 'done' or 'failed', not {state!r}")
+        c = schema.rounds.c
+        last = sa.select(c.round).where(c.trial == self.id, c.state != "closed").order_by(c.round.desc())
+        with self.database.write() as connection:
+            round = connection.execute(last.limit(1)).scalar() if state == "done" else None
+            if round is not None:
+                advance(connection, self.id, round, "measured", "closed")
+            self._set(connection, state, reason)
+
+    def _column(self, column: "sa.Column[str]") -> str:
+        rows = self.database.rows(sa.select(column).where(schema.trials.c.id == self.id))
+        return str(rows[0][0])
+
+    def _set(self, connection: Connection, state: str, reason: str) -> None:
+        update = schema.trials.update().where(schema.trials.c.id == self.id)
+        connection.execute(update.values(state=state, reason=reason))
+
+    def _wanted(self, connection: Connection, round: int, answers: Mapping[str, str]) -> list[str]:
+        """The answered items in the order in which the round asked for them."""
+        c = schema.requests.c
+        query = sa.select(c.item).where(c.trial == self.id, c.round == round).order_by(c.rank, c.item)
+        asked = [row.item for row in connection.execute(query)]
+        strangers = sorted(set(answers) - set(asked))
+        if strangers:
+            raise StoreError(
+                f"round {round} of {self.strategy!r}, seed {self.seed}, did not ask for {strangers[0]!r}"
+                f" ({len(strangers)} such answers); answer what `open_requests` names"
+            )
+        return [item for item in asked if item in answers]
+
+    def _check_classes(self, connection: Connection, answers: Mapping[str, str]) -> None:
+        classes = connection.execute(sa.select(schema.run.c.classes)).scalar_one()
+        for item, value in answers.items():
+            if value not in classes:
+                raise InvalidLabel(
+                    f"{value!r} for {item!r} is not a class; the classes are {', '.join(classes)}"
+                )
+
+    def _new_events(
+        self, connection: Connection, round: int, answers: Mapping[str, str], annotator: str
+    ) -> list[dict[str, object]]:
+        """Rows of the ledger for those answers that it does not hold yet."""
+        c = schema.ledger.c
+        own = (c.trial == self.id, c.annotator == annotator)
+        known = dict(connection.execute(sa.select(c.event, c.value).where(*own, c.round == round)).all())
+        last = sa.select(c.item, sa.func.max(c.number)).where(*own).group_by(c.item)
+        earlier = dict(connection.execute(last).all())
+        time, rows = schema.now(), []
+        for item, value in answers.items():
+            event = str(uuid5(_EVENTS, json.dumps([self.id, round, item, annotator])))
+            if known.get(event, value) != value:
+                raise StoreError(
+                    f"{annotator!r} answered {known[event]!r} for {item!r} in round {round}, now {value!r}; "
+                    "what the ledger holds is never changed"
+                )
+            if event not in known:
+                row = {"event": event, "trial": self.id, "round": round, "item": item, "value": value}
+                rows.append(row | {"annotator": annotator, "time": time, "supersedes": earlier.get(item)})
+        return rows

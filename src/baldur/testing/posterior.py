@@ -1,0 +1,124 @@
+"""What every posterior must satisfy."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from baldur._modules import take, weights_hash
+from baldur.protocols import Posterior
+
+
+def verify_posterior(
+    make: Callable[[nn.Module], Posterior],
+    network: nn.Module,
+    x: Any,
+    load: Callable[[Path], Posterior] | None = None,
+    T: int = 4,
+    tolerance: float = 1e-5,
+) -> None:
+    """Check that a posterior gives functions, and leaves everything else alone.
+
+    Sample t is the same function for any batch size, order and remainder; samples differ from each other; one
+    seed gives the same samples, another gives others; `draw(T)` is a prefix of `draw(T + 1)`, and slices are
+    what they say; rows are normalised; the network's weights, buffers and modes, the input, and every global
+    generator are as before; features and the split agree; saved and loaded, the draws are equal bit for bit.
+
+    Args:
+        make: A trained network to a posterior.
+        network: A network that the posterior can take.
+        x: A batch of at least seven items.
+        load: Rebuilds a saved posterior; checked where given.
+        T: How many samples to draw; 1 skips what needs two.
+        tolerance: How far log-probabilities may differ with the shape of a batch (rounding).
+
+    Raises:
+        AssertionError: It does not; the message says what failed.
+    """
+    before, modes = weights_hash(network), [module.training for module in network.modules()]
+    state, input_before = _generators(), take(x, slice(None))
+    posterior = make(network)
+    draws = posterior.draw(T, seed=1)
+    whole = draws(x)
+    n = len(whole)
+    _require(
+        whole.shape[:2] == (n, T), f"log-probabilities have the shape {tuple(whole.shape)}, not ({n}, {T}, C)"
+    )
+    _close(whole.double().exp().sum(2), torch.ones(()), 1e-4, "rows are not normalised")
+    _check_functions(draws, x, whole, n, tolerance)
+    _check_samples(posterior, x, whole, T, tolerance)
+    _check_outputs(draws, x, whole, tolerance)
+    _require(weights_hash(network) == before, "the network's weights or buffers were changed")
+    _require([m.training for m in network.modules()] == modes, "the network's modes were changed")
+    _require(_equal_trees(x, input_before), "the input was changed")
+    _require(_generators() == state, "a global random generator was used")
+    if load is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            posterior.save(Path(folder))
+            again = load(Path(folder)).draw(T, seed=1)(x)
+            _require(bool((again == whole).all()), "a saved and loaded posterior gives other draws")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise AssertionError(message)
+
+
+def _close(actual: Tensor, expected: Tensor, tolerance: float, message: str) -> None:
+    difference = float((actual - expected).abs().max())
+    _require(difference <= tolerance, f"{message} (by {difference:.2g})")
+
+
+def _check_functions(draws: Any, x: Any, whole: Tensor, n: int, tolerance: float) -> None:
+    """The same function whatever else is in the batch."""
+    for size in (1, 3, n - 1):  # n is not a multiple of all of them: the last batch is a shorter one
+        parts = torch.cat([draws(take(x, slice(a, a + size))) for a in range(0, n, size)])
+        _close(parts, whole, tolerance, f"batches of {size} give other values")
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+    _close(
+        draws(take(x, order)), whole[order.to(whole.device)], tolerance, "another order gives other values"
+    )
+
+
+def _check_samples(posterior: Posterior, x: Any, whole: Tensor, T: int, tolerance: float) -> None:
+    _require(bool((posterior.draw(T, seed=1)(x) == whole).all()), "the same seed gives other samples")
+    if T == 1:
+        return
+    _require(bool((whole[:, 0] != whole[:, 1]).any()), "two samples are the same function")
+    _require(bool((posterior.draw(T, seed=2)(x) != whole).any()), "another seed gives the same samples")
+    _close(
+        posterior.draw(T - 1, seed=1)(x), whole[:, :-1], tolerance, "draw(T) is not a prefix of draw(T + 1)"
+    )
+    draws = posterior.draw(T, seed=1)
+    _require(len(draws[1:]) == T - 1, "a slice of the draws has another length")
+    _close(draws[1:](x), whole[:, 1:], tolerance, "a slice of the draws gives other samples")
+
+
+def _check_outputs(draws: Any, x: Any, whole: Tensor, tolerance: float) -> None:
+    outputs = draws.outputs(x, draws.names)
+    _require(set(outputs) == set(draws.names), f"outputs gives {set(outputs)}, not {set(draws.names)}")
+    _close(outputs["log_probs"], whole, tolerance, "outputs gives other log-probabilities")
+    if "features" in draws.names:
+        features = draws.features(x)
+        _require(features.ndim == 2 and len(features) == len(whole), "features are not (n, D)")
+        _close(outputs["features"], features, tolerance, "outputs gives other features")
+    if (parts := draws.split()) is not None:
+        trunk, rest = parts
+        _close(rest(trunk(x)), whole, tolerance, "rest(trunk(x)) differs from the draws")
+
+
+def _generators() -> tuple[bytes, bytes]:
+    numpy_state: Any = np.random.get_state()  # noqa: NPY002 - the global generator is what is watched
+    return bytes(torch.random.get_rng_state().numpy()), numpy_state[1].tobytes()
+
+
+def _equal_trees(a: Any, b: Any) -> bool:
+    if isinstance(a, dict):
+        return all(_equal_trees(a[key], b[key]) for key in a)
+    if isinstance(a, tuple | list):
+        return all(map(_equal_trees, a, b))
+    return bool((a == b).all())

@@ -1,0 +1,78 @@
+"""A run that was interrupted ends as one that was not."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from baldur.loop import Event
+from baldur.run import Observer
+from baldur.store import Store
+
+
+def history(folder: Path) -> dict[str, list[Any]]:
+    """What a run came to, without when: picks, labels and curves, every number exact.
+
+    Args:
+        folder: The run's folder.
+
+    Returns:
+        Lists that are equal for two runs that did the same.
+    """
+    with Store.open(folder) as store:
+        return {
+            "picks": [(*row[:6],) for row in store.requests()],
+            "labels": [(row.strategy, row.seed, row.item, row.value, row.round) for row in store.labels()],
+            "curve": [(*row[:6], repr(row.value)) for row in store.metrics()],
+            "trials": [(trial.strategy, trial.seed, trial.state, trial.reason) for trial in store.trials()],
+        }
+
+
+def repeated_phases(folder: Path) -> int:
+    """How many phases were begun again because they had been interrupted.
+
+    Args:
+        folder: The run's folder.
+
+    Returns:
+        Attempts beyond the first of each phase.
+    """
+    with Store.open(folder) as store:
+        attempts = Counter((row.strategy, row.seed, row.round, row.phase) for row in store.phases())
+    return sum(attempts.values()) - len(attempts)
+
+
+def verify_resume(start: Callable[[Path, Observer], Any], folder: Path, every: int = 1) -> None:
+    """Check that a run which is stopped at every phase in turn comes to what an uninterrupted one comes to.
+
+    Args:
+        start: Begins the run in a folder, or goes on with it, telling the observer.
+        folder: An empty folder for the runs.
+        every: Stop at each phase (1), each second one (2), ...
+
+    Raises:
+        AssertionError: Picks, labels or curve differ, or more was done again than the interrupted phases.
+    """
+    whole, broken = folder / "whole", folder / "broken"
+    start(whole, Observer())
+    interruptions = 0
+    while True:
+        seen = 0
+
+        def stop(event: Event) -> None:
+            nonlocal seen
+            seen += event.metrics is None
+            if seen > every:
+                raise InterruptedError
+
+        try:
+            start(broken, Observer(event=stop))
+            break
+        except InterruptedError:
+            interruptions += 1
+    if not interruptions:
+        raise AssertionError("the run was too short to be interrupted")
+    if history(broken) != history(whole):
+        raise AssertionError("the interrupted run came to something else")
+    if (again := repeated_phases(broken)) > interruptions:
+        raise AssertionError(f"{again} phases were done again after {interruptions} interruptions")

@@ -1,0 +1,140 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from baldur import evaluate
+from baldur.errors import InvalidArgument
+
+A = [0.842, 0.851, 0.838, 0.846, 0.849]
+B = [0.831, 0.840, 0.836, 0.833, 0.841]
+NEVER = math.inf
+
+
+def test_worked_paired_comparison():
+    result = evaluate.paired(A, B)
+    assert result.difference == pytest.approx(0.009, abs=1e-12)
+    assert (result.low, result.high) == pytest.approx((0.00365940, 0.01434060), abs=1e-8)
+    assert result.p == pytest.approx(0.00945561, abs=1e-8)
+    assert (result.n, result.verdict, result.test) == (5, "better", "t")
+    spread = evaluate.interval(np.subtract(A, B))
+    assert spread.sd == pytest.approx(0.00430116, abs=1e-8)
+    assert math.sqrt(5) * spread.mean / spread.sd == pytest.approx(4.67887720, abs=1e-7)
+
+
+def test_the_verdict_turns_with_the_order_and_the_metric():
+    assert evaluate.paired(B, A).verdict == "worse"
+    assert evaluate.paired(A, B, larger_is_better=False).verdict == "worse"
+    assert evaluate.paired(A, B, level=0.995).verdict == "undecided"
+    assert evaluate.paired([0.8, 0.7, 0.9], [0.7, 0.8, 0.85]).verdict == "undecided"
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    found = [evaluate.interval(rng.normal(size=5)) for _ in range(2000)]
+    assert np.mean([i.low <= 0 <= i.high for i in found]) == pytest.approx(0.95, abs=0.015)
+
+
+def test_one_seed_has_no_interval():
+    one = evaluate.interval([0.9])
+    assert (one.mean, one.n) == (0.9, 1)
+    assert math.isnan(one.low)
+    assert math.isnan(one.high)
+    assert math.isnan(one.sd)
+    pair = evaluate.paired([0.9], [0.8])
+    assert pair.verdict == "undecided"
+    assert math.isnan(pair.p)
+
+
+def test_differences_without_spread_prove_nothing_by_themselves():
+    """t would be infinite: two equal differences would be proof. Signs need six pairs."""
+    two = evaluate.paired([0.9, 0.8], [0.8, 0.7])
+    assert (two.verdict, two.test, two.p) == ("undecided", "sign", 0.5)
+    assert two.difference == pytest.approx(0.1)
+    five = evaluate.paired([1.0] * 5, [0.0] * 5)
+    assert (five.p, five.verdict) == (0.0625, "undecided")
+    assert math.isnan(five.low)
+    six = evaluate.paired([1.0] * 6, [0.0] * 6)
+    assert (six.p, six.verdict, six.low, six.high) == (0.03125, "better", 1.0, 1.0)
+
+
+def test_five_pairs_are_too_few_for_ranks_as_well():
+    assert stats.wilcoxon([1, 2, 3, 4, 5]).pvalue == pytest.approx(0.0625)
+    assert stats.wilcoxon([1, 2, 3, 4, 5, 6]).pvalue == pytest.approx(0.03125)
+
+
+def test_equal_runs_do_not_differ():
+    same = evaluate.paired(A, A)
+    assert (same.difference, same.p, same.verdict) == (0, 1, "undecided")
+
+
+def test_targets_never_reached_are_compared_by_sign():
+    """Fewer labels are better; where both never got there they are equal."""
+    result = evaluate.paired(
+        [60, 70, 60, 80, 60, 70, 50], [90, NEVER, 80, NEVER, 90, 80, 70], larger_is_better=False
+    )
+    assert (result.test, result.verdict, result.difference) == ("sign", "better", -30)
+    assert result.p == pytest.approx(2 / 2**7)
+    assert (result.low, result.high) == (-NEVER, -10)
+    both = evaluate.paired([NEVER, 50], [NEVER, 60], larger_is_better=False)
+    assert (both.n, both.p) == (2, 1.0)
+
+
+def test_the_sign_test_is_that_of_scipy():
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        a, b = rng.integers(0, 4, size=9).astype(float), rng.integers(0, 4, size=9).astype(float)
+        a[0], b[0] = NEVER, 1
+        wins, losses = int((a > b).sum()), int((a < b).sum())
+        assert evaluate.paired(a, b).p == pytest.approx(stats.binomtest(wins, wins + losses).pvalue)
+
+
+def test_quantiles_are_values_that_occurred():
+    values = [80, 60, NEVER, 70, NEVER]
+    assert [evaluate.quantile(values, q) for q in (0, 0.25, 0.5, 0.75, 1)] == [60, 70, 80, NEVER, NEVER]
+    assert evaluate.quantile([1, 2], 0.6) == 2
+
+
+def test_a_mean_of_infinity_is_refused():
+    with pytest.raises(InvalidArgument, match="quantile"):
+        evaluate.interval([60, NEVER])
+
+
+@pytest.mark.parametrize("values", [[], [[0.5]], [math.nan]])
+def test_values_are_one_number_a_seed(values):
+    with pytest.raises(InvalidArgument, match="one number for each seed"):
+        evaluate.interval(values)
+
+
+def test_what_cannot_be_compared():
+    with pytest.raises(InvalidArgument, match="5 values against 4"):
+        evaluate.paired(A, B[:4])
+    with pytest.raises(InvalidArgument, match="level"):
+        evaluate.paired(A, B, level=95)
+    with pytest.raises(InvalidArgument, match="quantile lies in"):
+        evaluate.quantile(A, 95)
+
+
+def test_penalty_matrix():
+    """The paired t-test at 5 % and four degrees of freedom: critical value 2.776."""
+    values = np.array([[A, A], [B, A]])
+    assert evaluate.penalty_matrix(values).tolist() == [[0, 0.5], [0, 0]]
+    pattern = np.array([-1, -0.5, 0, 0.5, 1])
+    for t, wins in ((2.77, 0), (2.78, 1)):
+        shift = t * pattern.std(ddof=1) / math.sqrt(5)
+        assert evaluate.penalty_matrix(np.array([[pattern + shift], [np.zeros(5)]]))[0, 1] == wins
+
+
+def test_friedman():
+    ranks = np.array([[1, 2, 3], [1, 3, 2], [1, 2, 3], [2, 1, 3], [1, 2, 3]], np.float64)
+    assert evaluate.friedman(ranks) == pytest.approx((6.4, 0.04076220), abs=1e-8)
+    with pytest.raises(InvalidArgument, match="3 methods"):
+        evaluate.friedman(ranks[:, :2])
+
+
+def test_noise_of_a_test_set():
+    assert evaluate.accuracy_half_width(0.90, 10_000) == pytest.approx(0.00588, abs=5e-6)
+    assert evaluate.accuracy_half_width(0.95, 10_000) == pytest.approx(0.00427, abs=5e-6)
+    with pytest.raises(InvalidArgument):
+        evaluate.accuracy_half_width(90, 10_000)

@@ -1,0 +1,51 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from baldur.errors import InvalidArgument, InvalidLabel
+from baldur.oracles import FileOracle, Simulated
+
+CLASSES = ("cat", "dog")
+
+
+def rows(path):
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def test_the_truth_at_once():
+    oracle = Simulated(["a", "b", "c"], np.array([1, 0, -1]), CLASSES)
+    assert oracle.ask(["b", "a", "c"]) == {"b": "cat", "a": "dog"}
+    with pytest.raises(InvalidArgument, match="2 ids but 1 labels"):
+        Simulated(["a", "b"], np.array([1]), CLASSES)
+
+
+def test_a_file_answers_later(tmp_path):
+    oracle = FileOracle(tmp_path, CLASSES, {"a": "/pictures/a.png"}.get)
+    assert oracle.ask(["a", "b"]) == {}
+    asked = rows(tmp_path / "requests.csv")
+    assert asked == [
+        {"id": "a", "path": "/pictures/a.png", "label": ""},
+        {"id": "b", "path": "", "label": ""},
+    ]
+    (tmp_path / "answers.csv").write_text("id,label\na,dog\nz,cat\nb,\n")
+    assert oracle.ask(["a", "b"]) == {"a": "dog"}
+    assert [row["id"] for row in rows(tmp_path / "requests.csv")] == ["b"]
+    (tmp_path / "answers.jsonl").write_text(json.dumps({"id": "b", "label": "cat"}) + "\n\n")
+    assert oracle.ask(["a", "b"]) == {"a": "dog", "b": "cat"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("answers.csv", "id,label\na,horse\n", r"line 2: 'horse' is not a class; the classes are cat, dog"),
+        ("answers.csv", "item,class\na,cat\n", "columns id and label"),
+        ("answers.jsonl", '{"id": "a"}\n', "line 1: an object"),
+        ("answers.jsonl", "a,cat\n", "line 1: an object"),
+    ],
+)
+def test_an_answer_that_does_not_fit_is_named(tmp_path, name, text, words):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InvalidLabel, match=words):
+        FileOracle(tmp_path, CLASSES).ask(["a"])

@@ -1,0 +1,219 @@
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from baldur import report
+from baldur.store import Request, Store
+
+Run = Callable[..., Store]
+VOID = {"img", "meta", "br", "hr", "link", "input"}
+ALL = ("learning", "difference", "balance0", "scores1", "reliability", "ece", "time")
+
+
+class Page(HTMLParser):
+    """Reads a page, and fails where an element is not closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def every(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def rising(s: str, seed: int, r: int) -> float:
+    return 0.6 + 0.08 * r + (s == "bald") * (0.03 + 0.01 * r) + 0.005 * seed * (-1) ** r
+
+
+def write(stores: list[Store], tmp_path: Path, targets: tuple[float, ...] = (0.8, 0.95)) -> tuple[str, Page]:
+    path = report.write_html(stores, tmp_path / "report.html", targets)
+    assert path == tmp_path / "report.html"
+    text = path.read_text(encoding="utf-8")
+    return text, Page(text)
+
+
+def drawings(page: Page) -> set[str]:
+    """The names of the drawings, from the ids that matplotlib gives every figure."""
+    return {
+        str(a["id"]).removesuffix("-figure_1")
+        for a in page.every("g")
+        if str(a.get("id")).endswith("-figure_1")
+    }
+
+
+def test_a_whole_run_is_drawn_on_a_page_that_needs_nothing_else(run: Run, tmp_path: Path) -> None:
+    text, page = write([run(rising, seeds=3, rounds=4)], tmp_path)
+    assert drawings(page) == set(ALL)
+    assert not {"script", "link", "iframe", "object", "base"} & {tag for tag, _ in page.elements}
+    links = [
+        value for _, a in page.elements for key, value in a.items() if key in ("src", "href", "xlink:href")
+    ]
+    assert links
+    assert all(str(link).startswith(("#", "data:image/")) for link in links)
+    assert "@import" not in text
+    assert not re.search(r"url\((?!#)", text)
+    ids = [a["id"] for _, a in page.elements if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert {str(link)[1:] for link in links if str(link).startswith("#")} <= set(ids)
+    assert all(a.get("aria-label") and "viewbox" in a for a in page.every("svg"))
+    assert [a["alt"] for a in page.every("img")].count("") == 0
+    assert len(page.every("img")) == 2 * 4 * 10
+    assert "bald reached 80 % accuracy with a median of 40 labels, random with 50" in page.text
+    assert "broken.png" in page.text
+    assert "not an image" in page.text
+    assert "2 groups of items with exactly the same content" in page.text
+    assert 'data = "digits"' in page.text
+    assert "numpy 2" in page.text
+    assert len(text) < 1_000_000
+
+
+def test_the_same_run_gives_the_same_page(run: Run, tmp_path: Path) -> None:
+    store = run(rising, seeds=2, rounds=1)
+    assert write([store], tmp_path)[0] == write([store], tmp_path)[0]
+
+
+def test_what_others_named_is_shown_and_never_obeyed(run: Run, tmp_path: Path) -> None:
+    evil = "<img onerror=alert(1) src=x>"
+    settings = (
+        "# </pre><script>alert(2)</script>\nstrategies = [{strategies}]\nseeds = {seeds}\nrounds = {rounds}\n"
+    )
+    store = run(
+        rising, seeds=1, rounds=1, classes=(evil, "$x_1$", 'a"b&c'), strategies=("random", "<b>mine</b>$a$"),
+        settings=settings,
+    )  # fmt: skip
+    store.record_start({"versions": {"<i>": "<u>"}, "threads": 4, "device": "cpu"})
+    text, page = write([store], tmp_path)
+    assert evil not in text
+    assert "<script" not in text
+    assert "<b>mine" not in text
+    assert "<u>" not in text
+    assert evil in page.text
+    assert "<b>mine</b>" in page.text
+    assert "different threads (2 and 4)" in page.text
+    assert not any(key.startswith("on") for _, a in page.elements for key in a)
+
+
+def test_runs_are_compared_on_one_page(run: Run, tmp_path: Path) -> None:
+    first = run(rising, name="first", seeds=2, rounds=2)
+    second = run(rising, name="second", seeds=2, rounds=1, classes=("yes", "no"), strategies=("bald",))
+    _, page = write([first, second], tmp_path)
+    assert "first/bald" in page.text
+    assert "second/bald" in page.text
+    assert {"balance0", "balance1"} <= drawings(page)
+    assert "second: There is no random baseline" in page.text
+
+
+@pytest.mark.parametrize("state", ["running", "waiting", "failed"])
+def test_a_partial_run_says_so(run: Run, tmp_path: Path, state: str) -> None:
+    _, page = write([run(rising, seeds=2, rounds=2, stop=("bald", 0, 1, state))], tmp_path)
+    assert "The run is not finished: 1 of 4 trials done" in page.text
+    assert ("for some reason" in page.text) == (state != "running")
+    assert {"learning", "difference"} <= drawings(page)
+
+
+def test_a_run_that_kept_little_and_has_no_random_gives_a_page(run: Run, tmp_path: Path) -> None:
+    store = run(
+        rising, strategies=("bald",), seeds=1, rounds=1, pictures=False, scored=False, calibrated=False
+    )
+    _, page = write([store], tmp_path, targets=())
+    assert drawings(page) == {"learning", "balance0", "ece", "time"}
+    assert "no random baseline" in page.text
+    assert "1 seed only" in page.text
+    assert "No scores were kept" in page.text
+    assert "b0-20: " in page.text  # no picture: ids and labels
+    assert page.every("img") == []
+
+
+def test_a_run_that_only_began_gives_a_page(run: Run, tmp_path: Path) -> None:
+    _, page = write([run(rising, stop=("random", 0, 0, "running"))], tmp_path)
+    assert "Nothing is measured yet." in page.text
+    assert drawings(page) == set()
+    empty = Store.create(tmp_path / "empty", settings="not toml [", classes=["a", "b"])
+    with empty:
+        _, page = write([empty], tmp_path)
+        assert "No trial has begun yet." in page.text
+
+
+def test_a_damaged_artefact_is_left_out_and_named(run: Run, tmp_path: Path) -> None:
+    store = run(rising, seeds=1, rounds=2)
+    for row in store.artefacts("picks"):
+        row.path.write_bytes(b"no longer a picture")
+    _, page = write([store], tmp_path)
+    assert page.every("img") == []
+    assert "4 files of the run could not be used" in page.text
+    assert "altered or cut short" in page.text
+
+
+def test_open_requests_are_shown_as_open(tmp_path: Path) -> None:
+    with Store.create(tmp_path / "run", settings='oracle = "file"', classes=["a", "b"]) as store:
+        trial = store.trial("bald", 0)
+        trial.begin([Request("x", 0)])
+        with trial.phase(0, "label") as phase:
+            trial.answer(0, {"x": "a"}, "me")
+            phase.labelled()
+        with trial.phase(0, "fit") as phase:
+            phase.fitted()
+        with trial.phase(0, "measure") as phase:
+            phase.measured({("accuracy", "test"): 0.5})
+        with trial.phase(0, "choose") as phase:
+            phase.chosen([Request("y", 0, 1.0)])
+        trial.finish("waiting", "for 1 label")
+        _, page = write([store], tmp_path)
+    assert "y: open" in page.text
+    assert "bald, seed 0, is waiting: for 1 label." in page.text
+
+
+def test_torch_is_never_imported_and_matplotlib_only_to_draw(run: Run, tmp_path: Path) -> None:
+    run(rising, seeds=1, rounds=1).close()
+    code = """
+import sys
+sys.modules["torch"] = None
+from pathlib import Path
+from baldur import report
+from baldur.store import Store
+assert "matplotlib" not in sys.modules
+with Store.open(Path(sys.argv[1])) as store:
+    report.summarise([store], [.9])
+    report.status(store)
+    assert "matplotlib" not in sys.modules
+    report.write_html([store], Path(sys.argv[2]), [.9])
+assert "matplotlib.pyplot" not in sys.modules
+"""
+    page = tmp_path / "page.html"
+    subprocess.run([sys.executable, "-W", "error", "-c", code, str(tmp_path / "run"), str(page)], check=True)
+    Page(page.read_text(encoding="utf-8"))
+
+
+def test_the_users_matplotlib_style_neither_matters_nor_changes(run: Run, tmp_path: Path) -> None:
+    import matplotlib
+
+    store = run(rising, seeds=1, rounds=1)
+    plain, _ = write([store], tmp_path)
+    with matplotlib.rc_context({"axes.facecolor": "black", "font.size": 30, "text.usetex": True}):
+        before = dict(matplotlib.rcParams)
+        assert write([store], tmp_path)[0] == plain
+        assert dict(matplotlib.rcParams) == before

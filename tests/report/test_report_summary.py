@@ -1,0 +1,153 @@
+import json
+import math
+from collections.abc import Callable
+
+import pytest
+
+from baldur import report
+from baldur.errors import InvalidArgument
+from baldur.store import Store
+
+Run = Callable[..., Store]
+
+# methods.md 6.8 as areas: flat curves, so that the area is the value itself.
+A = (0.842, 0.851, 0.838, 0.846, 0.849)
+B = (0.831, 0.840, 0.836, 0.833, 0.841)
+
+
+def bare(value: Callable[[str, int, int], float], run: Run, **recipe: object) -> Store:
+    return run(value, pictures=False, scored=False, calibrated=False, **recipe)
+
+
+def test_paired_comparison_with_random_is_the_worked_one(run: Run) -> None:
+    store = bare(lambda s, seed, r: (A if s == "bald" else B)[seed], run, seeds=5, rounds=1)
+    random, bald = report.summarise([store], [0.845]).rows
+    assert bald.against_random is not None
+    assert bald.against_random.difference == pytest.approx(0.009)
+    assert bald.against_random.p == pytest.approx(0.00945561, abs=1e-8)
+    assert (bald.against_random.low, bald.against_random.high) == pytest.approx(
+        (0.00365940, 0.01434060), abs=1e-7
+    )
+    assert bald.verdict == "better than random (p = .0095)"
+    assert random.verdict == ""
+    assert random.against_random is None
+    assert bald.aulc is not None
+    assert bald.aulc.mean == pytest.approx(0.8452)
+    assert bald.final is not None
+    assert bald.final.sd == pytest.approx(0.005263, abs=1e-6)
+    # seeds 1, 3 and 4 have it from the beginning, 0 and 2 never
+    assert [bald.to_target[0].median, bald.to_target[0].low, bald.to_target[0].high] == [20, 20, math.inf]
+    assert (bald.to_target[0].reached, random.to_target[0].reached, random.to_target[0].median) == (
+        3,
+        0,
+        math.inf,
+    )
+
+
+def test_area_and_labels_to_target_of_a_curve(run: Run) -> None:
+    curve = (0.60, 0.75, 0.85, 0.90, 0.92)  # methods.md 6.1
+    store = bare(lambda s, seed, r: curve[r], run, strategies=("bald",), seeds=1, query_size=20)
+    (row,) = report.summarise([store], [0.80, 0.88, 0.95]).rows
+    assert row.aulc is not None
+    assert row.aulc.mean == pytest.approx(0.815)
+    assert [reached.median for reached in row.to_target] == [60, 80, math.inf]
+    assert row.verdict == "no random baseline to compare with"
+    assert row.labels == 100
+    assert row.seeds == 1
+    summary = report.summarise([store], [0.95])
+    assert any("no random baseline" in note for note in summary.notes)
+    assert any(note.startswith("1 seed only") for note in summary.notes)
+    assert ">100" in report.as_text(summary)
+
+
+def test_a_loss_is_better_when_it_is_smaller(run: Run) -> None:
+    store = bare(lambda s, seed, r: 0.9 + seed / 50 if s == "bald" else 0.5, run, rounds=1)
+    _, bald = report.summarise([store], [0.12], metric="ece").rows  # the fixture's ece is .2 - accuracy / 10
+    assert bald.against_random is not None
+    assert bald.against_random.difference < 0
+    assert bald.verdict.startswith("better than random")
+    assert bald.to_target[0].median == 20  # .11, .108 and .106
+
+
+def test_worse_undecided_and_too_few_seeds_are_said(run: Run) -> None:
+    def value(s: str, seed: int, r: int) -> float:
+        return {"random": 0.8, "worse": 0.7, "same": 0.8}[s] + (seed + 1) * {"same": (-1) ** seed}.get(
+            s, 1
+        ) / 100
+
+    store = bare(value, run, strategies=("random", "worse", "same"), rounds=0, seeds=4)
+    verdicts = [row.verdict for row in report.summarise([store], []).rows]
+    assert verdicts[1].startswith("no better than random")  # equal differences: the sign test needs six pairs
+    assert verdicts[2].startswith("no better than random")
+    jitter = bare(
+        lambda s, seed, r: value(s, seed, r) + (s == "worse") * seed / 1000,
+        run,
+        name="b",
+        strategies=("random", "worse"),
+        rounds=0,
+        seeds=4,
+    )
+    assert report.summarise([jitter], []).rows[1].verdict.startswith("worse than random (p < .001)")
+    one = bare(value, run, name="one", strategies=("random", "worse"), rounds=0, seeds=1)
+    assert report.summarise([one], []).rows[1].verdict == "too few seeds to say"
+
+
+def test_unfinished_trials_do_not_count_beside_finished_ones(run: Run) -> None:
+    store = bare(lambda s, seed, r: 0.5 + r / 10, run, seeds=2, rounds=2, stop=("bald", 1, 1, "failed"))
+    random, bald = report.summarise([store], [0.6]).rows
+    assert (random.seeds, bald.seeds, bald.unfinished) == (2, 1, 1)
+    assert bald.verdict == "too few seeds to say"
+    notes = report.summarise([store], [0.6]).notes
+    assert any("3 of 4 trials done" in note for note in notes)
+    assert any(note == "bald, seed 1, failed: for some reason." for note in notes)
+
+
+def test_areas_are_over_the_stretch_that_all_share(run: Run) -> None:
+    store = bare(lambda s, seed, r: r / 10, run, seeds=1, rounds=3, stop=("bald", 0, 2, "running"))
+    summary = report.summarise([store], [])
+    assert summary.stretch == (20, 30)
+    assert [row.aulc.mean for row in summary.rows if row.aulc] == pytest.approx([0.05, 0.05])
+    assert any("20 to 30 labels" in note for note in summary.notes)
+
+
+def test_several_runs_have_names_of_their_own(run: Run) -> None:
+    first = bare(lambda s, seed, r: 0.5, run, name="x/same", rounds=0, seeds=1)
+    second = bare(lambda s, seed, r: 0.5, run, name="y/same", rounds=0, seeds=1)
+    names = [row.name for row in report.summarise([first, second], []).rows]
+    assert names == ["x/same/random", "x/same/bald", "y/same/random", "y/same/bald"]
+
+
+def test_a_dictionary_for_json_holds_nothing_infinite(run: Run) -> None:
+    store = bare(lambda s, seed, r: 0.5, run, rounds=0, seeds=1)
+    plain = report.summarise([store], [0.9]).as_dict()
+    assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+    assert plain["rows"][0]["to_target"][0]["median"] is None
+    assert plain["rows"][0]["aulc"]["low"] is None
+
+
+def test_free_labels_are_declared(run: Run) -> None:
+    settings = "strategies = [{strategies}]\nseeds = {seeds}\nrounds = {rounds}\nvalidation = 100\n"
+    store = bare(
+        lambda s, seed, r: 0.5, run, rounds=0, seeds=1, settings=settings + "validation_free = true\n"
+    )
+    summary = report.summarise([store], [])
+    assert summary.labels_free == 100
+    assert any("100 more labels" in note for note in summary.notes)
+    counted = bare(lambda s, seed, r: 0.5, run, name="b", rounds=0, seeds=1, settings=settings)
+    assert report.summarise([counted], []).labels_free == 0
+
+
+def test_what_cannot_be_summarised_is_refused(run: Run) -> None:
+    with pytest.raises(InvalidArgument, match="at least one run"):
+        report.summarise([], [])
+    store = bare(lambda s, seed, r: 0.5, run, rounds=0, seeds=1)
+    with pytest.raises(InvalidArgument, match="'auroc' was not measured; there are accuracy, ece"):
+        report.summarise([store], [], metric="auroc")
+
+
+def test_a_run_without_measurements_says_so(run: Run) -> None:
+    store = bare(lambda s, seed, r: 0.5, run, rounds=1, seeds=1, stop=("random", 0, 0, "running"))
+    summary = report.summarise([store], [0.9])
+    assert summary.rows[0].final is None
+    assert summary.rows[0].to_target == ()
+    assert "Nothing is measured yet." in report.as_text(summary)

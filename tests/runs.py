@@ -1,0 +1,44 @@
+"""A small data set and quick settings for tests that make whole runs."""
+
+import numpy as np
+from torch import nn
+
+from baldur import data
+from baldur.acquire import entropy
+from baldur.learners import Supervised
+from baldur.protocols import Choice
+from baldur.training import Recipe
+
+QUICK = {"seeds": 1, "rounds": 2, "query_size": 4, "initial": 6, "draws": 3, "epochs": 2, "epoch_size": 32}
+
+
+def blobs(n=90, classes=3, seed=0):
+    """Three blobs in four dimensions, (n, 4) and their classes."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % classes
+    return rng.normal(size=(n, 4)).astype(np.float32) + 2 * np.eye(4, dtype=np.float32)[y], y
+
+
+def blob_set():
+    """The blobs as a data set."""
+    x, y = blobs()
+    return data.in_memory(data.from_arrays(x), y, test_fraction=0.2)
+
+
+def by_entropy(posterior, labelled, unlabelled, k, rng, scorer):
+    """A strategy of one's own."""
+    scores = scorer.predict(posterior, unlabelled, entropy)
+    best = np.argsort(-scores, kind="stable")[:k]
+    return Choice(tuple(unlabelled.ids[i] for i in best), scores[best], {}, scores)
+
+
+def factory(shape, classes):
+    """A network of one's own."""
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(int(np.prod(shape)), 8), nn.Dropout(0.5), nn.Linear(8, classes)
+    )
+
+
+def learner_factory(network, classes, settings):
+    """A learner of one's own."""
+    return Supervised(network, classes=classes, recipe=Recipe(epochs=settings.epochs))

@@ -1,0 +1,223 @@
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from conftest import go_through
+from sqlalchemy.dialects import postgresql
+
+from baldur.errors import DiskFull, NewerStore, StoreError
+from baldur.store import Request, Store, database, doctor, schema
+
+
+def raw(run):
+    return closing(sqlite3.connect(run.folder / "baldur.db", isolation_level=None))
+
+
+def test_every_connection_is_a_careful_one(run):
+    settings = {name: run._database.text(f"PRAGMA {name}")[0][0] for name in ("journal_mode", "synchronous")}
+    safe = database.safe_for_wal()
+    assert settings == {"journal_mode": "wal" if safe else "truncate", "synchronous": 2 if safe else 3}
+    assert run._database.text("PRAGMA foreign_keys")[0][0] == 1
+    assert run._database.text("PRAGMA recursive_triggers")[0][0] == 1
+    assert run._database.text("PRAGMA busy_timeout")[0][0] == 30_000
+
+
+@pytest.mark.parametrize(
+    ("version", "safe"),
+    [((3, 40, 1), False), ((3, 51, 2), False), ((3, 51, 3), True), ((3, 52, 0), False), ((3, 53, 0), True)],
+)
+def test_the_write_ahead_log_is_for_mended_libraries(version, safe):
+    assert database.safe_for_wal(version) is safe
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE ledger SET value = 'dog'",
+        "DELETE FROM ledger",
+        "INSERT OR REPLACE INTO ledger SELECT * FROM ledger",
+    ],
+)
+def test_the_ledger_is_append_only(run, trial, statement):
+    trial.answer(0, {"a": "cat"}, "ann")
+    before = run.ledger()
+    with pytest.raises(StoreError, match="append-only"), run._database.write() as connection:
+        connection.exec_driver_sql(statement)
+    with raw(run) as connection, pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        connection.execute(statement if "REPLACE" not in statement else "DELETE FROM ledger")
+    assert run.ledger() == before
+
+
+def test_rows_that_name_nothing_are_refused(run):
+    with pytest.raises(StoreError, match="FOREIGN KEY"), run._database.write() as connection:
+        connection.execute(schema.metrics.insert(), {"trial": 7, "round": 0, "metric": "a", "split": "b"})
+
+
+def test_a_write_is_whole_or_nothing(run):
+    def fail_half_way():
+        with run._database.write() as connection:
+            connection.execute(schema.starts.insert(), {"time": "now", "environment": {}})
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail_half_way()
+    assert run.starts() == []
+
+
+def test_a_writer_waits_for_the_other_and_says_so_when_it_gives_up(run, monkeypatch):
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.1)
+    with Store.open(run.folder) as patient, raw(run) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert patient.trials() == [], "reading goes on"
+        with pytest.raises(StoreError, match="another process kept"):
+            patient.trial("bald", 0)
+        other.execute("COMMIT")
+        patient.trial("bald", 0)
+
+
+def test_a_write_is_alone_from_its_first_instant(run):
+    with run._database.write(), raw(run) as other:
+        other.execute("PRAGMA busy_timeout = 0")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("BEGIN IMMEDIATE")
+
+
+def test_a_full_database_keeps_what_was_committed(run, trial):
+    go_through(trial, 0, following="d")
+    pages = run._database.text("PRAGMA page_count")[0][0]
+    run._database.text(f"PRAGMA max_page_count = {pages}")
+    other = run.trial("random", 0)
+    with pytest.raises(DiskFull, match="committed before is safe"):
+        other.begin([Request(f"a long name {i}", i) for i in range(5000)])
+    assert other.latest() is None
+    assert trial.latest() == (1, "requested", None, None)
+    run._database.text("PRAGMA max_page_count = 100000")
+    other.begin([Request(f"a long name {i}", i) for i in range(5000)])
+    assert run._database.text("PRAGMA integrity_check")[0][0] == "ok"
+
+
+def test_a_newer_database_is_refused_and_left_alone(run):
+    run.close()
+    with raw(run) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    before = (run.folder / "baldur.db").read_bytes()
+    with pytest.raises(NewerStore, match=r"'9999'.*install that version"):
+        Store.open(run.folder)
+    with pytest.raises(StoreError, match="already"):
+        Store.create(run.folder, settings="", classes=["x"])
+    assert (run.folder / "baldur.db").read_bytes() == before
+
+
+def test_what_is_no_database_and_what_is_somebody_elses(tmp_path):
+    (tmp_path / "baldur.db").write_bytes(b"This is a text, and a long one. " * 100)
+    with pytest.raises(StoreError, match="baldur doctor"):
+        Store.open(tmp_path)
+    (tmp_path / "baldur.db").unlink()
+    with closing(sqlite3.connect(tmp_path / "baldur.db")) as connection:
+        connection.execute("CREATE TABLE mine (x)")
+    for refused in (lambda: Store.open(tmp_path), lambda: Store.create(tmp_path, settings="", classes=["x"])):
+        with pytest.raises(StoreError, match="none of a Baldur run"):
+            refused()
+
+
+def test_damaged_pages_are_named(run, trial):
+    trial.begin([Request(item, rank) for rank, item in enumerate("abc")])
+    run.close()
+    content = bytearray((run.folder / "baldur.db").read_bytes())
+    content[4096:] = b"\xff" * (len(content) - 4096)
+    (run.folder / "baldur.db").write_bytes(content)
+    with pytest.raises(StoreError, match="damaged"):
+        Store.open(run.folder)
+
+
+def test_the_migrations_make_the_schema(tmp_path):
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    declared = sa.create_engine("sqlite://")
+    schema.metadata.create_all(declared)
+    with Store.create(tmp_path, settings="", classes=["x"]) as run:
+        migrated = run._database._engine
+        assert tables(migrated) == tables(declared)
+        with migrated.connect() as connection:
+            assert compare_metadata(MigrationContext.configure(connection), schema.metadata) == []
+    declared.dispose()
+
+
+def tables(engine):
+    """The definition of each table, its lines in any order."""
+    query = "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name <> 'alembic_version'"
+    with engine.connect() as connection:
+        rows = connection.exec_driver_sql(query).all()
+    return {name: sorted(line.strip(" ,\t") for line in sql.splitlines()) for name, sql in rows}
+
+
+def test_the_newest_migration_is_the_one_that_is_looked_for():
+    from alembic.script import ScriptDirectory
+
+    assert ScriptDirectory.from_config(database._alembic()).get_current_head() == schema.REVISION
+
+
+def test_an_older_database_is_brought_up_to_date_in_one_transaction(run, monkeypatch, tmp_path):
+    """A second migration, made here, is applied; one that fails leaves the first version whole."""
+    import shutil
+
+    migrations = tmp_path / "migrations"
+    shutil.copytree(Path(database.__file__).parent / "migrations", migrations)
+    second = migrations / "versions" / "second.py"
+    text = "from alembic import op\nrevision, down_revision = '0002', '0001'\n"
+    text += "branch_labels = depends_on = None\n"
+    body = "def upgrade():\n    op.execute('CREATE TABLE more (x INTEGER)')\n"
+    monkeypatch.setattr(schema, "REVISION", "0002")
+    config = database._alembic()
+    config.set_main_option("script_location", str(migrations))
+    monkeypatch.setattr(database, "_alembic", lambda: config)
+    second.write_text(text + body + "    raise KeyError('half way')\n")
+    assert any("older (0001)" in finding.what and "backup" in finding.mend for finding in doctor(run.folder))
+    with pytest.raises(KeyError):
+        Store.open(run.folder)
+    assert run._database.revision() == "0001"
+    assert "more" not in sa.inspect(run._database._engine).get_table_names()
+    second.write_text(text + body)
+    with Store.open(run.folder) as opened:
+        assert opened._database.revision() == "0002"
+        assert "more" in sa.inspect(opened._database._engine).get_table_names()
+
+
+def test_the_tables_and_writes_are_postgresqls_too():
+    dialect = postgresql.dialect()
+    for table in schema.metadata.sorted_tables:
+        assert "CREATE TABLE" in str(sa.schema.CreateTable(table).compile(dialect=dialect))
+
+
+@pytest.mark.parametrize(
+    ("mounts", "refused"),
+    [
+        ("/dev/a / ext4 rw 0 0\n", False),
+        ("/dev/a / ext4 rw 0 0\nserver:/x /data nfs4 rw 0 0\n", True),
+        ("server:/x / nfs rw 0 0\n/dev/a /data ext4 rw 0 0\n", False),
+        ("/dev/a / ext4 rw 0 0\nx /data/my\\040runs fuse.sshfs rw 0 0\n", True),
+        ("/dev/a / ext4 rw 0 0\nserver:/x /dat nfs4 rw 0 0\n", False),
+        ("server:/x /data nfs4 rw 0 0\ntmpfs /data tmpfs rw 0 0\n", False),
+    ],
+)
+def test_network_file_systems_are_refused(tmp_path, mounts, refused):
+    table = tmp_path / "mounts"
+    table.write_text(mounts)
+    file = Path("/data/my runs/demo/baldur.db")
+    if refused:
+        with pytest.raises(StoreError, match="network file system"):
+            database.refuse_network_file_system(file, table)
+    else:
+        database.refuse_network_file_system(file, table)
+    database.refuse_network_file_system(file, tmp_path / "not there")
+
+
+def test_creating_on_a_network_file_system_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        database, "_REMOTE", {line.split()[2] for line in Path("/proc/mounts").read_text().splitlines()}
+    )
+    with pytest.raises(StoreError, match="network file system"):
+        Store.create(tmp_path / "run", settings="", classes=["x"])

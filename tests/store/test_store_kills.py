@@ -1,0 +1,63 @@
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from baldur.store import Store, doctor
+
+LOOP = [sys.executable, str(Path(__file__).with_name("tiny_loop.py"))]
+ROUNDS = 5
+
+
+def test_killed_at_any_instant_a_run_ends_as_if_nothing_had_happened(tmp_path):
+    subprocess.run([*LOOP, str(tmp_path / "calm"), str(ROUNDS)], check=True, capture_output=True)
+    chance = random.Random(2)
+    kills = done = 0
+    while not done:
+        with subprocess.Popen(
+            [*LOOP, str(tmp_path / "killed"), str(ROUNDS)], stdout=subprocess.PIPE
+        ) as process:
+            process.stdout.readline()
+            time.sleep(chance.uniform(0, 0.2))
+            done = process.poll() is not None or kills == 5
+            if done:
+                process.wait()
+            process.kill()
+        if not done:
+            kills += 1
+            check_in_between(tmp_path / "killed")
+    assert process.returncode == 0
+    assert kills >= 3
+    with Store.open(tmp_path / "calm") as calm, Store.open(tmp_path / "killed") as killed:
+        assert story(killed) == story(calm)
+        assert attempts(killed) - attempts(calm) <= kills, "a restart repeats at most the interrupted phase"
+        assert Counter(row.kind for row in killed.artefacts()) == Counter(
+            row.kind for row in calm.artefacts()
+        )
+
+
+def check_in_between(folder):
+    findings = doctor(folder)
+    assert not [finding for finding in findings if finding.level == "error"], findings
+    with Store.open(folder) as run:
+        for trial in run.trials():
+            latest = trial.latest()
+            if latest:
+                assert sum(row.strategy == trial.strategy for row in run.requests()) == 3 * (latest.round + 1)
+
+
+def story(run):
+    """All that a run says of itself but for times, numbers of events and names of files."""
+    return (
+        run.requests(),
+        run.metrics(),
+        [(row.strategy, row.item, row.value, row.annotator, row.round) for row in run.labels()],
+        [(trial.state, trial.reason, trial.latest(), trial.ranking(ROUNDS - 1)) for trial in run.trials()],
+        sorted((row.strategy, row.round, row.kind, row.sha256) for row in run.artefacts()),
+    )
+
+
+def attempts(run):
+    return len(run.phases())

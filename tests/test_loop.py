@@ -1,0 +1,226 @@
+"""The loop with parts of five lines each: it knows nothing of networks."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from baldur import settings as settings_
+from baldur.errors import InvalidArgument, InvalidLabel, NonFiniteScore
+from baldur.loop import Event, Measured, Parts, advance
+from baldur.protocols import Choice
+from baldur.store import Store
+
+IDS = [f"item-{i}" for i in range(12)]
+TRUTH = {i: "odd" if n % 2 else "even" for n, i in enumerate(IDS)}
+
+
+class FakePool:
+    ids = IDS
+    groups = None
+
+    def __len__(self):
+        return len(IDS)
+
+    def batches(self, positions, size):
+        yield positions, positions
+
+
+class FakePosterior:
+    """Believes in a number that depends on everything that it was fitted on."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def draw(self, T=None, seed=0):
+        raise NotImplementedError
+
+    def save(self, folder):
+        (folder / "number").write_text(str(self.number))
+
+
+class FakeLearner:
+    def __init__(self):
+        self.seen = []
+
+    def fit(self, labelled, unlabelled, *, seed, round, previous=None, checkpoint=None):
+        self.seen.append((round, labelled, unlabelled, previous))
+        return FakePosterior(seed % 1000 + sum(labelled.labels.tolist()))
+
+    def load(self, folder: Path):
+        return FakePosterior(int((folder / "number").read_text()))
+
+
+class FakeOracle:
+    annotator = "me"
+
+    def __init__(self, willing=99):
+        self.willing = willing
+        self.asked = []
+
+    def ask(self, ids):
+        self.asked.append(list(ids))
+        return {i: TRUTH[i] for i in ids[: self.willing]}
+
+
+def last(posterior, labelled, unlabelled, k, rng, scorer):
+    scores = np.arange(len(unlabelled), dtype=np.float64) + posterior.number
+    order = np.argsort(-scores, kind="stable")[:k]
+    return Choice(tuple(unlabelled.ids[i] for i in order), scores[order], {}, scores)
+
+
+def parts(**changes):
+    made = Parts(
+        pool=FakePool(),
+        classes=("even", "odd"),
+        learner=FakeLearner(),
+        strategy=last,
+        oracle=FakeOracle(),
+        scorer=lambda seed: None,
+        measure=lambda posterior, seed: Measured({("accuracy", "test"): posterior.number / 1000}, {}),
+        initial=lambda rng: [IDS[i] for i in rng.permutation(len(IDS))[:3]],
+    )
+    return replace(made, **changes)
+
+
+SETTINGS = settings_.create(rounds=2, query_size=2, initial=3)
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store.create(
+        tmp_path / "run", settings=settings_.to_toml(SETTINGS), classes=("even", "odd")
+    ) as store:
+        yield store
+
+
+def test_rounds_are_fitted_measured_and_chosen_in_turn(store):
+    trial, events = store.trial("last", 0), []
+    mine = parts(observe=events.append)
+    assert advance(trial, mine, SETTINGS) == "done"
+    assert (trial.state, trial.reason) == ("done", "2 rounds")
+    assert [(m.round, m.labels) for m in store.metrics()] == [(0, 3), (1, 5), (2, 7)]
+    assert [e.phase for e in events if e.metrics is None] == ["label", "fit", "measure", "choose"] * 2 + [
+        *("label", "fit", "measure")
+    ]
+    assert events[-1] == Event("last", 0, 2, "measure", 7, {("accuracy", "test"): store.metrics()[-1].value})
+    for round, labelled, unlabelled, _ in mine.learner.seen:
+        assert len(labelled) == 3 + 2 * round
+        assert set(labelled.pool.ids).isdisjoint(unlabelled.ids)
+        assert set(labelled.pool.ids) | set(unlabelled.ids) == set(IDS)
+        assert [mine.classes[c] for c in labelled.labels] == [TRUTH[i] for i in labelled.pool.ids]
+    assert [p is not None for *_, p in mine.learner.seen] == [False, True, True]
+
+
+def test_a_pool_that_is_exhausted_ends_the_trial(store):
+    trial = store.trial("last", 0)
+    assert advance(trial, parts(), SETTINGS.model_copy(update={"rounds": 50, "query_size": 5})) == "done"
+    assert trial.reason == "pool exhausted"
+    assert [m.labels for m in store.metrics()] == [3, 8, 12]
+
+
+def test_answers_that_come_late(store):
+    """The oracle says "not yet": nothing is trained on, and calling again goes on."""
+    trial, slow = store.trial("last", 0), FakeOracle(willing=2)
+    assert advance(trial, parts(oracle=slow), SETTINGS) == "waiting"
+    assert (trial.state, trial.reason) == ("waiting", "for 1 of the labels asked for in round 0")
+    assert store.metrics() == []
+    assert advance(trial, parts(oracle=FakeOracle(willing=0)), SETTINGS) == "waiting"
+    assert advance(trial, parts(oracle=slow), SETTINGS) == "done"
+    assert slow.asked[1] == slow.asked[0][2:]
+    assert len(store.ledger()) == 7
+
+
+def test_the_same_seed_begins_with_the_same_items(store):
+    for strategy in ("last", "first"):
+        advance(store.trial(strategy, 4), parts(), SETTINGS)
+    advance(store.trial("last", 5), parts(), SETTINGS)
+    first = {(r.strategy, r.seed): [] for r in store.requests()}
+    for r in store.requests():
+        if r.round == 0:
+            first[r.strategy, r.seed].append(r.item)
+    assert first["last", 4] == first["first", 4] != first["last", 5]
+
+
+def test_no_pick_depends_on_labels_that_were_not_asked_for(store):
+    """The labels of everything else are poisoned: the picks stay the same until they are revealed."""
+    advance(store.trial("last", 0), parts(), SETTINGS)
+    honest = [r for r in store.requests() if r.round < 2]
+
+    class Poisoned(FakeOracle):
+        def ask(self, ids):
+            known = {r.item for r in honest}
+            return {i: TRUTH[i] if i in known else "odd" for i in ids}
+
+    advance(store.trial("other", 0), parts(oracle=Poisoned()), SETTINGS)
+    assert [r.item for r in store.requests() if r.strategy == "other" and r.round < 2] == [
+        r.item for r in honest
+    ]
+
+
+def test_a_lost_posterior_is_fitted_again(store):
+    trial = store.trial("last", 0)
+
+    class Stopping(Exception):
+        pass
+
+    def stop(event):
+        if event.phase == "choose":
+            raise Stopping
+
+    with pytest.raises(Stopping):
+        advance(trial, parts(observe=stop), SETTINGS)
+    trial.find(0, "posterior").joinpath("number").write_text("damaged")
+    assert advance(trial, parts(), SETTINGS) == "done"
+    advance(store.trial("again", 0), parts(), SETTINGS)
+    items = {s: [r.item for r in store.requests() if r.strategy == s] for s in ("last", "again")}
+    assert items["last"] == items["again"]
+
+
+def choosing(*ids, scores=None, pool_scores=None):
+    scores = np.zeros(len(ids)) if scores is None else np.array(scores)
+    return lambda *_: Choice(ids, scores, {}, pool_scores)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "error", "words"),
+    [
+        (choosing("item-1", "item-1"), InvalidArgument, "twice"),
+        (choosing(), InvalidArgument, "chose 0 items; 1 to 2"),
+        (choosing("a", "b"), InvalidArgument, "'a', which is not in the unlabelled pool"),
+        (lambda p, known, u, k, *_: Choice(tuple(u.ids[:3]), np.zeros(3)), InvalidArgument, "chose 3 items"),
+        (lambda p, known, u, k, *_: Choice((u.ids[0],), np.array([np.nan])), NonFiniteScore, "not finite"),
+        (
+            lambda p, known, u, k, *_: Choice((u.ids[0],), np.zeros(1), {}, np.zeros(3)),
+            NonFiniteScore,
+            r"\(3,\) for 9",
+        ),
+    ],
+)
+def test_a_strategy_of_ones_own_is_checked(store, strategy, error, words):
+    with pytest.raises(error, match=words):
+        advance(store.trial("mine", 0), parts(strategy=strategy), SETTINGS)
+    assert len(store.ledger()) == 3
+
+
+def test_a_label_that_is_no_class_is_refused(store):
+    class Wrong(FakeOracle):
+        def ask(self, ids):
+            return dict.fromkeys(ids, "prime")
+
+    with pytest.raises(InvalidLabel, match="'prime'"):
+        advance(store.trial("last", 0), parts(oracle=Wrong()), SETTINGS)
+    assert store.ledger() == []
+
+
+def test_scores_ranking_and_pictures_are_kept(store):
+    trial = store.trial("last", 0)
+    advance(trial, parts(picture=lambda ids: "+".join(ids).encode()), SETTINGS)
+    scores = np.load(trial.find(1, "scores"))
+    ranking = trial.ranking(1)
+    assert len(scores) == len(ranking) == 7
+    assert [row.score for row in ranking] == sorted(scores, reverse=True)
+    asked = [r.item for r in store.requests() if r.round == 2]
+    assert [row.item for row in ranking[:2]] == asked
+    assert trial.find(2, "picks").read_bytes() == "+".join(asked).encode()

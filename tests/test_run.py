@@ -1,0 +1,283 @@
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.runs import QUICK, blob_set, blobs, by_entropy, factory
+from torch import nn
+
+from baldur import run, score, strategies
+from baldur import settings as settings_
+from baldur._parts import functions_of
+from baldur.data import Dataset, Record, from_arrays
+from baldur.errors import InvalidData, InvalidLabel, InvalidSettings, RunBusy, SettingsChanged
+from baldur.run import Observer
+from baldur.store import Store
+from baldur.testing.resume import history, verify_resume
+
+
+def network():
+    return nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 3))
+
+
+def test_own_arrays_and_own_network(tmp_path):
+    outcome = run.run(blobs(), tmp_path / "run", network=lambda shape, classes: network(), **QUICK)
+    assert (outcome.state, outcome.waiting) == ("done", "")
+    assert (tmp_path / "run" / "report.html").exists()
+    assert "bald" in str(outcome)
+    with Store.open(tmp_path / "run") as store:
+        curve = [(m.strategy, m.labels) for m in store.metrics("test") if m.metric == "accuracy"]
+    assert curve == [(s, n) for s in ("bald", "random") for n in (6, 10, 14)]
+
+
+def test_a_torch_data_set_and_a_module_whose_weights_every_fit_starts_from(tmp_path):
+    x, y = blobs()
+    dataset = torch.utils.data.TensorDataset(torch.from_numpy(x), torch.from_numpy(y))
+    mine = network()
+    before = [p.clone() for p in mine.parameters()]
+    assert run.run(dataset, tmp_path / "run", network=mine, strategies=["bald"], **QUICK).state == "done"
+    assert all(torch.equal(a, b) for a, b in zip(before, mine.parameters(), strict=True))
+
+
+def test_ones_own_by_name_and_by_object_are_the_same(tmp_path):
+    named = run.run(
+        blob_set(),
+        tmp_path / "a",
+        network="tests.runs:factory",
+        strategies=["tests.runs:by_entropy"],
+        **QUICK,
+    )
+    given = run.run(blob_set(), tmp_path / "b", network=factory, strategies=[by_entropy], **QUICK)
+    assert named.state == given.state == "done"
+    assert history(tmp_path / "a") == history(tmp_path / "b")
+    own = run.run(
+        blob_set(), tmp_path / "c", learner="tests.runs:learner_factory", strategies=["margin"], **QUICK
+    )
+    assert own.state == "done"
+
+
+@pytest.mark.parametrize("name", functions_of(strategies))
+def test_every_strategy_by_its_name(tmp_path, name):
+    assert run.run(blob_set(), tmp_path / "run", strategies=[name], **QUICK).state == "done"
+
+
+def test_the_deterministic_posterior(tmp_path):
+    outcome = run.run(
+        blob_set(), tmp_path / "run", strategies=["entropy"], posterior="deterministic", **QUICK
+    )
+    assert outcome.state == "done"
+
+
+def test_interrupted_anywhere_it_comes_to_the_same(tmp_path):
+    quick = QUICK | {"rounds": 1}
+    verify_resume(lambda folder, observer: run.run(blob_set(), folder, observer=observer, **quick), tmp_path)
+
+
+def test_the_curve_is_the_same_bit_for_bit(tmp_path):
+    for folder in ("a", "b"):
+        run.run(blob_set(), tmp_path / folder, **QUICK)
+    assert history(tmp_path / "a") == history(tmp_path / "b")
+    assert (tmp_path / "a" / "curves.csv").read_bytes() == (tmp_path / "b" / "curves.csv").read_bytes()
+
+
+def test_nothing_global_is_touched(tmp_path):
+    torch.manual_seed(5)
+    state, threads = torch.random.get_rng_state(), torch.get_num_threads()
+    run.run(blob_set(), tmp_path / "run", **QUICK)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
+
+
+def test_other_settings_are_refused_and_named(tmp_path):
+    run.run(blob_set(), tmp_path / "run", **QUICK)
+    with pytest.raises(SettingsChanged, match=r"draws was 3 and is 4.*another folder"):
+        run.run(blob_set(), tmp_path / "run", **QUICK | {"draws": 4})
+
+
+def test_a_second_trainer_is_refused(tmp_path):
+    run.run(blob_set(), tmp_path / "run", **QUICK)
+    with (
+        Store.open(tmp_path / "run") as store,
+        store.lock("trainer"),
+        pytest.raises(RunBusy, match="trainer"),
+    ):
+        run.run(blob_set(), tmp_path / "run", **QUICK)
+
+
+def test_labels_from_a_file(tmp_path):
+    """Not yet, not all, wrong, and at last."""
+    folder, options = tmp_path / "run", QUICK | {"oracle": "file", "rounds": 1}
+    dataset = blob_set()
+    truth = dict(zip(dataset.train.ids, dataset.labels.tolist(), strict=True))
+
+    def go():
+        return run.run(dataset, folder, strategies=["bald"], **options)
+
+    def asked():
+        return [line.split(",")[0] for line in (folder / "requests.csv").read_text().splitlines()[1:]]
+
+    def answer(ids, label=lambda i: truth[i]):
+        path = folder / "answers.csv"
+        text = path.read_text() if path.exists() else "id,label\n"
+        path.write_text(text + "".join(f"{i},{label(i)}\n" for i in ids))
+
+    outcome = go()
+    assert outcome.state == "waiting"
+    assert "6 of the labels asked for in round 0 of bald, seed 0" in outcome.waiting
+    answer(asked()[:4])
+    assert "2 of the labels" in go().waiting
+    good = (folder / "answers.csv").read_text()
+    answer(asked()[:1], lambda i: "banana")
+    with pytest.raises(InvalidLabel, match=r"answers\.csv, line 6: 'banana' is not a class"):
+        go()
+    (folder / "answers.csv").write_text(good)
+    answer(asked())
+    assert "4 of the labels asked for in round 1" in go().waiting
+    answer(asked())
+    assert go().state == "done"
+    simulated = run.run(dataset, tmp_path / "simulated", strategies=["bald"], **QUICK | {"rounds": 1})
+    assert simulated.state == "done"
+    assert history(folder)["curve"] == history(tmp_path / "simulated")["curve"]
+
+
+def test_an_exhausted_pool(tmp_path):
+    run.run(blob_set(), tmp_path / "run", strategies=["bald"], **QUICK | {"rounds": 30, "query_size": 30})
+    with Store.open(tmp_path / "run") as store:
+        assert [t.reason for t in store.trials()] == ["pool exhausted"]
+        assert store.metrics()[-1].labels == 72
+
+
+def test_balanced_initial_labels_are_even_and_paired(tmp_path):
+    run.run(blob_set(), tmp_path / "run", initial_balanced=True, **QUICK | {"rounds": 0, "seeds": 2})
+    with Store.open(tmp_path / "run") as store:
+        labels = store.labels()
+    picks = {}
+    for row in labels:
+        picks.setdefault((row.strategy, row.seed), []).append((row.item, row.value))
+    for seed in (0, 1):
+        assert picks["random", seed] == picks["bald", seed]
+        assert sorted(value for _, value in picks["bald", seed]) == ["0", "0", "1", "1", "2", "2"]
+    assert picks["bald", 0] != picks["bald", 1]
+
+
+def test_free_validation_items_leave_the_pool_and_are_declared(tmp_path):
+    options = QUICK | {"validation": 12, "validation_free": True, "patience": 1, "epochs": 9}
+    outcome = run.run(blob_set(), tmp_path / "run", strategies=["bald"], **options)
+    with Store.open(tmp_path / "run") as store:
+        assert store.metrics()[0].labels == 6
+    assert "12" in str(outcome)
+
+
+def test_counted_validation_items_come_out_of_the_labels(tmp_path):
+    options = QUICK | {"validation": 2, "initial": 9}
+    assert run.run(blob_set(), tmp_path / "run", strategies=["bald"], **options).state == "done"
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"strategies": ["bold"]}, InvalidSettings, r"no strategy 'bold'; there are random.*bald"),
+        ({"strategies": ["nowhere:bald"]}, InvalidSettings, "nowhere"),
+        ({"strategies": ["tests.runs:missing"]}, InvalidSettings, "no 'missing'"),
+        ({"strategies": ["tests.runs:QUICK"]}, InvalidSettings, "not something that can be called"),
+        ({"network": "alexnet"}, InvalidSettings, r"no network 'alexnet'; there are"),
+        ({"initial": 900}, InvalidSettings, "900 initial labels were asked for, but the pool holds 72"),
+        ({"rounds": -1}, InvalidSettings, "rounds"),
+        ({"validation": 72, "validation_free": True}, InvalidSettings, "72 free validation items"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, options, error, words):
+    with pytest.raises(error, match=words):
+        run.run(blob_set(), tmp_path / "run", **QUICK | options)
+
+
+def test_items_without_a_label_cannot_be_simulated(tmp_path):
+    x, y = blobs()
+    y[:5] = -1
+    with pytest.raises(InvalidData, match=r"5 of \d+ items have no label.*--oracle file"):
+        run.run((x, y), tmp_path / "run", **QUICK)
+
+
+def test_a_failed_trial_says_why(tmp_path):
+    options = QUICK | {"learning_rate": 1e30, "optimizer": "sgd"}
+    with pytest.raises(Exception, match="learning rate"):
+        run.run(blob_set(), tmp_path / "run", strategies=["bald"], **options)
+    with Store.open(tmp_path / "run") as store:
+        (trial,) = store.trials()
+        assert trial.state == "failed"
+        assert len(store.labels()) == 6
+
+
+def test_the_observer_hears_of_everything(tmp_path):
+    events, details = [], []
+    observer = Observer(event=events.append, detail=lambda *d: details.append(d[0]))
+    run.run(blob_set(), tmp_path / "run", strategies=["bald"], observer=observer, **QUICK)
+    assert {e.phase for e in events} == {"label", "fit", "measure", "choose"}
+    assert {"training", "testing", "scoring"} <= set(details)
+
+
+def test_pictures_are_kept_of_images_and_of_nothing_else(tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 255, (40, 1, 8, 8)).astype(np.float32)
+    run.run((images, np.arange(40) % 2), tmp_path / "images", network=factory, strategies=["random"], **QUICK)
+    run.run(blob_set(), tmp_path / "blobs", strategies=["random"], **QUICK)
+    for name, expected in (("images", 2), ("blobs", 0)):
+        with Store.open(tmp_path / name) as store:
+            assert len(store.artefacts("picks")) == expected
+
+
+def test_files_are_recorded_and_what_is_left_out_is_said(tmp_path):
+    x, y = blobs()
+    whole = blob_set()
+    records = tuple(Record(i, f"/tmp/{i}.npy", "train", None, None, 16, 1) for i in whole.train.ids)
+    quarantined = tuple((f"bad-{i}", "not an image") for i in range(7))
+    dataset = Dataset(
+        *("files", from_arrays(x), y, whole.test, whole.test_labels, ("a", "b", "c"), {}),
+        records=records,
+        quarantined=quarantined,
+    )
+    said = []
+    options = QUICK | {"rounds": 0}
+    run.run(
+        dataset, tmp_path / "run", strategies=["random"], observer=Observer(message=said.append), **options
+    )
+    assert said == [f"left out: bad-{i}: not an image" for i in range(5)] + [
+        "... and 2 more unreadable items, named in the report"
+    ]
+    with Store.open(tmp_path / "run") as store:
+        items = store.items()
+    assert items["bad-6"].state == "quarantined"
+    assert items[whole.train.ids[0]].path == f"/tmp/{whole.train.ids[0]}.npy"
+
+
+def test_an_exported_model_predicts_as_the_last_round_did(tmp_path):
+    from baldur import report
+
+    run.run(blob_set(), tmp_path / "run", network=factory, strategies=["bald"], **QUICK)
+    with Store.open(tmp_path / "run") as store:
+        report.export(store, tmp_path / "export")
+        accuracy = [m.value for m in store.metrics("test") if m.metric == "accuracy"][-1]
+    (folder,) = [p.parent for p in Path(tmp_path / "export").rglob("posterior.json")]
+    model = run.load_model(folder, network=factory)
+    assert model.classes == ("0", "1", "2")
+    dataset = blob_set()
+    log_probs = score.predict(model.posterior.draw(200), dataset.test)
+    predicted = np.exp(log_probs).mean(1).argmax(1)
+    assert (predicted == dataset.test_labels).mean() == pytest.approx(accuracy, abs=0.15)
+
+
+def test_settings_reproduce_the_run(tmp_path):
+    run.run(blob_set(), tmp_path / "a", **QUICK)
+    again = settings_.from_toml((tmp_path / "a" / "settings.toml").read_text())
+    run.start(again, tmp_path / "b", Observer(), run.Own(dataset=blob_set()))
+    assert history(tmp_path / "a") == history(tmp_path / "b")
+
+
+def test_other_versions_are_no_error_but_are_recorded(tmp_path):
+    run.run(blob_set(), tmp_path / "run", **QUICK | {"rounds": 0})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run.run(blob_set(), tmp_path / "run", **QUICK | {"rounds": 0})
+    with Store.open(tmp_path / "run") as store:
+        assert [start["versions"]["torch"] for start in store.starts()] == [torch.__version__] * 2

@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from baldur import acquire, score
+from baldur.data import from_arrays
+from baldur.errors import IdenticalDraws, InvalidPredictions, InvalidSettings
+from baldur.posteriors import Deterministic, MCDropout
+
+
+def network():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Flatten(), nn.Linear(6, 8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 3))
+
+
+@pytest.fixture
+def inputs():
+    return np.random.default_rng(0).normal(size=(101, 2, 3)).astype(np.float32)
+
+
+@pytest.fixture
+def draws():
+    return MCDropout(network()).draw(5, seed=1)
+
+
+def test_scores_are_those_of_the_whole_tensor(draws, inputs):
+    log_probs = draws(torch.from_numpy(inputs))
+    for size in (1, 7, 512):
+        scores = score.predict(draws, inputs, reduce=acquire.bald, batch_size=size)
+        assert scores.dtype == np.float64
+        assert scores == pytest.approx(acquire.bald(log_probs).numpy(), abs=1e-6)
+
+
+def test_without_reduce_the_log_probabilities_come_back(draws, inputs):
+    log_probs = score.predict(draws, from_arrays(inputs))
+    assert log_probs.shape == (101, 5, 3)
+    assert log_probs == pytest.approx(draws(torch.from_numpy(inputs)).numpy(), abs=1e-6)
+
+
+def test_over_budget_the_result_is_mapped_from_a_file_without_a_name(draws, inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    log_probs = score.predict(draws, inputs, memory="8KiB")
+    assert isinstance(log_probs, np.memmap)
+    assert list(tmp_path.iterdir()) == []
+    assert log_probs == pytest.approx(score.predict(draws, inputs), abs=1e-6)
+
+
+def test_the_budget_bounds_the_batch(inputs):
+    seen = []
+
+    class Watched(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = network()
+
+        def forward(self, x):
+            seen.append(len(x))
+            return self.inner(x)
+
+    posterior = Deterministic(Watched())
+    score.predict(posterior.draw(), inputs, reduce=acquire.entropy, memory="64KiB")
+    assert 1 < max(seen) < 12
+    assert sum(seen) == 101 + 1
+
+
+def test_features(draws, inputs):
+    features = score.features(draws, inputs, batch_size=7)
+    assert features.shape == (101, 8)
+    assert features == pytest.approx(draws.features(torch.from_numpy(inputs)).numpy(), abs=1e-6)
+
+
+def test_progress_counts_items(draws, inputs):
+    told = []
+    score.predict(draws, inputs, reduce=acquire.bald, batch_size=40, progress=lambda *p: told.append(p))
+    assert told == [(40, 101), (80, 101), (101, 101)]
+
+
+def test_an_empty_pool(draws):
+    assert score.predict(draws, np.empty((0, 2, 3), np.float32), reduce=acquire.bald).shape == (0,)
+
+
+def test_draws_that_agree_everywhere_are_an_error(inputs):
+    """Dropout that nothing feeds on: BALD would be 0 everywhere and the picks the order of the pool."""
+
+    class Dead(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.drop, self.out = nn.Dropout(0.5), nn.Linear(6, 3)
+
+        def forward(self, x):
+            return self.out(x.flatten(1)) + 0 * self.drop(x.flatten(1)).sum(1, keepdim=True)
+
+    with pytest.raises(IdenticalDraws, match="agree on all 101 items"):
+        score.predict(MCDropout(Dead()).draw(3), inputs, reduce=acquire.bald)
+
+
+def test_one_sample_is_no_disagreement_and_no_error(inputs):
+    scores = score.predict(Deterministic(network()).draw(), inputs, reduce=acquire.entropy)
+    assert (scores > 0).all()
+
+
+def test_predictions_that_are_nan_name_the_row(inputs):
+    inputs[64] = np.nan
+    with pytest.raises(InvalidPredictions, match="NaN"):
+        score.predict(Deterministic(network()).draw(), inputs, reduce=acquire.entropy)
+
+
+def test_a_size_that_is_none(draws, inputs):
+    with pytest.raises(InvalidSettings, match="1GiB"):
+        score.predict(draws, inputs, memory="much")

@@ -1,0 +1,51 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from baldur import settings as settings_
+from baldur.errors import InvalidSettings
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    seeds=st.integers(1, 9),
+    rate=st.floats(1e-6, 1),
+    name=st.text(min_size=1, max_size=12),
+    balanced=st.booleans(),
+    encoder=st.none() | st.text(max_size=5),
+)
+def test_what_is_written_reads_back_equal(seeds, rate, name, balanced, encoder):
+    made = settings_.create(
+        seeds=seeds, learning_rate=rate, strategies=[name], initial_balanced=balanced, encoder=encoder
+    )
+    assert settings_.from_toml(settings_.to_toml(made)) == made
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"rounds": -1}, r"rounds.*got -1"),
+        ({"strategy": "bald"}, "strategy.*[Ee]xtra"),
+        ({"memory": "much"}, "memory"),
+        ({"strategies": []}, "strategies"),
+        ({"posterior": "swag"}, "posterior.*'mc-dropout'"),
+    ],
+)
+def test_what_does_not_fit_is_named(values, words):
+    with pytest.raises(InvalidSettings, match=words):
+        settings_.create(**values)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("1GiB", 2**30), ("500 MB", 500_000_000), ("1.5kib", 1536), (4096, 4096), ("7", 7)]
+)
+def test_sizes(text, size):
+    assert settings_.bytes_of(text) == size
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(InvalidSettings, match="cannot read"):
+        settings_.read(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("rounds = ")
+    with pytest.raises(InvalidSettings, match=r"bad\.toml is not TOML"):
+        settings_.read(tmp_path / "bad.toml")

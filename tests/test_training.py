@@ -1,0 +1,356 @@
+"""The supervised loop: what it minimises, what it repeats, where it stops and where it goes on."""
+
+import json
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+
+from baldur import training
+from baldur.errors import (
+    EmptyLabelledSet,
+    InvalidArgument,
+    InvalidCheckpoint,
+    InvalidLabel,
+    TrainingDiverged,
+    UnsupportedNetwork,
+)
+from baldur.training import initialise, train, weights_hash
+
+Recipe = partial(training.Recipe, epoch_size=1)
+
+
+class Slot:
+    """A checkpoint slot that stops the fit after its n-th save."""
+
+    def __init__(self, folder, stop_after=None):
+        self.path = folder / "checkpoint"
+        self.saves, self.stop_after = 0, stop_after
+
+    def latest(self):
+        return self.path if self.path.exists() else None
+
+    def save(self, write):
+        write(self.path)
+        self.saves += 1
+        if self.saves == self.stop_after:
+            raise KeyboardInterrupt
+
+
+def noise(x, generator):
+    return x + 0.1 * torch.randn(x.shape, generator=generator)
+
+
+def network(seed=0):
+    return initialise(
+        lambda: nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(), nn.Linear(8, 3)),
+        seed,
+    )
+
+
+def items(n, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.arange(n) % 3
+    return functional.one_hot(y, 4) + 0.3 * torch.randn(n, 4, generator=generator), y
+
+
+X, Y = items(41)
+VALIDATION = items(30, 1)
+
+
+def fitted(recipe, seed=0, x=X, y=Y, **kwargs):
+    trained = network()
+    result = train(trained, x, y, recipe=recipe, seed=seed, **kwargs)
+    return weights_hash(trained), result
+
+
+# What it minimises
+
+
+def test_a_step_is_that_of_the_weighted_loss():
+    linear = nn.Linear(4, 3)
+    weights = torch.linspace(0, 2, 6)
+    expected = {name: p.detach().clone() for name, p in linear.named_parameters()}
+    loss = (
+        weights / weights.mean() * functional.cross_entropy(linear(X[:6]), Y[:6], reduction="none")
+    ).mean()
+    for (name, _), gradient in zip(
+        linear.named_parameters(), torch.autograd.grad(loss, list(linear.parameters())), strict=True
+    ):
+        expected[name] -= 0.5 * gradient
+    recipe = Recipe(epochs=1, optimizer="sgd", momentum=0.0, weight_decay=0.0, learning_rate=0.5)
+    result = train(linear, X[:6], Y[:6], recipe=recipe, seed=0, weights=weights)
+    assert result.loss == pytest.approx(float(loss.detach()), abs=1e-6)
+    for name, p in linear.named_parameters():
+        torch.testing.assert_close(p.detach(), expected[name])
+
+
+def test_class_weights_are_inverse_frequencies_of_mean_1_over_the_items():
+    y = torch.tensor([0] * 10 + [2])
+    factors = training._factors(torch.zeros(11, 1), y, None, Recipe(class_weights=True))
+    torch.testing.assert_close(factors, torch.tensor([0.55] * 10 + [5.5]))
+    assert training._factors(X, Y[:41], None, Recipe()) is None
+
+
+def test_class_weights_change_the_fit_of_unbalanced_labels_and_not_of_balanced_ones():
+    once = Recipe(epochs=2)
+    weighted = Recipe(epochs=2, class_weights=True)
+    balanced = torch.arange(12) % 3
+    unbalanced = torch.tensor([0] * 10 + [1, 2])
+    assert fitted(once, x=X[:12], y=balanced)[0] == fitted(weighted, x=X[:12], y=balanced)[0]
+    assert fitted(once, x=X[:12], y=unbalanced)[0] != fitted(weighted, x=X[:12], y=unbalanced)[0]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_every_optimiser_learns(optimizer):
+    recipe = Recipe(epochs=60, optimizer=optimizer, learning_rate=0.05 if optimizer == "sgd" else 0.01)
+    _, result = fitted(recipe)
+    assert result.loss < 0.6
+    assert (result.epochs, result.best_epoch, result.reason) == (60, 60, "epochs")
+
+
+def test_bfloat16_keeps_the_weights_in_float32():
+    trained = network()
+    result = train(trained, X, Y, recipe=Recipe(epochs=40, learning_rate=0.01, precision="bfloat16"), seed=0)
+    assert result.loss < 0.8
+    assert all(p.dtype == torch.float32 for p in trained.parameters())
+
+
+def test_inputs_may_be_a_tuple_or_a_dict():
+    class Sum(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 3)
+
+        def forward(self, a, b):
+            return self.layer(a + b)
+
+    hashes = set()
+    for x in ((X, X), {"a": X, "b": X}):
+        trained = initialise(Sum, 0)
+        train(trained, x, Y, recipe=Recipe(epochs=3), seed=0, validation=(x, Y))
+        hashes.add(weights_hash(trained))
+    assert len(hashes) == 1
+
+
+# The order of the items
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    n=st.integers(1, 40), size=st.integers(1, 200), batch=st.integers(1, 50), seed=st.integers(0, 2**63 - 1)
+)
+def test_an_epoch_takes_each_item_equally_often_and_never_leaves_one_alone(n, size, batch, seed):
+    size = max(n, size)
+    order = training._order(n, size, seed)
+    counts = torch.bincount(order, minlength=n)
+    assert len(order) == size
+    assert counts.max() - counts.min() <= 1
+    steps = training._steps(order, batch)
+    assert torch.equal(torch.cat(steps), order)
+    if batch > 1 and size > 1:
+        assert min(len(step) for step in steps) > 1
+
+
+def test_every_epoch_has_another_order():
+    assert not torch.equal(training._order(50, 50, 1), training._order(50, 50, 2))
+
+
+def test_an_epoch_is_never_smaller_than_the_labelled_set():
+    seen = []
+
+    def watch(x, generator):
+        seen.append(len(x))
+        return x
+
+    fitted(Recipe(epochs=1, epoch_size=100, batch_size=33, augment=watch))
+    assert seen == [33, 33, 34]
+    seen.clear()
+    fitted(Recipe(epochs=1, epoch_size=10, batch_size=64, augment=watch))
+    assert seen == [41]
+
+
+# Randomness
+
+
+def test_the_seed_decides_everything_and_no_global_generator_moves():
+    recipe = Recipe(epochs=3, augment=noise)
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    first = fitted(recipe)[0]
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.random.get_state()[1].tolist() == before[1]  # noqa: NPY002
+    torch.manual_seed(99)
+    assert fitted(recipe)[0] == first
+    assert fitted(recipe, seed=1)[0] != first
+    assert fitted(Recipe(epochs=3))[0] != first
+
+
+def test_validation_leaves_the_training_as_it_was():
+    assert fitted(Recipe(epochs=1))[0] == fitted(Recipe(epochs=1), validation=VALIDATION)[0]
+
+
+# Early stopping
+
+
+def test_the_best_weights_are_kept_and_the_fit_stops_when_none_better_come():
+    trained = network()
+    recipe = Recipe(epochs=500, learning_rate=0.05, patience=4)
+    result = train(trained, X, Y, recipe=recipe, seed=0, validation=VALIDATION)
+    assert result.reason == "patience"
+    assert result.epochs == result.best_epoch + 4 < 500
+    logits = trained(VALIDATION[0]).detach()
+    assert not trained.training
+    assert float((logits.argmax(1) == VALIDATION[1]).float().mean()) == pytest.approx(result.accuracy)
+    assert float(functional.cross_entropy(logits, VALIDATION[1])) == pytest.approx(result.nll, rel=1e-5)
+    again = network()
+    train(again, X, Y, recipe=Recipe(epochs=result.best_epoch, learning_rate=0.05), seed=0)
+    assert weights_hash(again) == weights_hash(trained)
+
+
+def test_a_fit_that_runs_out_of_epochs_keeps_the_best_ones_too():
+    _, result = fitted(Recipe(epochs=12, learning_rate=0.3, patience=12), validation=VALIDATION)
+    assert result.reason == "epochs"
+    assert result.best_epoch < result.epochs == 12
+
+
+# Checkpoints
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("stop_after", [1, 5, 11])
+def test_a_fit_that_was_killed_goes_on_bit_for_bit(tmp_path, optimizer, stop_after):
+    recipe = Recipe(epochs=12, patience=12, learning_rate=0.02, optimizer=optimizer, augment=noise)
+    given = {"validation": VALIDATION, "interval": 0.0}
+    whole, result = fitted(recipe, **given)
+    with pytest.raises(KeyboardInterrupt):
+        fitted(recipe, checkpoint=Slot(tmp_path, stop_after), **given)
+    epochs = []
+    rest, resumed = fitted(
+        recipe, checkpoint=Slot(tmp_path), progress=lambda what, done, of: epochs.append(done), **given
+    )
+    assert rest == whole
+    assert epochs == list(range(stop_after + 1, 13))
+    assert (resumed.loss, resumed.best_epoch, resumed.nll) == (result.loss, result.best_epoch, result.nll)
+
+
+def test_a_fit_stopped_by_patience_stops_there_when_it_goes_on(tmp_path):
+    recipe = Recipe(epochs=500, learning_rate=0.05, patience=4)
+    given = {"validation": VALIDATION, "interval": 0.0}
+    whole, result = fitted(recipe, **given)
+    with pytest.raises(KeyboardInterrupt):
+        fitted(recipe, checkpoint=Slot(tmp_path, result.epochs - 1), **given)
+    rest, resumed = fitted(recipe, checkpoint=Slot(tmp_path), **given)
+    assert rest == whole
+    assert resumed.epochs == result.epochs
+
+
+def test_checkpoints_keep_their_distance(tmp_path):
+    slot = Slot(tmp_path)
+    fitted(Recipe(epochs=5), checkpoint=slot, interval=60.0)
+    assert slot.saves == 0
+    fitted(Recipe(epochs=5), checkpoint=slot, interval=0.0)
+    assert slot.saves == 4  # none after the last epoch
+
+
+def saved(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        fitted(Recipe(epochs=5), checkpoint=Slot(tmp_path, 2), interval=0.0)
+    return Slot(tmp_path)
+
+
+def test_a_checkpoint_of_another_seed_is_passed_over(tmp_path):
+    slot = saved(tmp_path)
+    assert fitted(Recipe(epochs=5), seed=7, checkpoint=slot)[0] == fitted(Recipe(epochs=5), seed=7)[0]
+
+
+@pytest.mark.parametrize("cut", [0, 7, 200, -1])
+def test_a_truncated_checkpoint_is_refused_by_name(tmp_path, cut):
+    slot = saved(tmp_path)
+    slot.path.write_bytes(slot.path.read_bytes()[:cut])
+    with pytest.raises(InvalidCheckpoint, match=r"checkpoint cannot be read .* delete it"):
+        fitted(Recipe(epochs=5), checkpoint=slot)
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    from safetensors.torch import save_file
+
+    slot = Slot(tmp_path)
+    for metadata in (None, {"baldur": "not json"}, {"baldur": json.dumps({"seed": 0})}):
+        save_file({"network/x": torch.ones(1)}, slot.path, metadata)
+        with pytest.raises(InvalidCheckpoint, match="cannot be read"):
+            fitted(Recipe(epochs=5), checkpoint=slot)
+
+
+def test_a_checkpoint_of_another_fit_is_refused_and_says_what_differs(tmp_path):
+    slot = saved(tmp_path)
+    with pytest.raises(InvalidCheckpoint, match="another recipe"):
+        fitted(Recipe(epochs=6), checkpoint=slot)
+    with pytest.raises(InvalidCheckpoint, match="another labels"):
+        fitted(Recipe(epochs=5), y=Y.flip(0), checkpoint=slot)
+    with pytest.raises(InvalidCheckpoint, match="another network"):
+        train(nn.Linear(4, 3), X, Y, recipe=Recipe(epochs=5), seed=0, checkpoint=slot)
+    slot.path.write_bytes(slot.path.read_bytes().replace(b'\\"format\\": 1', b'\\"format\\": 9'))
+    with pytest.raises(InvalidCheckpoint, match="another format"):
+        fitted(Recipe(epochs=5), checkpoint=slot)
+
+
+# What is refused
+
+
+def test_a_loss_that_is_not_finite_is_named_with_epoch_and_learning_rate():
+    with pytest.raises(TrainingDiverged, match=r"epoch 1 .* learning rate 0\.001"):
+        fitted(Recipe(), x=torch.full_like(X, math.nan))
+    recipe = Recipe(epochs=1, optimizer="sgd", learning_rate=1e38, batch_size=64)
+    with pytest.raises(TrainingDiverged, match=r"a weight is not finite, with learning rate 1e\+38"):
+        train(nn.Linear(4, 3), 1e3 * X, Y, recipe=recipe, seed=0)
+
+
+@pytest.mark.parametrize("last", [nn.Linear(4, 1), nn.Unflatten(1, (2, 2))])
+def test_a_network_without_a_column_a_class_is_refused(last):
+    with pytest.raises(UnsupportedNetwork, match="logits"):
+        train(nn.Sequential(nn.Linear(4, 4), last), X, Y, recipe=Recipe(), seed=0)
+
+
+def test_columns_must_be_those_of_the_classes():
+    with pytest.raises(UnsupportedNetwork, match="3 columns for 4 classes"):
+        fitted(Recipe(), classes=4)
+    with pytest.raises(InvalidLabel, match="class index 3 is beyond the 3 columns"):
+        fitted(Recipe(), y=Y + 1)
+    with pytest.raises(InvalidLabel, match="-1 is negative"):
+        fitted(Recipe(), y=Y - 1)
+
+
+def test_nothing_to_train_is_refused():
+    with pytest.raises(EmptyLabelledSet, match="label some first"):
+        fitted(Recipe(), x=X[:0], y=Y[:0])
+    with pytest.raises(UnsupportedNetwork, match="nothing can be trained"):
+        train(nn.Linear(4, 3).requires_grad_(False), X, Y, recipe=Recipe(), seed=0)
+
+
+@pytest.mark.parametrize("weights", [torch.zeros(41), torch.full((41,), -1.0), torch.full((41,), math.nan)])
+def test_weights_that_say_nothing_are_refused(weights):
+    with pytest.raises(InvalidArgument, match="weights"):
+        fitted(Recipe(), weights=weights)
+
+
+def test_lengths_must_agree():
+    with pytest.raises(InvalidArgument, match="40 labels came with inputs of lengths"):
+        fitted(Recipe(), y=Y[:40])
+    with pytest.raises(InvalidArgument, match="no validation items"):
+        fitted(Recipe(), validation=(X[:0], Y[:0]))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"epochs": 0}, {"epoch_size": 0}, {"batch_size": 0}, {"learning_rate": 0.0}, {"learning_rate": math.nan},
+     {"weight_decay": -1.0}],
+)  # fmt: skip
+def test_recipes_out_of_their_domain_are_refused(values):
+    with pytest.raises(InvalidArgument):
+        Recipe(**values)
