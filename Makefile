@@ -7,7 +7,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 demo: .venv/.core
 	$(BIN)/baldur run digits --strategy random --strategy entropy --strategy bald --seeds 5 \
-	    --rounds 20 --query-size 10 --initial 20 --draws 20 --out runs/demo
+	    --rounds 20 --query-size 10 --initial 20 --draws 20 \
+	    --epochs 30 --learning-rate 0.002 --out runs/demo
 
 setup: .venv/.dev
 
@@ -21,7 +22,7 @@ bench: setup
 	$(BIN)/python -m bench
 
 lint: setup
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/ruff check src tests soak bench && $(BIN)/ruff format --check src tests soak bench
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -239,6 +239,25 @@ def test_a_fit_that_was_killed_goes_on_bit_for_bit(tmp_path, optimizer, stop_aft
     assert (resumed.loss, resumed.best_epoch, resumed.nll) == (result.loss, result.best_epoch, result.nll)
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_convolutions_go_on_bit_for_bit_too(tmp_path, optimizer):
+    """Their weights lie with the channels last, and so must the moments that are read back."""
+    recipe = Recipe(epochs=4, epoch_size=1, learning_rate=0.02, optimizer=optimizer)
+    x, y = torch.randn(24, 3, 6, 6, generator=torch.Generator().manual_seed(0)), torch.arange(24) % 2
+
+    def fit(slot):
+        network = initialise(
+            lambda: nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.Conv2d(5, 4, 3), nn.Flatten(), nn.Linear(16, 2)), 1
+        )
+        train(network, x, y, recipe=recipe, seed=1, checkpoint=slot, interval=0.0)
+        return weights_hash(network)
+
+    whole = fit(None)
+    with pytest.raises(KeyboardInterrupt):
+        fit(Slot(tmp_path, 2))
+    assert fit(Slot(tmp_path)) == whole
+
+
 def test_a_fit_stopped_by_patience_stops_there_when_it_goes_on(tmp_path):
     recipe = Recipe(epochs=500, learning_rate=0.05, patience=4)
     given = {"validation": VALIDATION, "interval": 0.0}

@@ -84,7 +84,8 @@ class Live:
         """
         if event.round == 0:
             self._accuracy = ""
-        self._where = f"{event.strategy}, seed {event.seed}, round {event.round}, {event.labels} labels"
+        labels = f", {event.labels} labels" if event.labels else ""
+        self._where = f"{event.strategy}, seed {event.seed}, round {event.round}{labels}"
         if event.metrics is not None:
             self.done += 1
             self._accuracy = f", accuracy {event.metrics.get(('accuracy', 'test'), float('nan')):.3f}"

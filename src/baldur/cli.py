@@ -3,6 +3,7 @@
 import inspect
 import json
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -13,7 +14,7 @@ import typer
 from rich.console import Console
 
 from baldur import settings as settings_
-from baldur.errors import BaldurError, InvalidSettings
+from baldur.errors import BaldurError, InvalidSettings, RunNotFound
 from baldur.settings import Settings
 
 app = typer.Typer(
@@ -41,7 +42,7 @@ _PANELS = {
 }
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool | None) -> None:
     if wanted:
         from baldur import __version__
 
@@ -52,8 +53,8 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
-    ] = False,
+        bool | None, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
+    ] = None,
 ) -> None:
     pass
 
@@ -71,6 +72,10 @@ def _in_words() -> Iterator[None]:
     except KeyboardInterrupt:
         err_console.print("stopped. Nothing is lost: the same command goes on from here.", highlight=False)
         raise typer.Exit(INTERRUPTED) from None
+
+
+def _say_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    err_console.print(f"[yellow]warning:[/yellow] {_escaped(str(message))}", highlight=False, soft_wrap=True)
 
 
 def _escaped(text: str) -> str:
@@ -199,12 +204,13 @@ def _folder(out: Path | None, told: dict[str, Any]) -> Path:
 
 def _measured(folder: Path) -> int:
     """How many points of the curves are there already."""
-    if not (folder / "baldur.db").exists():
-        return 0
     from baldur.store import Store
 
-    with Store.open(folder) as store:
-        return len({(m.strategy, m.seed, m.round) for m in store.metrics()})
+    try:
+        with Store.open(folder) as store:
+            return len({(m.strategy, m.seed, m.round) for m in store.metrics()})
+    except RunNotFound:
+        return 0
 
 
 def _print_json(value: Any) -> None:

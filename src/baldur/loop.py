@@ -127,11 +127,12 @@ class _Going:
                 self._measure(latest)
             elif latest.state == "measured" and latest.round < self.settings.rounds:
                 if not self._choose(latest):
-                    return self._finish("pool exhausted")
+                    return self._finish(latest, "pool exhausted")
             else:
-                return self._finish(f"{self.settings.rounds} rounds")
+                return self._finish(latest, f"{self.settings.rounds} rounds")
 
-    def _finish(self, reason: str) -> State:
+    def _finish(self, latest: Round, reason: str) -> State:
+        self.trial.forget("posterior", before=latest.round)  # where a kill kept the fit from doing so
         self.trial.finish("done", reason)
         return "done"
 
@@ -160,7 +161,7 @@ class _Going:
             self.posterior = self._fitted(latest, previous, phase)
         self.trial.forget("posterior", before=latest.round)
 
-    def _fitted(self, latest: Round, previous: Posterior | None, phase: PhaseHandle | None) -> Posterior:
+    def _fitted(self, latest: Round, previous: Posterior | None, phase: PhaseHandle) -> Posterior:
         labelled, unlabelled = self._sides(latest)
         posterior = self.parts.learner.fit(
             labelled,
@@ -171,8 +172,7 @@ class _Going:
             checkpoint=self.trial.checkpoint(latest.round),
         )
         self.trial.artefact_folder(latest.round, "posterior", posterior.save)
-        if phase is not None:
-            phase.fitted()
+        phase.fitted()
         return posterior
 
     def _previous(self, latest: Round) -> Posterior | None:
@@ -193,8 +193,8 @@ class _Going:
                 self.posterior = self.parts.learner.load(folder)
             else:
                 self._begin(latest, "fit")
-                with self.trial.phase(latest.round, "fit"):
-                    self.posterior = self._fitted(latest, None, None)
+                with self.trial.phase(latest.round, "fit") as phase:
+                    self.posterior = self._fitted(latest, None, phase)
         return self.posterior
 
     def _measure(self, latest: Round) -> None:

@@ -33,7 +33,7 @@ from baldur._parts import (
     validation_part,
 )
 from baldur.data import Dataset
-from baldur.errors import BaldurError, DamagedArtefact, InvalidSettings, SettingsChanged
+from baldur.errors import BaldurError, DamagedArtefact, InvalidSettings, RunNotFound, SettingsChanged
 from baldur.protocols import Learner, Posterior, Strategy
 from baldur.settings import Settings
 from baldur.store import ItemRecord, Store, Trial
@@ -141,11 +141,8 @@ def start(settings: Settings, out: Path, observer: Observer, own: Own | None = N
     chosen = {name: own.strategies.get(name) or strategy_named(name) for name in settings.strategies}
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    there = (out / "baldur.db").exists()
-    if there:
-        with Store.open(out) as store:
-            _same_settings(store, settings)
-    dataset = own.dataset or _load(settings, out if there else None, observer)
+    known = _known(settings, out)
+    dataset = own.dataset or _load(settings, known, observer)
     with _opened(out, settings, dataset) as store, store.lock("trainer"):
         store.sweep()
         store.record_start(_environment(settings))
@@ -164,15 +161,22 @@ def start(settings: Settings, out: Path, observer: Observer, own: Own | None = N
     return Outcome(out, "waiting" if waiting else "done", waiting, summary)
 
 
-def _load(settings: Settings, out: Path | None, observer: Observer) -> Dataset:
-    known: dict[str, tuple[str | None, int, int]] = {}
-    if out is not None:
+def _known(settings: Settings, out: Path) -> dict[str, tuple[str | None, int, int]]:
+    """What the run in the folder, if there is one, has recorded of its files; its settings must be these."""
+    try:
         with Store.open(out) as store:
-            known = {
-                i: (r.sha256, r.size, r.mtime_ns)
-                for i, r in store.items().items()
-                if r.size is not None and r.mtime_ns is not None
-            }
+            _same_settings(store, settings)
+            items = store.items().items()
+    except RunNotFound:
+        return {}
+    return {
+        i: (r.sha256, r.size, r.mtime_ns) for i, r in items if r.size is not None and r.mtime_ns is not None
+    }
+
+
+def _load(
+    settings: Settings, known: Mapping[str, tuple[str | None, int, int]], observer: Observer
+) -> Dataset:
     return data_sets.load(
         settings.data,
         data_dir=settings.data_dir,
@@ -198,12 +202,14 @@ def _same_settings(store: Store, settings: Settings) -> None:
 
 
 def _opened(out: Path, settings: Settings, dataset: Dataset) -> Store:
-    if (out / "baldur.db").exists():
+    try:
         return Store.open(out)
+    except RunNotFound:
+        pass
     shape = list(item_shape(dataset.train))
     facts = {"duplicates": len(dataset.duplicates), "pool": len(dataset.train), "test": len(dataset.test)}
     facts |= {
-        "initial counts": np.bincount(
+        "class counts": np.bincount(
             dataset.labels[dataset.labels >= 0], minlength=len(dataset.classes)
         ).tolist()
     }

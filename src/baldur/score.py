@@ -28,7 +28,7 @@ def predict(
     reduce: Callable[[Any], Any] | None = None,
     memory: str | int = "1GiB",
     *,
-    batch_size: int = 512,
+    batch_size: int = 128,
     progress: Progress | None = None,
 ) -> NDArray[Any]:
     """Evaluate T functions on every item of a pool: `reduce` of log p(y | x_n, w_t).
@@ -83,7 +83,7 @@ def features(
     pool: Pool | Any,
     memory: str | int = "1GiB",
     *,
-    batch_size: int = 512,
+    batch_size: int = 128,
     progress: Progress | None = None,
 ) -> NDArray[np.float32]:
     """The features of every item under the mean network, (N, D).
@@ -131,7 +131,7 @@ class PoolScorer:
     draws: int | None = 20
     seed: int = 0
     memory: str = "1GiB"
-    batch_size: int = 512
+    batch_size: int = 128
     progress: Progress | None = None
 
     def predict(

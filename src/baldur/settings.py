@@ -101,7 +101,7 @@ class Settings(BaseModel):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, ...")
     threads: Annotated[int, Field(ge=0)] = Field(0, description="threads of PyTorch; 0 leaves it as it is")
     memory: str = Field("1GiB", description="what scoring may use beyond the data")
-    score_batch: Count = Field(512, description="items scored at a time")
+    score_batch: Count = Field(128, description="items scored at a time; a GPU likes more")
     targets: list[Annotated[float, Field(gt=0, lt=1)]] = Field([0.9, 0.95], description="accuracies to reach")
 
     @field_validator("memory")

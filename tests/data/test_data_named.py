@@ -76,12 +76,13 @@ def test_the_files_of_another_set_are_noticed(mnist, monkeypatch):
         ("train-images-idx3-ubyte.gz", b"<html>not found</html>", "damaged"),
         (
             "train-images-idx3-ubyte.gz",
-            gzip.compress(idx(np.zeros((6, 28, 28), np.uint8))[:-1]),
+            gzip.compress(idx(np.zeros((6, 28, 28), np.uint8))[:-1], mtime=0),
             "not a whole",
         ),
         ("train-labels-idx1-ubyte", idx(np.zeros(5, np.uint8)), "6 images, but 5 labels"),
         ("train-labels-idx1-ubyte", b"", "not a whole"),
     ],
+    ids=("cut gzip", "a page", "a pixel short", "a label short", "empty"),
 )
 def test_a_damaged_file_is_named(mnist, name, content, says):
     (mnist / name).write_bytes(content)

@@ -1,10 +1,12 @@
 """A small synthetic run, written through the store's own interface."""
 
 import io
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -43,7 +45,7 @@ def make_run(folder: Path, recipe: Recipe) -> Store:
     quoted = ", ".join(f'"{name}"' for name in recipe.strategies)
     text = recipe.settings.format(strategies=quoted, seeds=recipe.seeds, rounds=recipe.rounds)
     counts = [100 * (i + 1) for i in range(len(recipe.classes))]
-    facts = {"pool": sum(counts), "test": 50, "duplicates": 2, "initial counts": counts}
+    facts = {"pool": sum(counts), "test": 50, "duplicates": 2, "class counts": counts}
     store = Store.create(folder, settings=text, classes=recipe.classes, preprocessing={"facts": facts})
     store.record_start({"versions": {"baldur": "0.1.0", "numpy": "2"}, "threads": 2, "device": "cpu"})
     store.record_items([ItemRecord("broken.png", state="quarantined", reason="not an image")])
@@ -112,13 +114,17 @@ def _sheet(path: Path, tiles: int, rng: np.random.Generator) -> None:
     path.write_bytes(file.getvalue())
 
 
+MEMORY = Path("/dev/shm")
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Callable[..., Store]]:
-    """Makes runs: `run(value, name="run", **recipe)`."""
+def run() -> Iterator[Callable[..., Store]]:
+    """Makes runs: `run(value, name="run", **recipe)`; in memory where that can be, for the disk is not tested."""
     with ExitStack() as stack:
+        place = stack.enter_context(TemporaryDirectory(dir=MEMORY if os.access(MEMORY, os.W_OK) else None))
 
         def make(value: Callable[[str, int, int], float], name: str = "run", **recipe: object) -> Store:
-            store = make_run(tmp_path / name, Recipe(value, **recipe))
+            store = make_run(Path(place) / name, Recipe(value, **recipe))
             stack.callback(store.close)
             return store
 

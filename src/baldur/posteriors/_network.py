@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from baldur._modules import call
+from baldur._modules import call, channels_last
 from baldur.errors import Unsupported, UnsupportedNetwork
 
 
@@ -19,7 +19,7 @@ def frozen(network: nn.Module) -> nn.Module:
     Returns:
         The copy.
     """
-    return copy.deepcopy(network).eval().requires_grad_(False)
+    return channels_last(copy.deepcopy(network).eval().requires_grad_(False))
 
 
 def device_of(network: nn.Module) -> torch.device:

@@ -39,10 +39,8 @@ def _progress(store: Store, groups: Sequence[Group], plan: Plan) -> Iterator[str
     done = sum(trial.state == "done" for trial in trials)
     planned = max(plan.trials, len(trials))
     if done < planned:
-        yield (
-            f"The run is not finished: {done} of {count(planned, 'trial')} done. Where a strategy has "
-            "finished trials, only those count."
-        )
+        rest = ", and of a strategy with finished trials only those count" if done else ""
+        yield f"The run is not finished: {done} of {count(planned, 'trial')} done{rest}."
     for trial in trials:
         if trial.state in ("waiting", "failed"):
             why = f": {trial.reason}" if trial.reason else ""

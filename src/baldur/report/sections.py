@@ -113,7 +113,7 @@ def _shares(member: Member) -> NDArray[np.float64] | None:
 def _pool_counts(member: Member, classes: int) -> NDArray[np.float64] | None:
     """How many items of each class the pool held, where the run recorded it."""
     facts = member.store.preprocessing.get("facts")
-    counts = facts.get("initial counts") if isinstance(facts, dict) else None
+    counts = facts.get("class counts") if isinstance(facts, dict) else None
     known = isinstance(counts, list) and len(counts) == classes and sum(counts) > 0
     return np.array(counts, np.float64) if known else None
 

@@ -29,7 +29,8 @@ def print_table(summary: Summary, console: "Console") -> None:
         name = row.name if row.name == row.strategy else f"{row.run}/\n{row.strategy}"
         table.add_row(Text(name), *(Text(cell) for cell in _cells(row)))
     console.print(table)
-    for line in (*explanation(summary), "", *wording.findings(summary), *summary.notes):
+    read = [*explanation(summary), ""] if any(row.final for row in summary.rows) else []
+    for line in (*read, *wording.findings(summary), *summary.notes):
         console.print(Text(line))
 
 

@@ -1,0 +1,46 @@
+"""The documentation is run: every Python block, and every command and option that it names is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+
+from baldur.cli import app
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCKS = [
+    pytest.param(block, id=f"{page.name}-{number}")
+    for page in PAGES
+    for number, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
+]
+
+
+@pytest.mark.parametrize("code", BLOCKS)
+def test_python_blocks_run(code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "documentation", "exec"), {"__name__": "documentation"})
+
+
+def test_the_example_for_ones_own_network_has_at_most_15_lines():
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 15
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_and_options_exist(page):
+    commands = typer.main.get_command(app).commands
+    for command, rest in re.findall(r"`(?:make|baldur) ?([a-z]+)?([^`]*)`", page.read_text()):
+        if command in commands:
+            known = {option for parameter in commands[command].params for option in parameter.opts}
+            assert set(re.findall(r"--[a-z-]+", rest)) <= known | {"--help"}, (command, rest)
+    options = {o for c in commands.values() for p in c.params for o in p.opts} | {"--help", "--version"}
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text()))
+    assert named <= options, named - options
+
+
+def test_files_that_are_named_exist():
+    for page in PAGES:
+        for link in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
+            assert (page.parent / link).exists(), (page.name, link)
