@@ -176,6 +176,37 @@ def test_a_folder_of_images_one_of_which_is_none(tmp_path):
     assert changed.name in result.output
 
 
+def test_an_encoder_from_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BALDUR_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "brightness.py").write_text(
+        "from torch import nn\n\ndef encoder():\n    return nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten())\n"
+    )
+    for name, light in (("dark", 40), ("light", 200)):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for i in range(15):
+            Image.new("RGB", (20, 20), (light + i, light, light - i)).save(
+                tmp_path / "pictures" / name / f"{i}.png"
+            )
+    options = [
+        *OPTIONS,
+        "--encoder",
+        "brightness:encoder",
+        "--image-size",
+        16,
+        "--epochs",
+        20,
+        "--out",
+        "run",
+    ]
+    result = baldur("run", "pictures", "--strategy", "margin", *options)
+    assert result.exit_code == 0, result.output
+    with Store.open(tmp_path / "run") as store:
+        assert store.preprocessing["kind"] == "features"
+        assert [m.value for m in store.metrics() if m.metric == "accuracy"][-1] == 1.0
+        assert len(store.artefacts("picks")) == 2
+
+
 def test_help_imports_nothing_heavy():
     code = "import sys, baldur.cli; print([m for m in ('torch', 'matplotlib', 'sqlalchemy') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

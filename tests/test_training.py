@@ -247,7 +247,10 @@ def test_convolutions_go_on_bit_for_bit_too(tmp_path, optimizer):
 
     def fit(slot):
         network = initialise(
-            lambda: nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.Conv2d(5, 4, 3), nn.Flatten(), nn.Linear(16, 2)), 1
+            lambda: nn.Sequential(
+                nn.Conv2d(3, 5, 3), nn.ReLU(), nn.Conv2d(5, 4, 3), nn.Flatten(), nn.Linear(16, 2)
+            ),
+            1,
         )
         train(network, x, y, recipe=recipe, seed=1, checkpoint=slot, interval=0.0)
         return weights_hash(network)

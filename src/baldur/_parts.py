@@ -60,6 +60,12 @@ class Own:
     strategies: Mapping[str, Strategy] = field(default_factory=dict)
 
 
+def look_here() -> None:
+    """Let one's own modules be found in the working directory, as `python -m` would have it."""
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+
+
 def resolve(name: str) -> Any:
     """The object that `package.module:attribute` names.
 
@@ -75,8 +81,7 @@ def resolve(name: str) -> Any:
     module, _, attribute = name.partition(":")
     if not attribute:
         raise InvalidSettings(f"{name!r} is not known here; one's own is named as package.module:function")
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+    look_here()
     try:
         return getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:

@@ -63,8 +63,10 @@ def _root(
 def _in_words() -> Iterator[None]:
     """A user's mistake is a sentence and an exit code, never a traceback."""
     try:
-        yield
-    except BaldurError as error:
+        with warnings.catch_warnings():
+            warnings.showwarning = _say_warning
+            yield
+    except (BaldurError, OSError) as error:
         err_console.print(
             f"[bold red]error:[/bold red] {_escaped(str(error))}", highlight=False, soft_wrap=True
         )

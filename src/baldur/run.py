@@ -23,6 +23,7 @@ from baldur._parts import (
     Own,
     initial,
     item_shape,
+    look_here,
     make_learner,
     make_oracle,
     measure,
@@ -177,6 +178,7 @@ def _known(settings: Settings, out: Path) -> dict[str, tuple[str | None, int, in
 def _load(
     settings: Settings, known: Mapping[str, tuple[str | None, int, int]], observer: Observer
 ) -> Dataset:
+    look_here()
     return data_sets.load(
         settings.data,
         data_dir=settings.data_dir,

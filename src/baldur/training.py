@@ -397,7 +397,9 @@ def _read(path: Path, fit: _Fit) -> None:
     own = fit.optimizer.state_dict()["param_groups"]
     for number, parameter in enumerate(fit.optimizer.param_groups[0]["params"]):
         for name, moment in moments.get(number, {}).items():
-            if moment.shape == parameter.shape:  # fused optimisers walk over memory: it must be laid out alike
+            if (
+                moment.shape == parameter.shape
+            ):  # fused optimisers walk over memory: it must be laid out alike
                 moments[number][name] = torch.empty_like(parameter).copy_(moment)
     fit.optimizer.load_state_dict({"state": moments, "param_groups": own})
     for name, value in said["fit"].items():

@@ -103,8 +103,8 @@ def batchbald2019(shape: tuple[int, ...], classes: int) -> nn.Sequential:
 def cnn32(shape: tuple[int, ...], classes: int) -> nn.Sequential:
     """A small network for images of about 32 pixels, such as CIFAR.
 
-    Two blocks of two 3x3 convolutions (32 and 64 channels) and max-pooling, with dropout ¼ after each, then 256
-    units with dropout ½.
+    Two blocks of two 3x3 convolutions (32 and 64 channels) and max-pooling, dropout ¼, 256 units, dropout ½. No
+    dropout stands between the convolutions, so that they run once however many samples are drawn.
 
     Args:
         shape: Shape of one image: (channels, height, width), at least 4 pixels a side.
@@ -120,6 +120,7 @@ def cnn32(shape: tuple[int, ...], classes: int) -> nn.Sequential:
     return nn.Sequential(
         *_block(channels, 32),
         *_block(32, 64),
+        nn.Dropout(0.25),
         nn.Flatten(),
         nn.Linear(64 * (height // 4) * (width // 4), 256),
         nn.ReLU(),
@@ -135,5 +136,4 @@ def _block(inputs: int, outputs: int) -> list[nn.Module]:
         nn.Conv2d(outputs, outputs, 3, padding=1),
         nn.ReLU(),
         nn.MaxPool2d(2),
-        nn.Dropout(0.25),
     ]
