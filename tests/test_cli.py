@@ -128,6 +128,9 @@ def test_waiting_for_a_file_has_an_exit_code_of_its_own(arrays, tmp_path):
         (["run", "digits", "--rounds", "-1", "--out", "r"], "rounds"),
         (["run", "--settings", "none.toml", "--out", "r"], "none.toml"),
         (["run", "--out", "none"], "baldur run DATA"),
+        (["run", "digits", "--strategy", ":foo", "--out", "r"], ":foo"),
+        (["run", "digits", "--strategy", ".a:b", "--out", "r"], ".a:b"),
+        (["run", "digits", "--first-seed", "9" * 30, "--out", "r"], "first_seed"),
         (["status", "none"], "none"),
         (["doctor", "none"], "none"),
         (["backup", "none"], "none"),
@@ -174,6 +177,39 @@ def test_a_folder_of_images_one_of_which_is_none(tmp_path):
     result = baldur("run", "--out", tmp_path / "run")
     assert result.exit_code == 1
     assert changed.name in result.output
+
+
+def test_another_set_of_the_same_name_is_not_taken_for_this_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    x, y = blobs()
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        np.savez(tmp_path / folder / "blobs.npz", x=x, y=y)
+    assert baldur("run", "a/blobs.npz", "--strategy", "random", *OPTIONS).exit_code == 0
+    result = baldur("run", "b/blobs.npz")
+    assert result.exit_code == 1
+    assert "give another --out" in result.output
+
+
+def test_a_run_goes_on_from_any_directory(arrays, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert baldur("run", "blobs.npz", "--strategy", "random", *OPTIONS, "--out", "[run]").exit_code == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    result = baldur("run", "--out", tmp_path / "[run]")
+    assert result.exit_code == 0
+    assert "[run]/report.html" in result.output
+
+
+def test_texts_that_are_not_utf_8(arrays, tmp_path):
+    (tmp_path / "bad.toml").write_bytes("data = 'caf\xe9'".encode("latin-1"))
+    assert baldur("run", "--settings", tmp_path / "bad.toml", "--out", tmp_path / "r").exit_code == 1
+    options = [*OPTIONS, "--strategy", "bald", "--oracle", "file", "--out", tmp_path / "run"]
+    baldur("run", arrays, *options)
+    (tmp_path / "run" / "answers.csv").write_bytes("id,label\n1,caf\xe9\n".encode("latin-1"))
+    result = baldur("run", "--out", tmp_path / "run")
+    assert result.exit_code == 1
+    assert "UTF-8" in result.output
 
 
 def test_an_encoder_from_the_working_directory(tmp_path, monkeypatch):

@@ -1,4 +1,6 @@
+import functools
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,15 @@ from baldur import run, score, strategies
 from baldur import settings as settings_
 from baldur._parts import functions_of
 from baldur.data import Dataset, Record, from_arrays
-from baldur.errors import InvalidData, InvalidLabel, InvalidSettings, RunBusy, SettingsChanged
+from baldur.errors import (
+    InvalidData,
+    InvalidLabel,
+    InvalidSettings,
+    ItemChanged,
+    RunBusy,
+    SettingsChanged,
+    UnsupportedNetwork,
+)
 from baldur.run import Observer
 from baldur.store import Store
 from baldur.testing.resume import history, verify_resume
@@ -190,6 +200,93 @@ def test_counted_validation_items_come_out_of_the_labels(tmp_path):
 def test_mistakes_are_named(tmp_path, options, error, words):
     with pytest.raises(error, match=words):
         run.run(blob_set(), tmp_path / "run", **QUICK | options)
+
+
+def test_a_typo_does_not_cost_the_folder(tmp_path):
+    for options in (
+        {"network": "resnet19"},
+        {"initial": 900},
+        {"learner": "nowhere:learner"},
+        {"augment": "a:b"},
+    ):
+        with pytest.raises(InvalidSettings):
+            run.run(blob_set(), tmp_path / "run", **QUICK | options)
+    assert run.run(blob_set(), tmp_path / "run", strategies=["random"], **QUICK).state == "done"
+
+
+def test_other_data_are_noticed(tmp_path):
+    x, y = blobs()
+    run.run((x, y), tmp_path / "run", strategies=["random"], **QUICK)
+    run.run((x, y), tmp_path / "run", strategies=["random"], **QUICK)
+    for other in ((x[::-1].copy(), y), (x[:-3], y[:-3]), (x, (y + 1) % 3)):
+        with pytest.raises(ItemChanged, match="not those that the run"):
+            run.run(other, tmp_path / "run", strategies=["random"], **QUICK)
+
+
+def test_a_run_from_python_goes_on_from_python_only(tmp_path):
+    run.run(blob_set(), tmp_path / "run", strategies=["random"], **QUICK)
+    again = settings_.from_toml((tmp_path / "run" / "settings.toml").read_text())
+    with pytest.raises(InvalidSettings, match=r"given in Python.*run\.run"):
+        run.start(again, tmp_path / "run", Observer())
+
+
+def test_two_strategies_of_one_name(tmp_path):
+    for same in (["random", "random"], [functools.partial(by_entropy), functools.partial(by_entropy)]):
+        with pytest.raises(InvalidSettings, match=r"same name|named twice"):
+            run.run(blob_set(), tmp_path / "run", strategies=same, **QUICK)
+
+
+class Pairs(torch.utils.data.Dataset):
+    """A person's own data set, of NumPy arrays."""
+
+    def __init__(self, x, y):
+        self.x, self.y = x, y
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, i):
+        return self.x[i], int(self.y[i])
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float16, "tensor", "dataset"])
+def test_numbers_of_any_kind(tmp_path, kind):
+    x, y = blobs()
+    given = {
+        "tensor": lambda: (torch.from_numpy(x).double(), y),
+        "dataset": lambda: Pairs(x.astype(np.float64), y),
+    }.get(kind, lambda: (x.astype(kind), y))()
+    assert run.run(given, tmp_path / "run", strategies=["bald"], **QUICK | {"rounds": 0}).state == "done"
+
+
+def test_integers_are_codes_and_a_network_of_numbers_says_so(tmp_path):
+    x, y = blobs()
+    with pytest.raises(UnsupportedNetwork, match=r"int64 \(4,\).*float32"):
+        run.run((np.round(x).astype(int), y), tmp_path / "run", strategies=["bald"], **QUICK)
+
+
+def test_several_trials_that_wait_for_a_file_are_all_asked_for(tmp_path):
+    options = QUICK | {"oracle": "file", "seeds": 2, "rounds": 0}
+    run.run(blob_set(), tmp_path / "run", strategies=["random", "bald"], **options)
+    with Store.open(tmp_path / "run") as store:
+        wanted = {r.item for r in store.requests()}
+    asked = (tmp_path / "run" / "requests.csv").read_text().splitlines()[1:]
+    assert {line.split(",")[0] for line in asked} == wanted
+    assert len(wanted) > 6
+
+
+def test_threads_are_those_of_the_run_only(tmp_path):
+    before = torch.get_num_threads()
+    run.run(blob_set(), tmp_path / "run", strategies=["random"], threads=before + 1, **QUICK | {"rounds": 0})
+    assert torch.get_num_threads() == before
+
+
+def test_test_items_without_a_label(tmp_path):
+    whole = blob_set()
+    nothing = replace(whole, test_labels=np.full(len(whole.test_labels), -1))
+    with pytest.raises(InvalidData, match="no test item has a label"):
+        run.run(nothing, tmp_path / "run", **QUICK)
+    assert not (tmp_path / "run").exists()
 
 
 def test_items_without_a_label_cannot_be_simulated(tmp_path):

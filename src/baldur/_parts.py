@@ -1,5 +1,6 @@
 """What settings name: strategies, networks, learners, oracles, and how a run measures and pictures things."""
 
+import hashlib
 import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from baldur import evaluate, learners, loop, networks, oracles, strategies
+from baldur._modules import bits, map_tree
 from baldur._seeds import generator
 from baldur.data import Dataset
 from baldur.data.pictures import contact_sheet
@@ -84,7 +86,7 @@ def resolve(name: str) -> Any:
     look_here()
     try:
         return getattr(importlib.import_module(module), attribute)
-    except ModuleNotFoundError as error:
+    except (ImportError, ValueError, TypeError, SyntaxError) as error:
         raise InvalidSettings(
             f"{name!r}: {error}; it is looked for in {Path.cwd()} and where Python looks"
         ) from None
@@ -167,6 +169,48 @@ def _callable(found: Any, name: str) -> Any:
 def item_shape(pool: Pool) -> tuple[int, ...]:
     _, x = next(iter(pool.batches(np.arange(1), 1)))
     return tuple(x.shape[1:]) if isinstance(x, torch.Tensor) else ()
+
+
+def check_data(settings: Settings, dataset: Dataset) -> None:
+    """Refuse data that a run would fail on later.
+
+    Args:
+        settings: What the run is told.
+        dataset: Its data.
+
+    Raises:
+        InvalidData: There are not two classes, or no labelled test items.
+        InvalidSettings: More initial labels are asked for than there are items.
+    """
+    if len(dataset.classes) < 2:
+        raise InvalidData(f"there must be two classes or more to tell apart, not {list(dataset.classes)}")
+    if not (dataset.test_labels >= 0).any():
+        raise InvalidData(
+            "no test item has a label, so nothing could be measured; label some, or name a test split"
+        )
+    if settings.initial > len(dataset.train):
+        raise InvalidSettings(
+            f"{settings.initial} initial labels were asked for, but the pool holds {len(dataset.train)} items"
+        )
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """A digest of what a run is about: ids, classes, labels, splits, and the contents of 64 items of each part.
+
+    Args:
+        dataset: The data.
+
+    Returns:
+        Hexadecimal SHA-256.
+    """
+    digest = hashlib.sha256(repr(dataset.classes).encode())
+    for pool, labels in ((dataset.train, dataset.labels), (dataset.test, dataset.test_labels)):
+        digest.update("\0".join(pool.ids).encode())
+        digest.update(np.ascontiguousarray(labels).tobytes())
+        some = np.unique(np.linspace(0, max(len(pool) - 1, 0), 64).astype(np.intp))
+        for _, x in pool.batches(some, 64) if len(pool) else ():
+            map_tree(lambda leaf: digest.update(bits(leaf)), x)
+    return digest.hexdigest()
 
 
 def validation_part(settings: Settings, dataset: Dataset) -> tuple[Pool, NDArray[np.int64], Labelled | None]:

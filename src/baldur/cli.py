@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from baldur import settings as settings_
-from baldur.errors import BaldurError, InvalidSettings, RunNotFound
+from baldur.errors import BaldurError, InvalidSettings, RunNotFound, SettingsChanged
 from baldur.settings import Settings
 
 app = typer.Typer(
@@ -166,9 +166,16 @@ def run(
     told |= {key: value for key, value in options.items() if value is not None and value != []}
     if data is not None:
         told["data"] = data
+    for name in ("data", "data_dir", "encoder"):
+        if isinstance(told.get(name), str) and Path(told[name]).exists():
+            told[name] = str(Path(told[name]).resolve())  # so that the run goes on from any directory
     folder = _folder(out, told)
     if set(told) <= {"data"} and (folder / "settings.toml").exists() and (data is None or out is None):
         chosen = settings_.create(**settings_.read(folder / "settings.toml"))
+        if told.get("data", chosen.data) != chosen.data:
+            raise SettingsChanged(
+                f"{folder} holds a run on {chosen.data}, not on {told['data']}; give another --out"
+            )
     elif "data" not in told:
         raise InvalidSettings("say what there is to label: baldur run DATA, for instance baldur run digits")
     else:
@@ -185,13 +192,14 @@ def run(
         )
     elif not quiet:
         report.print_table(outcome.summary, console)
-        console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+        console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True, markup=False)
     if outcome.state == "waiting":
         console.print(
             f"waiting {outcome.waiting}: what is asked is in {folder / 'requests.csv'}; write the answers to "
             f"{folder / 'answers.csv'} (columns id, label), then: baldur run --out {folder}",
             highlight=False,
             soft_wrap=True,
+            markup=False,
         )
         raise typer.Exit(WAITING)
 
@@ -201,7 +209,7 @@ def _folder(out: Path | None, told: dict[str, Any]) -> Path:
         return out
     if "data" not in told:
         raise InvalidSettings("say what there is to label: baldur run DATA, for instance baldur run digits")
-    return Path("runs") / (Path(told["data"]).stem or "run")
+    return Path("runs") / (Path(str(told["data"])).stem or "run")
 
 
 def _measured(folder: Path) -> int:
@@ -256,7 +264,7 @@ def report_(
             _print_json(summary.as_dict() | {"page": str(page)})
         else:
             report.print_table(summary, out_console)
-            out_console.print(f"report: {page}", highlight=False, soft_wrap=True)
+            out_console.print(f"report: {page}", highlight=False, soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -270,7 +278,7 @@ def export(
 
     with _in_words(), Store.open(folder) as store:
         for path in report.export(store, out or folder / "export"):
-            out_console.print(str(path), highlight=False, soft_wrap=True)
+            out_console.print(str(path), highlight=False, soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -288,11 +296,11 @@ def backup(
     with _in_words():
         if restore:
             store_.restore(path, folder)
-            out_console.print(f"restored {folder} from {path}", highlight=False, soft_wrap=True)
+            out_console.print(f"restored {folder} from {path}", highlight=False, soft_wrap=True, markup=False)
         else:
             with store_.Store.open(folder) as store:
                 store.backup(path)
-            out_console.print(f"saved {folder} to {path}", highlight=False, soft_wrap=True)
+            out_console.print(f"saved {folder} to {path}", highlight=False, soft_wrap=True, markup=False)
 
 
 @app.command()

@@ -187,11 +187,10 @@ class _Going:
         if self.posterior is None:
             try:
                 folder = self.trial.find(latest.round, "posterior")
+                self.posterior = None if folder is None else self.parts.learner.load(folder)
             except DamagedArtefact:
-                folder = None
-            if folder is not None:
-                self.posterior = self.parts.learner.load(folder)
-            else:
+                pass  # the same seed fits the same posterior
+            if self.posterior is None:
                 self._begin(latest, "fit")
                 with self.trial.phase(latest.round, "fit") as phase:
                     self.posterior = self._fitted(latest, None, phase)

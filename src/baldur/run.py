@@ -3,7 +3,7 @@
 import json
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from baldur._parts import (
     NetworkFactory,
     Observer,
     Own,
+    check_data,
+    fingerprint,
     initial,
     item_shape,
     look_here,
@@ -34,12 +36,23 @@ from baldur._parts import (
     validation_part,
 )
 from baldur.data import Dataset
-from baldur.errors import BaldurError, DamagedArtefact, InvalidSettings, RunNotFound, SettingsChanged
+from baldur.errors import (
+    BaldurError,
+    DamagedArtefact,
+    InvalidSettings,
+    ItemChanged,
+    RunNotFound,
+    SettingsChanged,
+)
 from baldur.protocols import Learner, Posterior, Strategy
 from baldur.settings import Settings
 from baldur.store import ItemRecord, Store, Trial
 
 __all__ = ["Model", "NetworkFactory", "Observer", "Outcome", "Own", "load_model", "run", "start"]
+
+
+IN_MEMORY = "in memory"
+"""What settings say of data that were handed over in Python."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +105,12 @@ def run(
         InvalidData: The data cannot be used.
     """
     names = [s if isinstance(s, str) else _name(s) for s in strategies]
+    if len(set(names)) < len(names):
+        raise InvalidSettings(
+            f"two strategies have the same name, so their trials could not be told apart: {names}"
+        )
     settings = settings_.create(
-        data=data if isinstance(data, str) else "in memory",
+        data=data if isinstance(data, str) else IN_MEMORY,
         network=network if isinstance(network, str) else _name(network),
         learner=learner if isinstance(learner, str) else _name(learner),
         strategies=names,
@@ -110,6 +127,8 @@ def run(
 
 def _name(thing: Any) -> str:
     """How settings name an object that was handed over in Python."""
+    while isinstance(thing, partial):
+        thing = thing.func
     kind = thing if hasattr(thing, "__qualname__") else type(thing)
     return f"{kind.__module__}:{kind.__qualname__}"
 
@@ -139,11 +158,23 @@ def start(settings: Settings, out: Path, observer: Observer, own: Own | None = N
         SettingsChanged: The folder holds a run with other settings.
     """
     own = own or Own()
+    threads = torch.get_num_threads()
+    try:
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        return _start(settings, out, observer, own)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _start(settings: Settings, out: Path, observer: Observer, own: Own) -> Outcome:
     chosen = {name: own.strategies.get(name) or strategy_named(name) for name in settings.strategies}
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
     known = _known(settings, out)
     dataset = own.dataset or _load(settings, known, observer)
+    check_data(settings, dataset)
+    pool, labels, validation = validation_part(settings, dataset)
+    learner = own.learner or make_learner(settings, dataset, own, validation, observer)
+    oracle = make_oracle(settings, out, dataset, pool, labels)
     with _opened(out, settings, dataset) as store, store.lock("trainer"):
         store.sweep()
         store.record_start(_environment(settings))
@@ -155,7 +186,19 @@ def start(settings: Settings, out: Path, observer: Observer, own: Own | None = N
             observer.message(
                 f"... and {len(dataset.quarantined) - 5} more unreadable items, named in the report"
             )
-        waiting = _trials(settings, dataset, store, chosen, own, observer)
+        shared = loop.Parts(
+            pool=pool,
+            classes=dataset.classes,
+            learner=learner,
+            strategy=next(iter(chosen.values())),
+            oracle=oracle,
+            scorer=partial(scorer, settings, observer),
+            measure=partial(measure, settings, dataset, observer),
+            initial=partial(initial, settings, pool, labels),
+            picture=partial(picture, dataset, pool),
+            observe=observer.event,
+        )
+        waiting = _trials(settings, store, chosen, shared)
         report.write_curves(store, out / "curves.csv")
         report.write_html([store], out / "report.html", settings.targets)
         summary = report.summarise([store], settings.targets)
@@ -178,6 +221,10 @@ def _known(settings: Settings, out: Path) -> dict[str, tuple[str | None, int, in
 def _load(
     settings: Settings, known: Mapping[str, tuple[str | None, int, int]], observer: Observer
 ) -> Dataset:
+    if settings.data == IN_MEMORY:
+        raise InvalidSettings(
+            "this run's data were given in Python, so call run.run again with them to go on"
+        )
     look_here()
     return data_sets.load(
         settings.data,
@@ -204,16 +251,30 @@ def _same_settings(store: Store, settings: Settings) -> None:
 
 
 def _opened(out: Path, settings: Settings, dataset: Dataset) -> Store:
+    print_ = fingerprint(dataset)
     try:
-        return Store.open(out)
+        store = Store.open(out)
     except RunNotFound:
         pass
+    else:
+        if store.preprocessing["facts"]["fingerprint"] != print_:
+            store.close()
+            raise ItemChanged(
+                f"the data are not those that the run in {out} was begun with (items, labels, splits or contents "
+                "differ); put them back, or take another folder for a new run"
+            )
+        return store
     shape = list(item_shape(dataset.train))
-    facts = {"duplicates": len(dataset.duplicates), "pool": len(dataset.train), "test": len(dataset.test)}
+    facts: dict[str, Any] = {
+        "duplicates": len(dataset.duplicates),
+        "pool": len(dataset.train),
+        "test": len(dataset.test),
+    }
     facts |= {
+        "fingerprint": print_,
         "class counts": np.bincount(
             dataset.labels[dataset.labels >= 0], minlength=len(dataset.classes)
-        ).tolist()
+        ).tolist(),
     }
     return Store.create(
         out,
@@ -242,41 +303,15 @@ def _records(dataset: Dataset) -> Iterable[ItemRecord]:
         yield ItemRecord(i, state="quarantined", reason=reason)
 
 
-def _trials(
-    settings: Settings,
-    dataset: Dataset,
-    store: Store,
-    chosen: Mapping[str, Strategy],
-    own: Own,
-    observer: Observer,
-) -> str:
+def _trials(settings: Settings, store: Store, chosen: Mapping[str, Strategy], shared: loop.Parts) -> str:
     """Every strategy with every seed, the strategies of a seed side by side; what it waits for, if it does."""
-    pool, labels, validation = validation_part(settings, dataset)
-    if settings.initial > len(pool):
-        raise InvalidSettings(
-            f"{settings.initial} initial labels were asked for, but the pool holds {len(pool)} items"
-        )
-    learner = own.learner or make_learner(settings, dataset, own, validation, observer)
-    oracle = make_oracle(settings, store.folder, dataset, pool, labels)
     waiting = ""
     for seed in range(settings.first_seed, settings.first_seed + settings.seeds):
         for name, strategy in chosen.items():
             trial = store.trial(name, seed)
             if trial.state == "done":
                 continue
-            parts = loop.Parts(
-                pool=pool,
-                classes=dataset.classes,
-                learner=learner,
-                strategy=strategy,
-                oracle=oracle,
-                scorer=partial(scorer, settings, observer),
-                measure=partial(measure, settings, dataset, observer),
-                initial=partial(initial, settings, pool, labels),
-                picture=partial(picture, dataset, pool),
-                observe=observer.event,
-            )
-            if _advance(trial, parts, settings) == "waiting":
+            if _advance(trial, replace(shared, strategy=strategy), settings) == "waiting":
                 waiting = f"{trial.reason} of {name}, seed {seed}"
     return waiting
 

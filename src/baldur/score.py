@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from baldur.data import from_arrays
-from baldur.errors import IdenticalDraws
+from baldur.errors import IdenticalDraws, InvalidPredictions
 from baldur.protocols import Batch, Draws, Pool, Posterior
 from baldur.settings import bytes_of
 
@@ -50,7 +50,7 @@ def predict(
 
     Raises:
         IdenticalDraws: All T > 1 samples gave the same for every item.
-        InvalidPredictions: From `reduce`, for predictions that are not normalised.
+        InvalidPredictions: Predictions are NaN, or, from `reduce`, not normalised.
     """
     whole = _as_pool(pool)
     n, budget = len(whole), bytes_of(memory)
@@ -60,6 +60,11 @@ def predict(
     for positions, x in whole.batches(np.arange(n), size):
         log_probs = draws(x)
         differ = differ or bool((log_probs[:, :1] != log_probs[:, 1:]).any())
+        if reduce is None and bool((bad := log_probs.isnan().flatten(1).any(1)).any()):
+            row = int(positions[int(bad.nonzero()[0])])
+            raise InvalidPredictions(
+                f"the predictions of item {row} of the pool hold NaN; are its inputs finite?"
+            )
         values = _to_numpy(log_probs if reduce is None else reduce(log_probs))
         if out is None:
             kind = np.dtype(np.float32) if reduce is None else np.result_type(values.dtype, np.float64)

@@ -57,8 +57,10 @@ class Settings(BaseModel):
     strategies: list[str] = Field(
         ["random", "bald"], min_length=1, description="names, or package.module:function"
     )
-    seeds: Count = Field(5, description="how many paired repetitions")
-    first_seed: Annotated[int, Field(ge=0)] = Field(0, description="the seed of the first repetition")
+    seeds: Annotated[int, Field(ge=1, lt=2**20)] = Field(5, description="how many paired repetitions")
+    first_seed: Annotated[int, Field(ge=0, lt=2**62)] = Field(
+        0, description="the seed of the first repetition"
+    )
     rounds: Annotated[int, Field(ge=0)] = Field(20, description="how often to ask")
     query_size: Count = Field(10, description="labels asked for in a round")
     initial: Count = Field(20, description="labels before the first question")
@@ -104,6 +106,13 @@ class Settings(BaseModel):
     score_batch: Count = Field(128, description="items scored at a time; a GPU likes more")
     targets: list[Annotated[float, Field(gt=0, lt=1)]] = Field([0.9, 0.95], description="accuracies to reach")
 
+    @field_validator("strategies")
+    @classmethod
+    def _differ(cls, value: list[str]) -> list[str]:
+        if len(set(value)) < len(value):
+            raise ValueError("a strategy is named twice")
+        return value
+
     @field_validator("memory")
     @classmethod
     def _is_a_size(cls, value: str) -> str:
@@ -146,7 +155,7 @@ def read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text())
     except OSError as error:
         raise InvalidSettings(f"cannot read the settings file {path}: {error.strerror}") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidSettings(f"{path} is not TOML: {error}") from None
 
 

@@ -272,8 +272,16 @@ def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 def _check_output(fit: _Fit, x: Batch, y: Tensor, classes: int | None) -> None:
     fit.network.eval()
-    with seeded(fit.seed, fit.device), torch.inference_mode(), _autocast(fit):
-        logits = call(fit.network, take(x, slice(2)))
+    try:
+        with seeded(fit.seed, fit.device), torch.inference_mode(), _autocast(fit):
+            logits = call(fit.network, take(x, slice(2)))
+    except RuntimeError as error:
+        kinds: list[str] = []
+        map_tree(lambda leaf: kinds.append(f"{leaf.dtype} {tuple(leaf.shape[1:])}".removeprefix("torch.")), x)
+        raise UnsupportedNetwork(
+            f"the network cannot take inputs of {', '.join(kinds)}: {error}. "
+            "Numbers that are no codes belong in float32"
+        ) from error
     shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
     if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[1] < 2:
         raise UnsupportedNetwork(

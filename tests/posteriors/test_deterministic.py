@@ -46,3 +46,16 @@ def test_what_cannot_be_loaded_is_named(tmp_path, damage):
         about.write_text('{"format": 1, "kind": "oracle"}')
     with pytest.raises(DamagedArtefact, match=str(tmp_path)):
         posteriors.load(tmp_path, nn.Linear(3, 3) if damage == "other" else network())
+
+
+def test_dropout_that_is_always_on_is_off():
+    class Always(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.out = nn.Linear(12, 3)
+
+        def forward(self, x):
+            return self.out(nn.functional.dropout(x, 0.5))
+
+    x, draws = torch.randn(7, 12), Deterministic(Always()).draw()
+    assert torch.equal(draws(x), draws(x))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from baldur import networks, posteriors
-from baldur.errors import InvalidArgument, NoStochasticSite, Unsupported, UnsupportedNetwork
+from baldur.errors import DamagedArtefact, InvalidArgument, NoStochasticSite, Unsupported, UnsupportedNetwork
 from baldur.posteriors import MCDropout
 from baldur.testing.posterior import verify_posterior
 
@@ -98,6 +98,37 @@ class DataDependent(nn.Module):
         return self.b(h)
 
 
+def triple(module, inputs, output):
+    return output * 3
+
+
+def hooked():
+    network = mlp(0.5)
+    network[-1].register_forward_hook(triple)
+    return network
+
+
+class FunctionalNorm(nn.Module):
+    """Batch normalisation and dropout called by the same module: only the dropout may behave as in training."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(12, 8), nn.Linear(8, 3)
+        self.register_buffer("mean", torch.zeros(8))
+        self.register_buffer("var", torch.ones(8))
+
+    def forward(self, x):
+        h = functional.batch_norm(self.a(x.flatten(1)), self.mean, self.var, training=self.training)
+        return self.b(functional.dropout(h, 0.5, self.training))
+
+
+class Pool(nn.Module):
+    """Six logits of each position to three of the item."""
+
+    def forward(self, x):
+        return x.mean(1)[:, :3]
+
+
 def conv(drop, dims=2):
     kind = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[dims]
     return nn.Sequential(
@@ -135,6 +166,18 @@ NETWORKS = {
         vectors,
     ),
     "log softmax at the end": (lambda: nn.Sequential(mlp(0.5), nn.LogSoftmax(1)), vectors),
+    "log softmax inside": (
+        lambda: nn.Sequential(
+            nn.Linear(12, 9), nn.Dropout(0.5), nn.Linear(9, 6), nn.LogSoftmax(1), nn.Linear(6, 3)
+        ),
+        vectors,
+    ),
+    "hooked": (hooked, vectors),
+    "functional normalisation": (FunctionalNorm, vectors),
+    "per position": (
+        lambda: nn.Sequential(nn.Linear(8, 6), nn.Dropout(0.5), nn.Linear(6, 6), Pool()),
+        sequences,
+    ),
     "dropout": (lambda: conv(nn.Dropout(0.5)), images),
     "dropout1d": (lambda: conv(nn.Dropout1d(0.5), 1), lambda: images(1)),
     "dropout2d": (lambda: conv(nn.Dropout2d(0.5)), images),
@@ -398,11 +441,88 @@ def test_randomness_of_its_own_stays_off_and_is_named():
     assert first.shape == (7, 2, 3)
 
 
+def test_noise_beside_dropout_is_refused_by_name():
+    class Noisy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.out = nn.Linear(12, 3)
+
+        def forward(self, x):
+            x = functional.dropout(x, 0.5, self.training)
+            return self.out(x + 0.5 * torch.randn_like(x) if self.training else x)
+
+    with pytest.raises(UnsupportedNetwork, match=r"'Noisy' \(randn_like\).*module of its own"):
+        MCDropout(Noisy()).draw(2)(vectors())
+
+
+def test_normalisation_by_the_batch_is_refused_by_name():
+    network = nn.Sequential(nn.BatchNorm1d(12, track_running_stats=False), nn.Dropout(0.5), nn.Linear(12, 3))
+    for posterior in (MCDropout, posteriors.Deterministic):
+        with pytest.raises(UnsupportedNetwork, match=r"'0': batch normalisation without running statistics"):
+            posterior(network)
+
+
+def test_the_input_of_a_network_that_works_in_place_stays():
+    class InPlace(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.drop, self.out = nn.Dropout(0.5), nn.Linear(12, 3)
+
+        def forward(self, x):
+            return self.out(self.drop(x.mul_(0.5)))
+
+    verify_posterior(MCDropout, InPlace(), vectors())
+
+
+def test_tensors_outside_the_state_dict_are_noticed(tmp_path):
+    class Projection(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.matrix, self.drop, self.out = torch.randn(12, 8), nn.Dropout(0.5), nn.Linear(8, 3)
+
+        def forward(self, x):
+            return self.out(self.drop(x @ self.matrix))
+
+    network = Projection()
+    MCDropout(network).save(tmp_path)
+    posteriors.load(tmp_path, copy.deepcopy(network))
+    with pytest.raises(DamagedArtefact, match="register them as buffers"):
+        posteriors.load(tmp_path, Projection())
+
+
+def test_batches_that_are_none():
+    draws = MCDropout(mlp(0.5)).draw(2)
+    with pytest.raises(InvalidArgument, match="no items"):
+        draws(torch.empty(0, 12))
+    with pytest.raises(InvalidArgument, match="not ndarray"):
+        draws(vectors().numpy())
+
+
+class Named(nn.Module):
+    """A sigmoid that is registered last but used in the middle."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.drop, self.out, self.act = (
+            nn.Linear(12, 8),
+            nn.Dropout(0.5),
+            nn.Linear(8, 3),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x):
+        return self.out(self.drop(self.act(self.a(x))))
+
+
+def test_a_sigmoid_in_the_middle_is_no_sigmoid_at_the_end():
+    verify_posterior(MCDropout, Named(), vectors())
+
+
 @pytest.mark.parametrize(
     ("network", "words"),
     [
         (nn.Sequential(nn.Dropout(0.5), nn.Linear(12, 1)), "one column"),
-        (nn.Sequential(nn.Dropout(0.5), nn.Linear(12, 3), nn.Softmax(1)), "ends in Softmax"),
+        (nn.Sequential(nn.Dropout(0.5), nn.Linear(12, 3), nn.Softmax(1)), "ends in softmax"),
     ],
 )
 def test_outputs_that_are_not_logits_are_refused(network, words):

@@ -220,7 +220,7 @@ def _leaf(leaf: Any) -> Any:
     """An array as the pool keeps it; never a copy."""
     if hasattr(leaf, "detach"):
         leaf = leaf.detach()
-    elif not hasattr(leaf, "take"):
+    elif not hasattr(leaf, "take") or hasattr(leaf, "to_numpy"):  # a data frame is an array, too
         leaf = np.asarray(leaf)
     if isinstance(leaf, np.ndarray) and leaf.dtype.kind not in "biuf":
         raise InvalidArgument(f"inputs are arrays of numbers, not of {leaf.dtype}")
@@ -236,14 +236,15 @@ def _rows(leaf: Any, positions: Positions) -> Any:
     first, last = int(positions[0]), int(positions[-1])
     together = last - first == len(positions) - 1 and bool((np.diff(positions) == 1).all())
     if isinstance(leaf, torch.Tensor):
-        return (
+        picked = (
             leaf[first : last + 1].clone() if together else leaf[torch.from_numpy(positions).to(leaf.device)]
         )
+        return picked.float() if picked.is_floating_point() else picked
     if isinstance(leaf, np.ndarray):
         rows = (
             np.array(leaf[first : last + 1], order="C") if together else np.ascontiguousarray(leaf[positions])
         )
     else:
         rows = leaf.take(positions)
-    kind = np.dtype(np.float32) if rows.dtype == np.float64 else rows.dtype.newbyteorder("=")
+    kind = np.dtype(np.float32) if rows.dtype.kind == "f" else rows.dtype.newbyteorder("=")
     return torch.from_numpy(rows.astype(kind, copy=False))

@@ -44,11 +44,18 @@ class DatasetPool:
         """
         from torch.utils.data import default_collate
 
+        from baldur._modules import map_tree
+
         if size < 1:
             raise InvalidArgument(f"a batch holds at least 1 item, not {size}")
         for start in range(0, len(positions), size):
             part = positions[start : start + size]
-            yield part, default_collate([self.source[int(i)][0] for i in part])
+            yield part, map_tree(_single, default_collate([self.source[int(i)][0] for i in part]))
+
+
+def _single(leaf: Any) -> Any:
+    """Numbers as networks have their weights; codes stay integers."""
+    return leaf.float() if leaf.is_floating_point() else leaf
 
 
 def from_dataset(dataset: Any) -> tuple[Pool, NDArray[np.int64]]:

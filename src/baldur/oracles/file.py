@@ -27,6 +27,7 @@ class FileOracle:
         self.answers = (folder / "answers.csv", folder / "answers.jsonl")
         self._classes = frozenset(classes)
         self._path_of = path_of
+        self._open: dict[str, None] = {}  # what any trial waits for, in the order asked
 
     def ask(self, ids: Sequence[str]) -> Mapping[str, str]:
         """What is answered by now; what is not is in `requests.csv` when this returns.
@@ -42,7 +43,10 @@ class FileOracle:
         """
         wanted = set(ids)
         answered = {i: label for i, label in self._read() if i in wanted}
-        self._write([i for i in ids if i not in answered])
+        self._open |= dict.fromkeys(i for i in ids if i not in answered)
+        for i in answered:
+            self._open.pop(i, None)
+        self._write(list(self._open))
         return answered
 
     def _read(self) -> Iterator[tuple[str, str]]:
@@ -61,7 +65,7 @@ class FileOracle:
 
     def _write(self, ids: Sequence[str]) -> None:
         part = self.requests.with_name(self.requests.name + ".part")
-        with part.open("w", newline="") as file:
+        with part.open("w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file)
             rows.writerow(("id", "path", "label"))
             rows.writerows((i, self._path_of(i), "") for i in ids)
@@ -70,19 +74,22 @@ class FileOracle:
 
 def _rows(path: Path) -> Iterator[tuple[int, tuple[str, str]]]:
     """(line, (id, label)) of every line of an answers file."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        if path.suffix == ".jsonl":
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield number, _from_json(path, number, line)
-            return
-        rows = csv.DictReader(file)
-        if not {"id", "label"} <= set(rows.fieldnames or ()):
-            raise InvalidLabel(
-                f"{path} needs a first line that names the columns id and label, not {rows.fieldnames}"
-            )
-        for row in rows:
-            yield rows.line_num, ((row["id"] or "").strip(), (row["label"] or "").strip())
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InvalidLabel(f"{path} is not UTF-8 ({error}); save it as UTF-8") from None
+    if path.suffix == ".jsonl":
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                yield number, _from_json(path, number, line)
+        return
+    rows = csv.DictReader(lines)
+    if not {"id", "label"} <= set(rows.fieldnames or ()):
+        raise InvalidLabel(
+            f"{path} needs a first line that names the columns id and label, not {rows.fieldnames}"
+        )
+    for row in rows:
+        yield rows.line_num, ((row["id"] or "").strip(), (row["label"] or "").strip())
 
 
 def _from_json(path: Path, number: int, line: str) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from baldur._modules import call
-from baldur.posteriors._sites import Site
+from baldur.posteriors._sites import Dropouts, Site
 
 _DROPOUT_MODULES = (
     nn.Dropout,
@@ -161,6 +161,8 @@ def find_dense_tail(network: nn.Module, sites: Sequence[Site]) -> DenseTail | No
     """
     if any(site.batch_axis != 0 or "alpha" in site.kind for site in sites):
         return None
+    if any(module._forward_hooks or module._forward_pre_hooks for module in network.modules()):
+        return None  # a hook may change what its module gives, and the tracer does not see it
     try:
         traced = fx.symbolic_trace(network)
     except Exception:  # a network that cannot be traced takes the general path, whatever the tracer said
@@ -173,9 +175,11 @@ def find_dense_tail(network: nn.Module, sites: Sequence[Site]) -> DenseTail | No
     layers: list[Layer] = []
     before: list[int] = []
     ahead: list[Callable[[Tensor], Tensor]] = []  # moved in front of the first mask
-    number = 0
+    number, ended = 0, False
     for node in chain:
         kind, function = _call_of(node, modules)
+        if ended:
+            return None  # only the last call may be a log-softmax: it is idempotent there, and nowhere else
         if kind == "dropout":
             before.append(number)
             number += 1
@@ -186,9 +190,14 @@ def find_dense_tail(network: nn.Module, sites: Sequence[Site]) -> DenseTail | No
             ahead.append(function)
         elif kind in ("homogeneous", "pointwise") and layers and not before:
             layers[-1] = Layer(layers[-1].sites, layers[-1].linear, (*layers[-1].after, function))
-        elif kind not in ("identity", "log_softmax") and not (kind == "flatten" and not layers):
+        elif kind == "flatten" and not layers:
+            continue
+        elif kind == "log_softmax" and layers and not before:
+            ended = True
+        elif kind != "identity":
             return None
-    if before or not layers or number != len(sites):
+    inputs = torch.Size(sites[0].shape[1:]).numel() if sites else 0
+    if before or not layers or number != len(sites) or layers[0].linear.in_features != inputs:
         return None
     return DenseTail(_trunk(traced, first, tuple(ahead)), tuple(layers))
 
@@ -206,7 +215,8 @@ def _trunk(traced: fx.GraphModule, first: fx.Node, ahead: Sequence[Callable[[Ten
     part = fx.GraphModule(traced, graph)
 
     def trunk(x: Any) -> Tensor:
-        h: Tensor = call(part, x).flatten(1)
+        with Dropouts():  # for what it does to normalisation: no dropout is left in here
+            h: Tensor = call(part, x).flatten(1)
         for function in ahead:
             h = function(h)
         return h

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from baldur._modules import call, channels_last
-from baldur.errors import Unsupported, UnsupportedNetwork
+from baldur.errors import InvalidArgument, Unsupported, UnsupportedNetwork
 
 
 def frozen(network: nn.Module) -> nn.Module:
@@ -18,8 +18,21 @@ def frozen(network: nn.Module) -> nn.Module:
 
     Returns:
         The copy.
+
+    Raises:
+        UnsupportedNetwork: It cannot be copied, or normalises by the batch.
     """
-    return channels_last(copy.deepcopy(network).eval().requires_grad_(False))
+    for path, module in network.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+            raise UnsupportedNetwork(
+                f"'{path}': batch normalisation without running statistics makes every item's answer depend on its "
+                "batch; use track_running_stats=True, or another normalisation"
+            )
+    try:
+        twin = copy.deepcopy(network)
+    except RuntimeError as error:
+        raise UnsupportedNetwork(f"the network cannot be copied: {error}") from None
+    return channels_last(twin.eval().requires_grad_(False))
 
 
 def device_of(network: nn.Module) -> torch.device:
@@ -44,10 +57,32 @@ def items_of(x: Any) -> int:
 
     Returns:
         n.
+
+    Raises:
+        InvalidArgument: It is not made of tensors.
     """
-    while not isinstance(x, Tensor):
+    while isinstance(x, dict | tuple | list):
         x = next(iter(x.values())) if isinstance(x, dict) else x[0]
+    if not isinstance(x, Tensor):
+        raise InvalidArgument(f"a batch is a torch tensor or a tree of them, not {type(x).__name__}")
     return len(x)
+
+
+def differ(a: Any, b: Any) -> bool:
+    """Whether two batches of the same form hold other values anywhere.
+
+    Args:
+        a: A tree of tensors.
+        b: Another.
+
+    Returns:
+        True if they do.
+    """
+    if isinstance(a, dict):
+        return any(differ(a[key], b[key]) for key in a)
+    if isinstance(a, tuple | list):
+        return any(map(differ, a, b))
+    return not torch.equal(a.nan_to_num(), b.nan_to_num())
 
 
 def shapes(x: Any) -> Any:
@@ -93,23 +128,6 @@ def log_probabilities(logits: Any, axis: int) -> Tensor:
             "the network returned one column; a two-class problem needs two logits (a sigmoid output z is 0, z)"
         )
     return torch.log_softmax(logits if logits.dtype == torch.float64 else logits.float(), axis)
-
-
-def refuse_softmax(network: nn.Module) -> None:
-    """Refuse a network whose last module is a softmax: it returns probabilities, not logits.
-
-    Args:
-        network: Any network.
-
-    Raises:
-        UnsupportedNetwork: The last module is `nn.Softmax`.
-    """
-    last = list(network.modules())[-1]
-    if isinstance(last, nn.Softmax | nn.Softmax2d | nn.Sigmoid):
-        raise UnsupportedNetwork(
-            f"the network ends in {type(last).__name__} and so returns probabilities; "
-            "take that layer off: logits (or log-probabilities) are expected"
-        )
 
 
 def penultimate(network: nn.Module, x: Any) -> Tensor:

@@ -109,18 +109,32 @@ def _without_dispatch(func: FunctionType) -> Callable[..., Any]:
 _attention_forward = _without_dispatch(functional.multi_head_attention_forward)  # type: ignore[arg-type]
 
 
+_UNTRACKED = (
+    "batch normalisation without running statistics makes every item's answer depend on its batch; "
+    "use track_running_stats=True, or another normalisation"
+)
+_PROBABILITIES = {
+    torch.softmax,
+    functional.softmax,
+    Tensor.softmax,
+    torch.sigmoid,
+    functional.sigmoid,
+    Tensor.sigmoid,
+}
+
+
 class Dropouts(TorchFunctionMode):
     """Hands every active dropout call to a function and takes its answer for the result.
 
     Args:
-        replace: `(kind, p, x) -> Tensor`, called in place of the dropout.
+        replace: `(kind, p, x) -> Tensor`, called in place of the dropout; without it dropout is off.
         noise: Called with the name of a function that draws random numbers of its own.
         where: The name of the module that is running, for messages.
     """
 
     def __init__(
         self,
-        replace: Callable[[str, float, Tensor], Tensor],
+        replace: Callable[[str, float, Tensor], Tensor] = lambda kind, p, x: x,
         noise: Callable[[str], None] = lambda name: None,
         where: Callable[[], str] = lambda: "the network",
     ) -> None:
@@ -128,6 +142,7 @@ class Dropouts(TorchFunctionMode):
         self.replace = replace
         self.noise = noise
         self.where = where
+        self.last: Callable[..., Any] | None = None
 
     def __torch_function__(
         self,
@@ -137,6 +152,7 @@ class Dropouts(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = dict(kwargs or {})
+        self.last = func
         if func in _KINDS:
             p, training = _arguments(func, args, kwargs)
             x: Tensor = args[0] if args else kwargs["input"]
@@ -148,6 +164,8 @@ class Dropouts(TorchFunctionMode):
             with self:
                 return _attention_forward(*args, **kwargs)
         if func is functional.batch_norm:  # statistics are those of training, whoever owns the call
+            if (args[1] if len(args) > 1 else kwargs.get("running_mean")) is None:
+                raise UnsupportedNetwork(f"{self.where()}: {_UNTRACKED}")
             return func(*args[:5], **{**kwargs, "training": False}, **_rest(args))
         if func in _RECURRENT:
             layers, p, training = _recurrent_dropout(args)
@@ -160,6 +178,18 @@ class Dropouts(TorchFunctionMode):
         if func in _RANDOM:
             self.noise(getattr(func, "__name__", str(func)))
         return func(*args, **kwargs)
+
+    def refuse_probabilities(self) -> None:
+        """Refuse a network whose last call was a softmax or a sigmoid: it returned no logits.
+
+        Raises:
+            UnsupportedNetwork: It was.
+        """
+        if self.last in _PROBABILITIES:
+            raise UnsupportedNetwork(
+                f"the network ends in {getattr(self.last, '__name__', 'a softmax')} and so returns probabilities; "
+                "take that off: logits (or log-probabilities) are expected"
+            )
 
     def _attention(
         self,
@@ -220,10 +250,10 @@ def _as_training(network: nn.Module, running: list[tuple[str, nn.Module]]) -> It
             module.training = training
 
 
-def _watch(network: nn.Module, x: Any) -> tuple[list[_Seen], list[str]]:
+def _watch(network: nn.Module, x: Any) -> tuple[list[_Seen], list[tuple[str, nn.Module | None]]]:
     """The active dropout calls of one pass, each passed through unchanged, and who else draws random numbers."""
     seen: list[_Seen] = []
-    noise: list[str] = []
+    noise: list[tuple[str, nn.Module | None]] = []
     running: list[tuple[str, nn.Module]] = []
 
     def record(kind: str, p: float, x: Tensor) -> Tensor:
@@ -234,9 +264,13 @@ def _watch(network: nn.Module, x: Any) -> tuple[list[_Seen], list[str]]:
     def where() -> str:
         return running[-1][0] if running else "the network"
 
-    mode = Dropouts(record, lambda name: noise.append(f"{where()} ({name})"), where)
+    def owned(name: str) -> None:
+        noise.append((f"{where()} ({name})", running[-1][1] if running else None))
+
+    mode = Dropouts(record, owned, where)
     with _as_training(network, running), torch.random.fork_rng(), torch.no_grad(), mode:
         call(network, x)
+    mode.refuse_probabilities()
     return seen, noise
 
 
@@ -267,7 +301,8 @@ def find_sites(network: nn.Module, two: Any, three: Any) -> tuple[list[Site], li
         (stochastic depth, say), which stay as evaluation mode has them.
 
     Raises:
-        UnsupportedNetwork: A site has no batch axis of its own, or is hidden in a fused recurrent call.
+        UnsupportedNetwork: A site has no batch axis of its own or is hidden in a fused recurrent call, its module
+            draws other random numbers, or the network returns probabilities.
     """
     (first, noise), (second, _) = _watch(network, two), _watch(network, three)
     if [s.name for s in first] != [s.name for s in second]:
@@ -278,7 +313,14 @@ def find_sites(network: nn.Module, two: Any, three: Any) -> tuple[list[Site], li
     sites = [
         Site(a.name, a.kind, a.p, a.shape, _batch_axis(a, b)) for a, b in zip(first, second, strict=True)
     ]
-    return sites, [s.owner for s in first], noise
+    owners = [s.owner for s in first]
+    for name, module in noise:
+        if module in owners:
+            raise UnsupportedNetwork(
+                f"{name}: the module that calls dropout draws random numbers of its own when it trains, so a sample "
+                "would not be one function; move that into a module of its own (it is then off at prediction)"
+            )
+    return sites, owners, [name for name, _ in noise]
 
 
 def apply_mask(kind: str, p: float, x: Tensor, mask: Tensor) -> Tensor:

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from baldur._modules import call, place
 from baldur.errors import InvalidArgument
-from baldur.posteriors._network import device_of, frozen, log_probabilities, penultimate, refuse_softmax
+from baldur.posteriors._network import device_of, frozen, log_probabilities, penultimate
 from baldur.posteriors._saving import save
+from baldur.posteriors._sites import Dropouts
 
 
 class Deterministic:
@@ -23,7 +24,6 @@ class Deterministic:
     """
 
     def __init__(self, network: nn.Module) -> None:
-        refuse_softmax(network)
         self.network = frozen(network)
 
     def draw(self, T: int | None = None, seed: int = 0) -> "DeterministicDraws":
@@ -76,7 +76,11 @@ class DeterministicDraws:
 
     @torch.inference_mode()
     def __call__(self, x: Any) -> Tensor:
-        return log_probabilities(call(self.network, place(x, device_of(self.network))), 1).unsqueeze(1)
+        mode = Dropouts()  # also what is always on is off
+        with mode:
+            logits = call(self.network, place(x, device_of(self.network)))
+        mode.refuse_probabilities()
+        return log_probabilities(logits, 1).unsqueeze(1)
 
     @torch.inference_mode()
     def features(self, x: Any) -> Tensor:
@@ -88,7 +92,8 @@ class DeterministicDraws:
         Returns:
             Features.
         """
-        return penultimate(self.network, place(x, device_of(self.network)))
+        with Dropouts():
+            return penultimate(self.network, place(x, device_of(self.network)))
 
     def outputs(self, x: Any, names: Sequence[str]) -> dict[str, Tensor]:
         """Several outputs of one batch.

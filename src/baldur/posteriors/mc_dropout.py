@@ -17,11 +17,11 @@ from baldur.posteriors._dense import DenseSamples, DenseTail, find_dense_tail, m
 from baldur.posteriors._masks import keep
 from baldur.posteriors._network import (
     device_of,
+    differ,
     frozen,
     items_of,
     log_probabilities,
     penultimate,
-    refuse_softmax,
     shapes,
 )
 from baldur.posteriors._saving import save
@@ -38,9 +38,13 @@ class Plan:
         sites: Every dropout call in order of execution.
         tail: The cut into trunk and dense tail, or None.
         left_out: Calls that draw random numbers of their own and stay as evaluation mode has them.
+        in_place: Whether the network changes its input.
     """
 
-    def __init__(self, sites: list[Site], tail: DenseTail | None, left_out: list[str]) -> None:
+    def __init__(
+        self, sites: list[Site], tail: DenseTail | None, left_out: list[str], in_place: bool = False
+    ) -> None:
+        self.in_place = in_place
         self.sites = sites
         self.tail = tail
         self.left_out = left_out
@@ -75,7 +79,6 @@ class MCDropout:
     """
 
     def __init__(self, network: nn.Module) -> None:
-        refuse_softmax(network)
         self.network = frozen(network)
         self._plans: dict[Any, Plan] = {}
 
@@ -124,8 +127,13 @@ class MCDropout:
         return self._plans[key]
 
     def _make_plan(self, x: Any) -> Plan:
+        if not items_of(x):
+            raise InvalidArgument(
+                "the first batch holds no items, so nothing can be learnt of the network's dropout"
+            )
         two, three = (take(x, torch.arange(size) % items_of(x)) for size in (2, 3))
         sites, owners, left_out = find_sites(self.network, two, three)
+        in_place = differ(two, take(x, torch.arange(2) % items_of(x)))
         if not sites:
             raise NoStochasticSite(
                 "training this network calls no dropout, so all its samples would be the same; add nn.Dropout layers "
@@ -140,7 +148,7 @@ class MCDropout:
         for module in owners:
             module.training = True  # only the module itself: it is what makes the call
         tail = find_dense_tail(self.network, sites)
-        return Plan(sites, tail, left_out)
+        return Plan(sites, tail, left_out, in_place)
 
 
 class DropoutDraws:
@@ -179,12 +187,10 @@ class DropoutDraws:
 
     @torch.inference_mode()
     def __call__(self, x: Any) -> Tensor:
-        x = place(x, device_of(self.posterior.network))
-        plan = self.posterior.plan(x)
+        plan, x = self._prepared(x)
         if plan.tail is not None:
             return self._rest(plan, plan.tail.trunk(x))
-        size = max(1, _ROWS // len(self))
-        n = items_of(x)
+        size, n = max(1, _ROWS // len(self)), items_of(x)
         parts = [self._general(plan, take(x, slice(a, min(a + size, n)))) for a in range(0, n, size)]
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
@@ -211,8 +217,7 @@ class DropoutDraws:
         Returns:
             The outputs by name.
         """
-        x = place(x, device_of(self.posterior.network))
-        plan = self.posterior.plan(x)
+        plan, x = self._prepared(x)
         if plan.tail is None:
             functions: dict[str, Callable[[Any], Tensor]] = {
                 "log_probs": self,
@@ -237,11 +242,10 @@ class DropoutDraws:
         if len(plans) != 1 or plans[0].tail is None:
             return None
         plan, tail = plans[0], plans[0].tail
-        device = device_of(self.posterior.network)
 
         def trunk(x: Any) -> Tensor:
             with torch.inference_mode():
-                return tail.trunk(place(x, device))
+                return tail.trunk(self._prepared(x)[1])
 
         def rest(h: Tensor) -> Tensor:
             with torch.inference_mode():
@@ -249,8 +253,15 @@ class DropoutDraws:
 
         return trunk, rest
 
+    def _prepared(self, x: Any) -> tuple[Plan, Any]:
+        """The plan for a batch, and the batch where the network is; a copy where the network would change it."""
+        n = items_of(x)
+        x = place(x, device_of(self.posterior.network))
+        plan = self.posterior.plan(x)
+        return plan, take(x, torch.arange(n)) if plan.in_place else x
+
     def _mean_features(self, x: Any) -> Tensor:
-        with Dropouts(lambda kind, p, h: h):
+        with Dropouts():
             return penultimate(self.posterior.network, x)
 
     def _rest(self, plan: Plan, h: Tensor) -> Tensor:

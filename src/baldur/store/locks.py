@@ -52,7 +52,7 @@ def is_held(folder: Path, role: str) -> bool:
         True if it has.
     """
     try:
-        descriptor = os.open(_file(folder, role), os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(_file(folder, role), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
