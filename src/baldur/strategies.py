@@ -1,12 +1,13 @@
-"""Named recipes: acquire + select + score. A strategy's name is its function's name."""
+"""Named recipes: acquire + select + score. A strategy's name is its name here."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from baldur import acquire, select
-from baldur.protocols import Choice, Labelled, Picks, Pool, Posterior, Scorer
+from baldur.protocols import Choice, Labelled, Picks, Pool, Posterior, Scorer, Strategy
 
 
 def _choice(picks: Picks, unlabelled: Pool, pool_scores: Any = None) -> Choice:
@@ -14,12 +15,22 @@ def _choice(picks: Picks, unlabelled: Pool, pool_scores: Any = None) -> Choice:
     return Choice(tuple(ids[i] for i in picks.indices), picks.scores, picks.info, pool_scores)
 
 
-def _top(
-    score: Callable[[Any], Any], posterior: Posterior, unlabelled: Pool, k: int, scorer: Scorer
-) -> Choice:
-    """The k items of the largest score."""
-    scores = scorer.predict(posterior, unlabelled, score)
-    return _choice(select.top(scores, k), unlabelled, scores)
+def _top(name: str, score: Callable[[Any], Any]) -> Strategy:
+    """The strategy that takes the k items of the largest score."""
+
+    def choose(
+        posterior: Posterior,
+        labelled: Labelled,
+        unlabelled: Pool,
+        k: int,
+        rng: np.random.Generator,
+        scorer: Scorer,
+    ) -> Choice:
+        scores = scorer.predict(posterior, unlabelled, score)
+        return _choice(select.top(scores, k), unlabelled, scores)
+
+    choose.__name__ = choose.__qualname__ = name
+    return choose
 
 
 def random(
@@ -34,73 +45,20 @@ def random(
     return _choice(select.random(len(unlabelled), k, rng), unlabelled)
 
 
-def entropy(
-    posterior: Posterior,
-    labelled: Labelled,
-    unlabelled: Pool,
-    k: int,
-    rng: np.random.Generator,
-    scorer: Scorer,
-) -> Choice:
-    """The largest predictive entropy (Shannon 1948)."""
-    return _top(acquire.entropy, posterior, unlabelled, k, scorer)
+entropy = _top("entropy", acquire.entropy)
+"""The largest predictive entropy (Shannon 1948)."""
 
+least_confidence = _top("least_confidence", acquire.least_confidence)
+"""The smallest probability of the likeliest class (Lewis & Gale 1994)."""
 
-def least_confidence(
-    posterior: Posterior,
-    labelled: Labelled,
-    unlabelled: Pool,
-    k: int,
-    rng: np.random.Generator,
-    scorer: Scorer,
-) -> Choice:
-    """The smallest probability of the likeliest class (Lewis & Gale 1994)."""
-    return _top(acquire.least_confidence, posterior, unlabelled, k, scorer)
+margin = _top("margin", acquire.margin)
+"""The smallest margin between the two likeliest classes (Scheffer et al. 2001)."""
 
+variation_ratio = _top("variation_ratio", partial(acquire.variation_ratio, mode="votes"))
+"""The largest share of samples that vote against the most frequent class (Freeman 1965)."""
 
-def margin(
-    posterior: Posterior,
-    labelled: Labelled,
-    unlabelled: Pool,
-    k: int,
-    rng: np.random.Generator,
-    scorer: Scorer,
-) -> Choice:
-    """The smallest margin between the two likeliest classes (Scheffer et al. 2001)."""
-    return _top(acquire.margin, posterior, unlabelled, k, scorer)
+mean_std = _top("mean_std", acquire.mean_std)
+"""The largest standard deviation over samples, averaged over classes (Kampffmeyer et al. 2016)."""
 
-
-def variation_ratio(
-    posterior: Posterior,
-    labelled: Labelled,
-    unlabelled: Pool,
-    k: int,
-    rng: np.random.Generator,
-    scorer: Scorer,
-) -> Choice:
-    """The largest share of samples that vote against the most frequent class (Freeman 1965)."""
-    return _top(lambda p: acquire.variation_ratio(p, mode="votes"), posterior, unlabelled, k, scorer)
-
-
-def mean_std(
-    posterior: Posterior,
-    labelled: Labelled,
-    unlabelled: Pool,
-    k: int,
-    rng: np.random.Generator,
-    scorer: Scorer,
-) -> Choice:
-    """The largest standard deviation over samples, averaged over classes (Kampffmeyer et al. 2016)."""
-    return _top(acquire.mean_std, posterior, unlabelled, k, scorer)
-
-
-def bald(
-    posterior: Posterior,
-    labelled: Labelled,
-    unlabelled: Pool,
-    k: int,
-    rng: np.random.Generator,
-    scorer: Scorer,
-) -> Choice:
-    """The largest mutual information between label and weights (Houlsby et al. 2011)."""
-    return _top(acquire.bald, posterior, unlabelled, k, scorer)
+bald = _top("bald", acquire.bald)
+"""The largest mutual information between label and weights (Houlsby et al. 2011)."""
