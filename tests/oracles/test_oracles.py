@@ -6,6 +6,7 @@ import pytest
 
 from baldur.errors import InvalidArgument, InvalidLabel
 from baldur.oracles import FileOracle, Simulated
+from baldur.testing import verify_oracle
 
 CLASSES = ("cat", "dog")
 
@@ -49,3 +50,14 @@ def test_an_answer_that_does_not_fit_is_named(tmp_path, name, text, words):
     (tmp_path / name).write_text(text)
     with pytest.raises(InvalidLabel, match=words):
         FileOracle(tmp_path, CLASSES).ask(["a"])
+
+
+def test_the_contract_holds(tmp_path):
+    ids = ["a", "b", "c"]
+    verify_oracle(Simulated(ids, np.array([1, 0, -1]), CLASSES), ids, CLASSES)
+    oracle = FileOracle(tmp_path, CLASSES)
+    verify_oracle(oracle, ids, CLASSES)
+    (tmp_path / "answers.csv").write_text("id,label\nb,dog\n")
+    verify_oracle(oracle, ids, CLASSES)
+    with pytest.raises(AssertionError, match="not one of the classes"):
+        verify_oracle(Simulated(ids, np.array([1, 0, 1]), ("x", "y")), ids, CLASSES)

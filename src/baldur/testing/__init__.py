@@ -1,5 +1,21 @@
 """Verifiers: what every member of a family must satisfy, for our tests and for those who add their own."""
 
-from baldur.testing.acquisition import verify_acquisition
+from importlib import import_module
+from typing import Any
 
-__all__ = ["verify_acquisition"]
+__all__ = [
+    "verify_acquisition",
+    "verify_learner",
+    "verify_oracle",
+    "verify_pool",
+    "verify_posterior",
+    "verify_resume",
+    "verify_strategy",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a verifier when it is asked for: that of acquisition functions works without torch."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{name.removeprefix('verify_')}"), name)
