@@ -8,7 +8,7 @@ from baldur.protocols import Labelled, Pool, Posterior, Scorer, Strategy
 def verify_strategy(
     strategy: Strategy, posterior: Posterior, labelled: Labelled, unlabelled: Pool, scorer: Scorer
 ) -> None:
-    """Check that a strategy chooses k distinct unlabelled items with finite scores, the same ones for the same generator.
+    """Check that a strategy chooses k distinct unlabelled items with finite scores, the same for the same generator.
 
     Args:
         strategy: The strategy.
