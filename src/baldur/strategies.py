@@ -5,9 +5,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 
 from baldur import acquire, select
-from baldur.protocols import Choice, Labelled, Picks, Pool, Posterior, Scorer, Strategy
+from baldur.protocols import Choice, Labelled, Picks, Pool, Posterior, Scorer, Strategy, View
 
 
 def _choice(picks: Picks, unlabelled: Pool, pool_scores: Any = None) -> Choice:
@@ -62,3 +63,27 @@ mean_std = _top("mean_std", acquire.mean_std)
 
 bald = _top("bald", acquire.bald)
 """The largest mutual information between label and weights (Houlsby et al. 2011)."""
+
+vote_entropy = _top("vote_entropy", acquire.vote_entropy)
+"""The largest entropy of the samples' votes (Dagan & Engelson 1995)."""
+
+_TARGETS = 100
+
+
+def epig(
+    posterior: Posterior,
+    labelled: Labelled,
+    unlabelled: Pool,
+    k: int,
+    rng: np.random.Generator,
+    scorer: Scorer,
+) -> Choice:
+    """The largest information about the predictions on 100 random items of the pool (Bickford Smith et al. 2023)."""
+    some = rng.permutation(len(unlabelled))[:_TARGETS]
+    targets = scorer.predict(posterior, View(unlabelled, np.sort(some)))
+
+    def score(log_probs: Any) -> Any:
+        return acquire.epig(log_probs, torch.as_tensor(targets, device=log_probs.device))
+
+    scores = scorer.predict(posterior, unlabelled, score)
+    return _choice(select.top(scores, k), unlabelled, scores)

@@ -32,10 +32,18 @@ def bald(log_probs: Float[Array, "N T C *spatial"]) -> Float[Array, "N *spatial"
         NonFiniteScore: A score is not a finite number.
     """
     warn_of_ties(log_probs, "bald")
-    return pointwise(log_probs, _mean_divergence)
+    return pointwise(log_probs, mean_divergence)
 
 
-def _mean_divergence(s: Samples) -> Float[Array, " R"]:
+def mean_divergence(s: Samples) -> Float[Array, " R"]:
+    """BALD of checked samples: the formula alone.
+
+    Args:
+        s: The samples of R rows.
+
+    Returns:
+        Scores in nats, float64, shape (R,).
+    """
     # With p_t = a r_t the divergence is Σ_c a [mean_t(r log r) - r̄ log r̄]: exactly 0 where every r is 1.
     within = s.xp.mean(s.ratio * s.log_ratio, axis=1)
     return s.xp.clip(s.xp.sum(s.first * (within - p_log_p(s.mean_ratio)), axis=1), min=0.0)

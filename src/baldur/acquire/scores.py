@@ -1,0 +1,104 @@
+"""Scores that are there already: predicted by a network, or several to be made into one."""
+
+from typing import Any, Literal
+
+import array_api_compat
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from baldur._arrays import Array, namespace, to_numpy
+from baldur.errors import InvalidArgument, NonFiniteScore
+
+
+def learning_loss(predicted_losses: Shaped[Array, "*shape"]) -> Float[Array, " N"]:
+    """The loss that a module beside the network predicts for an item, as its score.
+
+    s(x) = l̂(x). Only the ranking means something: the loss that trains the module ignores shift and scale.
+
+    D. Yoo and I. S. Kweon, Learning Loss for Active Learning, CVPR 2019.
+
+    Args:
+        predicted_losses: What the module gave, shape (N,) or (N, 1), of a floating type.
+
+    Returns:
+        Scores, float64, shape (N,).
+
+    Raises:
+        InvalidArgument: The shape or type does not fit.
+        NonFiniteScore: A predicted loss is not a finite number.
+    """
+    xp = namespace(predicted_losses)
+    shape = tuple(predicted_losses.shape)
+    if len(shape) not in (1, 2) or shape[1:] not in ((), (1,)):
+        raise InvalidArgument(f"predicted losses (N,) or (N, 1) were expected, not the shape {shape}")
+    return xp.reshape(_checked(predicted_losses, "the predicted loss"), (-1,))
+
+
+def combine(
+    *scores: Shaped[Array, "*shape"],
+    weights: tuple[float, ...] | list[float] | None = None,
+    scale: Literal["none", "range", "rank"] = "none",
+) -> Float[Array, "*shape"]:
+    """Several scores of the same items as one: their weighted sum.
+
+    Σ_i w_i g(s_i), where g leaves the scores as they are (none), brings them to [0, 1] by (s - min)/(max - min)
+    (range) or by the share of items with a smaller score, ties at the middle (rank). Scores of different units
+    need one of these; both depend on the pool. Where all scores are the same, range gives 0 and rank ½.
+
+    Args:
+        scores: Two or more arrays of scores, of the same shape (N, ...).
+        weights: One for each, of any sign; 1 each if not given.
+        scale: What is done to each before it is weighted.
+
+    Returns:
+        Scores, float64, shape (N, ...).
+
+    Raises:
+        InvalidArgument: There are no scores, they do not fit together, or the weights do not fit.
+        NonFiniteScore: A score is not a finite number.
+    """
+    if not scores:
+        raise InvalidArgument("at least one array of scores was expected, not none")
+    if scale not in ("none", "range", "rank"):
+        raise InvalidArgument(f"scale is 'none', 'range' or 'rank', not {scale!r}")
+    factors = [1.0] * len(scores) if weights is None else [float(w) for w in weights]
+    if len(factors) != len(scores) or not np.isfinite(factors).all():
+        raise InvalidArgument(f"{len(scores)} finite weights, one for each score, were expected: {weights}")
+    xp = namespace(scores[0])
+    here = array_api_compat.device(scores[0])
+    total = xp.zeros(scores[0].shape, dtype=xp.float64, device=here)
+    for i, (score, factor) in enumerate(zip(scores, factors, strict=True)):
+        there = array_api_compat.device(score)
+        if namespace(score) is not xp or tuple(score.shape) != tuple(scores[0].shape) or there != here:
+            raise InvalidArgument(
+                f"scores {i} are {type(score).__name__} {tuple(score.shape)} on {there}; like the first,"
+                f" {type(scores[0]).__name__} {tuple(scores[0].shape)} on {here} was expected"
+            )
+        total = total + factor * _scaled(xp, _checked(score, f"score {i}"), scale)
+    return total
+
+
+def _scaled(xp: Any, scores: Array, scale: str) -> Array:
+    if scale == "none" or 0 in scores.shape:
+        return scores
+    if scale == "range":
+        low, high = xp.min(scores), xp.max(scores)
+        return (scores - low) / xp.where(high > low, high - low, xp.ones_like(high))
+    flat = xp.reshape(scores, (-1,))
+    ordered = xp.sort(flat)
+    below = xp.searchsorted(ordered, flat, side="left")
+    up_to = xp.searchsorted(ordered, flat, side="right")
+    middle = xp.astype(below + up_to, xp.float64) / (2 * flat.shape[0])
+    return xp.reshape(middle, scores.shape)
+
+
+def _checked(scores: Array, name: str) -> Float[Array, "..."]:
+    xp = namespace(scores)
+    if not xp.isdtype(scores.dtype, "real floating"):
+        raise InvalidArgument(f"scores of a floating type were expected, not {scores.dtype}")
+    finite = xp.isfinite(scores)
+    if not bool(xp.all(finite)):
+        at = np.argwhere(~to_numpy(finite))[0]
+        value = float(to_numpy(scores)[tuple(at)])
+        raise NonFiniteScore(f"{name} of item {int(at[0])} is {value}; a score must be a finite number")
+    return xp.astype(scores, xp.float64)
