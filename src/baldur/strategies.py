@@ -87,3 +87,67 @@ def epig(
 
     scores = scorer.predict(posterior, unlabelled, score)
     return _choice(select.top(scores, k), unlabelled, scores)
+
+
+def _perturbed(name: str, pick: Callable[..., Picks]) -> Strategy:
+    """The strategy that perturbs BALD by noise and takes the k largest."""
+
+    def choose(
+        posterior: Posterior,
+        labelled: Labelled,
+        unlabelled: Pool,
+        k: int,
+        rng: np.random.Generator,
+        scorer: Scorer,
+    ) -> Choice:
+        scores = scorer.predict(posterior, unlabelled, acquire.bald)
+        return _choice(pick(scores, k, rng), unlabelled, scores)
+
+    choose.__name__ = choose.__qualname__ = name
+    return choose
+
+
+power_bald = _perturbed("power_bald", select.power)
+"""A batch drawn with probabilities proportional to BALD (Kirsch et al. 2023)."""
+
+softrank_bald = _perturbed("softrank_bald", select.softrank)
+"""A batch drawn with probabilities inverse to the rank by BALD (Kirsch et al. 2023)."""
+
+
+def batchbald(
+    posterior: Posterior,
+    labelled: Labelled,
+    unlabelled: Pool,
+    k: int,
+    rng: np.random.Generator,
+    scorer: Scorer,
+) -> Choice:
+    """The batch whose labels together tell most about the weights (Kirsch, van Amersfoort & Gal 2019)."""
+    return _choice(select.batchbald(scorer.predict(posterior, unlabelled), k, rng=rng), unlabelled)
+
+
+def core_set(
+    posterior: Posterior,
+    labelled: Labelled,
+    unlabelled: Pool,
+    k: int,
+    rng: np.random.Generator,
+    scorer: Scorer,
+) -> Choice:
+    """The batch that leaves no item far from a labelled one, by k-center greedy (Sener & Savarese 2018)."""
+    centres = scorer.features(posterior, labelled.pool)
+    return _choice(select.k_center(scorer.features(posterior, unlabelled), k, centres), unlabelled)
+
+
+def badge(
+    posterior: Posterior,
+    labelled: Labelled,
+    unlabelled: Pool,
+    k: int,
+    rng: np.random.Generator,
+    scorer: Scorer,
+) -> Choice:
+    """The batch of large and different gradients of the last layer, its bias included (Ash et al. 2020)."""
+    features = scorer.features(posterior, unlabelled)
+    with_bias = np.concatenate([features, np.ones((len(features), 1), features.dtype)], 1)
+    return _choice(select.badge(scorer.predict(posterior, unlabelled), with_bias, k, rng), unlabelled)

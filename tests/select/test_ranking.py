@@ -86,3 +86,26 @@ def test_random_gives_all_when_asked_for_more():
     picks = select.random(4, 9, 0)
     assert sorted(picks.indices.tolist()) == [0, 1, 2, 3]
     assert picks.scores.tolist() == [0, 0, 0, 0]
+
+
+def test_random_ties_take_each_of_equal_ones_equally_often():
+    """In the order of a pool that is sorted by class, the first of equal ones are all of one class."""
+    scores = np.array([1.0, 3.0, 1.0, 1.0, 0.0])
+    rng = np.random.default_rng(0)
+    picks = [select.top(scores, 2, ties="random", rng=rng) for _ in range(3000)]
+    assert {p.indices[0] for p in picks} == {1}
+    assert all(p.info["ties"] == 3 for p in picks)
+    counts = np.bincount([p.indices[1] for p in picks], minlength=5)
+    assert counts / 3000 == pytest.approx([1 / 3, 0, 1 / 3, 1 / 3, 0], abs=4 * (2 / 9 / 3000) ** 0.5)
+    firsts = {select.top(np.ones(3), 2, ties="random", rng=seed).indices[0] for seed in range(20)}
+    assert firsts == {0, 1, 2}
+
+
+def test_random_ties_come_from_their_generator_alone():
+    scores = np.array([0.0, 1.0, 1.0, 0.5, 1.0])
+    found = [select.top(scores, 3, "random", seed).indices.tolist() for seed in (1, 1)]
+    assert found[0] == found[1]
+    with pytest.raises(InvalidArgument, match="need rng"):
+        select.top(scores, 1, ties="random")
+    with pytest.raises(InvalidArgument, match="'stable' or 'random'"):
+        inspect.unwrap(select.top)(scores, 1, ties="first")

@@ -1,10 +1,11 @@
 """The two simplest selections: any k items, and the k best."""
 
 import operator
-from typing import Any, SupportsIndex
+from typing import Any, Literal, SupportsIndex
 
 import numpy as np
 from jaxtyping import Shaped
+from numpy.typing import NDArray
 
 from baldur._arrays import Array, to_numpy
 from baldur.errors import InvalidArgument, NonFiniteScore
@@ -25,25 +26,68 @@ def random(n: SupportsIndex, k: SupportsIndex, rng: np.random.Generator | int) -
     Raises:
         InvalidArgument: n or k is negative or not a whole number.
     """
-    items = _size("n", n)
-    count = min(_size("k", k), items)
+    items = as_size("n", n)
+    count = min(as_size("k", k), items)
     indices = np.random.default_rng(rng).choice(items, size=count, replace=False)
     return Picks(indices.astype(np.intp), np.zeros(count), {"gap": 0.0})
 
 
-def top(scores: Shaped[Array, "..."], k: SupportsIndex) -> Picks:
-    """The k items with the largest scores; of equal ones those that come first.
+def top(
+    scores: Shaped[Array, "..."],
+    k: SupportsIndex,
+    ties: Literal["stable", "random"] = "stable",
+    rng: np.random.Generator | int | None = None,
+) -> Picks:
+    """The k items with the largest scores; of equal ones those that come first, or any.
+
+    On a pool that is sorted by class, the first of equal ones are all of one class; random ties are not.
 
     Args:
         scores: Finite scores, shape (N,).
         k: How many to choose; more than N gives all.
+        ties: "stable" (the first of equal ones) or "random" (in an order drawn from rng).
+        rng: A generator, or a seed; needed for random ties only.
 
     Returns:
         The picks, largest first. `info["ties"]` says how many items, chosen or not, have exactly the score of
         the last pick (itself included): well above 1, the choice among them was the order of the pool.
 
     Raises:
-        InvalidArgument: The scores are not one-dimensional, or k is negative or not a whole number.
+        InvalidArgument: The scores are not one-dimensional, k is negative or not a whole number, ties is
+            neither, or it is "random" without rng.
+        NonFiniteScore: A score is NaN or infinite.
+    """
+    values = as_scores(scores)
+    count = min(as_size("k", k), len(values))
+    if ties not in ("stable", "random"):
+        raise InvalidArgument(f"ties is 'stable' or 'random', not {ties!r}")
+    if ties == "random" and rng is None:
+        raise InvalidArgument("random ties need rng, a generator or a seed")
+    if count == 0:
+        return Picks(np.zeros(0, np.intp), np.zeros(0), {"gap": 0.0, "ties": 0})
+    last = np.partition(values, len(values) - count)[len(values) - count]
+    above = np.flatnonzero(values > last)
+    equal = np.flatnonzero(values == last)
+    tied = len(equal)
+    if ties == "random":
+        generator = np.random.default_rng(rng)
+        above, equal = generator.permutation(above), generator.permutation(equal)
+    above = above[np.argsort(-values[above], kind="stable")]
+    indices = np.concatenate([above, equal[: count - len(above)]])
+    return Picks(indices, values[indices], {"gap": 0.0, "ties": tied})
+
+
+def as_scores(scores: Shaped[Array, "..."]) -> NDArray[np.float64]:
+    """Scores as NumPy, checked.
+
+    Args:
+        scores: What was given.
+
+    Returns:
+        The scores, float64, shape (N,).
+
+    Raises:
+        InvalidArgument: They are not one-dimensional.
         NonFiniteScore: A score is NaN or infinite.
     """
     values = to_numpy(scores).astype(np.float64, copy=False)
@@ -53,18 +97,22 @@ def top(scores: Shaped[Array, "..."], k: SupportsIndex) -> Picks:
     if not finite.all():
         first = int(np.argmin(finite))
         raise NonFiniteScore(f"the score of item {first} is {values[first]}; a score must be a finite number")
-    count = min(_size("k", k), len(values))
-    if count == 0:
-        return Picks(np.zeros(0, np.intp), np.zeros(0), {"gap": 0.0, "ties": 0})
-    last = np.partition(values, len(values) - count)[len(values) - count]
-    above = np.flatnonzero(values > last)
-    equal = np.flatnonzero(values == last)
-    above = above[np.argsort(-values[above], kind="stable")]
-    indices = np.concatenate([above, equal[: count - len(above)]])
-    return Picks(indices, values[indices], {"gap": 0.0, "ties": len(equal)})
+    return values
 
 
-def _size(name: str, value: Any) -> int:
+def as_size(name: str, value: Any) -> int:
+    """A count, checked.
+
+    Args:
+        name: What the argument is called.
+        value: What was given.
+
+    Returns:
+        The count.
+
+    Raises:
+        InvalidArgument: It is negative or not a whole number.
+    """
     try:
         size = operator.index(value)
     except TypeError:

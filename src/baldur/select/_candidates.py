@@ -1,0 +1,173 @@
+"""What the label of a candidate would tell, given the labels of the chosen: blocked matrix products."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import array_api_compat
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+from baldur._arrays import FLOOR, Array, Samples, map_samples, namespace, to_numpy
+from baldur.acquire.disagreement import mean_divergence
+
+_STORED = 2**29
+_CPU_BLOCK = 2**18
+_DEVICE_BLOCK = 2**26
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """A pool whose items can be asked for their information about the posterior samples.
+
+    Args:
+        log_probs: Checked log-probabilities, shape (N, T, C).
+        bald: BALD of each item, shape (N,).
+        packed: Probabilities and, behind the classes, negative entropies, float32, shape (N, C + 1, T); None
+            where the pool is so large that they are computed again whenever they are needed.
+        workers: How many blocks of NumPy arrays are computed at a time.
+    """
+
+    log_probs: Float[Array, "N T C"]
+    bald: NDArray[np.float64]
+    packed: Float[Array, "N K T"] | None
+    workers: int = 1
+
+    def rows(self, items: NDArray[np.intp], dtype: Any) -> Float[Array, "n K T"]:
+        """Probabilities and negative entropies of some items, shape (n, C + 1, T)."""
+        xp = namespace(self.log_probs)
+        where = xp.asarray(items, device=array_api_compat.device(self.log_probs))
+        if self.packed is not None and dtype == xp.float32:
+            return xp.take(self.packed, where, axis=0)
+        return map_samples(xp.take(self.log_probs, where, axis=0), lambda s: _pack(s, dtype))
+
+    def log_rows(self, items: NDArray[np.intp]) -> Float[Array, "n T C"]:
+        """Log-probabilities of some items in float64, raised to a floor so that they can be added."""
+        xp = namespace(self.log_probs)
+        where = xp.asarray(items, device=array_api_compat.device(self.log_probs))
+        return map_samples(
+            xp.take(self.log_probs, where, axis=0),
+            lambda s: xp.astype(xp.clip(s.log_probs, min=FLOOR), xp.float64),
+        )
+
+
+def prepare(log_probs: Float[Array, "N T C"], workers: int = 1) -> Candidates:
+    """Check a pool, and compute what every step needs.
+
+    Args:
+        log_probs: Normalised log-probabilities, shape (N, T, C).
+        workers: How many blocks of NumPy arrays may be computed at a time.
+
+    Returns:
+        The pool with its BALD scores.
+
+    Raises:
+        InvalidPredictions: The shape or type does not fit, or a row is not normalised.
+    """
+    xp = namespace(log_probs)
+    count, draws, classes = log_probs.shape
+    packed, filled = None, 0
+    if 4 * count * draws * (classes + 1) <= _STORED:
+        device = array_api_compat.device(log_probs)
+        packed = xp.empty((count, classes + 1, draws), dtype=xp.float32, device=device)
+
+    def visit(samples: Samples) -> Array:
+        nonlocal filled
+        if packed is not None:
+            rows = samples.log_probs.shape[0]
+            packed[filled : filled + rows, ...] = _pack(samples, xp.float32)
+            filled += rows
+        return mean_divergence(samples)
+
+    return Candidates(log_probs, to_numpy(map_samples(log_probs, visit)), packed, workers)
+
+
+@contextmanager
+def block_threads(log_probs: Float[Array, "N T C"]) -> Iterator[int]:
+    """Inside, a product of NumPy matrices takes one thread, so that blocks can be computed side by side.
+
+    The products are small: several threads for one of them would wait for each other more than they compute.
+
+    Args:
+        log_probs: Log-probabilities, whose library is taken; torch shares its products out itself.
+
+    Yields:
+        How many blocks to compute at a time: as many as a product had threads before.
+    """
+    if not array_api_compat.is_numpy_array(log_probs):
+        yield 1
+        return
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    threads = [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+    with threadpool_limits(1, user_api="blas"):
+        yield max(threads, default=1)
+
+
+def _pack(samples: Samples, dtype: Any) -> Float[Array, "R K T"]:
+    xp = samples.xp
+    log_p = xp.astype(xp.clip(samples.log_probs, min=FLOOR), dtype)
+    # Nothing is exactly 0, so that no logarithm needs a mask.
+    p = xp.clip(xp.exp(log_p), min=1e-30)
+    within = xp.sum(p * log_p, axis=2, keepdims=True)  # (R, T, 1)
+    return xp.permute_dims(xp.concat([p, within], axis=2), (0, 2, 1))
+
+
+def told(weights: Float[Array, "M T"], packed: Float[Array, "n K T"]) -> Float[Array, "n M"]:
+    """I(y; ω) of each item under each distribution over the samples: H(Σ_t w_t P_t) - Σ_t w_t H(P_t).
+
+    Args:
+        weights: Distributions over the samples, shape (M, T).
+        packed: Probabilities and negative entropies of items, shape (n, C + 1, T).
+
+    Returns:
+        Information in nats, shape (n, M).
+    """
+    xp = namespace(weights)
+    count, rows, draws = packed.shape
+    mixed = xp.matmul(xp.reshape(packed, (count * rows, draws)), weights.T)
+    mixed = xp.reshape(mixed, (count, rows, weights.shape[0]))
+    p = mixed[:, :-1, :]
+    terms = xp.log(p)
+    terms *= p
+    return mixed[:, -1, :] - xp.sum(terms, axis=1)
+
+
+def mean_told(
+    candidates: Candidates, items: NDArray[np.intp], weights: Float[Array, "M T"], share: Float[Array, " M"]
+) -> NDArray[np.float64]:
+    """The information of each item, averaged over distributions; in bounded memory.
+
+    Args:
+        candidates: The pool.
+        items: Which of them.
+        weights: Distributions over the samples, shape (M, T); their type is that of the products.
+        share: How much each counts, float64, shape (M,).
+
+    Returns:
+        Information in nats, shape (n,).
+    """
+    xp = namespace(weights)
+
+    def mean(block: NDArray[np.intp]) -> NDArray[np.float64]:
+        each = xp.astype(told(weights, candidates.rows(block, weights.dtype)), xp.float64)
+        return to_numpy(xp.matmul(each, share))
+
+    blocks = list(_blocks(candidates, items, len(share)))
+    if candidates.workers == 1 or len(blocks) < 2:
+        return np.concatenate([np.zeros(0), *map(mean, blocks)])
+    with ThreadPoolExecutor(candidates.workers) as pool:
+        return np.concatenate(list(pool.map(mean, blocks)))
+
+
+def _blocks(
+    candidates: Candidates, items: NDArray[np.intp], configurations: int
+) -> Iterator[NDArray[np.intp]]:
+    on_cpu = str(array_api_compat.device(candidates.log_probs)) == "cpu"
+    width = (candidates.log_probs.shape[2] + 1) * configurations
+    size = max(1, (_CPU_BLOCK if on_cpu else _DEVICE_BLOCK) // width)
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,149 @@
+"""Coverage by balls of one radius: a typical item in every dense region first."""
+
+from typing import SupportsIndex
+
+import numpy as np
+from jaxtyping import Float, Shaped
+from numpy.typing import NDArray
+
+from baldur._arrays import Array
+from baldur.errors import InvalidArgument
+from baldur.protocols import Picks
+from baldur.select._features import blocks, count, host_features
+from baldur.select._lazy import collect, lazy_greedy
+from baldur.select.coreset import k_center
+
+
+def prob_cover(
+    features: Shaped[Array, "..."],
+    k: SupportsIndex,
+    delta: float,
+    centres: Shaped[Array, "..."] | None = None,
+) -> Picks:
+    """The balls that cover most items: greedy maximum coverage, within 1 - 1/e of the best.
+
+    x covers y iff ‖x - y‖ < δ. Each pick covers the most items that neither a centre nor a pick before it covers. Where
+    everything is covered, the farthest item from all centres follows (k-center greedy), with the gain 0. The
+    graph is never held: gains only fall, so stale ones are bounds.
+
+    O. Yehuda, A. Dekel, G. Hacohen and D. Weinshall, Active Learning Through a Covering Lens, NeurIPS 2022.
+
+    Args:
+        features: What distances are measured on, shape (N, D); the paper takes self-supervised ones of length 1.
+        k: How many to choose; more than N gives all.
+        delta: The radius of a ball, in the units of the features; see `purity_radius`.
+        centres: Features of what is labelled already, shape (M, D).
+
+    Returns:
+        The picks; each score is how many items it covers for the first time. `info["objective"]` is how many items
+        are covered after each pick; `info["evaluations"]` counts gains computed.
+
+    Raises:
+        InvalidArgument: A shape does not fit, a row is not finite, δ is not above 0, or k is negative.
+    """
+    if not delta > 0:
+        raise InvalidArgument(f"delta is a distance above 0, not {delta!r}")
+    x = host_features(features)
+    given = x[:0] if centres is None else host_features(centres, "centres", x.shape[1])
+    balls = _Balls(x, float(delta))
+    for point in given:
+        balls.cover(point - balls.mean)
+    size = count(k, len(x))
+    picks = collect(lazy_greedy(balls.gains, balls.add, np.arange(len(x))), size, balls.total(), least=0.5)
+    missing = size - len(picks)
+    if missing == 0:
+        return picks
+    rest = np.setdiff1d(np.arange(len(x)), picks.indices)
+    more = k_center(x[rest], missing, np.concatenate([given, x[picks.indices]]))
+    objective = np.concatenate([picks.info["objective"], np.full(missing, balls.total())])
+    return Picks(
+        np.concatenate([picks.indices, rest[more.indices]]),
+        np.concatenate([picks.scores, np.zeros(missing)]),
+        {**picks.info, "objective": objective},
+    )
+
+
+def purity_radius(
+    features: Shaped[Array, "..."],
+    classes: int,
+    rng: np.random.Generator | int,
+    purity: float = 0.95,
+    sample: int = 2000,
+) -> float:
+    """The largest radius at which balls are still of one class, by the clusters of k-means: δ for `prob_cover`.
+
+    A ball is pure where every item in it has the cluster of its centre; the share of pure balls falls as δ grows.
+
+    O. Yehuda, A. Dekel, G. Hacohen and D. Weinshall, Active Learning Through a Covering Lens, NeurIPS 2022.
+
+    Args:
+        features: What distances are measured on, shape (N, D).
+        classes: How many classes there are; k-means looks for as many clusters.
+        rng: A generator, or a seed.
+        purity: The share of balls that must be pure.
+        sample: The most items looked at, drawn uniformly.
+
+    Returns:
+        The radius. Where everything is one cluster, just more than the largest distance.
+
+    Raises:
+        InvalidArgument: A shape does not fit, a row is not finite, or there are fewer items than classes.
+    """
+    from scipy.spatial.distance import cdist
+    from sklearn.cluster import KMeans
+
+    x = host_features(features)
+    if not 1 <= classes <= len(x):
+        raise InvalidArgument(f"{len(x)} items cannot be of {classes} classes")
+    random = np.random.default_rng(rng)
+    x = x[random.choice(len(x), size=min(sample, len(x)), replace=False)]
+    seed = int(random.integers(2**31))
+    clusters = KMeans(min(classes, len(x)), n_init=5, random_state=seed).fit_predict(x)
+    distances = cdist(x, x)
+    impure = np.min(np.where(clusters[:, None] != clusters, distances, np.inf), axis=1)
+    # A ball is pure as long as δ does not pass the distance to the nearest item of another cluster.
+    radius = float(np.sort(impure)[::-1][max(0, int(np.ceil(purity * len(x))) - 1)])
+    return min(radius, float(np.nextafter(distances.max(), np.inf)))
+
+
+class _Balls:
+    """Which items no ball covers yet."""
+
+    def __init__(self, x: Float[np.ndarray, "N D"], delta: float) -> None:
+        self.mean = x.mean(axis=0) if len(x) else np.zeros(x.shape[1])
+        self.x, self.delta = x - self.mean, delta
+        self.squares = np.einsum("nd,nd->n", self.x, self.x)
+        self.open = np.ones(len(x), bool)
+
+    def _inside(self, rows: NDArray[np.intp], points: Float[np.ndarray, "R D"]) -> NDArray[np.bool_]:
+        """Whether ‖x - point‖ < δ; where rounding could decide, by differences."""
+        sums = self.squares[rows, None] + np.einsum("rd,rd->r", points, points)
+        margin = sums - 2 * (self.x[rows] @ points.T) - self.delta**2
+        inside = np.asarray(margin < 0)
+        for r, p in np.argwhere(np.abs(margin) <= 1e-12 * (sums + self.delta**2)):
+            distance = float(np.linalg.norm(self.x[rows[r]] - points[p]))
+            # Features on a grid: a distance of exactly δ is outside, however it was rounded.
+            inside[r, p] = distance < self.delta * (1 - 1e-12)
+        return inside
+
+    def gains(self, items: NDArray[np.intp]) -> NDArray[np.float64]:
+        rows = np.flatnonzero(self.open)
+        result = np.zeros(len(items))
+        for some in blocks(len(items), 4 * self.x.shape[1]):
+            points = self.x[items[some]]
+            for part in blocks(len(rows), max(len(points), self.x.shape[1])):
+                result[some] += np.count_nonzero(self._inside(rows[part], points), axis=0)
+        return result
+
+    def cover(self, point: Float[np.ndarray, " D"]) -> None:
+        """Close what lies in the ball about a point, which is taken from the mean."""
+        rows = np.flatnonzero(self.open)
+        for part in blocks(len(rows), self.x.shape[1]):
+            self.open[rows[part]] = ~self._inside(rows[part], point[None])[:, 0]
+
+    def add(self, item: int) -> float:
+        self.cover(self.x[item])
+        return 0.0
+
+    def total(self) -> float:
+        return float(np.count_nonzero(~self.open))

@@ -1,0 +1,127 @@
+"""Make the labelled set indistinguishable from the pool."""
+
+import warnings
+from typing import SupportsIndex
+
+import numpy as np
+from jaxtyping import Float, Shaped
+from numpy.typing import NDArray
+
+from baldur._arrays import Array
+from baldur.errors import InvalidArgument
+from baldur.protocols import Picks
+from baldur.select._features import count, host_features
+
+_SEPARATED = 0.98
+
+
+def discriminative(
+    features: Shaped[Array, "..."],
+    labelled: Shaped[Array, "..."],
+    k: SupportsIndex,
+    rng: np.random.Generator | int,
+    queries: int = 10,
+    hidden: tuple[int, ...] = (256, 256, 256),
+    epochs: int = 500,
+    rate: float = 2e-4,
+    ratio: int = 10,
+) -> Picks:
+    """The items that a classifier tells most surely from the labelled ones, in several small queries.
+
+    In each of n queries a multilayer perceptron learns "labelled" against "unlabelled", both sides weighing the
+    same; the k/n items with the largest logit of "unlabelled" move to the labelled side, for which no label is
+    needed. Training stops when more than 98 % are told apart, before the scores saturate; the logit is compared, not
+    the probability, so that they do not tie.
+
+    D. Gissin and S. Shalev-Shwartz, Discriminative Active Learning, arXiv:1907.06347, 2019.
+
+    Args:
+        features: Representations of the unlabelled items, shape (N, D); standardised within.
+        labelled: Those of the labelled items, shape (M, D), M at least 1.
+        k: How many to choose; more than N gives all.
+        rng: A generator, or a seed: subsample, weights and order of training.
+        queries: n; the last query takes the remainder, and no query takes less than one item.
+        hidden: Units of the hidden layers.
+        epochs: The most passes over the training set in a query.
+        rate: Adam's learning rate.
+        ratio: How many unlabelled items are drawn for each labelled one, anew in each query.
+
+    Returns:
+        The picks; each score is its logit when it was chosen. `info["query"]` is the query of each pick,
+        `info["accuracy"]` the training accuracy of each query.
+
+    Raises:
+        InvalidArgument: A shape does not fit, a row is not finite, nothing is labelled, or k is negative.
+    """
+    x = host_features(features)
+    given = host_features(labelled, "labelled features", x.shape[1])
+    if len(given) == 0:
+        raise InvalidArgument(
+            "nothing is labelled yet, so nothing can be told apart; begin with typiclust or random"
+        )
+    if min(queries, epochs, ratio) < 1:
+        raise InvalidArgument(f"queries, epochs and ratio are at least 1, not {queries}, {epochs}, {ratio}")
+    size = count(k, len(x))
+    random = np.random.default_rng(rng)
+    everything = np.concatenate([x, given])
+    deviation = everything.std(axis=0)
+    x, given = ((a - everything.mean(axis=0)) / np.where(deviation > 0, deviation, 1) for a in (x, given))
+    share = max(1, size // queries)
+    picks: list[int] = []
+    scores: list[float] = []
+    turns: list[int] = []
+    accuracies: list[float] = []
+    while len(picks) < size:
+        last = len(accuracies) == queries - 1
+        rest = np.setdiff1d(np.arange(len(x)), picks)
+        known = np.concatenate([given, x[picks]])
+        sample = random.choice(rest, size=min(len(rest), ratio * len(known)), replace=False)
+        network, accuracy = _train(known, x[sample], random, hidden, epochs, rate)
+        logits = _logits(network, x[rest])
+        best = np.argsort(-logits, kind="stable")[: size - len(picks) if last else share]
+        picks += rest[best].tolist()
+        scores += logits[best].tolist()
+        turns += [len(accuracies)] * len(best)
+        accuracies.append(accuracy)
+    info = {"gap": 0.0, "query": np.array(turns, np.intp), "accuracy": np.array(accuracies, np.float64)}
+    return Picks(np.array(picks, np.intp), np.array(scores, np.float64), info)
+
+
+def _train(
+    known: Float[np.ndarray, "M D"],
+    unknown: Float[np.ndarray, "R D"],
+    rng: np.random.Generator,
+    hidden: tuple[int, ...],
+    epochs: int,
+    rate: float,
+) -> tuple[object, float]:
+    """A perceptron that tells unknown (1) from known (0), and its balanced training accuracy.
+
+    The smaller side is repeated until both are of one size: weights that are the same for both do not balance.
+    """
+    from sklearn.neural_network import MLPClassifier
+
+    longer = max(len(known), len(unknown))
+    x = np.concatenate([known[np.arange(longer) % len(known)], unknown[np.arange(longer) % len(unknown)]])
+    y = np.repeat([0, 1], longer)
+    network = MLPClassifier(
+        hidden, learning_rate_init=rate, batch_size=min(len(x), 256), random_state=int(rng.integers(2**31))
+    )
+    accuracy = 0.0
+    for _ in range(epochs):
+        order = rng.permutation(len(x))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            network.partial_fit(x[order], y[order], classes=[0, 1])
+        accuracy = float(np.mean((_logits(network, x) > 0) == y))
+        if accuracy > _SEPARATED:
+            break
+    return network, accuracy
+
+
+def _logits(network: object, x: Float[np.ndarray, "N D"]) -> NDArray[np.float64]:
+    """What the last layer gives before the sigmoid."""
+    weights, biases = (getattr(network, name) for name in ("coefs_", "intercepts_"))
+    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+        x = np.maximum(x @ weight + bias, 0)
+    return np.asarray(x @ weights[-1] + biases[-1])[:, 0]

@@ -1,0 +1,254 @@
+"""Batches that are informative together: the labels of all chosen items as one observation."""
+
+import math
+import operator
+from dataclasses import dataclass
+from typing import Any, Literal, SupportsIndex
+
+import array_api_compat
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+from baldur._arrays import Array, check_shape, namespace, to_numpy, tolerance
+from baldur.acquire.pointwise import warn_of_ties
+from baldur.errors import InvalidArgument, InvalidPredictions
+from baldur.protocols import Picks
+from baldur.select._candidates import Candidates, block_threads, mean_told, prepare, told
+from baldur.select._configurations import (
+    Configurations,
+    nothing_known,
+    with_every_label,
+    with_one_label,
+    with_repeats,
+)
+from baldur.select.ranking import as_size
+from baldur.select.stochastic import power
+
+STANDARD_ERROR = 0.0025
+"""Of a gain, in nats: what "auto" draws configurations for."""
+
+SATURATED = 0.05
+"""Nats below log T from where on the T samples cannot tell candidates apart."""
+
+_EXACT = 4096
+_MOST = 40_000
+_FEWEST_REPEATS = 2
+_ROUNDING = 1e-5  # of a gain computed in float32
+_TIE = 1e-12
+_LEADERS = 64
+_GROUPS = (32, 8, 2)
+
+
+def batchbald(
+    log_probs: Float[Array, "N T C"],
+    k: SupportsIndex,
+    max_configurations: SupportsIndex | Literal["auto"] = "auto",
+    rng: np.random.Generator | int | None = None,
+) -> Picks:
+    """k items whose labels together give the most information about the parameters, chosen greedily.
+
+    f(S) = I(y_S; ω) = H(y_S) - Σ_{i∈S} E_t H(P_i,t) ≤ log T; each step adds the item with the largest gain
+    Δ(x|S) = Σ_m π_m [H(Σ_t W_mt P_xt) - Σ_t W_mt H(P_xt)], with W_m the posterior over the samples that
+    configuration m of the labels of S leaves, and π_m its probability. Exact, by lazy greedy, while the
+    configurations fit; then with configurations drawn from the samples in turn, where bounds by Jensen's
+    inequality leave out only what cannot win with the same draw. Greedy reaches 1 - 1/e of the best batch.
+
+    The draws must be consistent: sample t the same function for every item. Duplicates are not always
+    redundant: a second look at a noisy label informs. Once log T - f(S) < 0.05 the T samples are told apart and
+    say nothing more: the rest of the batch is drawn by `power` from BALD. Draw more samples then.
+
+    A. Kirsch, J. van Amersfoort and Y. Gal, BatchBALD: Efficient and Diverse Batch Acquisition for Deep Bayesian
+    Active Learning, NeurIPS 2019.
+
+    Args:
+        log_probs: Normalised log-probabilities, shape (N, T, C).
+        k: How many to choose; more than N gives all.
+        max_configurations: How many configurations at most; "auto" takes all while they are at most 4096, then
+            as many as give each gain a standard error of 0.0025 nats, at most 40,000.
+        rng: A generator, or a seed, for drawn configurations and for the rest of a saturated batch; None is 0.
+
+    Returns:
+        The picks in the order chosen, with their gains. Of each step `info` says the joint information f(S) so
+        far ("information"), it over log T ("saturation"), how many gains were computed ("evaluations"), the
+        number of "configurations" and the "standard_error" of the gain (0 where exact). "exact" is how many steps
+        were exact, "filled" how many picks at the end were drawn because the samples are used up; "gap" bounds
+        how much more information exact steps would have given, within three standard errors. A gain from drawn
+        configurations is the largest of many estimates, so it is high by up to a few standard errors.
+
+    Raises:
+        InvalidArgument: k or max_configurations is out of range.
+        InvalidPredictions: The shape or type does not fit, or a row is not normalised.
+    """
+    count = as_size("k", k)
+    most = _most_configurations(max_configurations)
+    check_shape(log_probs)
+    if log_probs.ndim != 3:
+        raise InvalidPredictions(
+            f"log-probabilities (N, T, C) were expected, not the shape {tuple(log_probs.shape)};"
+            " the labels of many places of one item have no joint information here"
+        )
+    warn_of_ties(log_probs, "batchbald")
+    generator = np.random.default_rng(0 if rng is None else rng)
+    if str(array_api_compat.device(log_probs)) == "cpu" and tolerance(log_probs) < 1e-2:
+        log_probs = to_numpy(log_probs)  # the same memory; on the CPU NumPy's logarithms are the faster ones
+    with block_threads(log_probs) as workers:
+        candidates = prepare(log_probs, workers)
+        return _greedy(candidates, min(count, len(candidates.bald)), most, generator)
+
+
+def _most_configurations(value: Any) -> int | None:
+    if value == "auto":
+        return None
+    try:
+        most = operator.index(value)
+    except TypeError:
+        most = 0
+    if most < 1:
+        raise InvalidArgument(f"max_configurations is 'auto' or a positive whole number, not {value!r}")
+    return most
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One pick: its gain, how exact that is and what it cost."""
+
+    pick: int
+    gain: float
+    variance: float
+    error: float
+    evaluations: int
+    configurations: int
+
+
+def _greedy(candidates: Candidates, k: int, most: int | None, rng: np.random.Generator) -> Picks:
+    limit = math.log(candidates.log_probs.shape[1])
+    known = nothing_known(candidates.log_probs)
+    bounds = candidates.bald.copy()
+    alive = np.ones(len(bounds), bool)
+    steps: list[_Step] = []
+    information: list[float] = []
+    rest: list[int] = []
+    exact = filled = 0
+    while len(steps) < k:
+        if steps:
+            known = _with_pick(candidates, known, steps, most, rng)
+        left = limit - (information[-1] if information else 0.0)
+        if not rest and min(left, known.undecided) < SATURATED:
+            others = np.flatnonzero(alive)
+            rest = others[power(candidates.bald[others], k - len(steps), rng).indices].tolist()
+            filled = len(rest)
+        if rest:
+            first, evaluations = np.array([rest.pop(0)], np.intp), 1
+        else:
+            first, evaluations = leaders(candidates, known, bounds, alive)
+        step = _settled(candidates, known, first, left, evaluations)
+        steps.append(step)
+        information.append((limit - left) + step.gain)
+        exact += known.exact
+        alive[step.pick] = False
+    return _picks(steps, information, limit, exact, filled)
+
+
+def _picks(steps: list[_Step], information: list[float], limit: float, exact: int, filled: int) -> Picks:
+    total = np.array(information)
+    before = np.concatenate([[0.0], total])
+    drawn = sum(6 * step.error for step in steps[: len(steps) - filled])
+    gap = min(drawn + (SATURATED if filled else 0.0), limit - before[exact])
+    info = {
+        "gap": float(gap),
+        "information": total,
+        "saturation": total / limit if limit > 0 else np.ones_like(total),
+        "evaluations": np.array([step.evaluations for step in steps], np.int64),
+        "configurations": np.array([step.configurations for step in steps], np.int64),
+        "standard_error": np.array([step.error for step in steps]),
+        "exact": exact,
+        "filled": filled,
+    }
+    return Picks(np.array([step.pick for step in steps], np.intp), np.array([s.gain for s in steps]), info)
+
+
+def _with_pick(
+    candidates: Candidates,
+    known: Configurations,
+    steps: list[_Step],
+    most: int | None,
+    rng: np.random.Generator,
+) -> Configurations:
+    """The configurations of one more point: all while they fit, then drawn ones."""
+    _, draws, classes = candidates.log_probs.shape
+    chosen = np.array([step.pick for step in steps], np.intp)
+    last = candidates.log_rows(chosen[-1:])[0, ...]
+    if known.exact and len(known) * classes <= (_EXACT if most is None else most):
+        return with_every_label(known, last)
+    repeats = max(1, (_MOST if most is None else most) // draws)
+    if most is None:
+        needed = math.ceil(steps[-1].variance / STANDARD_ERROR**2 / draws)
+        repeats = min(repeats, max(_FEWEST_REPEATS, needed))
+    if not known.exact:
+        known = with_one_label(known, last, rng)
+    if repeats == known.repeats:
+        return known
+    return with_repeats(known, candidates.log_rows(chosen), repeats, rng)
+
+
+def leaders(
+    candidates: Candidates, known: Configurations, bounds: NDArray[np.float64], alive: NDArray[np.bool_]
+) -> tuple[NDArray[np.intp], int]:
+    """The items that may have the largest gain with these very configurations.
+
+    With all configurations gains only fall, so that old ones are bounds (lazy greedy); with drawn ones BALD times
+    the largest mean weight over 1/T is one. Information is concave in the distribution over the samples, so that
+    averages of groups of configurations bound it too (Jensen). What is left is computed in the order of its bound.
+
+    Args:
+        candidates: The pool.
+        known: The configurations.
+        bounds: Of each item, the last gain or bound that was computed, which gives the order; changed.
+        alive: Which items may be chosen.
+
+    Returns:
+        Items whose gains are the largest within rounding, and how many gains were computed.
+    """
+    xp = namespace(known.weights)
+    items = np.flatnonzero(alive)
+    items = items[np.argsort(-bounds[items], kind="stable")]
+    if len(known) == 1:
+        return items[bounds[items] >= bounds[items[0]] - _ROUNDING], 0
+    single = xp.astype(known.weights, xp.float32)
+    computed, items = [items[:_LEADERS]], items[_LEADERS:]
+    bounds[computed[0]] = mean_told(candidates, computed[0], single, known.share)
+    best = float(bounds[computed[0]].max())
+    ceiling = bounds[items] if known.exact else known.largest_ratio * candidates.bald[items]
+    possible = ceiling >= best - _ROUNDING
+    items = items[possible]
+    bounds[items] = ceiling[possible]
+    for size in _GROUPS:
+        if len(known) > size * 2:
+            weights, share = known.grouped(size)
+            bounds[items] = mean_told(candidates, items, xp.astype(weights, xp.float32), share)
+            items = items[bounds[items] >= best - _ROUNDING]
+    items = items[np.argsort(-bounds[items], kind="stable")]
+    while len(items) and bounds[items[0]] >= best - _ROUNDING:
+        block, items = items[:_LEADERS], items[_LEADERS:]
+        bounds[block] = mean_told(candidates, block, single, known.share)
+        best = max(best, float(bounds[block].max()))
+        computed.append(block)
+    fresh = np.concatenate(computed)
+    return fresh[bounds[fresh] >= best - _ROUNDING], len(fresh)
+
+
+def _settled(
+    candidates: Candidates, known: Configurations, items: NDArray[np.intp], left: float, evaluations: int
+) -> _Step:
+    """The first of some items with the largest gain, in float64."""
+    items = np.sort(items)
+    if len(items) > 1:
+        gains = mean_told(candidates, items, known.weights, known.share)
+        items = items[gains >= gains.max() - _TIE]
+    pick = items[:1]
+    each = told(known.weights, candidates.rows(pick, namespace(known.weights).float64))[0, :]
+    gain = min(max(float(each @ known.share), 0.0), max(left, 0.0))
+    variance = known.variance(each)
+    error = 0.0 if known.exact else math.sqrt(variance / len(known))
+    return _Step(int(pick[0]), gain, variance, error, evaluations, len(known))

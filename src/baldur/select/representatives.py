@@ -1,0 +1,148 @@
+"""Representatives: the few items to which all are similar."""
+
+from typing import SupportsIndex
+
+import numpy as np
+from jaxtyping import Float, Shaped
+from numpy.typing import NDArray
+
+from baldur._arrays import Array, to_numpy
+from baldur.errors import InvalidArgument
+from baldur.protocols import Picks
+from baldur.select._features import blocks, count, host_features
+from baldur.select._lazy import collect, lazy_greedy
+
+
+def facility_location(
+    features: Shaped[Array, "..."],
+    k: SupportsIndex,
+    centres: Shaped[Array, "..."] | None = None,
+    weights: Shaped[Array, "..."] | None = None,
+    bonus: Shaped[Array, "..."] | None = None,
+) -> Picks:
+    """The items to which all items are similar: greedy, within 1 - 1/e of the best where no bonus is negative.
+
+    F(S) = Σ_i w_i max_{j ∈ L ∪ S} s_ij + Σ_{j ∈ S} b_j with s = (1 + cos) / 2, or 0 before the first centre. Gains
+    only fall as S grows, so stale ones are bounds (lazy greedy, exact). Time O(N² D) once; no N x N array is held.
+
+    M. Minoux, Accelerated Greedy Algorithms for Maximizing Submodular Set Functions, 1978; K. Wei, R. Iyer and
+    J. Bilmes, Submodularity in Data Subset Selection and Active Learning, ICML 2015.
+
+    Args:
+        features: What similarity is measured on, shape (N, D); a row of zeros has the cosine 0 to everything.
+        k: How many to choose; more than N gives all.
+        centres: Features of what is labelled already, shape (M, D).
+        weights: How much it counts to represent an item, not negative, shape (N,); 1 each where it is not given.
+        bonus: What choosing an item is worth by itself (an uncertainty, say), shape (N,).
+
+    Returns:
+        The picks with their gains. `info["objective"]` is F after each pick; `info["evaluations"]` counts gains
+        computed.
+
+    Raises:
+        InvalidArgument: A shape does not fit, a value is not finite, a weight is negative, or k is negative.
+    """
+    units = _units(host_features(features))
+    worth = _values(weights, len(units), "weights", 1.0)
+    if (worth < 0).any():
+        raise InvalidArgument(f"the weight of item {int(np.argmax(worth < 0))} is negative")
+    extra = _values(bonus, len(units), "bonus", 0.0)
+    cover = _Similar(units, worth, start=0.0, shift=0.5)
+    if centres is not None:
+        for part in blocks(len(centres), len(units)):
+            cover.raise_to(_units(host_features(centres[part], "centres", units.shape[1])))
+    start = cover.total()
+
+    def gains(items: NDArray[np.intp]) -> NDArray[np.float64]:
+        return cover.gains(items) + extra[items]
+
+    return collect(lazy_greedy(gains, cover.add, np.arange(len(units))), count(k, len(units)), start)
+
+
+def suggestive_annotation(
+    scores: Shaped[Array, "..."],
+    features: Shaped[Array, "..."],
+    k: SupportsIndex,
+    candidates: SupportsIndex | None = None,
+) -> Picks:
+    """Of the most uncertain items those that represent the whole pool best.
+
+    S_c = the K items with the largest scores; then greedily S ⊂ S_c for F(S) = Σ_x max_{i ∈ S} cos(φ_i, φ_x) over all
+    x of the pool, where the maximum begins at -1: a negative similarity counts too.
+
+    L. Yang, Y. Zhang, J. Chen, S. Zhang and D. Z. Chen, Suggestive Annotation: A Deep Active Learning Framework for
+    Biomedical Image Segmentation, MICCAI 2017.
+
+    Args:
+        scores: How uncertain each item is, shape (N,).
+        features: Descriptors of the items, shape (N, D); a row of zeros has the cosine 0 to everything.
+        k: How many to choose; more than N gives all.
+        candidates: K, at least k; 2k where it is not given, as in the paper.
+
+    Returns:
+        The picks with their gains; the first counts from a similarity of -1. `info["objective"]` is F after each
+        pick; `info["evaluations"]` counts gains computed.
+
+    Raises:
+        InvalidArgument: A shape does not fit, a value is not finite, K is less than k, or k is negative.
+    """
+    units = _units(host_features(features))
+    uncertainty = _values(scores, len(units), "scores", 0.0)
+    size = count(k, len(units))
+    wide = count(2 * size if candidates is None else candidates, len(units))
+    if wide < size:
+        raise InvalidArgument(f"{wide} candidates are too few to choose {size} of")
+    pool = np.sort(np.argsort(-uncertainty, kind="stable")[:wide])
+    cover = _Similar(units, np.ones(len(units)), start=-1.0, shift=0.0)
+    return collect(lazy_greedy(cover.gains, cover.add, pool), size, cover.total())
+
+
+class _Similar:
+    """The similarity of every item to what represents it best: shift + (1 - shift) · cosine."""
+
+    def __init__(
+        self, units: Float[np.ndarray, "N D"], worth: NDArray[np.float64], start: float, shift: float
+    ) -> None:
+        self.units, self.worth, self.shift = units, worth, shift
+        self.best = np.full(len(units), start)
+
+    def _to(self, rows: slice, others: Float[np.ndarray, "R D"]) -> Float[np.ndarray, "B R"]:
+        return np.asarray(self.shift + (1 - self.shift) * (self.units[rows] @ others.T))
+
+    def gains(self, items: NDArray[np.intp]) -> NDArray[np.float64]:
+        result = np.zeros(len(items))
+        for some in blocks(len(items), 4 * self.units.shape[1]):
+            others = self.units[items[some]]
+            for rows in blocks(len(self.units), len(others)):
+                more = self._to(rows, others) - self.best[rows, None]
+                result[some] += self.worth[rows] @ np.maximum(more, 0.0, out=more)
+        return result
+
+    def raise_to(self, others: Float[np.ndarray, "R D"]) -> None:
+        for rows in blocks(len(self.units), len(others)):
+            nearest = self._to(rows, others).max(axis=1, initial=-np.inf)
+            self.best[rows] = np.maximum(self.best[rows], nearest)
+
+    def add(self, item: int) -> float:
+        self.raise_to(self.units[[item]])
+        return float(self.worth.sum())
+
+    def total(self) -> float:
+        return float(self.worth @ self.best)
+
+
+def _units(x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
+    lengths = np.linalg.norm(x, axis=1, keepdims=True)
+    return np.asarray(x / np.where(lengths > 0, lengths, 1.0))
+
+
+def _values(values: Array | None, n: int, name: str, default: float) -> NDArray[np.float64]:
+    if values is None:
+        return np.full(n, default)
+    given = to_numpy(values).astype(np.float64)
+    if given.shape != (n,):
+        raise InvalidArgument(f"{name} ({n},) were expected, not the shape {given.shape}")
+    if not np.isfinite(given).all():
+        first = int(np.argmin(np.isfinite(given)))
+        raise InvalidArgument(f"{name}: that of item {first} is {given[first]}; a finite number was expected")
+    return given

@@ -1,0 +1,128 @@
+"""Stochastic batches: the k best of scores that Gumbel noise has perturbed."""
+
+from numbers import Real
+from typing import Any, SupportsIndex
+
+import numpy as np
+from jaxtyping import Shaped
+from numpy.typing import NDArray
+
+from baldur._arrays import Array
+from baldur.errors import InvalidArgument
+from baldur.protocols import Picks
+from baldur.select.ranking import as_scores, as_size
+
+_ROUNDING = 1e-6
+
+
+def power(
+    scores: Shaped[Array, "..."], k: SupportsIndex, rng: np.random.Generator | int, beta: float = 1.0
+) -> Picks:
+    """k items drawn one after the other without replacement, each with probability proportional to s^β.
+
+    The k largest of β log s_i + ε_i, ε_i ~ Gumbel(0, 1). Items of score 0 are chosen only where positive ones
+    run out, uniformly. β → ∞ is top-k; β = 0 is uniform. Unchanged by a factor of the scores.
+
+    A. Kirsch, S. Farquhar, P. Atighehchian, A. Jesson, F. Branchaud-Charron and Y. Gal, Stochastic Batch
+    Acquisition: A Simple Baseline for Deep Active Learning, TMLR 2023; W. Kool, H. van Hoof and M. Welling,
+    Stochastic Beams and Where to Find Them, ICML 2019.
+
+    Args:
+        scores: Finite scores that are not negative (within rounding, 1e-6), shape (N,).
+        k: How many to choose; more than N gives all.
+        rng: A generator, or a seed.
+        beta: The inverse temperature, not negative.
+
+    Returns:
+        The picks in the order drawn, with their scores. `info["zeros"]` says how many of them have score 0.
+
+    Raises:
+        InvalidArgument: A score is negative, the scores are not one-dimensional, or k or beta is out of range.
+        NonFiniteScore: A score is NaN or infinite.
+    """
+    values = as_scores(scores)
+    if len(values) and values.min() < -_ROUNDING:
+        at = int(np.argmin(values))
+        raise InvalidArgument(
+            f"the score of item {at} is {values[at]:.6g} and power takes scores that are not negative;"
+            " softmax and softrank take any"
+        )
+    positive = values > 0
+    with np.errstate(divide="ignore"):
+        logits = np.log(np.where(positive, values, 0.0))
+    picks = _gumbel_top(values, logits, k, rng, beta)
+    zeros = int(np.count_nonzero(~positive[picks.indices]))
+    return Picks(picks.indices, picks.scores, {**picks.info, "zeros": zeros})
+
+
+def softmax(
+    scores: Shaped[Array, "..."], k: SupportsIndex, rng: np.random.Generator | int, beta: float = 1.0
+) -> Picks:
+    """k items drawn one after the other without replacement, each with probability proportional to e^(βs).
+
+    The k largest of β s_i + ε_i, ε_i ~ Gumbel(0, 1). β → ∞ is top-k; β = 0 is uniform. Unchanged by a constant
+    that is added to the scores, but not by a factor: scores in nats are small, and β = 1 is close to random.
+
+    A. Kirsch, S. Farquhar, P. Atighehchian, A. Jesson, F. Branchaud-Charron and Y. Gal, Stochastic Batch
+    Acquisition: A Simple Baseline for Deep Active Learning, TMLR 2023.
+
+    Args:
+        scores: Finite scores, shape (N,).
+        k: How many to choose; more than N gives all.
+        rng: A generator, or a seed.
+        beta: The inverse temperature, not negative.
+
+    Returns:
+        The picks in the order drawn, with their scores.
+
+    Raises:
+        InvalidArgument: The scores are not one-dimensional, or k or beta is out of range.
+        NonFiniteScore: A score is NaN or infinite.
+    """
+    values = as_scores(scores)
+    return _gumbel_top(values, values, k, rng, beta)
+
+
+def softrank(
+    scores: Shaped[Array, "..."], k: SupportsIndex, rng: np.random.Generator | int, beta: float = 1.0
+) -> Picks:
+    """k items drawn one after the other without replacement, each with probability proportional to r^-β.
+
+    The k largest of -β log r_i + ε_i, ε_i ~ Gumbel(0, 1), with r_i the rank of score s_i, 1 for the largest;
+    equal scores are ranked in random order. β → ∞ is top-k; β = 0 is uniform. Unchanged by any increasing map.
+
+    A. Kirsch, S. Farquhar, P. Atighehchian, A. Jesson, F. Branchaud-Charron and Y. Gal, Stochastic Batch
+    Acquisition: A Simple Baseline for Deep Active Learning, TMLR 2023.
+
+    Args:
+        scores: Finite scores, shape (N,).
+        k: How many to choose; more than N gives all.
+        rng: A generator, or a seed.
+        beta: The inverse temperature, not negative.
+
+    Returns:
+        The picks in the order drawn, with their scores.
+
+    Raises:
+        InvalidArgument: The scores are not one-dimensional, or k or beta is out of range.
+        NonFiniteScore: A score is NaN or infinite.
+    """
+    values = as_scores(scores)
+    generator = np.random.default_rng(rng)
+    order = np.lexsort((generator.random(len(values)), -values))
+    ranks = np.empty(len(values))
+    ranks[order] = np.arange(1, len(values) + 1)
+    return _gumbel_top(values, -np.log(ranks), k, generator, beta)
+
+
+def _gumbel_top(
+    values: NDArray[np.float64], logits: NDArray[np.float64], k: Any, rng: Any, beta: Any
+) -> Picks:
+    """The k largest perturbed logits; those that are -inf come last, in random order."""
+    if not isinstance(beta, Real) or not 0 <= float(beta) < np.inf:
+        raise InvalidArgument(f"beta is a finite number that is not negative, not {beta!r}")
+    count = min(as_size("k", k), len(values))
+    noise = np.random.default_rng(rng).gumbel(size=len(values))
+    perturbed = noise if beta == 0 else float(beta) * logits + noise
+    indices = np.lexsort((-noise, -perturbed))[:count].astype(np.intp)
+    return Picks(indices, values[indices], {"gap": 0.0})
