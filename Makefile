@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 demo: .venv/.core
 	$(BIN)/baldur run digits --strategy random --strategy entropy --strategy bald --seeds 5 \
 	    --rounds 20 --query-size 10 --initial 20 --draws 20 \
-	    --epochs 30 --learning-rate 0.002 --threads 1 --out runs/demo
+	    --epochs 20 --learning-rate 0.003 --out runs/demo
 
 setup: .venv/.dev
 

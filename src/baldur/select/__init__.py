@@ -1,5 +1,6 @@
 """Which k items together? Scores, log-probabilities or features to Picks."""
 
+from baldur.select.aimed import batch_epig
 from baldur.select.clusters import average_linkage, cluster_margin, typicality, typiclust
 from baldur.select.coreset import k_center
 from baldur.select.covering import prob_cover, purity_radius
@@ -17,6 +18,7 @@ __all__ = [
     "average_linkage",
     "badge",
     "bait",
+    "batch_epig",
     "batchbald",
     "ceal",
     "ceal_threshold",

@@ -144,8 +144,8 @@ def with_repeats(
     """
     xp, draws = namespace(rows), rows.shape[1]
     if repeats <= known.repeats:
-        kept = known.log_weights[: repeats * draws, :]
-        return known if repeats == known.repeats else _weighed(kept, repeats)
+        unchanged = repeats == known.repeats
+        return known if unchanged else _weighed(known.log_weights[: repeats * draws, :], repeats)
     fresh = sum((_drawn(row, repeats - known.repeats, rng) for row in rows), start=0.0)
     return _weighed(fresh if known.exact else xp.concat([known.log_weights, fresh], axis=0), repeats)
 

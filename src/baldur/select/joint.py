@@ -81,7 +81,7 @@ def batchbald(
         InvalidPredictions: The shape or type does not fit, or a row is not normalised.
     """
     count = as_size("k", k)
-    most = _most_configurations(max_configurations)
+    most = as_most(max_configurations)
     check_shape(log_probs)
     if log_probs.ndim != 3:
         raise InvalidPredictions(
@@ -97,7 +97,18 @@ def batchbald(
         return _greedy(candidates, min(count, len(candidates.bald)), most, generator)
 
 
-def _most_configurations(value: Any) -> int | None:
+def as_most(value: Any) -> int | None:
+    """The largest number of configurations, checked.
+
+    Args:
+        value: What was given.
+
+    Returns:
+        The number; None for "auto".
+
+    Raises:
+        InvalidArgument: It is neither "auto" nor a positive whole number.
+    """
     if value == "auto":
         return None
     try:
@@ -132,7 +143,8 @@ def _greedy(candidates: Candidates, k: int, most: int | None, rng: np.random.Gen
     exact = filled = 0
     while len(steps) < k:
         if steps:
-            known = _with_pick(candidates, known, steps, most, rng)
+            chosen = [step.pick for step in steps]
+            known = with_pick(candidates, known, chosen, steps[-1].variance, most, rng)
         left = limit - (information[-1] if information else 0.0)
         if not rest and min(left, known.undecided) < SATURATED:
             others = np.flatnonzero(alive)
@@ -168,28 +180,38 @@ def _picks(steps: list[_Step], information: list[float], limit: float, exact: in
     return Picks(np.array([step.pick for step in steps], np.intp), np.array([s.gain for s in steps]), info)
 
 
-def _with_pick(
+def with_pick(
     candidates: Candidates,
     known: Configurations,
-    steps: list[_Step],
+    chosen: list[int],
+    variance: float,
     most: int | None,
     rng: np.random.Generator,
 ) -> Configurations:
-    """The configurations of one more point: all while they fit, then drawn ones."""
+    """The configurations of one more point: all while they fit, then drawn ones.
+
+    Args:
+        candidates: The pool.
+        known: The configurations of all but the last of the chosen points.
+        chosen: The chosen points in order.
+        variance: Of what the last gain is the mean of; it decides how many to draw.
+        most: How many configurations at most; None for as many as the standard error asks for.
+        rng: The generator.
+
+    Returns:
+        The configurations of all chosen points.
+    """
     _, draws, classes = candidates.log_probs.shape
-    chosen = np.array([step.pick for step in steps], np.intp)
-    last = candidates.log_rows(chosen[-1:])[0, ...]
+    rows = candidates.log_rows(np.array(chosen, np.intp))
     if known.exact and len(known) * classes <= (_EXACT if most is None else most):
-        return with_every_label(known, last)
+        return with_every_label(known, rows[-1, ...])
     repeats = max(1, (_MOST if most is None else most) // draws)
     if most is None:
-        needed = math.ceil(steps[-1].variance / STANDARD_ERROR**2 / draws)
+        needed = math.ceil(variance / STANDARD_ERROR**2 / draws)
         repeats = min(repeats, max(_FEWEST_REPEATS, needed))
     if not known.exact:
-        known = with_one_label(known, last, rng)
-    if repeats == known.repeats:
-        return known
-    return with_repeats(known, candidates.log_rows(chosen), repeats, rng)
+        known = with_one_label(known, rows[-1, ...], rng)
+    return with_repeats(known, rows, repeats, rng)
 
 
 def leaders(
