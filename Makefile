@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo setup test soak bench lint clean
+.PHONY: demo setup test soak bench docs lint clean
 
 demo: .venv/.core
 	$(BIN)/baldur run digits --strategy random --strategy entropy --strategy bald --seeds 5 \
@@ -18,16 +18,25 @@ test: setup lint
 soak: setup
 	$(BIN)/python -m pytest soak --timeout 1800
 
-bench: setup
-	$(BIN)/python -m bench
+bench: setup build/peers
+	$(BIN)/python -m bench $(PARTS)
+
+docs: setup
+	OMP_NUM_THREADS=1 $(BIN)/python docs/make_methods.py
+	OMP_NUM_THREADS=1 $(BIN)/python docs/make_moons.py
 
 lint: setup
-	$(BIN)/ruff check src tests soak bench && $(BIN)/ruff format --check src tests soak bench
+	$(BIN)/ruff check src tests soak bench docs/*.py && $(BIN)/ruff format --check src tests soak bench docs/*.py
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 clean:
 	rm -rf .venv runs build src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+build/peers: bench/peers.txt | .venv/bin/python
+	@echo "installing the libraries that Baldur is compared with into $@"
+	rm -rf $@
+	$(PIP) install --no-deps --target $@ --requirement $< || echo "not installed: their rows will say so"
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Baldur needs Python 3.11 or newer: make PYTHON=python3.11 ...")'

@@ -1,53 +1,85 @@
-"""`make bench`: every figure that the documentation claims, measured in one run; written to docs/benchmarks.md."""
+"""`make bench`: every figure that the documentation claims, measured in one run; written to docs/benchmarks.md.
+
+`python -m bench PART...` measures some parts only and keeps the other sections of the page as they are.
+"""
 
 import platform
 import sys
-from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
 
 import baldur
-from bench import overhead, scoring, start, training
+from bench import badge, bald, batchbald, epig, k_center, overhead, peers, scoring, start, training
+from bench.measure import ROOT
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
+PAGE = ROOT / "docs" / "benchmarks.md"
+PARTS = {
+    part.__name__.split(".")[-1]: part
+    for part in (start, overhead, training, scoring, bald, epig, batchbald, k_center, badge)
+}
+HEAD = """# Benchmarks
+
+Written by `make bench`. A ratio compares two things that were measured in turn, in the same run, on the same input;
+other libraries in processes of their own, given their own layout before the clock starts. A missed bar stands here too.
+"""
 
 
-def machine() -> str:
+def machine(others: tuple[str, ...]) -> str:
     """What ran it, in one line."""
     cpu = next(
-        (line.split(":")[1].strip() for line in _cpu() if line.startswith("model name")), platform.machine()
+        (line.split(":")[1].strip() for line in _proc("cpuinfo") if line.startswith("model name")),
+        platform.machine(),
     )
-    versions = f"Baldur {baldur.__version__}, PyTorch {torch.__version__}, NumPy {np.__version__}"
-    return f"{cpu}, {torch.get_num_threads()} threads; {versions}, Python {platform.python_version()}"
+    gib = next(
+        (int(line.split()[1]) / 2**20 for line in _proc("meminfo") if line.startswith("MemTotal")), 0.0
+    )
+    versions = [f"Baldur {baldur.__version__}", f"PyTorch {torch.__version__}", f"NumPy {np.__version__}"]
+    versions += [f"Python {platform.python_version()}", *filter(None, map(peers.named, others))]
+    return f"{cpu}, {torch.get_num_threads()} threads, {gib:.0f} GiB; {', '.join(versions)}"
 
 
-def _cpu() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    return path.read_text().splitlines() if path.exists() else []
+def _proc(name: str) -> list[str]:
+    try:
+        with open(f"/proc/{name}") as file:
+            return file.read().splitlines()
+    except OSError:
+        return []
 
 
-def main() -> None:
-    """Measure, print, write."""
-    lines = [
-        "# Benchmarks",
-        "",
-        "Written by `make bench`. A ratio compares two things that were measured in turn, in the same run.",
-        "",
-        f"Machine: {machine()}.",
+def section(name: str, part: ModuleType) -> str:
+    """Measure one part: its heading, the machine and its table."""
+    print(f"{name}:", file=sys.stderr, flush=True)
+    lines = [f"## {name}", "", (part.__doc__ or "").splitlines()[0], ""]
+    lines += [
+        f"Machine: {machine(getattr(part, 'PEERS', ()))}.",
         "",
         "| what | measured | bar |",
         "|---|---|---|",
     ]
-    for part in (start, overhead, training, scoring):
-        for what, measured, bar in part.rows():
-            print(f"{what}: {measured} ({bar})", flush=True)
-            lines.append(f"| {what} | {measured} | {bar} |")
-    PAGE.write_text("\n".join(lines) + "\n")
-    print(
-        f"written to {PAGE.relative_to(Path.cwd()) if PAGE.is_relative_to(Path.cwd()) else PAGE}",
-        file=sys.stderr,
-    )
+    for what, measured, bar in part.rows():
+        print(f"{what}: {measured} ({bar})", flush=True)
+        lines.append(f"| {what} | {measured} | {bar} |")
+    return "\n".join(lines) + "\n"
+
+
+def kept() -> dict[str, str]:
+    """The sections that the page has by now."""
+    text = PAGE.read_text() if PAGE.exists() else ""
+    parts = [f"## {part.rstrip()}\n" for part in text.split("\n## ")[1:]]
+    return {part.splitlines()[0].removeprefix("## "): part for part in parts}
+
+
+def main() -> None:
+    """Measure, print, and write after each part."""
+    chosen = sys.argv[1:] or list(PARTS)
+    if unknown := set(chosen) - set(PARTS):
+        sys.exit(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    for name in chosen:
+        sections = kept() | {name: section(name, PARTS[name])}
+        PAGE.write_text("\n".join([HEAD, *(sections[part] for part in PARTS if part in sections)]))
+    print(f"written to {PAGE}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,6 @@
 """MC-dropout over a pool, against one deterministic pass of the same network over the same images in the same run."""
 
-import subprocess
-import sys
 import time
-from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -12,6 +9,7 @@ import torch
 from baldur import acquire, networks, score
 from baldur.data import Normalise, from_arrays
 from baldur.posteriors import MCDropout
+from bench.measure import child, peak
 
 N, T, BATCH, REPEATS = 60_000, 20, 128, 5
 
@@ -44,21 +42,12 @@ def sampled(posterior: MCDropout, pool) -> float:
     return time.perf_counter() - start
 
 
-def peak() -> None:
-    """Print how much the peak of the process rose during the pass, in MiB."""
+def risen() -> dict[str, float]:
+    """How much the memory of the process rose during the pass, in MiB."""
     pool = from_arrays(images(), transform=Normalise((0.1307,), (0.3081,)))
     posterior = MCDropout(network())
     posterior.draw(T)(next(iter(pool.batches(np.arange(4), 4)))[1])
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak of making the data
-    before = memory("VmRSS")
-    sampled(posterior, pool)
-    print((memory("VmHWM") - before) / 1024)
-
-
-def memory(what: str) -> int:
-    """KiB of this process now (VmRSS) or at most so far (VmHWM); Linux only."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(what))
+    return {"rise": peak(lambda: sampled(posterior, pool))}
 
 
 def rows() -> list[tuple[str, str, str]]:
@@ -68,8 +57,6 @@ def rows() -> list[tuple[str, str, str]]:
     passes = [(deterministic(plain, pool), sampled(posterior, pool)) for _ in range(REPEATS)]
     ratio = median(mc / det for det, mc in passes)
     det, mc = (median(values) for values in zip(*passes, strict=True))
-    code = "from bench.scoring import peak; peak()"
-    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return [
         (
             f"BALD by MC-dropout, T = {T}, {N:,} images of 28x28, Gal 2017 CNN, against one deterministic pass",
@@ -78,7 +65,7 @@ def rows() -> list[tuple[str, str, str]]:
         ),
         (
             "peak memory of that pass above the loaded data",
-            f"{float(child.stdout):.0f} MiB",
+            f"{child('bench.scoring:risen')['rise']:.0f} MiB",
             "at most 1,024 MiB",
         ),
     ]

@@ -113,6 +113,39 @@ def test_rounds_are_fitted_measured_and_chosen_in_turn(store):
     assert [p is not None for *_, p in mine.learner.seen] == [False, True, True]
 
 
+def test_a_trial_ends_when_its_accuracy_is_reached(store):
+    trial = store.trial("last", 0)
+    settings = SETTINGS.model_copy(update={"rounds": 50, "until": 0.1})
+    accuracies = iter((0.05, 0.09, 0.1, 0.2))
+    measure = lambda posterior, seed: Measured({("accuracy", "test"): next(accuracies)}, {})  # noqa: E731
+    assert advance(trial, parts(measure=measure), settings) == "done"
+    assert (trial.reason, trial.latest().round) == ("accuracy 0.1 reached", 2)
+    assert advance(trial, parts(measure=measure), settings) == "done"  # and stays so
+
+
+def test_only_random_candidates_are_chosen_among(store):
+    seen = []
+
+    def spying(posterior, labelled, unlabelled, k, rng, scorer):
+        seen.append(unlabelled.ids)
+        return last(posterior, labelled, unlabelled, k, rng, scorer)
+
+    trial = store.trial("last", 0)
+    settings = SETTINGS.model_copy(update={"rounds": 4, "candidates": 5, "query_size": 2})
+    mine = parts(strategy=spying)
+    advance(trial, mine, settings)
+    assert [len(ids) for ids in seen] == [5, 5, 5, 3]  # of 9, 7, 5 and 3 unlabelled items
+    assert all(ids == sorted(ids, key=IDS.index) for ids in seen)
+    assert seen[0] != IDS[:5]
+    assert not any(
+        set(ids) & set(labelled.pool.ids)
+        for ids, (_, labelled, *_) in zip(seen, mine.learner.seen, strict=False)
+    )
+    assert [row.item for row in trial.ranking(0)] == seen[0][
+        ::-1
+    ]  # `last` scores by place: ids belong to scores
+
+
 def test_a_pool_that_is_exhausted_ends_the_trial(store):
     trial = store.trial("last", 0)
     assert advance(trial, parts(), SETTINGS.model_copy(update={"rounds": 50, "query_size": 5})) == "done"

@@ -23,6 +23,9 @@ from baldur._modules import (
     write_tensors,
 )
 from baldur.errors import InvalidArgument
+from baldur.posteriors import Deterministic, MCDropout
+from baldur.testing import verify_posterior
+from baldur.training import Recipe, train
 
 CPU = torch.device("cpu")
 
@@ -122,3 +125,28 @@ def test_a_damaged_file_is_a_value_error(tmp_path, damage):
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ValueError, match=r".+"):
         read_tensors(path)
+
+
+class Viewing(nn.Module):
+    """Flattens by a view, as many networks do."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.dropout, self.linear = (
+            nn.Conv2d(3, 4, 3),
+            nn.Dropout(0.5),
+            nn.Linear(4 * 36, 3),
+        )
+
+    def forward(self, x):
+        h = self.convolution(x)
+        return self.linear(self.dropout(h.view(len(h), -1)))
+
+
+def test_a_view_of_a_convolution_is_no_obstacle():
+    x = torch.randn(9, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    network = initialise(Viewing, 0)
+    verify_posterior(MCDropout, network, x)
+    plain = torch.log_softmax(network.eval()(x), 1)
+    assert torch.allclose(Deterministic(network).draw()(x)[:, 0], plain, atol=1e-6)
+    train(network, x, torch.arange(9) % 3, recipe=Recipe(epochs=1, epoch_size=1), seed=0)

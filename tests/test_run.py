@@ -11,7 +11,6 @@ from torch import nn
 
 from baldur import run, score, strategies
 from baldur import settings as settings_
-from baldur._parts import functions_of
 from baldur.data import Dataset, Record, from_arrays
 from baldur.errors import (
     InvalidData,
@@ -67,9 +66,16 @@ def test_ones_own_by_name_and_by_object_are_the_same(tmp_path):
     assert own.state == "done"
 
 
-@pytest.mark.parametrize("name", functions_of(strategies))
-def test_every_strategy_by_its_name(tmp_path, name):
-    assert run.run(blob_set(), tmp_path / "run", strategies=[name], **QUICK).state == "done"
+def test_options_of_a_strategy_are_part_of_its_name(tmp_path):
+    mine = [functools.partial(strategies.power_bald, beta=8), "power_bald(beta=8)", strategies.power_bald]
+    run.run(blob_set(), tmp_path / "run", strategies=mine, **QUICK)
+    with Store.open(tmp_path / "run") as store:
+        assert {t.strategy for t in store.trials()} == {
+            "baldur.strategies:power_bald(beta=8)",
+            "power_bald(beta=8)",
+            "baldur.strategies:power_bald",
+        }
+    assert "power_bald(beta=8)" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_the_deterministic_posterior(tmp_path):

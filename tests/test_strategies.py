@@ -5,9 +5,9 @@ from tests.runs import blobs
 from torch import nn
 
 from baldur import strategies
-from baldur._parts import functions_of
+from baldur._parts import functions_of, strategy_named
 from baldur.data import from_arrays
-from baldur.errors import TieBreakWarning
+from baldur.errors import InvalidArgument, InvalidSettings, TieBreakWarning
 from baldur.posteriors import MCDropout
 from baldur.protocols import Choice, Labelled, View
 from baldur.score import PoolScorer
@@ -61,3 +61,69 @@ def test_the_verifier_sees_faults(fault, words):
 
     with pytest.raises(AssertionError, match=words):
         verify_strategy(faulty, *setting())
+
+
+def choose(strategy, k=3, **options):
+    posterior, labelled, unlabelled, scorer = setting()
+    return strategy(posterior, labelled, unlabelled, k, np.random.default_rng(0), scorer, **options)
+
+
+def test_options_are_bound_by_name():
+    assert strategy_named("power_bald(beta=1e9)")(*_arguments()).ids == choose(strategies.bald).ids
+    assert (
+        strategy_named("baldur.strategies:softrank_bald(beta=1e9)")(*_arguments()).ids
+        == choose(strategies.bald).ids
+    )
+    with pytest.raises(InvalidSettings, match=r"unexpected keyword argument 'betta'.*beta: float = 1.0"):
+        strategy_named("power_bald(betta=8)")
+    for wrong in ("power_bald(8)", "power_bald(beta=", "power_bald(beta=open('x'))"):
+        with pytest.raises(InvalidSettings, match=r"name\(option=value, ...\)"):
+            strategy_named(wrong)
+
+
+def _arguments(k=3):
+    posterior, labelled, unlabelled, scorer = setting()
+    return posterior, labelled, unlabelled, k, np.random.default_rng(0), scorer
+
+
+def test_epig_looks_to_its_targets():
+    x, _ = blobs(40)
+    _, _, unlabelled, _ = setting()
+    given = from_arrays(x[:5])
+    scores = choose(strategies.epig, targets=given).pool_scores
+    assert scores == pytest.approx(choose(strategies.epig, targets=given, weights=np.ones(5)).pool_scores)
+    one = choose(strategies.epig, targets=View(given, np.array([2]))).pool_scores
+    only = np.eye(5)[2]
+    assert one == pytest.approx(choose(strategies.epig, targets=given, weights=only).pool_scores, abs=1e-9)
+    told = choose(strategies.epig, targets=given, weights=lambda log_probs: only[: len(log_probs)])
+    assert one == pytest.approx(told.pool_scores, abs=1e-9)
+    everything = choose(strategies.epig, targets=unlabelled).pool_scores
+    assert everything == pytest.approx(choose(strategies.epig, targets=1000).pool_scores, abs=1e-9)
+    with pytest.raises(InvalidArgument, match="not negative"):
+        choose(strategies.epig, targets=given, weights=-np.ones(5))
+
+
+def test_a_rare_class_is_asked_for():
+    posterior, labelled, unlabelled, scorer = setting()
+    p = np.exp(scorer.predict(posterior, unlabelled)).mean(1)
+    chosen = choose(strategies.rare_class, k=5, classes=[2])
+    assert chosen.pool_scores == pytest.approx(choose(strategies.bald).pool_scores * p[:, 2], rel=1e-5)
+    weights = 1 / (1 + np.bincount(labelled.labels, minlength=3))
+    assert choose(strategies.rare_class).pool_scores == pytest.approx(
+        choose(strategies.bald).pool_scores * (p @ weights), rel=1e-5
+    )
+
+
+def test_typical_items_come_until_every_class_was_seen():
+    _, labelled, _, _ = setting()
+    counts = np.bincount(labelled.labels, minlength=3)
+    few = choose(strategies.two_stage, per_class=int(counts.min()) + 1)
+    assert few.ids == choose(strategies.typiclust).ids
+    assert choose(strategies.two_stage, per_class=int(counts.min())).ids == choose(strategies.bald).ids
+
+
+def test_typiclust_takes_vectors_as_they_are():
+    _, labelled, unlabelled, scorer = setting()
+    other = MCDropout(nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Dropout(0.5), nn.Linear(16, 3)))
+    again = strategies.typiclust(other, labelled, unlabelled, 3, np.random.default_rng(0), scorer)
+    assert again.ids == choose(strategies.typiclust).ids  # whatever the network

@@ -41,9 +41,30 @@ def call(network: nn.Module, x: Any) -> Any:
     Returns:
         What the network gives.
     """
+    try:
+        return _apply(network, x)
+    except RuntimeError as error:
+        # `h.view(n, -1)` cannot take a convolution's output with its channels last.
+        if "view size is not compatible" not in str(error) or not _channels_first(network):
+            raise
+        return _apply(network, x)
+
+
+def _apply(network: nn.Module, x: Any) -> Any:
     if isinstance(x, dict):
         return network(**x)
     return network(*x) if isinstance(x, tuple | list) else network(x)
+
+
+def _channels_first(network: nn.Module) -> bool:
+    """Undo `channels_last`; whether there was anything to undo."""
+    changed = False
+    with torch.inference_mode(False):
+        for parameter in network.parameters():
+            if parameter.ndim == 4 and not parameter.is_contiguous():
+                parameter.data = parameter.data.contiguous()
+                changed = True
+    return changed
 
 
 def map_tree(function: Callable[[Tensor], Any], x: Any) -> Any:

@@ -1,7 +1,9 @@
 """What settings name: strategies, networks, learners, oracles, and how a run measures and pictures things."""
 
+import ast
 import hashlib
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -116,24 +118,41 @@ def strategy_named(name: str) -> Strategy:
     """The recipe of that name in `baldur.strategies`, or one's own by `package.module:function`.
 
     Args:
-        name: Which.
+        name: Which; options may follow in brackets, as in "power_bald(beta=8)".
 
     Returns:
-        The strategy.
+        The strategy, with its options bound.
 
     Raises:
-        InvalidSettings: There is none.
+        InvalidSettings: There is none, or it has no such option.
     """
-    if ":" in name:
-        theirs: Strategy = _callable(resolve(name), name)
-        return theirs
-    named = functions_of(strategies)
-    if name not in named:
+    plain, brackets, written = name.partition("(")
+    if ":" in plain:
+        found = _callable(resolve(plain), plain)
+    else:
+        named = functions_of(strategies)
+        if plain not in named:
+            raise InvalidSettings(
+                f"there is no strategy {plain!r}; there are {', '.join(named)}, or package.module:function"
+            )
+        found = named[plain]
+    if not brackets:
+        strategy: Strategy = found
+        return strategy
+    try:
+        call = ast.parse(f"f({written}", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args:
+            raise ValueError
+        options = {str(option.arg): ast.literal_eval(option.value) for option in call.keywords}
+    except (SyntaxError, ValueError):
         raise InvalidSettings(
-            f"there is no strategy {name!r}; there are {', '.join(named)}, or package.module:function"
-        )
-    own: Strategy = named[name]
-    return own
+            f"{name!r}: options of a strategy are written as name(option=value, ...)"
+        ) from None
+    try:
+        inspect.signature(found).bind_partial(**options)
+    except TypeError as error:
+        raise InvalidSettings(f"{name!r}: {error}; it is {plain}{inspect.signature(found)}") from None
+    return partial(found, **options)
 
 
 def network_named(name: str) -> NetworkFactory:

@@ -125,11 +125,19 @@ class _Going:
                 self._fit(latest)
             elif latest.state == "fitted":
                 self._measure(latest)
-            elif latest.state == "measured" and latest.round < self.settings.rounds:
-                if not self._choose(latest):
-                    return self._finish(latest, "pool exhausted")
-            else:
-                return self._finish(latest, f"{self.settings.rounds} rounds")
+            elif latest.state == "closed":
+                return "done"
+            elif reason := self._ended(latest):
+                return self._finish(latest, reason)
+            elif not self._choose(latest):
+                return self._finish(latest, "pool exhausted")
+
+    def _ended(self, latest: Round) -> str:
+        """Why there is nothing more to ask, if there is not."""
+        until = self.settings.until
+        if until is not None and self.trial.metric(latest.round, "accuracy") >= until:
+            return f"accuracy {until:g} reached"
+        return "" if latest.round < self.settings.rounds else f"{self.settings.rounds} rounds"
 
     def _finish(self, latest: Round, reason: str) -> State:
         self.trial.forget("posterior", before=latest.round)  # where a kill kept the fit from doing so
@@ -219,6 +227,7 @@ class _Going:
         labelled, unlabelled = self._sides(latest)
         if not len(unlabelled):
             return False
+        unlabelled = self._candidates(latest, unlabelled)
         posterior = self._believed(latest)
         self._begin(latest, "choose")
         with self.trial.phase(latest.round, "choose") as phase:
@@ -243,8 +252,16 @@ class _Going:
             phase.chosen(requests, ranking)
         return True
 
+    def _candidates(self, latest: Round, unlabelled: View) -> View:
+        """What a round may choose among: everything, or a random part, in the order of the pool."""
+        m = self.settings.candidates
+        if not 0 < m < len(unlabelled):
+            return unlabelled
+        rng = generator(self.trial.seed, "candidates", latest.round)
+        return View(unlabelled.whole, np.sort(rng.choice(unlabelled.positions, m, replace=False)))
+
     def _keep_scores(self, latest: Round, choice: Choice, unlabelled: View) -> list[tuple[str, float]]:
-        """Keep the scores of the whole pool as a file; the best 1,000 with their ids."""
+        """Keep the scores of all candidates as a file; the best 1,000 with their ids."""
         scores = choice.pool_scores
         if scores is None:
             return []

@@ -126,11 +126,14 @@ def run(
 
 
 def _name(thing: Any) -> str:
-    """How settings name an object that was handed over in Python."""
+    """How settings name an object that was handed over in Python; options that are values stand in brackets."""
+    options: dict[str, Any] = {}
     while isinstance(thing, partial):
-        thing = thing.func
+        options, thing = {**thing.keywords, **options}, thing.func
     kind = thing if hasattr(thing, "__qualname__") else type(thing)
-    return f"{kind.__module__}:{kind.__qualname__}"
+    told = (f"{key}={v!r}" for key, v in options.items() if isinstance(v, bool | int | float | str))
+    brackets = ", ".join(told)
+    return f"{kind.__module__}:{kind.__qualname__}" + (f"({brackets})" if brackets else "")
 
 
 def _dataset(data: Any, settings: Settings) -> Dataset:

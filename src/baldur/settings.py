@@ -65,6 +65,12 @@ class Settings(BaseModel):
     query_size: Count = Field(10, description="labels asked for in a round")
     initial: Count = Field(20, description="labels before the first question")
     initial_balanced: bool = Field(False, description="draw the initial labels evenly over the classes")
+    candidates: Annotated[int, Field(ge=0)] = Field(
+        0, description="random unlabelled items to choose among in each round; 0 means all"
+    )
+    until: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="end a trial once its test accuracy is this (for studies: it looks at the test set)"
+    )
     oracle: Literal["simulated", "file"] = Field("simulated", description="who answers: simulated or file")
 
     # What learns

@@ -1,153 +1,473 @@
-"""Named recipes: acquire + select + score. A strategy's name is its name here."""
+"""Named recipes: acquire + select + score. A strategy's name is its name here.
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+A recipe takes what it needs from a `_Round` and returns `Picks`, with the score of every item where there is one.
+Its options are bound by keyword: `partial(power_bald, beta=8)`, or `--strategy "power_bald(beta=8)"`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial, wraps
+from inspect import Signature, signature
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from baldur import acquire, select
+from baldur.errors import InvalidArgument
 from baldur.protocols import Choice, Labelled, Picks, Pool, Posterior, Scorer, Strategy, View
 
+Reduce = Callable[[Any], Any]
+"""Log-probabilities (n, T, C) to scores (n,)."""
 
-def _choice(picks: Picks, unlabelled: Pool, pool_scores: Any = None) -> Choice:
-    ids = unlabelled.ids
-    return Choice(tuple(ids[i] for i in picks.indices), picks.scores, picks.info, pool_scores)
+Scored = tuple[Picks, NDArray[Any]]
+"""What was picked, and the score of every item of the pool."""
 
 
-def _top(name: str, score: Callable[[Any], Any]) -> Strategy:
+@dataclass(frozen=True)
+class _Round:
+    """What a recipe chooses from; predictions and features are made where they are asked for."""
+
+    posterior: Posterior
+    labelled: Labelled
+    unlabelled: Pool
+    k: int
+    rng: np.random.Generator
+    scorer: Scorer
+
+    def scores(self, reduce: Reduce) -> NDArray[Any]:
+        """(N,), streamed: the predictions are not kept."""
+        return self.scorer.predict(self.posterior, self.unlabelled, reduce)
+
+    def log_probs(self, pool: Pool | None = None) -> NDArray[Any]:
+        """(N, T, C) of the unlabelled items, or of a pool."""
+        return self.scorer.predict(self.posterior, self.unlabelled if pool is None else pool)
+
+    def features(self, bias: bool = False) -> NDArray[np.float32]:
+        """(N, D), or (N, D + 1) with the 1 that the last layer's bias multiplies."""
+        return _with_one(self.scorer.features(self.posterior, self.unlabelled), bias)
+
+    def known_features(self, bias: bool = False) -> NDArray[np.float32]:
+        """The same of the labelled items, (M, D)."""
+        return _with_one(self.scorer.features(self.posterior, self.labelled.pool), bias)
+
+    def sample(self, n: int) -> View:
+        """At most n random unlabelled items, in the order of the pool."""
+        size = len(self.unlabelled)
+        return View(self.unlabelled, np.sort(self.rng.permutation(size)[:n]).astype(np.intp))
+
+    def within(self, pool: View) -> "_Round":
+        """The same round with fewer items to choose among."""
+        return _Round(self.posterior, self.labelled, pool, self.k, self.rng, self.scorer)
+
+    def classes(self) -> int:
+        some = View(self.unlabelled, np.arange(min(64, len(self.unlabelled))))
+        return int(self.log_probs(some).shape[2])
+
+
+@runtime_checkable
+class Recipe(Protocol):
+    """A strategy with options."""
+
+    def __call__(
+        self,
+        posterior: Posterior,
+        labelled: Labelled,
+        unlabelled: Pool,
+        k: int,
+        rng: np.random.Generator,
+        scorer: Scorer,
+        **options: Any,
+    ) -> Choice: ...
+
+
+def _strategy(recipe: Callable[..., Picks | Scored | Choice]) -> Recipe:
+    """A recipe as a strategy: from positions to ids."""
+
+    @wraps(recipe)
+    def choose(
+        posterior: Posterior,
+        labelled: Labelled,
+        unlabelled: Pool,
+        k: int,
+        rng: np.random.Generator,
+        scorer: Scorer,
+        **options: Any,
+    ) -> Choice:
+        made = recipe(_Round(posterior, labelled, unlabelled, k, rng, scorer), **options)
+        if isinstance(made, Choice):
+            return made
+        picks, scores = (made, None) if isinstance(made, Picks) else made
+        ids = unlabelled.ids
+        return Choice(tuple(ids[i] for i in picks.indices), picks.scores, picks.info, scores)
+
+    options = list(signature(recipe).parameters.values())[1:]
+    own = [
+        p for p in signature(choose, follow_wrapped=False).parameters.values() if p.kind is not p.VAR_KEYWORD
+    ]
+    told = [p.replace(kind=p.KEYWORD_ONLY) for p in options]
+    choose.__signature__ = Signature([*own, *told], return_annotation=Choice)  # type: ignore[attr-defined]
+    return choose
+
+
+def _by(name: str, score: Reduce, paper: str) -> Recipe:
     """The strategy that takes the k items of the largest score."""
 
-    def choose(
-        posterior: Posterior,
-        labelled: Labelled,
-        unlabelled: Pool,
-        k: int,
-        rng: np.random.Generator,
-        scorer: Scorer,
-    ) -> Choice:
-        scores = scorer.predict(posterior, unlabelled, score)
-        return _choice(select.top(scores, k), unlabelled, scores)
+    def recipe(at: _Round) -> Scored:
+        scores = at.scores(score)
+        return select.top(scores, at.k), scores
 
-    choose.__name__ = choose.__qualname__ = name
-    return choose
+    recipe.__name__ = recipe.__qualname__ = name
+    recipe.__doc__ = paper
+    return _strategy(recipe)
 
 
-def random(
-    posterior: Posterior,
-    labelled: Labelled,
-    unlabelled: Pool,
-    k: int,
-    rng: np.random.Generator,
-    scorer: Scorer,
-) -> Choice:
+def _with_one(features: NDArray[np.float32], bias: bool) -> NDArray[np.float32]:
+    return np.concatenate([features, np.ones((len(features), 1), features.dtype)], 1) if bias else features
+
+
+def _inputs(pool: Pool) -> NDArray[Any] | None:
+    """The items themselves where they are vectors (an encoder's features, a table), else None."""
+    parts = []
+    for _, x in pool.batches(np.arange(len(pool)), 4096):
+        if not isinstance(x, torch.Tensor) or x.ndim != 2:
+            return None
+        parts.append(x.numpy())
+    return np.concatenate(parts) if parts else None
+
+
+def _representation(at: _Round) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Unit vectors of the unlabelled and of the labelled items that need no labels where there are such."""
+    pool, known = _inputs(at.unlabelled), _inputs(at.labelled.pool)
+    if pool is None or known is None:
+        pool, known = at.features(), at.known_features()
+    return _units(pool), _units(known)
+
+
+def _units(x: NDArray[Any]) -> NDArray[Any]:
+    norms = np.linalg.norm(x, axis=1, keepdims=True)
+    return x / np.where(norms > 0, norms, 1)
+
+
+# One item at a time
+
+
+@_strategy
+def random(at: _Round) -> Picks:
     """Uniformly without replacement; the baseline that every other strategy has to beat."""
-    return _choice(select.random(len(unlabelled), k, rng), unlabelled)
+    return select.random(len(at.unlabelled), at.k, at.rng)
 
 
-entropy = _top("entropy", acquire.entropy)
-"""The largest predictive entropy (Shannon 1948)."""
+entropy = _by("entropy", acquire.entropy, "The largest predictive entropy (Shannon 1948).")
+least_confidence = _by(
+    "least_confidence",
+    acquire.least_confidence,
+    "The smallest probability of the likeliest class (Lewis & Gale 1994).",
+)
+margin = _by(
+    "margin",
+    acquire.margin,
+    "The smallest margin between the two likeliest classes (Scheffer et al. 2001).",
+)
+variation_ratio = _by(
+    "variation_ratio",
+    partial(acquire.variation_ratio, mode="votes"),
+    "The largest share of samples that vote against the most frequent class (Freeman 1965).",
+)
+mean_std = _by(
+    "mean_std",
+    acquire.mean_std,
+    "The largest standard deviation over samples, averaged over classes (Kampffmeyer et al. 2016).",
+)
+bald = _by(
+    "bald", acquire.bald, "The largest mutual information between label and weights (Houlsby et al. 2011)."
+)
+vote_entropy = _by(
+    "vote_entropy",
+    acquire.vote_entropy,
+    "The largest entropy of the samples' votes (Dagan & Engelson 1995).",
+)
+mean_kl = _by(
+    "mean_kl",
+    acquire.mean_kl,
+    "The largest mean divergence of a sample from their consensus (McCallum & Nigam 1998); equal to BALD.",
+)
+expected_entropy = _by(
+    "expected_entropy",
+    acquire.expected_entropy,
+    "The largest noise that the samples agree on: what BALD leaves out; a control, not a recommendation.",
+)
 
-least_confidence = _top("least_confidence", acquire.least_confidence)
-"""The smallest probability of the likeliest class (Lewis & Gale 1994)."""
 
-margin = _top("margin", acquire.margin)
-"""The smallest margin between the two likeliest classes (Scheffer et al. 2001)."""
-
-variation_ratio = _top("variation_ratio", partial(acquire.variation_ratio, mode="votes"))
-"""The largest share of samples that vote against the most frequent class (Freeman 1965)."""
-
-mean_std = _top("mean_std", acquire.mean_std)
-"""The largest standard deviation over samples, averaged over classes (Kampffmeyer et al. 2016)."""
-
-bald = _top("bald", acquire.bald)
-"""The largest mutual information between label and weights (Houlsby et al. 2011)."""
-
-vote_entropy = _top("vote_entropy", acquire.vote_entropy)
-"""The largest entropy of the samples' votes (Dagan & Engelson 1995)."""
-
-_TARGETS = 100
+@_strategy
+def expected_gradient_length(at: _Round) -> Scored:
+    """The longest gradient of the last layer, expected over the label (Settles, Craven & Ray 2008)."""
+    scores = acquire.expected_gradient_length(at.log_probs(), at.features(bias=True))
+    return select.top(scores, at.k), scores
 
 
-def epig(
-    posterior: Posterior,
-    labelled: Labelled,
-    unlabelled: Pool,
-    k: int,
-    rng: np.random.Generator,
-    scorer: Scorer,
-) -> Choice:
-    """The largest information about the predictions on 100 random items of the pool (Bickford Smith et al. 2023)."""
-    some = rng.permutation(len(unlabelled))[:_TARGETS]
-    targets = scorer.predict(posterior, View(unlabelled, np.sort(some)))
+@_strategy
+def emoc(at: _Round, references: int = 1000) -> Scored:
+    """The largest expected change of the outputs, by the last layer (Käding et al. 2016).
 
+    Args:
+        at: The round.
+        references: At how many random items of the pool the change is measured.
+    """
+    features = at.features(bias=True)
+    some = np.sort(at.rng.permutation(len(features))[:references])
+    scores = acquire.emoc(at.log_probs(), features, features[some])
+    return select.top(scores, at.k), scores
+
+
+@_strategy
+def epig(at: _Round, targets: int | Pool = 100, weights: Any = None) -> Scored:
+    """The largest information about predictions that matter (Bickford Smith et al. 2023).
+
+    Args:
+        at: The round.
+        targets: Where predictions matter: a pool, or so many random unlabelled items.
+        weights: What each target counts, (M,); or a function to it of the targets' log-probabilities (M, T, C).
+    """
+    scores = _epig(at, *_targets(at, targets, weights))
+    return select.top(scores, at.k), scores
+
+
+def _targets(at: _Round, targets: int | Pool, weights: Any) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Log-probabilities (M, T, C) of the targets, and their weights with the mean 1."""
+    log_probs = at.log_probs(at.sample(targets) if isinstance(targets, int) else targets)
+    if weights is None:
+        return log_probs, None
+    values = np.asarray(weights(log_probs) if callable(weights) else weights, np.float64)
+    if not (np.isfinite(values).all() and (values >= 0).all() and values.sum() > 0):
+        raise InvalidArgument("weights of targets are finite and not negative, and one is above 0")
+    return log_probs, values / values.mean()
+
+
+def _epig(at: _Round, targets: NDArray[Any], weights: NDArray[Any] | None) -> NDArray[Any]:
     def score(log_probs: Any) -> Any:
-        return acquire.epig(log_probs, torch.as_tensor(targets, device=log_probs.device))
+        if isinstance(log_probs, torch.Tensor):
+            there = partial(torch.as_tensor, device=log_probs.device)
+            return acquire.epig(log_probs, there(targets), None if weights is None else there(weights))
+        return acquire.epig(log_probs, targets, weights)
 
-    scores = scorer.predict(posterior, unlabelled, score)
-    return _choice(select.top(scores, k), unlabelled, scores)
-
-
-def _perturbed(name: str, pick: Callable[..., Picks]) -> Strategy:
-    """The strategy that perturbs BALD by noise and takes the k largest."""
-
-    def choose(
-        posterior: Posterior,
-        labelled: Labelled,
-        unlabelled: Pool,
-        k: int,
-        rng: np.random.Generator,
-        scorer: Scorer,
-    ) -> Choice:
-        scores = scorer.predict(posterior, unlabelled, acquire.bald)
-        return _choice(pick(scores, k, rng), unlabelled, scores)
-
-    choose.__name__ = choose.__qualname__ = name
-    return choose
+    return at.scores(score)
 
 
-power_bald = _perturbed("power_bald", select.power)
-"""A batch drawn with probabilities proportional to BALD (Kirsch et al. 2023)."""
+@_strategy
+def rare_class(at: _Round, score: Reduce = acquire.bald, classes: Sequence[int] | None = None) -> Scored:
+    """The largest score times how likely a rare class is: score(x) Σ_c w_c p̄_c(x).
 
-softrank_bald = _perturbed("softrank_bald", select.softrank)
-"""A batch drawn with probabilities inverse to the rank by BALD (Kirsch et al. 2023)."""
+    Args:
+        at: The round.
+        score: What is looked for in an item of any class.
+        classes: The rare ones, which then weigh 1 and all others 0; else w_c = 1 / (1 + labelled items of class c).
+    """
+    seen = np.bincount(at.labelled.labels)
+
+    def weighted(log_probs: Any) -> Any:
+        p = log_probs.exp().mean(1) if isinstance(log_probs, torch.Tensor) else np.exp(log_probs).mean(1)
+        w = np.zeros(p.shape[1])
+        if classes is None:
+            w[: len(seen)] = seen[: len(w)]
+            w = 1 / (1 + w)
+        else:
+            w[list(classes)] = 1
+        wanted = (
+            p @ torch.as_tensor(w, dtype=p.dtype, device=p.device) if isinstance(p, torch.Tensor) else p @ w
+        )
+        return score(log_probs) * wanted
+
+    scores = at.scores(weighted)
+    return select.top(scores, at.k), scores
 
 
-def batchbald(
-    posterior: Posterior,
-    labelled: Labelled,
-    unlabelled: Pool,
-    k: int,
-    rng: np.random.Generator,
-    scorer: Scorer,
-) -> Choice:
+# Several items together: by chance, by joint information
+
+
+@_strategy
+def power_bald(at: _Round, beta: float = 1.0) -> Scored:
+    """A batch drawn with probabilities proportional to BALD^β (Kirsch et al. 2023)."""
+    scores = at.scores(acquire.bald)
+    return select.power(scores, at.k, at.rng, beta), scores
+
+
+@_strategy
+def softmax_bald(at: _Round, beta: float = 8.0) -> Scored:
+    """A batch drawn with probabilities proportional to exp(β BALD) (Kirsch et al. 2023).
+
+    BALD is small, so β = 1 is close to random; 8 did best in the published study.
+    """
+    scores = at.scores(acquire.bald)
+    return select.softmax(scores, at.k, at.rng, beta), scores
+
+
+@_strategy
+def softrank_bald(at: _Round, beta: float = 1.0) -> Scored:
+    """A batch drawn with probabilities proportional to rank^-β by BALD (Kirsch et al. 2023)."""
+    scores = at.scores(acquire.bald)
+    return select.softrank(scores, at.k, at.rng, beta), scores
+
+
+@_strategy
+def power_epig(at: _Round, targets: int | Pool = 100, weights: Any = None, beta: float = 1.0) -> Scored:
+    """A batch drawn with probabilities proportional to EPIG^β; options as in `epig` (Kirsch et al. 2023)."""
+    scores = _epig(at, *_targets(at, targets, weights))
+    return select.power(scores, at.k, at.rng, beta), scores
+
+
+@_strategy
+def batchbald(at: _Round) -> Picks:
     """The batch whose labels together tell most about the weights (Kirsch, van Amersfoort & Gal 2019)."""
-    return _choice(select.batchbald(scorer.predict(posterior, unlabelled), k, rng=rng), unlabelled)
+    return select.batchbald(at.log_probs(), at.k, rng=at.rng)
 
 
-def core_set(
-    posterior: Posterior,
-    labelled: Labelled,
-    unlabelled: Pool,
-    k: int,
-    rng: np.random.Generator,
-    scorer: Scorer,
-) -> Choice:
+@_strategy
+def batch_epig(
+    at: _Round, targets: int | Pool = 100, candidates: int = 100, configurations: int = 100
+) -> Scored:
+    """The batch whose labels together tell most about predictions elsewhere (after Bickford Smith et al. 2023).
+
+    Args:
+        at: The round.
+        targets: Where predictions matter: a pool, or so many random unlabelled items.
+        candidates: It is chosen among so many items of the largest EPIG, and no fewer than k.
+        configurations: Labels of the batch that are weighed in each step, drawn where there are more.
+    """
+    aims, _ = _targets(at, targets, None)
+    scores = _epig(at, aims, None)
+    some = select.top(scores, max(candidates, at.k)).indices
+    picks = select.batch_epig(at.log_probs(View(at.unlabelled, some)), aims, at.k, configurations, at.rng)
+    return Picks(some[picks.indices], picks.scores, picks.info), scores
+
+
+# Several items together: by where they lie
+
+
+@_strategy
+def core_set(at: _Round) -> Picks:
     """The batch that leaves no item far from a labelled one, by k-center greedy (Sener & Savarese 2018)."""
-    centres = scorer.features(posterior, labelled.pool)
-    return _choice(select.k_center(scorer.features(posterior, unlabelled), k, centres), unlabelled)
+    return select.k_center(at.features(), at.k, at.known_features())
 
 
-def badge(
-    posterior: Posterior,
-    labelled: Labelled,
-    unlabelled: Pool,
-    k: int,
-    rng: np.random.Generator,
-    scorer: Scorer,
-) -> Choice:
+@_strategy
+def robust_core_set(at: _Round, outliers: int | None = None) -> Picks:
+    """As `core_set`, passing over the farthest items, one in 10,000 (Sener & Savarese 2018)."""
+    return select.robust_k_center(at.features(), at.k, at.known_features(), outliers)
+
+
+@_strategy
+def facility_location(at: _Round) -> Picks:
+    """The batch to which, with the labelled items, all others are most similar (Wei, Iyer & Bilmes 2015)."""
+    return select.facility_location(at.features(), at.k, at.known_features())
+
+
+@_strategy
+def discriminative(at: _Round, queries: int = 10) -> Picks:
+    """What a classifier tells most surely from the labelled items (Gissin & Shalev-Shwartz 2019)."""
+    return select.discriminative(at.features(), at.known_features(), at.k, at.rng, queries)
+
+
+@_strategy
+def typiclust(at: _Round) -> Picks:
+    """The most typical item of each of the largest clusters without a label (Hacohen, Dekel & Weinshall 2022).
+
+    Clusters are of the inputs where these are vectors, as an encoder makes them; else of the network's features.
+    """
+    features, known = _representation(at)
+    return select.typiclust(features, at.k, at.rng, known)
+
+
+@_strategy
+def prob_cover(at: _Round, delta: float | None = None) -> Picks:
+    """The balls that cover most items not yet covered (Yehuda et al. 2022); representation as in `typiclust`.
+
+    Args:
+        at: The round.
+        delta: The radius between unit vectors; where it is not given, that of `select.purity_radius`.
+    """
+    features, known = _representation(at)
+    if delta is None:
+        delta = select.purity_radius(features, min(at.classes(), len(features)), at.rng)
+    return select.prob_cover(features, at.k, delta, known)
+
+
+# Several items together: uncertain and different
+
+
+@_strategy
+def badge(at: _Round) -> Picks:
     """The batch of large and different gradients of the last layer, its bias included (Ash et al. 2020)."""
-    features = scorer.features(posterior, unlabelled)
-    with_bias = np.concatenate([features, np.ones((len(features), 1), features.dtype)], 1)
-    return _choice(select.badge(scorer.predict(posterior, unlabelled), with_bias, k, rng), unlabelled)
+    return select.badge(at.log_probs(), at.features(bias=True), at.k, at.rng)
+
+
+@_strategy
+def bait(at: _Round, candidates: int = 2000, regularisation: float = 1.0) -> Picks:
+    """The batch that leaves the least Fisher information of the last layer unexplained (Ash et al. 2021).
+
+    Args:
+        at: The round.
+        candidates: So many random items stand for the pool: time grows with their number and (C D)².
+        regularisation: λ.
+    """
+    few = at.within(at.sample(candidates))
+    known = at.log_probs(at.labelled.pool), at.known_features(bias=True)
+    picks = select.bait(few.log_probs(), few.features(bias=True), at.k, *known, regularisation)
+    assert isinstance(few.unlabelled, View)
+    return Picks(few.unlabelled.positions[picks.indices], picks.scores, picks.info)
+
+
+@_strategy
+def suggestive_annotation(at: _Round, score: Reduce = acquire.mean_std) -> Scored:
+    """Of the most uncertain items those that represent the pool (Yang et al. 2017).
+
+    Args:
+        at: The round.
+        score: What uncertain means: the spread of the samples, as in the paper.
+    """
+    scores = at.scores(score)
+    return select.suggestive_annotation(scores, at.features(), at.k), scores
+
+
+@_strategy
+def cluster_margin(at: _Round, clusters: int | None = None) -> Scored:
+    """Of the items of smallest margin one from each cluster in turn, small clusters first (Citovsky et al. 2021).
+
+    Args:
+        at: The round.
+        clusters: How many; 10k where it is not given.
+    """
+    parts = select.average_linkage(at.features(), at.rng, clusters=clusters or 10 * at.k)
+    log_probs = at.log_probs()
+    return select.cluster_margin(log_probs, parts, at.k, at.rng), np.asarray(acquire.margin(log_probs))
+
+
+@_strategy
+def ceal(at: _Round, criterion: str = "entropy") -> Picks:
+    """The most uncertain items; `info` names those that are sure enough for a pseudo-label (Wang et al. 2016).
+
+    Args:
+        at: The round.
+        criterion: "entropy", "margin" or "least_confidence".
+    """
+    threshold = select.ceal_threshold(int(at.labelled.rounds.max(initial=0)))
+    return select.ceal(at.log_probs(), at.k, threshold, criterion)  # type: ignore[arg-type]  # it is checked there
+
+
+# One after the other
+
+
+@_strategy
+def two_stage(at: _Round, first: Strategy = typiclust, then: Strategy = bald, per_class: int = 2) -> Choice:
+    """TypiClust until every class was seen twice, then BALD: before, uncertainty is arbitrary (Hacohen et al. 2022).
+
+    Args:
+        at: The round.
+        first: Chooses while labels are few.
+        then: Chooses afterwards.
+        per_class: Labels that every class must have before `then` takes over.
+    """
+    seen = np.bincount(at.labelled.labels, minlength=at.classes())
+    stage = then if (seen >= per_class).all() else first
+    return stage(at.posterior, at.labelled, at.unlabelled, at.k, at.rng, at.scorer)

@@ -31,7 +31,7 @@ def test_from_logits_normalises_whatever_the_size_and_shift():
 
 
 def test_small_logits_are_not_taken_for_probabilities():
-    """They lie in [0, 1] and sum to 1; only the caller knows what they are."""
+    """Pitfall: guessing from values. They lie in [0, 1] and sum to 1; only the caller knows what they are."""
     values = np.array([[0.25, 0.75]])
     assert np.exp(acquire.from_logits(values)) != pytest.approx(values)
     assert np.exp(acquire.from_probs(values)) == pytest.approx(values[:, None])

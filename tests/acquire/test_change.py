@@ -53,7 +53,7 @@ def test_closed_forms_are_what_gradients_give():
 
 
 def test_the_square_is_another_ranking():
-    """A squared norm sold as the norm would choose the other item."""
+    """Pitfall: a squared norm sold as the norm chooses the other item."""
     log_probs = acquire.from_probs(np.array([[0.9, 0.1], [0.6, 0.4]]))
     features = np.array([[1.0], [0.55]])
     length = acquire.expected_gradient_length(log_probs, features)
@@ -62,6 +62,18 @@ def test_the_square_is_another_ranking():
     assert squared == pytest.approx([2 * 0.09 * 1.9**2, 2 * 0.24])
     same = acquire.expected_gradient_length(log_probs, np.array([[1.9], [1.0]]))
     assert [int(np.argmax(same)), int(np.argmax(squared))] == [1, 0]
+
+
+def test_each_has_its_own_favourite():
+    """Entropy wants item 0, gradient length 1, EMOC 2: uncertain, far from the origin, and like the references."""
+    log_probs = acquire.from_probs(np.array([[0.5, 0.5], [0.6, 0.4], [0.7, 0.3], [0.8, 0.2]]))
+    features = np.array([[0.1, 0.1], [0.0, 9.0], [3.0, 0.0], [0.2, 0.2]])
+    scores = (
+        acquire.entropy(log_probs),
+        acquire.expected_gradient_length(log_probs, features),
+        acquire.emoc(log_probs, features, np.array([[1.0, 0.0], [2.0, 0.01]])),
+    )
+    assert [int(np.argmax(s)) for s in scores] == [0, 1, 2]
 
 
 def test_emoc_of_a_logistic_model():
@@ -76,7 +88,7 @@ def test_emoc_of_a_logistic_model():
 
 
 def test_the_norm_is_taken_for_each_reference():
-    """Changes that cancel over the references still change the model."""
+    """Pitfall: the norm of the mean change, in which changes of the references cancel."""
     scores = acquire.emoc_of_network(ONE, lambda n, y: np.array([[1.0, -2.0], [-1.0, 2.0]]))
     assert scores == pytest.approx([3.0])
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from baldur import acquire
+from baldur import acquire, select
 from baldur.acquire import prediction
 from baldur.errors import InvalidArgument, InvalidPredictions, TieBreakWarning
 
@@ -83,7 +83,7 @@ def test_targets_of_which_the_model_is_sure_make_every_score_zero():
 
 
 def test_samples_are_shared_with_the_targets():
-    """Other masks for the targets than for the pool would destroy the dependence."""
+    """Pitfall: other masks for the targets than for the pool destroy the dependence."""
     pool = np.array([[[0.99, 0.01], [0.01, 0.99], [0.99, 0.01], [0.01, 0.99]]])
     other = pool[:, [0, 0, 1, 1]]
     pool, other = acquire.from_probs(pool), acquire.from_probs(other)
@@ -105,6 +105,12 @@ def test_the_targets_decide():
     assert favourites == [0, 1]
     assert acquire.epig(pool, target)[0] == pytest.approx(0, abs=1e-15)
     assert acquire.entropy(pool)[2] == pytest.approx(math.log(2))
+
+
+def test_targets_are_always_said():
+    """Pitfall: the labelled set as targets. It improves predictions where labels are known already."""
+    for function in (acquire.epig, select.batch_epig):
+        assert inspect.signature(function).parameters["target_log_probs"].default is inspect.Parameter.empty
 
 
 def test_kinds_of_array_agree():

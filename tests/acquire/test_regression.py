@@ -67,7 +67,7 @@ def test_noise_is_no_reason_to_ask():
 
 
 def test_small_disagreement_on_large_means_keeps_its_digits():
-    """A difference of moments would be 0, or negative."""
+    """Pitfall: a difference of moments, which is 0 or negative here."""
     assert acquire.variance(1e8 + MEANS * 1e-3) == pytest.approx([2 / 3 * 1e-6], rel=1e-4)
     gain = acquire.gaussian_information_gain(MEANS * 1e-9, VARIANCES)
     assert gain == pytest.approx([0.5 * 2 / 3 * 1e-18 / VARIANCES.mean()], rel=1e-9)

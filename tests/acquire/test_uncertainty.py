@@ -41,9 +41,15 @@ def test_each_has_its_own_favourite():
 
 @pytest.mark.parametrize("function", TABLE)
 def test_the_uniform_item_is_first(function):
-    """A margin of the wrong sign would put it last."""
+    """Pitfall: signed margins sort the most confident first."""
     log_probs = acquire.from_probs(np.array([[0.98, 0.01, 0.01], [1 / 3] * 3, [0.5, 0.5, 0.0]]))
     assert int(np.argmax(function(log_probs))) == 1
+
+
+def test_least_confidence_examples():
+    """Scaled by C/(C - 1), which does not change the ranking, the largest is 1."""
+    log_probs = acquire.from_probs(np.array([[0.5, 0.45, 0.05], [0.9, 0.05, 0.05], [1 / 3] * 3]))
+    assert acquire.least_confidence(log_probs) * 3 / 2 == pytest.approx([0.75, 0.15, 1], abs=1e-12)
 
 
 def test_margin_examples():
@@ -52,12 +58,13 @@ def test_margin_examples():
 
 
 def test_zero_log_zero_is_zero():
-    """Never NaN, and never the small negative entropy that adding an epsilon gives."""
+    """Pitfall: NaN, or the small negative entropy that adding an epsilon gives."""
     assert np.all(acquire.entropy(acquire.from_probs(np.eye(4))) == pytest.approx(0, abs=1e-15))
     assert np.all(acquire.entropy(acquire.from_probs(np.eye(4))) >= 0)
 
 
 def test_probabilities_are_averaged_not_logits():
+    """Pitfall: the softmax of mean logits is another distribution than the mean of softmaxes."""
     logits = np.array([[[8.0, 0.0], [0.0, 1.0]]])
     mean = np.mean(np.exp(acquire.from_logits(logits)), axis=1)
     expected = -np.sum(mean * np.log(mean), axis=1)

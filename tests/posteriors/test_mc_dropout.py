@@ -232,7 +232,7 @@ def test_every_path_gives_the_same(name):
 
 @pytest.mark.parametrize(
     ("name", "dense"),
-    [("dense", True), ("gal2017", True), ("residual", True), ("dropout2d", False), ("functional", False)],
+    [("dense", True), ("gal2017", True), ("residual", True), ("dropout2d", True), ("functional", False)],
 )
 def test_what_runs_once(name, dense):
     network, x = build(name)

@@ -24,12 +24,13 @@ def predictions(margins):
 
 
 def test_the_worked_typicalities():
+    """Pitfall: squared distances where distances are meant."""
     assert 1 / typicality(POINTS, 2) == pytest.approx([0.75, 0.83541020, 0.90311289, 0.58541020, 3.60555128])
     assert 1 / typicality(POINTS, 2, squared=True) == pytest.approx([0.625, 0.725, 0.825, 0.35, 13.0])
 
 
 def test_duplicates_are_neighbours_of_each_other():
-    """To leave out what has the distance 0 would leave out the duplicates too."""
+    """Pitfall: leaving out what has the distance 0, which leaves out duplicates too."""
     values = typicality(np.array([[0.0], [0.0], [1.0]]), 1)
     assert values[0] == values[1] > 1e300
     assert np.isfinite(values).all()
@@ -46,6 +47,12 @@ def test_the_first_picks_are_typical_of_different_clusters(seed, k):
     picks = typiclust(x, 3, seed, labelled=x[parts == 0][:1])
     assert set(parts[picks.indices]) == {1, 2, 3}
     assert len(typiclust(x, k, seed)) == k
+
+
+def test_large_clusters_give_first():
+    x, parts = blobs([10, 40, 20])
+    assert parts[typiclust(x, 3, 0).indices].tolist() == [1, 2, 0]
+    assert parts[typiclust(x, 2, 0, labelled=x[parts == 1][:1]).indices].tolist() == [2, 0]
 
 
 def test_it_takes_the_most_typical_where_the_farthest_is_an_outlier():
@@ -90,6 +97,12 @@ def test_the_limits_of_cluster_margin():
     assert set(picks) <= set(np.argsort(margins)[:20])
 
 
+def test_ten_candidates_for_each_pick_unless_told():
+    log_probs = predictions(np.linspace(0, 0.9, 50))
+    drawn = [cluster_margin(log_probs, np.zeros(50, int), 2, seed).indices for seed in range(100)]
+    assert {int(i) for picks in drawn for i in picks} == set(range(20))
+
+
 def test_it_spreads_where_the_smallest_margins_are_one_cluster():
     clusters = np.repeat([0, 1, 2], [20, 5, 5])
     log_probs = predictions([0.01] * 20 + [0.1] * 10)
@@ -104,6 +117,11 @@ def test_average_linkage_finds_the_clusters(sample):
         found = average_linkage(x, 0, sample=sample, **cut)
         assert len({*zip(found.tolist(), parts.tolist(), strict=True)}) == 3 == len(set(found))
     assert average_linkage(x[:1], 0, clusters=3).tolist() == [0]
+    twice = np.concatenate([x[:5], x[:5]])
+    copies = average_linkage(twice, 0, distance=1e-9)
+    assert len(set(copies)) == 5
+    assert copies[:5].tolist() == copies[5:].tolist()
+    assert len(set(average_linkage(twice, 0, distance=0.0))) == 10
 
 
 def test_sizes_and_refusals():

@@ -46,14 +46,14 @@ def test_it_is_the_plain_greedy_with_items_exactly_on_the_sphere(seed, n, k, del
 
 @pytest.mark.parametrize("block", [64, 1000])
 def test_no_item_is_lost_in_the_last_block(monkeypatch, block):
-    """A public graph is built of whole blocks only, so that its last items can never be chosen."""
+    """Pitfall: a graph that is built of whole blocks only, so that its last items can never be chosen."""
     monkeypatch.setattr("baldur.select._features.BLOCK", block)
     x = np.concatenate([np.arange(50.0) * 10, np.full(3, 1e4)])[:, None]
     assert prob_cover(x, 1, 1.0).indices.tolist() == [50]
 
 
 def test_where_all_is_covered_the_farthest_follows():
-    """A plain argmax over degrees that are all 0 gives item 0 for ever."""
+    """Pitfall: a plain argmax over degrees that are all 0, which gives item 0 for ever."""
     picks = prob_cover(LINE, 7, 100.0)
     assert picks.indices[0] == 0
     assert picks.indices[1] == 6
@@ -85,8 +85,9 @@ def test_a_radius_that_keeps_balls_pure():
 
 def test_sizes_and_refusals():
     assert len(prob_cover(LINE, 0, 1.0)) == len(prob_cover(LINE[:0], 2, 1.0)) == 0
-    with pytest.raises(InvalidArgument, match="delta is a distance above 0"):
-        prob_cover(LINE, 1, 0.0)
+    for delta in (0.0, -1.0, np.nan, np.inf, 1e200):
+        with pytest.raises(InvalidArgument, match="delta is a distance above 0"):
+            prob_cover(LINE, 1, delta)
     with pytest.raises(InvalidArgument, match="k is a whole number"):
         prob_cover(LINE, -2, 1.0)
     with pytest.raises(InvalidArgument, match="row 1"):

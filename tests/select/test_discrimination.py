@@ -37,7 +37,7 @@ def test_it_learns_what_no_line_separates():
 
 
 def test_both_sides_weigh_the_same():
-    """Released weights count the zeros and ones of a one-hot matrix, which are as many: they change nothing."""
+    """Pitfall: weights that count the zeros and ones of a one-hot matrix, which are as many, change nothing."""
     rng = np.random.default_rng(0)
     network, accuracy = _train(
         rng.normal(size=(5, 2)), rng.normal(size=(50, 2)) + np.array([6, 0]), rng, (8,), 200, 1e-2
@@ -46,6 +46,15 @@ def test_both_sides_weigh_the_same():
     few, many = rng.normal(size=(200, 2)), rng.normal(size=(200, 2)) + np.array([6, 0])
     assert (network.predict(few) == 0).mean() > 0.9
     assert (network.predict(many) == 1).mean() > 0.9
+
+
+def test_training_stops_before_the_scores_saturate():
+    rng = np.random.default_rng(0)
+    network, accuracy = _train(
+        rng.normal(size=(40, 2)), rng.normal(size=(40, 2)) + 9, rng, (8,), epochs=500, rate=1e-2
+    )
+    assert accuracy > 0.98
+    assert network.n_iter_ < 200
 
 
 @pytest.mark.parametrize(("k", "queries", "expected"), [(7, 3, [2, 2, 3]), (2, 5, [1, 1]), (3, 1, [3])])

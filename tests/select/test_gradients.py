@@ -39,7 +39,7 @@ def pool(seed, n=60, t=2, c=5, d=8):
 
 
 def test_the_worked_example():
-    """Distances where squared distances are meant, or their squares, change the second draw."""
+    """Pitfall: distances where squared distances are meant, or their squares, change the second draw."""
     log_probs = acquire.from_probs(PROBS)
     seeding = _Seeding(log_probs, FEATURES)
     assert np.sqrt(seeding.squares) == pytest.approx([0.836660027, 0.738241153, 0.387298335])
@@ -83,6 +83,23 @@ def test_pruning_changes_nothing(seed, width, monkeypatch):
     assert badge(log_probs, features, 50, seed).indices.tolist() == expected
 
 
+def test_gradients_are_those_of_the_last_layer_with_its_bias():
+    """Pitfall: forgetting the bias, whose gradient is p̄ - e_ŷ itself."""
+    log_probs, features = pool(5, t=1)
+    layer = torch.nn.Linear(8, 5, dtype=torch.float64)
+    x = torch.from_numpy(features)
+    with torch.no_grad():
+        layer.weight.normal_(generator=torch.Generator().manual_seed(0))
+    log_probs = torch.log_softmax(layer(x), 1).detach()
+    squares = []
+    for n in range(60):
+        layer.zero_grad()
+        torch.nn.functional.cross_entropy(layer(x[n : n + 1]), log_probs[n].argmax()[None]).backward()
+        squares.append(sum(float((p.grad**2).sum()) for p in layer.parameters()))
+    with_one = np.concatenate([features, np.ones((60, 1))], axis=1)
+    assert _Seeding(log_probs[:, None], with_one).squares == pytest.approx(squares)
+
+
 def test_the_scores_are_the_weights_that_were_drawn_by():
     log_probs, features = pool(0)
     picks = badge(log_probs, features, 10, 0)
@@ -93,7 +110,7 @@ def test_the_scores_are_the_weights_that_were_drawn_by():
 
 @pytest.mark.parametrize("kind", ["duplicates", "zero features", "certain"])
 def test_a_pool_without_differences_ends(kind):
-    """A reference implementation divides by zero or never returns here."""
+    """Pitfall: a division by zero, or a loop without an end, where all that is left coincides."""
     log_probs, features = pool(1, n=30)
     if kind == "duplicates":
         log_probs, features = np.repeat(log_probs[:1], 30, axis=0), np.repeat(features[:1], 30, axis=0)

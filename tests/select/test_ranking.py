@@ -47,7 +47,7 @@ def test_nothing_is_asked_for(k):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_scores_that_are_no_numbers_are_never_ranked(value):
-    """They would come first in some libraries and last in others."""
+    """Pitfall: they come first in some libraries and last in others."""
     with pytest.raises(NonFiniteScore, match="item 2"):
         select.top(np.array([0.0, 1.0, value, 2.0]), 1)
 
@@ -89,7 +89,7 @@ def test_random_gives_all_when_asked_for_more():
 
 
 def test_random_ties_take_each_of_equal_ones_equally_often():
-    """In the order of a pool that is sorted by class, the first of equal ones are all of one class."""
+    """Pitfall: where a pool is sorted by class, the first of equal ones are all of one class."""
     scores = np.array([1.0, 3.0, 1.0, 1.0, 0.0])
     rng = np.random.default_rng(0)
     picks = [select.top(scores, 2, ties="random", rng=rng) for _ in range(3000)]

@@ -30,10 +30,14 @@ def brute(value, candidates, k):
 
 
 def test_the_worked_example():
-    """A running maximum that begins at 0 loses negative similarities: item 1 would look better than 2.87223361."""
+    """Pitfall: a running maximum that begins at 0 loses negative similarities: item 1 looks better than 2.87223361."""
     picks = suggestive_annotation(np.array([3.0, 3.0, 3.0, 0.0, 0.0]), UNITS * 7, 2, 3)
     assert picks.indices.tolist() == [1, 2]
     assert picks.info["objective"] == pytest.approx([2.87223361, 4.51502122])
+    assert similarity(UNITS)[:, [1, 0]].max(axis=1).sum() == pytest.approx(2.98480775)
+    whole = facility_location(UNITS, 3)
+    expected = brute(lambda chosen: similarity(UNITS, 0.5)[:, chosen].max(axis=1).sum(), range(5), 3)
+    assert whole.indices.tolist() == expected
     first = [suggestive_annotation(np.eye(5)[i], UNITS, 1, 1).info["objective"][0] for i in range(3)]
     assert first == pytest.approx([2.12507110, 2.87223361, 2.23905405])
 
@@ -111,7 +115,7 @@ def test_sizes_and_refusals():
         facility_location(UNITS, 1, weights=np.array([1.0, 1, -1, 1, 1]))
     with pytest.raises(InvalidArgument, match="bonus: that of item 1 is nan"):
         facility_location(UNITS, 1, bonus=np.array([1.0, np.nan, 1, 1, 1]))
-    with pytest.raises(InvalidArgument, match=r"scores \(5,\) were expected"):
+    with pytest.raises(InvalidArgument, match="features are of 5 items and scores of 4"):
         suggestive_annotation(np.ones(4), UNITS, 1)
     with pytest.raises(InvalidArgument, match="1 candidates are too few"):
         suggestive_annotation(np.ones(5), UNITS, 2, 1)

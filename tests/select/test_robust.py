@@ -25,7 +25,7 @@ def optimum(x, k, outliers, centres=()):
 
 @pytest.mark.parametrize("centres", [POINTS[:1], np.array([0])])
 def test_the_worked_example(centres):
-    """On squared distances, or with no outlier waived, the radius would be 8 or 5."""
+    """Pitfall: on squared distances, or with no outlier waived, the radius is 8 or 5."""
     picks = robust_k_center(POINTS, 1, centres, 1, exact=True)
     assert picks.info["radius"] == pytest.approx([2.82842712])
     assert picks.info["gap"] == 0
@@ -85,6 +85,7 @@ def test_sizes_and_refusals():
     late = robust_k_center(POINTS, 2, outliers=1, exact=True, seconds=0.0)
     assert late.info["gap"] > 0
     assert robust_k_center(POINTS, 2, outliers=99).info["radius"].tolist() == [0, 0]
+    assert robust_k_center(POINTS, 2, outliers=99, exact=True).info["radius"][-1] == 0
     with pytest.raises(InvalidArgument, match="k is a whole number"):
         robust_k_center(POINTS, -1)
     with pytest.raises(InvalidArgument, match="at most 5000 items, not 5001"):

@@ -28,13 +28,14 @@ def frequencies(draw, of=3, repeats=4000):
     ],
 )
 def test_the_first_draw_has_the_closed_form(function, beta, expected):
-    """Noise on s instead of log s, or a temperature for its inverse, gives other frequencies."""
+    """Pitfall: noise on s instead of log s, or a temperature for its inverse, gives other frequencies."""
     found = frequencies(lambda rng: function(SCORES, 1, rng, beta=beta))
     p = np.array(expected)
     assert (np.abs(found - p) <= 4 * np.sqrt(p * (1 - p) / 4000)).all()
 
 
 def test_a_batch_is_drawn_without_replacement():
+    """Pitfall: drawing with replacement."""
     expected = np.array([0.839285714, 0.675, 0.485714286])
     found = frequencies(lambda rng: select.power(SCORES, 2, rng))
     assert (np.abs(found - expected) <= 4 * np.sqrt(expected * (1 - expected) / 4000)).all()
@@ -88,7 +89,7 @@ def test_power_takes_zeros_last_and_uniformly():
 
 
 def test_power_refuses_negative_scores_rather_than_making_them_equal():
-    """Minus the margin is a score; its power is not."""
+    """Pitfall: a power of minus the margin."""
     with pytest.raises(InvalidArgument, match=r"item 1 is -0\.3.*softrank"):
         select.power(np.array([0.0, -0.3]), 1, 0)
 

@@ -12,6 +12,8 @@ from baldur.errors import InvalidPredictions
 def from_probs(probs: Shaped[Array, "*shape"]) -> Float[Array, "N T C *spatial"]:
     """Log-probabilities of probabilities: log p, with -inf at 0.
 
+    Needs: probabilities. Cost: O(N T C). Use: where a network or another library gives probabilities.
+
     Args:
         probs: Probabilities that sum to 1 over the classes (within 1e-3; 2e-2 in half precision, which is
             renormalised in float32), shape (N, C) or (N, T, C, ...).
@@ -34,7 +36,10 @@ def from_probs(probs: Shaped[Array, "*shape"]) -> Float[Array, "N T C *spatial"]
 
 
 def from_logits(logits: Shaped[Array, "*shape"]) -> Float[Array, "N T C *spatial"]:
-    """Log-probabilities of logits: z_c - log Σ_d e^z_d, in at least float32.
+    """Log-probabilities of logits: z_c - log Σ_d exp(z_d), in at least float32.
+
+    Needs: logits. Cost: O(N T C). Use: where there are logits: better than their probabilities, which have lost
+    the small ones.
 
     Args:
         logits: What a softmax would be taken of, shape (N, C) or (N, T, C, ...); -inf means never.
@@ -57,7 +62,9 @@ def from_logits(logits: Shaped[Array, "*shape"]) -> Float[Array, "N T C *spatial
 def from_sigmoid(probs: Shaped[Array, "*shape"]) -> Float[Array, "N T 2"]:
     """Log-probabilities of the two classes that one sigmoid output stands for: (log(1 - p), log p).
 
-    Takes probabilities; for the logits z of such a head, give from_logits the two columns (0, z).
+    Takes probabilities; for the logits z of such a head, give `from_logits` the two columns (0, z).
+
+    Needs: probabilities. Cost: O(N T). Use: for networks with one output for two classes.
 
     Args:
         probs: Probabilities of the second class, shape (N,), (N, 1) or (N, T, 1).

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from baldur._arrays import Array, Samples, map_samples, namespace, to_numpy
-from baldur.acquire.pointwise import pointwise
+from baldur.acquire.pointwise import check_items, finite, pointwise
 from baldur.errors import InvalidArgument, NonFiniteScore
 
 _CPU_BLOCK = 2**20
@@ -26,6 +26,9 @@ def expected_gradient_length(
 
     B. Settles, M. Craven and S. Ray, Multiple-Instance Active Learning, NIPS 2007.
 
+    Needs: prediction, features. Cost: O(N (T C + D)). Use: where one pass must do and the network is trained on
+    its last layer mostly; long feature vectors are preferred, outliers among them.
+
     Args:
         log_probs: Normalised log-probabilities, shape (N, T, C).
         features: What the last layer takes, shape (N, D); with a column of ones where it has a bias.
@@ -40,11 +43,12 @@ def expected_gradient_length(
         NonFiniteScore: A score is not a finite number.
     """
     xp = _same_place(log_probs, features)
+    check_items(log_probs)
     _check_features(features, "features", log_probs.shape[0])
     residual = pointwise(log_probs, _impurity if squared else _residual)
     phi = xp.astype(features, xp.float64)
     length = xp.sum(phi * phi, axis=1)
-    return residual * (length if squared else xp.sqrt(length))
+    return finite(residual * (length if squared else xp.sqrt(length)))
 
 
 def emoc(
@@ -60,6 +64,9 @@ def emoc(
 
     C. Käding, E. Rodner, A. Freytag and J. Denzler, Active and Continuous Exploration with Deep Neural Networks
     and Expected Model Output Changes, NIPS Workshop 2016.
+
+    Needs: prediction, features, features of references. Cost: O(N (T C + M D)). Use: as expected gradient
+    length, where what counts is the effect on the data and not the length of the step.
 
     Args:
         log_probs: Normalised log-probabilities, shape (N, T, C).
@@ -77,6 +84,7 @@ def emoc(
         NonFiniteScore: A score is not a finite number.
     """
     xp = _same_place(log_probs, features, reference_features)
+    check_items(log_probs)
     count, width = _check_features(features, "features", log_probs.shape[0])
     references, reference_width = _check_features(reference_features, "reference features")
     if references == 0 or reference_width != width:
@@ -94,7 +102,7 @@ def emoc(
     for start in range(0, count, rows):
         block = xp.astype(features[start : start + rows, :], xp.float64)
         parts.append(xp.mean(xp.abs(xp.matmul(block, reference)), axis=1))
-    return 2.0 * step * impurity * xp.concat(parts, axis=0)
+    return finite(2.0 * step * impurity * xp.concat(parts, axis=0))
 
 
 def emoc_of_network(
@@ -110,6 +118,9 @@ def emoc_of_network(
 
     C. Käding, E. Rodner, A. Freytag and J. Denzler, Active and Continuous Exploration with Deep Neural Networks
     and Expected Model Output Changes, NIPS Workshop 2016.
+
+    Needs: prediction, gradients. Cost: O(N C) backward passes and O(N C M) forward-mode products. Use: for
+    small networks and pools, where the last layer does not tell the whole; else `emoc`.
 
     Args:
         log_probs: Normalised log-probabilities, shape (N, T, C).
@@ -127,6 +138,7 @@ def emoc_of_network(
         NonFiniteScore: A score is not a finite number.
     """
     xp = namespace(log_probs)
+    check_items(log_probs)
     probs = to_numpy(map_samples(log_probs, lambda s: s.mean, axes=1))
     if classes is not None and classes < 1:
         raise InvalidArgument(f"at least one class must be looked at, not {classes}")

@@ -15,6 +15,9 @@ def expected_entropy(log_probs: Float[Array, "N T C *spatial"]) -> Float[Array, 
     S. Depeweg, J. M. Hernández-Lobato, F. Doshi-Velez and S. Udluft, Decomposition of Uncertainty in Bayesian
     Deep Learning for Efficient and Risk-sensitive Learning, ICML 2018.
 
+    Needs: samples. Cost: O(N T C). Use: to see noise, or as a control: what BALD leaves out is what more labels
+    do not settle.
+
     Args:
         log_probs: Normalised log-probabilities, shape (N, T, C, ...); further axes are spatial and kept.
 
@@ -40,6 +43,9 @@ def vote_entropy(log_probs: Float[Array, "N T C *spatial"]) -> Float[Array, "N *
     classes equally votes for the first. Votes take few values, so ties are many.
 
     I. Dagan and S. P. Engelson, Committee-Based Sampling for Training Probabilistic Classifiers, ICML 1995.
+
+    Needs: samples. Cost: O(N T C). Use: where the members of a committee give decisions and no probabilities
+    worth the name.
 
     Args:
         log_probs: Normalised log-probabilities, shape (N, T, C, ...); further axes are spatial and kept.
@@ -71,6 +77,8 @@ def mean_kl(log_probs: Float[Array, "N T C *spatial"]) -> Float[Array, "N *spati
     samples are a committee.
 
     A. McCallum and K. Nigam, Employing EM and Pool-Based Active Learning for Text Classification, ICML 1998.
+
+    Needs: samples. Cost: O(N T C). Use: as BALD.
 
     Args:
         log_probs: Normalised log-probabilities, shape (N, T, C, ...); further axes are spatial and kept.

@@ -30,6 +30,9 @@ def aggregate(
     Over the valid places V: mean; sum, which favours large items; max, which favours outliers; top: the mean of
     the ⌈q|V|⌉ largest, for small objects; quantile: the q-quantile, between two places in proportion.
 
+    Needs: scores of places. Cost: O(N P), top and quantile O(N P log P). Use: for segmentation, detection and
+    sequences: mean as a rule, top for rare or small objects.
+
     Args:
         scores: Scores of places, shape (N, ...): pixels, detections or tokens.
         mask: Which places are valid, bool, of the same shape; all if not given. What is not valid may hold
@@ -58,6 +61,9 @@ def class_balanced(
     """The mean over an item's predicted classes of the mean score inside each: a small object counts in full.
 
     (1/|K|) Σ_{c in K} (1/|V_c|) Σ_{i in V_c} u_i, with V_c the valid places of class c and K the classes present.
+
+    Needs: scores of places, predicted classes. Cost: O(N P K). Use: for segmentation where background would
+    drown the small objects.
 
     Args:
         scores: Scores of places, shape (N, ...).
@@ -94,6 +100,9 @@ def area(
     """The share of an item's places whose score is above a threshold.
 
     |{i in V : u_i > τ}| / |V|, in [0, 1].
+
+    Needs: scores of places. Cost: O(N P). Use: where the threshold has a meaning, such as what a person would
+    have to look at.
 
     Args:
         scores: Scores of places, shape (N, ...).

@@ -21,6 +21,9 @@ def bald(log_probs: Float[Array, "N T C *spatial"]) -> Float[Array, "N *spatial"
     Preference Learning, arXiv:1112.5745, 2011; Y. Gal, R. Islam and Z. Ghahramani, Deep Bayesian Active
     Learning with Image Data, ICML 2017.
 
+    Needs: samples. Cost: O(N T C). Use: where labels are noisy and few items are asked for at a time; its k
+    best are often alike, so take `power` or `batchbald` for a batch.
+
     Args:
         log_probs: Normalised log-probabilities, shape (N, T, C, ...); further axes are spatial and kept.
 
@@ -57,6 +60,9 @@ def mean_std(log_probs: Float[Array, "N T C *spatial"]) -> Float[Array, "N *spat
     M. Kampffmeyer, A.-B. Salberg and R. Jenssen, Semantic Segmentation of Small Objects and Modeling of
     Uncertainty in Urban Remote Sensing Images Using Deep Convolutional Neural Networks, CVPR Workshops 2016.
 
+    Needs: samples. Cost: O(N T C). Use: to compare with published results; BALD weighs the same disagreement by
+    what it says about the label.
+
     Args:
         log_probs: Normalised log-probabilities, shape (N, T, C, ...); further axes are spatial and kept.
 
@@ -89,6 +95,9 @@ def variation_ratio(
 
     L. C. Freeman, Elementary Applied Statistics, 1965; Y. Gal, R. Islam and Z. Ghahramani, Deep Bayesian
     Active Learning with Image Data, ICML 2017.
+
+    Needs: samples. Cost: O(N T C). Use: where sampled decisions can be trusted more than probabilities; take
+    many samples, or most items tie.
 
     Args:
         log_probs: Normalised log-probabilities, shape (N, T, C, ...); further axes are spatial and kept.

@@ -33,6 +33,9 @@ def epig(
     F. Bickford Smith, A. Kirsch, S. Farquhar, Y. Gal, A. Foster and T. Rainforth, Prediction-Oriented Bayesian
     Active Learning, AISTATS 2023.
 
+    Needs: samples, samples at targets. Cost: O(N M T C²). Use: where it is known on what inputs the model will
+    be used, or the pool holds much that nobody will ask about, which BALD pursues.
+
     Args:
         log_probs: Normalised log-probabilities of the pool, shape (N, T, C, ...); further axes are spatial.
         target_log_probs: Normalised log-probabilities of the targets, shape (M, T, K); K is C as a rule.

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from baldur._arrays import Array, namespace, to_numpy
-from baldur.errors import InvalidArgument, InvalidPredictions, NonFiniteScore, TieBreakWarning
+from baldur.acquire.pointwise import finite
+from baldur.errors import InvalidArgument, InvalidPredictions, TieBreakWarning
 
 _CPU_BLOCK = 2**18
 _DEVICE_BLOCK = 2**26
@@ -25,6 +26,9 @@ def variance(
     the outputs' units: standardise the targets first.
 
     A. Kendall and Y. Gal, What Uncertainties Do We Need in Bayesian Deep Learning for Computer Vision?, NIPS 2017.
+
+    Needs: samples of means. Cost: O(N T O), with logdet O(N (T + O) O²). Use: for regression with one output,
+    or outputs of one unit; it does not know the noise.
 
     Args:
         means: Predicted means, shape (N, T) or (N, T, O, ...) with O outputs; further axes are spatial and kept.
@@ -72,6 +76,9 @@ def gaussian_information_gain(
     summed over the outputs; not negative, exactly 0 where all means are the same, free of the outputs' units.
 
     D. J. C. MacKay, Information-Based Objective Functions for Active Data Selection, Neural Computation, 1992.
+
+    Needs: samples of means and variances. Cost: O(N T O). Use: for regression where noise differs from place to
+    place, or outputs are of different units.
 
     Args:
         means: Predicted means, shape (N, T) or (N, T, O, ...) with O outputs; further axes are spatial and kept.
@@ -125,13 +132,7 @@ def _in_blocks(formula: Callable[..., Array], *arrays: Array) -> Array:
     for start in range(0, shape[0], items):
         blocks = [xp.astype(x[start : start + items, ...], xp.float64) for x in arrays]
         parts.append(formula(*(x[:, :, None] if x.ndim == 2 else x for x in blocks)))
-    scores = xp.concat(parts, axis=0)
-    finite = xp.isfinite(scores)
-    if not bool(xp.all(finite)):
-        at = np.argwhere(~to_numpy(finite))[0]
-        value = float(to_numpy(scores)[tuple(at)])
-        raise NonFiniteScore(f"the score of item {int(at[0])} is {value}; a score must be a finite number")
-    return scores
+    return finite(xp.concat(parts, axis=0))
 
 
 def _check(values: Shaped[Array, "..."], name: str, positive: bool = False) -> None:

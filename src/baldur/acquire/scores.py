@@ -17,6 +17,9 @@ def learning_loss(predicted_losses: Shaped[Array, "*shape"]) -> Float[Array, " N
 
     D. Yoo and I. S. Kweon, Learning Loss for Active Learning, CVPR 2019.
 
+    Needs: predicted losses. Cost: O(N). Use: where a loss module was trained beside the network and labels are
+    plenty: it has to learn what a loss is from them.
+
     Args:
         predicted_losses: What the module gave, shape (N,) or (N, 1), of a floating type.
 
@@ -44,6 +47,9 @@ def combine(
     Σ_i w_i g(s_i), where g leaves the scores as they are (none), brings them to [0, 1] by (s - min)/(max - min)
     (range) or by the share of items with a smaller score, ties at the middle (rank). Scores of different units
     need one of these; both depend on the pool. Where all scores are the same, range gives 0 and rank ½.
+
+    Needs: scores. Cost: O(N), by rank O(N log N). Use: to weigh an uncertainty by a density, say; look at the
+    scales first.
 
     Args:
         scores: Two or more arrays of scores, of the same shape (N, ...).

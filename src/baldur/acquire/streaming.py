@@ -20,6 +20,9 @@ class Running:
             running.add(draws[t : t + 1](x))
         scores = aggregate(running.bald())
         margins = margin(running.mean())
+
+    Needs: samples. Cost: O(N T C), memory O(N C) whatever T. Use: for maps of large images, where all samples
+    together do not fit in memory.
     """
 
     def __init__(self) -> None:
@@ -50,7 +53,7 @@ class Running:
             ratios = map_samples(log_probs, lambda s: _sum_of_ratios(s, 0), axes=1)
             relative = map_samples(log_probs, lambda s: _sum_of_divergences(s, 0))
             self._first, self._ratios, self._relative = first, ratios, relative
-            self._log_first = xp.asarray(log_probs[:, :1, ...], copy=True)
+            self._log_first = log_probs[:, :1, ...] + 0.0  # a copy: the caller may use its buffer again
         else:
             self._check_like_first(log_probs)
             both = xp.concat([self._log_first, log_probs], axis=1)

@@ -16,6 +16,9 @@ def entropy(log_probs: Float[Array, "N T C *spatial"]) -> Float[Array, "N *spati
 
     C. E. Shannon, A Mathematical Theory of Communication, Bell System Technical Journal, 1948.
 
+    Needs: prediction. Cost: O(N T C). Use: where one network must do, or few items are asked for at a time; it
+    also wants what no label can settle, so pools with noisy labels mislead it.
+
     Args:
         log_probs: Normalised log-probabilities, shape (N, T, C, ...); further axes are spatial and kept.
 
@@ -37,6 +40,9 @@ def least_confidence(log_probs: Float[Array, "N T C *spatial"]) -> Float[Array, 
     D. D. Lewis and W. A. Gale, A Sequential Algorithm for Training Text Classifiers, SIGIR 1994;
     A. Culotta and A. McCallum, Reducing Labeling Effort for Structured Prediction Tasks, AAAI 2005.
 
+    Needs: prediction. Cost: O(N T C). Use: where only the answer counts, not the rest of the distribution; for
+    two classes it ranks as entropy and margin do.
+
     Args:
         log_probs: Normalised log-probabilities, shape (N, T, C, ...); further axes are spatial and kept.
 
@@ -56,6 +62,9 @@ def margin(log_probs: Float[Array, "N T C *spatial"]) -> Float[Array, "N *spatia
     p̄_(2) - p̄_(1) with p̄ = (1/T) Σ_t p_t and p̄_(1) ≥ p̄_(2) its two largest entries, in [-1, 0].
 
     T. Scheffer, C. Decomain and S. Wrobel, Active Hidden Markov Models for Information Extraction, IDA 2001.
+
+    Needs: prediction. Cost: O(N T C). Use: where there are many classes and one network: the close call between
+    two counts, the long tail does not.
 
     Args:
         log_probs: Normalised log-probabilities, shape (N, T, C, ...); further axes are spatial and kept.

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from baldur._modules import call, place, take
 from baldur.errors import InvalidArgument, NoStochasticSite, UnsupportedNetwork
-from baldur.posteriors._dense import DenseSamples, DenseTail, find_dense_tail, mean_features
+from baldur.posteriors._chain import Tail, find_tail
+from baldur.posteriors._convolutional import ConvolutionalSamples
+from baldur.posteriors._dense import DenseSamples
 from baldur.posteriors._masks import keep
 from baldur.posteriors._network import (
     device_of,
@@ -32,17 +34,17 @@ _ROWS = 2048
 
 
 class Plan:
-    """How a network is sampled: its sites, and its dense tail where it has one. Found on the first batch.
+    """How a network is sampled: its sites, and its tail where it has one. Found on the first batch.
 
     Args:
         sites: Every dropout call in order of execution.
-        tail: The cut into trunk and dense tail, or None.
+        tail: The cut into trunk and chain of layers, or None.
         left_out: Calls that draw random numbers of their own and stay as evaluation mode has them.
         in_place: Whether the network changes its input.
     """
 
     def __init__(
-        self, sites: list[Site], tail: DenseTail | None, left_out: list[str], in_place: bool = False
+        self, sites: list[Site], tail: Tail | None, left_out: list[str], in_place: bool = False
     ) -> None:
         self.in_place = in_place
         self.sites = sites
@@ -58,9 +60,10 @@ class Plan:
         """
         lines = [f"{site.name}: p = {site.p:g}" for site in self.sites]
         if self.tail is not None:
-            lines.append(
-                f"the trunk runs once; {len(self.tail.layers)} linear layer(s) as masked matrix products"
-            )
+            convolutions = self.tail.convolutions
+            kinds = f"{convolutions} convolution(s) and " if convolutions else ""
+            linear = len(self.tail.layers) - convolutions
+            lines.append(f"the trunk runs once; {kinds}{linear} linear layer(s) as masked products")
         elif self.vectorised:
             lines.append("what no dropout feeds runs once; the rest is vectorised over the samples")
         else:
@@ -132,6 +135,8 @@ class MCDropout:
                 "the first batch holds no items, so nothing can be learnt of the network's dropout"
             )
         two, three = (take(x, torch.arange(size) % items_of(x)) for size in (2, 3))
+        with torch.inference_mode(), Dropouts():
+            call(self.network, take(two, slice(None)))  # settles the format of its weights
         sites, owners, left_out = find_sites(self.network, two, three)
         in_place = differ(two, take(x, torch.arange(2) % items_of(x)))
         if not sites:
@@ -147,7 +152,7 @@ class MCDropout:
             )
         for module in owners:
             module.training = True  # only the module itself: it is what makes the call
-        tail = find_dense_tail(self.network, sites)
+        tail = find_tail(self.network, sites)
         return Plan(sites, tail, left_out, in_place)
 
 
@@ -168,7 +173,7 @@ class DropoutDraws:
         self.seed = seed
         self.samples = samples
         self._masks: dict[tuple[int, tuple[int, ...]], Tensor] = {}
-        self._dense: dict[int, DenseSamples] = {}
+        self._tails: dict[int, DenseSamples | ConvolutionalSamples] = {}
 
     @property
     def degenerate(self) -> bool:
@@ -225,15 +230,15 @@ class DropoutDraws:
             }
             return {name: functions[name](x) for name in names}
         h = plan.tail.trunk(x)
-        layers = plan.tail.layers
+        linear_last = plan.tail.layers[-1].options is None
         of_trunk: dict[str, Callable[[Tensor], Tensor]] = {
             "log_probs": lambda h: self._rest(plan, h),
-            "features": lambda h: mean_features(layers, h),
+            "features": plan.tail.mean_features if linear_last else lambda _: self._mean_features(x),
         }
         return {name: of_trunk[name](h) for name in names}
 
     def split(self) -> tuple[Callable[[Any], Tensor], Callable[[Tensor], Tensor]] | None:
-        """(trunk, rest) once a batch was seen and a dense tail found, else None.
+        """(trunk, rest) once a batch was seen and a tail found, else None.
 
         Returns:
             Two functions with rest(trunk(x)) equal to self(x).
@@ -265,25 +270,26 @@ class DropoutDraws:
             return penultimate(self.posterior.network, x)
 
     def _rest(self, plan: Plan, h: Tensor) -> Tensor:
-        """The dense tail: (n, d) to (n, T, C)."""
-        if id(plan) not in self._dense:
-            self._dense[id(plan)] = self._dense_samples(plan)
-        return log_probabilities(self._dense[id(plan)](h), 2)
+        """The tail: what the trunk gives to (n, T, C)."""
+        if id(plan) not in self._tails:
+            self._tails[id(plan)] = self._tail_samples(plan)
+        return log_probabilities(self._tails[id(plan)](h), 2)
 
-    def _dense_samples(self, plan: Plan) -> DenseSamples:
+    def _tail_samples(self, plan: Plan) -> DenseSamples | ConvolutionalSamples:
         assert plan.tail is not None
         keeps: list[tuple[Tensor, float] | None] = []
         for layer in plan.tail.layers:
             before: tuple[Tensor, float] | None = None
             for number in layer.sites:
                 site = plan.sites[number]
-                mask = (
-                    self._mask(number, site, torch.Size(site.shape)).expand(-1, 1, *site.shape[1:]).flatten(1)
-                )
+                mask = self._mask(number, site, torch.Size(site.shape)).flatten(1)
+                if layer.options is None:  # one entry for each input, where pooling may lie between
+                    mask = mask.repeat_interleave(layer.weight.shape[1] // mask.shape[1], 1)
                 factor = 1 / (1 - site.p) if site.p < 1 else 0.0
                 before = (mask, factor) if before is None else (before[0] & mask, before[1] * factor)
             keeps.append(before)
-        return DenseSamples(plan.tail.layers, keeps, len(self))
+        kind = ConvolutionalSamples if plan.tail.convolutions else DenseSamples
+        return kind(plan.tail.layers, keeps, len(self))
 
     def _mask(self, number: int, site: Site, shape: torch.Size) -> Tensor:
         """The masks of all samples at a site, (T, *mask shape); made once."""

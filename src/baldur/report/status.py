@@ -35,16 +35,17 @@ def status(store: Store) -> dict[str, Any]:
     planned = max(plan.trials, len(trials))
     state = _state([row["state"] for row in trials], planned, is_held(store.folder, "trainer"))
     phases = store.phases()
+    done = {(row["strategy"], row["seed"]) for row in trials if row["state"] == "done"}
     return {
         "run": str(store.folder),
         "state": state,
         "labels": sum(row["labels"] for row in trials),
         "round": max((row["round"] for row in trials if row["round"] is not None), default=0),
         "rounds": plan.rounds,
-        "trials_done": sum(row["state"] == "done" for row in trials),
+        "trials_done": len(done),
         "trials_planned": planned,
         "phase": _phase(phases[-1]) if phases and state == "running" else None,
-        "seconds_left": 0.0 if state == "done" else _seconds_left(phases, plan),
+        "seconds_left": 0.0 if state == "done" else _seconds_left(phases, plan, done),
         "quarantined": sum(item.state == "quarantined" for item in store.items().values()),
         "incidents": len(store.incidents()),
         "trials": trials,
@@ -127,7 +128,7 @@ def _phase(row: PhaseRow) -> dict[str, Any] | None:
     return {key: getattr(row, key) for key in ("strategy", "seed", "round", "phase", "started")}
 
 
-def _seconds_left(phases: list[PhaseRow], plan: Plan) -> float | None:
+def _seconds_left(phases: list[PhaseRow], plan: Plan, done: set[tuple[str, int]]) -> float | None:
     """What the rounds that are left took in other trials, or else what the newest rounds took."""
     if not plan.trials or plan.rounds is None or plan.oracle != "simulated":
         return None
@@ -140,7 +141,8 @@ def _seconds_left(phases: list[PhaseRow], plan: Plan) -> float | None:
     for r in range(plan.rounds + 1):
         there = [seconds for (_, _, round), seconds in rounds.items() if round == r]
         usual[r] = fmean(there) if there else usual.get(r - 1, 0.0)
-    return plan.trials * sum(usual.values()) - sum(min(s, usual[r]) for (_, _, r), s in rounds.items())
+    begun = sum(min(s, usual[r]) for (strategy, seed, r), s in rounds.items() if (strategy, seed) not in done)
+    return (plan.trials - len(done)) * sum(usual.values()) - begun
 
 
 def _round_of(row: PhaseRow) -> tuple[str, int, int]:

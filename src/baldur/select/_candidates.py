@@ -68,6 +68,7 @@ def prepare(log_probs: Float[Array, "N T C"], workers: int = 1) -> Candidates:
         InvalidPredictions: The shape or type does not fit, or a row is not normalised.
     """
     xp = namespace(log_probs)
+    log_probs = log_probs.detach() if hasattr(log_probs, "detach") else log_probs
     count, draws, classes = log_probs.shape
     packed, filled = None, 0
     if 4 * count * draws * (classes + 1) <= _STORED:

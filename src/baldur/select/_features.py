@@ -11,6 +11,9 @@ from jaxtyping import Float, Int, Shaped
 from baldur._arrays import Array, map_samples, namespace, to_numpy
 from baldur.errors import InvalidArgument, InvalidPredictions
 
+LARGEST = 1e18
+"""What a feature may be at most: sums of squares of larger ones are not finite in float32."""
+
 BLOCK = 2**20
 """How many numbers a temporary array of rows may hold: 8 MiB in float64."""
 
@@ -88,10 +91,10 @@ def check_features(
     elif features.dtype.itemsize == 2:
         features = xp.astype(features, xp.float32)
     for part in blocks(*features.shape):
-        finite = xp.all(xp.isfinite(features[part, :]), axis=1)
-        if not bool(xp.all(finite)):
-            row = part.start + int(np.argmin(to_numpy(finite)))
-            raise InvalidArgument(f"{name}: row {row} contains NaN or infinity")
+        good = xp.all(xp.abs(features[part, :]) <= LARGEST, axis=1)  # NaN fails, too
+        if not bool(xp.all(good)):
+            row = part.start + int(np.argmin(to_numpy(good)))
+            raise InvalidArgument(f"{name}: row {row} contains NaN, infinity or a number beyond {LARGEST:g}")
     return features
 
 
@@ -153,6 +156,25 @@ def same_length(n: int, name: str, other: int, what: str) -> None:
         raise InvalidArgument(
             f"{name} are of {n} items and {what} of {other}; they must be of the same items"
         )
+
+
+def same_device(a: Shaped[Array, "..."], name: str, b: Shaped[Array, "..."], what: str) -> None:
+    """Refuse two arrays that are on different devices.
+
+    Args:
+        a: The first.
+        name: What the error calls it.
+        b: The second.
+        what: What the error calls that one.
+
+    Raises:
+        InvalidArgument: The devices differ.
+    """
+    for x in (a, b):
+        namespace(x)  # an array, or an error that says what it is
+    here, there = (str(array_api_compat.device(x)) for x in (a, b))
+    if here != there:
+        raise InvalidArgument(f"the {name} are on {here} and the {what} on {there}; move one of them")
 
 
 def squared_distances(

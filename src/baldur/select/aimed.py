@@ -43,6 +43,10 @@ def batch_epig(
     F. Bickford Smith, A. Kirsch, S. Farquhar, Y. Gal, A. Foster and T. Rainforth, Prediction-Oriented Bayesian
     Active Learning, AISTATS 2023 (the pointwise score).
 
+    Needs: samples, samples at targets. Cost: O(k N Q M T C²) for Q configurations; bounds leave out part of it.
+    Use: for small batches of few candidates where the targets are known; else draw a batch from EPIG by
+    `power`.
+
     Args:
         log_probs: Normalised log-probabilities of the pool, shape (N, T, C).
         target_log_probs: Normalised log-probabilities of the targets, shape (M, T, K), of the same draws.

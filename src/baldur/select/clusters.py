@@ -10,6 +10,7 @@ from baldur._arrays import Array, to_numpy
 from baldur.errors import InvalidArgument
 from baldur.protocols import Picks
 from baldur.select._features import blocks, count, host_features, mean_probabilities, same_length
+from baldur.select.ranking import top
 
 _KMEANS_LIMIT = 50
 
@@ -25,13 +26,17 @@ def typiclust(
 ) -> Picks:
     """The most typical item of each large cluster without a label: for the first labels of all.
 
-    L ∪ U is divided by k-means into min(n_L + k, K_max) clusters (mini-batches above 50). Those of more than `smallest`
-    items are ordered by labels ascending, then size descending, and give their items in turn, the most typical
-    first: 1 / mean distance to the K nearest neighbours within the cluster, K = min(20, ⌊size / 2⌋). When these
+    L ∪ U is divided by k-means into min(n_L + k, K_max) clusters (mini-batches above 50); those of more than `smallest`
+    items, ordered by labels ascending, then size descending, give their items in turn, the most typical first:
+    1 / mean distance to the K nearest neighbours within the cluster, K = min(20, ⌊size / 2⌋). When these
     are used up, the small clusters follow in the same way.
 
     G. Hacohen, A. Dekel and D. Weinshall, Active Learning on a Budget: Opposite Strategies Suit High and Low Budgets,
     ICML 2022.
+
+    Needs: features, features of the labelled. Cost: k-means with n_L + k clusters, then neighbours within each.
+    Use: below some tens of labels for each class, on features that needed no labels; later an uncertainty does
+    better.
 
     Args:
         features: Features of the unlabelled items, shape (N, D); the paper takes self-supervised ones of length 1.
@@ -75,10 +80,16 @@ def typiclust(
 def typicality(
     features: Shaped[Array, "..."], neighbours: int, squared: bool = False
 ) -> Float[np.ndarray, " N"]:
-    """1 / mean distance to the nearest neighbours, without the item itself.
+    """How dense the pool is around an item: 1 / mean distance to the nearest neighbours, without the item itself.
 
-    G. Hacohen, A. Dekel and D. Weinshall, Active Learning on a Budget, ICML 2022. Released code averages squared
-    distances, which ranks otherwise.
+    ((1/K) Σ_j ‖x - x_j‖)⁻¹ over the K nearest x_j; squared: with ‖x - x_j‖², as released code has it, which ranks
+    otherwise.
+
+    G. Hacohen, A. Dekel and D. Weinshall, Active Learning on a Budget: Opposite Strategies Suit High and Low Budgets,
+    ICML 2022.
+
+    Needs: features. Cost: neighbours: O(N² D) at worst. Use: to see where a pool is dense; `typiclust` does so
+    by itself.
 
     Args:
         features: What distances are measured on, shape (N, D).
@@ -117,6 +128,9 @@ def cluster_margin(
     G. Citovsky, G. DeSalvo, C. Gentile, L. Karydas, A. Rajagopalan, A. Rostamizadeh and S. Kumar, Batch Active
     Learning at Scale, NeurIPS 2021.
 
+    Needs: prediction, clusters. Cost: O(N (T C + log N)). Use: for very large batches, hundreds and more, whose
+    clusters are made once.
+
     Args:
         log_probs: Normalised log-probabilities, shape (N, T, C); averaged over the samples.
         clusters: The cluster of each item, whole numbers, shape (N,); see `average_linkage`.
@@ -125,7 +139,8 @@ def cluster_margin(
         candidates: k_m, at least k; 10k where it is not given, as in the paper on large sets (1.25k on CIFAR).
 
     Returns:
-        The picks; each score is minus its margin. `info["clusters"]` is the cluster of each pick, shape (k,).
+        The picks; each score is minus its margin. `info["clusters"]` is the cluster of each pick, shape (k,);
+        `info["ties"]` that of `top` for the k_m candidates.
 
     Raises:
         InvalidPredictions: The shape or type does not fit, or a row is not normalised.
@@ -144,9 +159,10 @@ def cluster_margin(
     if wide < size:
         raise InvalidArgument(f"{wide} candidates are too few to choose {size} of")
     scores = probs[:, -2] - probs[:, -1]
-    pool = np.random.default_rng(rng).permutation(np.argsort(-scores, kind="stable")[:wide])
+    smallest = top(scores, wide)
+    pool = np.random.default_rng(rng).permutation(smallest.indices)
     queues = [pool[groups[pool] == c].tolist() for c in np.unique(groups[pool])]
-    return _picks(_in_turn(sorted(queues, key=len), size), scores, groups)
+    return _picks(_in_turn(sorted(queues, key=len), size), scores, groups, ties=smallest.info["ties"])
 
 
 def average_linkage(
@@ -158,8 +174,15 @@ def average_linkage(
 ) -> NDArray[np.intp]:
     """Clusters by hierarchical agglomeration with average linkage; done once, for `cluster_margin` in every round.
 
+    The two clusters of the smallest mean ‖x - y‖, x of one and y of the other, are joined until the tree is cut.
     Memory is quadratic in what is agglomerated, so of more than `sample` items only as many are, drawn
     uniformly, and each other item joins the cluster of the nearest of them.
+
+    R. R. Sokal and C. D. Michener, A Statistical Method for Evaluating Systematic Relationships, University of Kansas
+    Science Bulletin, 1958.
+
+    Needs: features. Cost: O(S² D), memory O(S²) for S agglomerated items, and O(N S D) for the rest. Use:
+    before `cluster_margin`.
 
     Args:
         features: What distances are measured on, shape (N, D).
@@ -227,6 +250,6 @@ def _in_turn(queues: list[list[int]], k: int) -> list[int]:
     return [queue[turn] for turn in range(longest) for queue in queues if turn < len(queue)][:k]
 
 
-def _picks(picks: list[int], scores: NDArray[np.float64], parts: NDArray[np.integer]) -> Picks:
+def _picks(picks: list[int], scores: NDArray[np.float64], parts: NDArray[np.integer], **info: int) -> Picks:
     indices = np.array(picks, np.intp)
-    return Picks(indices, scores[indices], {"gap": 0.0, "clusters": parts[indices]})
+    return Picks(indices, scores[indices], {"gap": 0.0, "clusters": parts[indices], **info})

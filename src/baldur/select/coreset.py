@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from baldur._arrays import Array, namespace, to_numpy
 from baldur.errors import InvalidArgument
 from baldur.protocols import Picks
-from baldur.select._features import Products, check_features, count, squared_distances
+from baldur.select._features import Products, check_features, count, same_device, squared_distances
 
 
 def k_center(
@@ -25,6 +25,9 @@ def k_center(
 
     O. Sener and S. Savarese, Active Learning for Convolutional Neural Networks: A Core-Set Approach, ICLR 2018;
     T. F. Gonzalez, Clustering to Minimize the Maximum Intercluster Distance, Theoretical Computer Science, 1985.
+
+    Needs: features, features of the labelled. Cost: O(k N D), memory O(N). Use: for large batches on features
+    that are good already; outliers are the farthest items of all, and it takes them first.
 
     Args:
         features: What distances are measured on, shape (N, D).
@@ -70,6 +73,8 @@ class Cover:
     """
 
     def __init__(self, features: Shaped[Array, "..."], centres: Shaped[Array, "..."] | None) -> None:
+        if centres is not None and getattr(centres, "ndim", 2) != 1:
+            same_device(features, "features", centres, "centres")
         self.x = check_features(features)
         xp = self.xp = namespace(self.x)
         self.n = self.x.shape[0]

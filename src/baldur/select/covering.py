@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from baldur._arrays import Array
 from baldur.errors import InvalidArgument
 from baldur.protocols import Picks
-from baldur.select._features import blocks, count, host_features
+from baldur.select._features import LARGEST, blocks, count, host_features
 from baldur.select._lazy import collect, lazy_greedy
 from baldur.select.coreset import k_center
 
@@ -22,11 +22,14 @@ def prob_cover(
 ) -> Picks:
     """The balls that cover most items: greedy maximum coverage, within 1 - 1/e of the best.
 
-    x covers y iff ‖x - y‖ < δ. Each pick covers the most items that neither a centre nor a pick before it covers. Where
+    Each pick is argmax_x |{y : ‖x - y‖ < δ, y not yet covered}|, where centres and the picks before cover too. Where
     everything is covered, the farthest item from all centres follows (k-center greedy), with the gain 0. The
     graph is never held: gains only fall, so stale ones are bounds.
 
     O. Yehuda, A. Dekel, G. Hacohen and D. Weinshall, Active Learning Through a Covering Lens, NeurIPS 2022.
+
+    Needs: features, features of the labelled. Cost: O(N² D) once, then little for each pick; memory O(N). Use:
+    as `typiclust`: for the first labels, on features that needed none; δ has to fit the features.
 
     Args:
         features: What distances are measured on, shape (N, D); the paper takes self-supervised ones of length 1.
@@ -41,8 +44,8 @@ def prob_cover(
     Raises:
         InvalidArgument: A shape does not fit, a row is not finite, δ is not above 0, or k is negative.
     """
-    if not delta > 0:
-        raise InvalidArgument(f"delta is a distance above 0, not {delta!r}")
+    if not 0 < delta <= LARGEST:
+        raise InvalidArgument(f"delta is a distance above 0 and at most {LARGEST:g}, not {delta!r}")
     x = host_features(features)
     given = x[:0] if centres is None else host_features(centres, "centres", x.shape[1])
     balls = _Balls(x, float(delta))
@@ -76,6 +79,9 @@ def purity_radius(
 
     O. Yehuda, A. Dekel, G. Hacohen and D. Weinshall, Active Learning Through a Covering Lens, NeurIPS 2022.
 
+    Needs: features. Cost: O(S² D) for S items looked at. Use: before `prob_cover`; only as good as k-means
+    finds the classes.
+
     Args:
         features: What distances are measured on, shape (N, D).
         classes: How many classes there are; k-means looks for as many clusters.
@@ -98,7 +104,8 @@ def purity_radius(
     random = np.random.default_rng(rng)
     x = x[random.choice(len(x), size=min(sample, len(x)), replace=False)]
     seed = int(random.integers(2**31))
-    clusters = KMeans(min(classes, len(x)), n_init=5, random_state=seed).fit_predict(x)
+    different = min(classes, len(np.unique(x, axis=0)))
+    clusters = KMeans(different, n_init=5, random_state=seed).fit_predict(x)
     distances = cdist(x, x)
     impure = np.min(np.where(clusters[:, None] != clusters, distances, np.inf), axis=1)
     # A ball is pure as long as δ does not pass the distance to the nearest item of another cluster.

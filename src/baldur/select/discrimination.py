@@ -35,6 +35,10 @@ def discriminative(
 
     D. Gissin and S. Shalev-Shwartz, Discriminative Active Learning, arXiv:1907.06347, 2019.
 
+    Needs: features, features of the labelled. Cost: n trainings of a small classifier. Use: to make the
+    labelled set look like the pool, where new regions keep appearing; it does not know the task, only the
+    features.
+
     Args:
         features: Representations of the unlabelled items, shape (N, D); standardised within.
         labelled: Those of the labelled items, shape (M, D), M at least 1.

@@ -27,10 +27,14 @@ def bait(
 
     min_S tr(M_S⁻¹ F), M_S = λ 1 + Σ_{x ∈ L ∪ S} I(x), F the mean of I over all data, I(x) = (diag p̄ - p̄ p̄ᵀ) ⊗ φ φᵀ =
     V Vᵀ. Adds `oversample` · k items one by one and removes the least useful again. By Woodbury's identity an item
-    gains tr(Vᵀ M⁻¹ F M⁻¹ V (1 + Vᵀ M⁻¹ V)⁻¹). Memory O((C D)² + N (C + D)), time O(k N (C D)²).
+    gains tr(Vᵀ M⁻¹ F M⁻¹ V (1 + Vᵀ M⁻¹ V)⁻¹).
 
     J. T. Ash, S. Goel, A. Krishnamurthy and S. Kakade, Gone Fishing: Neural Active Learning with Fisher Embeddings,
     NeurIPS 2021.
+
+    Needs: prediction, features, predictions and features of the labelled. Cost: O(k N (C D)²), memory O((C D)²
+    + N (C + D)). Use: for a last layer on fixed features with C D of some hundreds; it takes near duplicates
+    where a second look at a noisy label informs.
 
     Args:
         log_probs: Normalised log-probabilities, shape (N, T, C); averaged over the samples.

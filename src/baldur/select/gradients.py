@@ -7,9 +7,16 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from baldur._arrays import Array, namespace, to_numpy
-from baldur.errors import InvalidArgument
 from baldur.protocols import Picks
-from baldur.select._features import Products, blocks, check_features, count, mean_probabilities, same_length
+from baldur.select._features import (
+    Products,
+    blocks,
+    check_features,
+    count,
+    mean_probabilities,
+    same_device,
+    same_length,
+)
 
 _EPSILON = 1e-12
 
@@ -29,6 +36,9 @@ def badge(
 
     J. T. Ash, C. Zhang, A. Krishnamurthy, J. Langford and A. Agarwal, Deep Batch Active Learning by Diverse,
     Uncertain Gradient Lower Bounds, ICLR 2020.
+
+    Needs: prediction, features. Cost: O(k N (C + D)). Use: for large batches and networks that are trained to
+    the end; with few labels and no samples it was no better than random in a published study.
 
     Args:
         log_probs: Normalised log-probabilities, shape (N, T, C); averaged over the samples.
@@ -70,17 +80,12 @@ class _Seeding:
     """The squared distance of every gradient to the nearest chosen one."""
 
     def __init__(self, log_probs: Array, features: Array) -> None:
-        if str(array_api_compat.device(log_probs)) == "cpu":
-            log_probs = to_numpy(log_probs)
+        same_device(features, "features", log_probs, "predictions")
         self.x = check_features(features)
-        if array_api_compat.device(log_probs) != array_api_compat.device(self.x):
-            raise InvalidArgument(
-                f"the predictions are on {array_api_compat.device(log_probs)} and the features on"
-                f" {array_api_compat.device(self.x)}; move one of them"
-            )
         xp = self.xp = namespace(self.x)
         device = array_api_compat.device(self.x)
         probs = mean_probabilities(log_probs)
+        probs = to_numpy(probs) if array_api_compat.is_numpy_array(self.x) else probs
         self.n, classes = probs.shape
         same_length(self.n, "predictions", self.x.shape[0], "features")
         likeliest = xp.argmax(probs, axis=1)[:, None] == xp.arange(classes, device=device)

@@ -48,7 +48,7 @@ def batchbald(
 ) -> Picks:
     """k items whose labels together give the most information about the parameters, chosen greedily.
 
-    f(S) = I(y_S; ω) = H(y_S) - Σ_{i∈S} E_t H(P_i,t) ≤ log T; each step adds the item with the largest gain
+    f(S) = I(y_S; ω) = H(y_S) - Σ_{i∈S} E_t H(P_it) ≤ log T; each step adds the item with the largest gain
     Δ(x|S) = Σ_m π_m [H(Σ_t W_mt P_xt) - Σ_t W_mt H(P_xt)], with W_m the posterior over the samples that
     configuration m of the labels of S leaves, and π_m its probability. Exact, by lazy greedy, while the
     configurations fit; then with configurations drawn from the samples in turn, where bounds by Jensen's
@@ -60,6 +60,9 @@ def batchbald(
 
     A. Kirsch, J. van Amersfoort and Y. Gal, BatchBALD: Efficient and Diverse Batch Acquisition for Deep Bayesian
     Active Learning, NeurIPS 2019.
+
+    Needs: samples. Cost: O(k N M T C) for M configurations; bounds leave out most of it. Use: for small
+    batches, about ten at T = 100, where each label is dear; it needs many samples, which large batches use up.
 
     Args:
         log_probs: Normalised log-probabilities, shape (N, T, C).

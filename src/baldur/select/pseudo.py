@@ -9,7 +9,8 @@ from baldur import acquire
 from baldur._arrays import Array, to_numpy
 from baldur.errors import InvalidArgument
 from baldur.protocols import Picks
-from baldur.select._features import count, mean_probabilities
+from baldur.select._features import mean_probabilities
+from baldur.select.ranking import top
 
 _CRITERIA = {
     "least_confidence": acquire.least_confidence,
@@ -32,6 +33,9 @@ def ceal(
     K. Wang, D. Zhang, Y. Li, R. Zhang and L. Lin, Cost-Effective Active Learning for Deep Image Classification, IEEE
     Transactions on Circuits and Systems for Video Technology, 2016.
 
+    Needs: prediction. Cost: O(N T C). Use: where a calibrated model finds most of the pool easy; a wrong
+    pseudo-label teaches its own mistake.
+
     Args:
         log_probs: Normalised log-probabilities, shape (N, T, C); averaged over the samples.
         k: How many to ask about; more than N gives all.
@@ -40,7 +44,7 @@ def ceal(
 
     Returns:
         The picks with their scores. `info["pseudo_indices"]` are the positions of the pseudo-labelled items, ascending,
-        and `info["pseudo_labels"]` their classes.
+        and `info["pseudo_labels"]` their classes; `info["ties"]` is that of `top`.
 
     Raises:
         InvalidPredictions: The shape or type does not fit, or a row is not normalised.
@@ -53,12 +57,14 @@ def ceal(
     likeliest = to_numpy(mean_probabilities(log_probs)).argmax(axis=1)
     scores = to_numpy(_CRITERIA[criterion](log_probs))
     entropies = to_numpy(acquire.entropy(log_probs))
-    indices = np.argsort(-scores, kind="stable")[: count(k, len(scores))].astype(np.intp)
+    asked = top(scores, k)
     sure = entropies < threshold
-    sure[indices] = False
+    sure[asked.indices] = False
     pseudo = np.flatnonzero(sure)
-    info = {"gap": 0.0, "pseudo_indices": pseudo, "pseudo_labels": likeliest[pseudo].astype(np.int64)}
-    return Picks(indices, scores[indices], info)
+    labels = likeliest[pseudo].astype(np.int64)
+    return Picks(
+        asked.indices, asked.scores, {**asked.info, "pseudo_indices": pseudo, "pseudo_labels": labels}
+    )
 
 
 def ceal_threshold(
@@ -72,6 +78,8 @@ def ceal_threshold(
     linear: δ_t = δ_0 - r t; cumulative: δ_t = δ_(t-1) - r t, which the paper can also be read as.
 
     K. Wang et al., Cost-Effective Active Learning for Deep Image Classification, IEEE TCSVT, 2016.
+
+    Needs: nothing. Cost: O(1). Use: before `ceal`, once in each round.
 
     Args:
         round: t, from 0.

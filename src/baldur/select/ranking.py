@@ -11,9 +11,16 @@ from baldur._arrays import Array, to_numpy
 from baldur.errors import InvalidArgument, NonFiniteScore
 from baldur.protocols import Picks
 
+_ROUNDING = 1e-6  # of scores that come from float32 predictions
+
 
 def random(n: SupportsIndex, k: SupportsIndex, rng: np.random.Generator | int) -> Picks:
     """k of n items, uniformly and without replacement.
+
+    Each item is among them with the probability k / n.
+
+    Needs: nothing. Cost: O(N). Use: always, as the baseline that everything else has to beat; and for the very
+    first labels.
 
     Args:
         n: How many items there are.
@@ -40,7 +47,11 @@ def top(
 ) -> Picks:
     """The k items with the largest scores; of equal ones those that come first, or any.
 
-    On a pool that is sorted by class, the first of equal ones are all of one class; random ties are not.
+    S maximises Σ_{i ∈ S} s_i over the sets of k items. On a pool that is sorted by class, the first of equal ones
+    are all of one class; random ties are not.
+
+    Needs: scores. Cost: O(N log N). Use: for one item at a time, or where no two items are alike: near
+    duplicates are chosen together.
 
     Args:
         scores: Finite scores, shape (N,).
@@ -49,8 +60,9 @@ def top(
         rng: A generator, or a seed; needed for random ties only.
 
     Returns:
-        The picks, largest first. `info["ties"]` says how many items, chosen or not, have exactly the score of
-        the last pick (itself included): well above 1, the choice among them was the order of the pool.
+        The picks, largest first. `info["ties"]` says how many items, chosen or not, have the score of the last
+        pick (itself included) within rounding, 1e-6 of the largest: of those, the order of the pool or the last
+        digits of the scores decided, which another precision or machine may give otherwise.
 
     Raises:
         InvalidArgument: The scores are not one-dimensional, k is negative or not a whole number, ties is
@@ -68,7 +80,7 @@ def top(
     last = np.partition(values, len(values) - count)[len(values) - count]
     above = np.flatnonzero(values > last)
     equal = np.flatnonzero(values == last)
-    tied = len(equal)
+    tied = int(np.count_nonzero(np.abs(values - last) <= _ROUNDING * np.abs(values).max()))
     if ties == "random":
         generator = np.random.default_rng(rng)
         above, equal = generator.permutation(above), generator.permutation(equal)
@@ -87,12 +99,13 @@ def as_scores(scores: Shaped[Array, "..."]) -> NDArray[np.float64]:
         The scores, float64, shape (N,).
 
     Raises:
-        InvalidArgument: They are not one-dimensional.
+        InvalidArgument: They are not one-dimensional, or no real numbers.
         NonFiniteScore: A score is NaN or infinite.
     """
-    values = to_numpy(scores).astype(np.float64, copy=False)
-    if values.ndim != 1:
-        raise InvalidArgument(f"scores (N,) were expected, not the shape {values.shape}")
+    given = to_numpy(scores)
+    if given.ndim != 1 or given.dtype.kind not in "fiub":
+        raise InvalidArgument(f"scores (N,) were expected, not {given.dtype} of the shape {given.shape}")
+    values = given.astype(np.float64, copy=False)
     finite = np.isfinite(values)
     if not finite.all():
         first = int(np.argmin(finite))

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from baldur._arrays import Array, to_numpy
 from baldur.errors import InvalidArgument
 from baldur.protocols import Picks
-from baldur.select._features import blocks, count, host_features
+from baldur.select._features import blocks, count, host_features, same_length
 from baldur.select._lazy import collect, lazy_greedy
+from baldur.select.ranking import as_scores, top
 
 
 def facility_location(
@@ -23,10 +24,14 @@ def facility_location(
     """The items to which all items are similar: greedy, within 1 - 1/e of the best where no bonus is negative.
 
     F(S) = Σ_i w_i max_{j ∈ L ∪ S} s_ij + Σ_{j ∈ S} b_j with s = (1 + cos) / 2, or 0 before the first centre. Gains
-    only fall as S grows, so stale ones are bounds (lazy greedy, exact). Time O(N² D) once; no N x N array is held.
+    only fall as S grows, so stale ones are bounds (lazy greedy, exact).
 
     M. Minoux, Accelerated Greedy Algorithms for Maximizing Submodular Set Functions, 1978; K. Wei, R. Iyer and
     J. Bilmes, Submodularity in Data Subset Selection and Active Learning, ICML 2015.
+
+    Needs: features, features of the labelled. Cost: O(N² D) once, then little for each pick; no N x N array is
+    held. Use: where the batch shall stand for the pool: it takes the middle of regions and leaves outliers
+    alone.
 
     Args:
         features: What similarity is measured on, shape (N, D); a row of zeros has the cosine 0 to everything.
@@ -73,6 +78,9 @@ def suggestive_annotation(
     L. Yang, Y. Zhang, J. Chen, S. Zhang and D. Z. Chen, Suggestive Annotation: A Deep Active Learning Framework for
     Biomedical Image Segmentation, MICCAI 2017.
 
+    Needs: scores, features. Cost: O(K N D) for K candidates. Use: for few and dear items, such as images to be
+    segmented; K decides between uncertainty (K = k) and coverage (K = N).
+
     Args:
         scores: How uncertain each item is, shape (N,).
         features: Descriptors of the items, shape (N, D); a row of zeros has the cosine 0 to everything.
@@ -81,20 +89,24 @@ def suggestive_annotation(
 
     Returns:
         The picks with their gains; the first counts from a similarity of -1. `info["objective"]` is F after each
-        pick; `info["evaluations"]` counts gains computed.
+        pick; `info["evaluations"]` counts gains computed; `info["ties"]` is that of `top` for the K candidates.
 
     Raises:
-        InvalidArgument: A shape does not fit, a value is not finite, K is less than k, or k is negative.
+        InvalidArgument: A shape does not fit, a feature is not finite, K is less than k, or k is negative.
+        NonFiniteScore: A score is NaN or infinite.
     """
     units = _units(host_features(features))
-    uncertainty = _values(scores, len(units), "scores", 0.0)
+    uncertainty = as_scores(scores)
+    same_length(len(units), "features", len(uncertainty), "scores")
     size = count(k, len(units))
     wide = count(2 * size if candidates is None else candidates, len(units))
     if wide < size:
         raise InvalidArgument(f"{wide} candidates are too few to choose {size} of")
-    pool = np.sort(np.argsort(-uncertainty, kind="stable")[:wide])
+    uncertain = top(uncertainty, wide)
     cover = _Similar(units, np.ones(len(units)), start=-1.0, shift=0.0)
-    return collect(lazy_greedy(cover.gains, cover.add, pool), size, cover.total())
+    chosen = lazy_greedy(cover.gains, cover.add, np.sort(uncertain.indices))
+    picks = collect(chosen, size, cover.total())
+    return Picks(picks.indices, picks.scores, {**picks.info, "ties": uncertain.info["ties"]})
 
 
 class _Similar:
@@ -139,9 +151,10 @@ def _units(x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
 def _values(values: Array | None, n: int, name: str, default: float) -> NDArray[np.float64]:
     if values is None:
         return np.full(n, default)
-    given = to_numpy(values).astype(np.float64)
-    if given.shape != (n,):
-        raise InvalidArgument(f"{name} ({n},) were expected, not the shape {given.shape}")
+    given = to_numpy(values)
+    if given.shape != (n,) or given.dtype.kind not in "fiub":
+        raise InvalidArgument(f"{name} ({n},) were expected, not {given.dtype} of the shape {given.shape}")
+    given = given.astype(np.float64)
     if not np.isfinite(given).all():
         first = int(np.argmin(np.isfinite(given)))
         raise InvalidArgument(f"{name}: that of item {first} is {given[first]}; a finite number was expected")

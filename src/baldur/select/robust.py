@@ -33,6 +33,10 @@ def robust_k_center(
     M. Charikar, S. Khuller, D. M. Mount and G. Narasimhan, Algorithms for Facility Location Problems with Outliers,
     SODA 2001.
 
+    Needs: features, features of the labelled. Cost: O(k N (D + log N)); exact: N² distances and an integer
+    program for each bisection. Use: as `k_center`, where the pool has outliers; exact for pools of some
+    thousands.
+
     Args:
         features: What distances are measured on, shape (N, D).
         k: How many to choose; more than there are gives all.

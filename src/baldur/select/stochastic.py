@@ -27,6 +27,9 @@ def power(
     Acquisition: A Simple Baseline for Deep Active Learning, TMLR 2023; W. Kool, H. van Hoof and M. Welling,
     Stochastic Beams and Where to Find Them, ICML 2019.
 
+    Needs: scores. Cost: O(N log N). Use: first of all for batches: it costs nothing, and hardly minds the size
+    of the batch or repetition in the pool.
+
     Args:
         scores: Finite scores that are not negative (within rounding, 1e-6), shape (N,).
         k: How many to choose; more than N gives all.
@@ -66,6 +69,8 @@ def softmax(
     A. Kirsch, S. Farquhar, P. Atighehchian, A. Jesson, F. Branchaud-Charron and Y. Gal, Stochastic Batch
     Acquisition: A Simple Baseline for Deep Active Learning, TMLR 2023.
 
+    Needs: scores. Cost: O(N log N). Use: where β can be tuned to the scale of the scores; for BALD near 8.
+
     Args:
         scores: Finite scores, shape (N,).
         k: How many to choose; more than N gives all.
@@ -93,6 +98,9 @@ def softrank(
 
     A. Kirsch, S. Farquhar, P. Atighehchian, A. Jesson, F. Branchaud-Charron and Y. Gal, Stochastic Batch
     Acquisition: A Simple Baseline for Deep Active Learning, TMLR 2023.
+
+    Needs: scores. Cost: O(N log N). Use: where only the order of the scores means something, or they are
+    negative; a large β brings back the faults of top-k.
 
     Args:
         scores: Finite scores, shape (N,).

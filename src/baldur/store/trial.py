@@ -6,6 +6,7 @@ instant leaves a round in one of these states, and at most the interrupted phase
 """
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -181,6 +182,22 @@ class Trial:
                 this = (c.trial == self.id, c.round == round, c.item == sa.bindparam("answered"))
                 update = schema.requests.update().where(*this).values(state="answered")
                 connection.execute(update, [{"answered": item} for item in wanted])
+
+    def metric(self, round: int, name: str, split: str = "test") -> float:
+        """One value that was measured in a round.
+
+        Args:
+            round: Which round.
+            name: The metric.
+            split: The part of the data that it was measured on.
+
+        Returns:
+            The value; NaN where it is undefined or was not measured.
+        """
+        c = schema.metrics.c
+        this = (c.trial == self.id, c.round == round, c.metric == name, c.split == split)
+        rows = self.database.rows(sa.select(c.value).where(*this))
+        return math.nan if not rows or rows[0].value is None else float(rows[0].value)
 
     def ranking(self, round: int) -> list[RankingRow]:
         """The best items of a round's pool, as `PhaseHandle.chosen` recorded them.

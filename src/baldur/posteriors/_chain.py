@@ -1,0 +1,276 @@
+"""Cuts a network in two: a trunk that no dropout feeds, and a chain of layers with dropout between them.
+
+A channel mask is a scale per channel that is not negative, so it commutes with ReLU and with pooling: those
+functions are moved in front of the mask, and each mask acts on the input of a layer's weights.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional
+
+from baldur._modules import call
+from baldur.posteriors._sites import Dropouts, Site
+from baldur.posteriors._steps import Function, Pair, step
+
+Options = tuple[Pair, Pair, Pair]
+"""Stride, padding and dilation of a convolution, in the order of `functional.conv2d`."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of weights, linear or a two-dimensional convolution.
+
+    Args:
+        sites: The dropout sites on its input.
+        weight: (O, I), or (O, I, height, width) for a convolution.
+        bias: (O,).
+        options: Stride, padding and dilation of a convolution; None for a linear layer.
+        after: What happens to its output: pointwise functions, and pooling behind a convolution.
+    """
+
+    sites: tuple[int, ...]
+    weight: Tensor
+    bias: Tensor
+    options: Options | None
+    after: tuple[Function, ...] = ()
+
+    def __call__(self, h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """The layer with other weights, such as its own after cutting; linear ones transposed, (I, O).
+
+        Args:
+            h: (n, I, ...); flattened for a linear layer.
+            weight: As `weight`, with fewer inputs and outputs.
+            bias: As `bias`, with fewer outputs.
+
+        Returns:
+            Activations, (n, O, ...).
+        """
+        if self.options is None:
+            return self.finish(torch.addmm(bias, h.flatten(1), weight))
+        return self.finish(functional.conv2d(h, weight, bias, *self.options))
+
+    def finish(self, z: Tensor) -> Tensor:
+        """Apply what is behind the weights.
+
+        Args:
+            z: (n, O, ...).
+
+        Returns:
+            Activations, (n, O, ...).
+        """
+        for function in self.after:
+            z = function(z)
+        return z
+
+
+@dataclass(frozen=True)
+class Tail:
+    """A network cut in two.
+
+    Args:
+        trunk: Everything before the first site, and what could be moved in front of it.
+        layers: The chain behind it.
+    """
+
+    trunk: Callable[[Any], Tensor]
+    layers: tuple[Layer, ...]
+
+    @property
+    def convolutions(self) -> int:
+        """How many layers of the chain are convolutions; they come first."""
+        return sum(layer.options is not None for layer in self.layers)
+
+    def mean_features(self, h: Tensor) -> Tensor:
+        """The input of the last layer without dropout, (n, D).
+
+        Args:
+            h: What the trunk gives.
+
+        Returns:
+            Activations.
+        """
+        for layer in self.layers[:-1]:
+            h = layer(h, layer.weight.t() if layer.options is None else layer.weight, layer.bias)
+        return h.flatten(1)
+
+
+def find_tail(network: nn.Module, sites: Sequence[Site]) -> Tail | None:
+    """Cut the network before its first site, if what follows is a chain that holds every site.
+
+    Args:
+        network: The network in the modes of prediction (owners of sites in training mode).
+        sites: What `find_sites` found in it.
+
+    Returns:
+        The two parts, or None where the network is of another form or cannot be traced.
+    """
+    if any(site.batch_axis != 0 or site.kind not in ("unit", "channel") for site in sites):
+        return None
+    if any(module._forward_hooks or module._forward_pre_hooks for module in network.modules()):
+        return None  # a hook may change what its module gives, and the tracer does not see it
+    try:
+        traced = fx.symbolic_trace(network)
+    except Exception:  # a network that cannot be traced takes the general path, whatever the tracer said
+        return None
+    modules = dict(traced.named_modules())
+    first = next((n for n in traced.graph.nodes if step(n, modules)[0] == "dropout"), None)
+    nodes = None if first is None else _chain(traced.graph, first)
+    if first is None or nodes is None or not sites:
+        return None
+    builder = _Builder(sites)
+    if not all(builder.add(*step(node, modules)) for node in nodes) or not builder.whole():
+        return None
+    flat = builder.layers[0].options is None
+    return Tail(_trunk(traced, first, builder.ahead, flat), tuple(builder.layers))
+
+
+class _Builder:
+    """Takes the steps of a chain one by one; `add` says whether a step fits."""
+
+    def __init__(self, sites: Sequence[Site]) -> None:
+        self.sites = sites
+        self.layers: list[Layer] = []
+        self.ahead: list[Function] = []  # moved in front of the first mask
+        self.waiting: list[int] = []  # sites that no weights have followed yet
+        self.number = 0
+        self.rank = len(sites[0].shape)
+        self.ended = False
+
+    def add(self, kind: str, what: Any) -> bool:
+        if self.ended:
+            return False  # only the last call may be a log-softmax: it is idempotent there, and nowhere else
+        if kind in ("identity", "flatten"):
+            self.rank = 2 if kind == "flatten" else self.rank
+            return True
+        if kind == "dropout":
+            self.waiting.append(self.number)
+            self.number += 1
+            return self.number <= len(self.sites)
+        if kind in ("linear", "convolution"):
+            return self._weights(kind, what)
+        if kind == "pool" and not (self.rank == 4 and self._by_channel()):
+            return False
+        if kind in ("homogeneous", "pool"):
+            if kind == "pool" and not self.layers:
+                self.ahead.append(_channels_last)
+            self._behind(what)
+            return True
+        if self.waiting or not self.layers:
+            return False
+        if kind == "pointwise":
+            self._behind(what)
+        elif kind == "norm" and not self.layers[-1].after:
+            self.layers[-1] = _folded(self.layers[-1], what)
+        else:
+            self.ended = kind == "log_softmax"
+            return self.ended
+        return True
+
+    def whole(self) -> bool:
+        """Whether the chain ends in (n, C) and holds every site."""
+        return bool(self.layers and not self.waiting and self.number == len(self.sites) and self.rank == 2)
+
+    def _by_channel(self) -> bool:
+        """Whether every mask that waits is one scale per channel."""
+        return all(self.sites[s].kind == "channel" or len(self.sites[s].shape) == 2 for s in self.waiting)
+
+    def _weights(self, kind: str, module: Any) -> bool:
+        if kind == "linear":
+            options, fits = None, self.rank == 2
+        else:
+            options = _options(module)
+            fits = self.rank == 4 and options is not None and self._by_channel()
+        weight, bias = module.weight, module.bias
+        if bias is None:
+            bias = weight.new_zeros(len(weight))
+        self.layers.append(Layer(tuple(self.waiting), weight, bias, options))
+        self.waiting = []
+        return fits
+
+    def _behind(self, function: Function) -> None:
+        """The function, in front of the masks that wait."""
+        if self.layers:
+            self.layers[-1] = replace(self.layers[-1], after=(*self.layers[-1].after, function))
+        else:
+            self.ahead.append(function)
+
+
+def _channels_last(h: Tensor) -> Tensor:
+    """The same activations as pooling is many times faster on."""
+    return h.contiguous(memory_format=torch.channels_last)
+
+
+def _options(conv: nn.Conv2d) -> Options | None:
+    """Stride, padding and dilation; None where the convolution is of another form."""
+    if conv.groups != 1 or conv.padding_mode != "zeros":
+        return None
+    down, right = (d * (k - 1) for d, k in zip(conv.dilation, conv.kernel_size, strict=True))
+    if not isinstance(conv.padding, str):
+        padding: Pair = (conv.padding[0], conv.padding[1])
+    elif conv.padding == "same" and (down % 2 or right % 2):
+        return None  # one more on one side than on the other
+    else:
+        padding = (down // 2, right // 2) if conv.padding == "same" else (0, 0)
+    return (conv.stride[0], conv.stride[1]), padding, (conv.dilation[0], conv.dilation[1])
+
+
+def _folded(layer: Layer, norm: nn.modules.batchnorm._BatchNorm) -> Layer:
+    """The layer with the normalisation right behind it as part of its weights."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = torch.rsqrt(norm.running_var + norm.eps) * (norm.weight if norm.affine else 1)
+    shift = (layer.bias - norm.running_mean) * scale + (norm.bias if norm.affine else 0)
+    weight = layer.weight * scale.view(-1, *[1] * (layer.weight.ndim - 1))
+    return replace(layer, weight=weight, bias=shift)
+
+
+def _chain(graph: fx.Graph, first: fx.Node) -> Iterator[fx.Node] | None:
+    """The nodes from `first` to the output, if each feeds the next one only and nothing else feeds them."""
+    (output,) = (node for node in graph.nodes if node.op == "output")
+    nodes, node = [first], first
+    while True:
+        (nxt, *more) = [user for user in node.users if not _is_size(user)] or (None,)
+        if nxt is None or more:
+            return None
+        if nxt is output:
+            return iter(nodes) if output.args[0] is node else None
+        others = [a for a in nxt.all_input_nodes if a is not node and not _is_size(a)]
+        if others or nxt.args[:1] != (node,):
+            return None
+        nodes.append(nxt)
+        node = nxt
+
+
+def _is_size(node: fx.Node) -> bool:
+    """Whether the node reads a size (`x.shape[0]`, `x.size(0)`) rather than computing on items."""
+    if node.op == "call_function" and getattr(node.target, "__name__", "") == "getitem":
+        return isinstance(node.args[0], fx.Node) and _is_size(node.args[0])
+    return (node.op, node.target) == ("call_method", "size") or (
+        node.target is getattr and node.args[1:] == ("shape",)
+    )
+
+
+def _trunk(traced: fx.GraphModule, first: fx.Node, ahead: Sequence[Function], flat: bool) -> Any:
+    """The part of the graph that feeds `first`, with what was moved in front of it; (n, d) if `flat`."""
+    graph = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    source = first.all_input_nodes[0]
+    for node in traced.graph.nodes:
+        if node is first:
+            break
+        copies[node] = graph.node_copy(node, lambda n: copies[n])
+    graph.output(copies[source])
+    part = fx.GraphModule(traced, graph)
+
+    def trunk(x: Any) -> Tensor:
+        with Dropouts():  # for what it does to normalisation: no dropout is left in here
+            h: Tensor = call(part, x)
+        for function in ahead:
+            h = function(h)
+        return h.flatten(1) if flat else h
+
+    return trunk

@@ -1,0 +1,40 @@
+"""`baldur run mnist` with every strategy, on a small MNIST made of scikit-learn's digits."""
+
+import gzip
+import struct
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from typer.testing import CliRunner
+
+from baldur import strategies
+from baldur._parts import functions_of
+from baldur.cli import app
+from baldur.store import Store
+
+
+@pytest.fixture(scope="module")
+def mnist(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mnist")
+    images, labels = load_digits(return_X_y=True)
+    large = np.kron(images.reshape(-1, 8, 8) * 255 / 16, np.ones((3, 3)))  # 24 x 24
+    large = np.pad(large, ((0, 0), (2, 2), (2, 2))).astype(np.uint8)
+    for side, part in (("train", slice(0, 160)), ("t10k", slice(160, 200))):
+        for kind, array in (("images", large[part]), ("labels", labels[part].astype(np.uint8))):
+            head = struct.pack(f">I{array.ndim}I", 0x0800 | array.ndim, *array.shape)
+            name = f"{side}-{kind}-idx{array.ndim}-ubyte.gz"
+            (folder / name).write_bytes(gzip.compress(head + array.tobytes(), 1))
+    return folder
+
+
+@pytest.mark.parametrize("name", functions_of(strategies))
+def test_three_rounds_of_every_strategy(tmp_path, monkeypatch, mnist, name):
+    monkeypatch.setenv("BALDUR_CACHE", str(tmp_path / "cache"))
+    words = f"run mnist --data-dir {mnist} --strategy {name} --out {tmp_path / 'run'} --quiet --seeds 1 --rounds 3"
+    quick = "--query-size 5 --initial 10 --draws 4 --epochs 2 --epoch-size 32"
+    result = CliRunner().invoke(app, [*words.split(), *quick.split()])
+    assert result.exit_code == 0, result.output
+    with Store.open(tmp_path / "run") as store:
+        assert [m.labels for m in store.metrics("test") if m.metric == "accuracy"] == [10, 15, 20, 25]
+        assert len({row.item for row in store.labels()}) == 25
