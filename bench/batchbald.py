@@ -65,6 +65,7 @@ def large(kind: str, n: int, k: int, repeats: int) -> dict[str, Any]:
     """Time and memory of a large batch."""
     made = {
         "heads": lambda: pools.heads(n, DRAWS, C, 0, 0.6),
+        "heads that hardly differ": lambda: pools.heads(n, DRAWS, C, 0, 0.1),
         "near-duplicates": lambda: pools.near_duplicates(n, DRAWS, C, 0)[0],
     }
     log_probs = made[kind]()
@@ -134,8 +135,8 @@ def _large(n: int) -> list[tuple[str, str, str]]:
     for kind, k, repeats in (
         ("heads", 100, 3),
         ("near-duplicates", 100, 1),
-        ("heads", 1000, 1),
-        ("near-duplicates", 1000, 1),
+        ("heads that hardly differ", 100, 3),
+        ("heads that hardly differ", 1000, 1),
     ):
         say(f"BatchBALD, N = {n:,}, k = {k}, {kind}")
         found = child("bench.batchbald:large", kind=kind, n=n, k=k, repeats=repeats)

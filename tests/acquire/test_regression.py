@@ -141,6 +141,10 @@ def test_what_does_not_fit_is_refused():
         variance(np.stack([random((6, 2)), np.zeros((6, 2))]), reduce="logdet")
 
 
+def test_a_map_without_places():
+    assert acquire.variance(np.zeros((3, 4, 2, 0))).shape == (3, 0)
+
+
 def test_two_sure_opposites():
     assert acquire.gaussian_information_gain(np.array([[-1.0, 1.0]]), np.ones((1, 2))) == pytest.approx(
         [0.5 * math.log(2)]

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from baldur import report
+from baldur.report import charts, sections
 from baldur.store import Request, Store
 
 Run = Callable[..., Store]
@@ -219,3 +221,11 @@ def test_the_users_matplotlib_style_neither_matters_nor_changes(run: Run, tmp_pa
         before = dict(matplotlib.rcParams)
         assert write([store], tmp_path)[0] == plain
         assert dict(matplotlib.rcParams) == before
+
+
+def test_near_ties_for_the_last_place_are_counted():
+    scores = np.array([0.9, 0.5, 0.5 + 1e-8, 0.5, 0.1])
+    assert [sections._tied(scores, k) for k in (0, 1, 2, 3, 4, 5)] == [0, 0, 3, 3, 0, 0]
+    some = [charts.Scores(10, (), (), tied) for tied in (0, 3, 57)]
+    assert "2 of 3 rounds up to 57 items" in sections._ties(some)
+    assert sections._ties(some[:1]) == ""

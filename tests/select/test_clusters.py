@@ -113,10 +113,12 @@ def test_it_spreads_where_the_smallest_margins_are_one_cluster():
 @pytest.mark.parametrize("sample", [5000, 40])
 def test_average_linkage_finds_the_clusters(sample):
     x, parts = blobs([30, 20, 10])
+    x = x + np.array([100, -300])
     for cut in ({"clusters": 3}, {"distance": 12.0}):
         found = average_linkage(x, 0, sample=sample, **cut)
         assert len({*zip(found.tolist(), parts.tolist(), strict=True)}) == 3 == len(set(found))
     assert average_linkage(x[:1], 0, clusters=3).tolist() == [0]
+    assert set(average_linkage(x, 0, clusters=1, sample=sample)) == {0}
     twice = np.concatenate([x[:5], x[:5]])
     copies = average_linkage(twice, 0, distance=1e-9)
     assert len(set(copies)) == 5

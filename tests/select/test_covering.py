@@ -71,6 +71,12 @@ def test_it_finds_the_dense_region_that_farthest_first_and_random_miss():
     assert np.median(near[:30]) < 5
 
 
+def test_the_radius_of_a_worked_example():
+    """The nearest items of the other cluster are at 10, 9, 8, 8, 9 and 11."""
+    x = np.array([0.0, 1, 2, 10, 11, 13])[:, None]
+    assert [purity_radius(x, 2, 0, p) for p in (1.0, 0.75, 4 / 6, 0.5, 2 / 6, 0.1)] == [8, 8, 9, 9, 10, 11]
+
+
 def test_a_radius_that_keeps_balls_pure():
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.normal(size=(50, 2)) * 0.1, rng.normal(size=(50, 2)) * 0.1 + [10, 0]])

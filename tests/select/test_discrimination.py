@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from baldur.errors import InvalidArgument
-from baldur.select.discrimination import _train, discriminative
+from baldur.select.discrimination import _logits, _train, discriminative
 
 SMALL = {"hidden": (32,), "epochs": 100, "rate": 1e-2}
 
@@ -55,6 +55,8 @@ def test_training_stops_before_the_scores_saturate():
     )
     assert accuracy > 0.98
     assert network.n_iter_ < 200
+    x = rng.normal(size=(30, 2)) * 9
+    assert 1 / (1 + np.exp(-_logits(network, x))) == pytest.approx(network.predict_proba(x)[:, 1])
 
 
 @pytest.mark.parametrize(("k", "queries", "expected"), [(7, 3, [2, 2, 3]), (2, 5, [1, 1]), (3, 1, [3])])

@@ -47,6 +47,9 @@ def test_exact_is_the_optimum_by_brute_force(seed, k, outliers, lattice, cold):
     assert picks.info["radius"][-1] == pytest.approx(optimum(x, k, outliers, first), abs=1e-9)
     assert radius(x, [*first, *picks.indices], outliers) == pytest.approx(picks.info["radius"][-1], abs=1e-9)
     assert len(set(picks.indices.tolist())) == k
+    if not cold:  # farthest first
+        assert picks.scores[0] == pytest.approx(max(np.linalg.norm(x[picks.indices] - x[2], axis=1)))
+        assert (np.diff(picks.scores) <= 1e-12).all()
 
 
 @settings(deadline=None, max_examples=25)
@@ -72,6 +75,12 @@ def test_outliers_do_not_attract_it():
         picks = robust_k_center(x, 1, x[:1], 1, exact)
         assert 50 <= picks.indices[0] < 100
         assert picks.info["radius"][0] < 10
+
+
+def test_one_outlier_in_ten_thousand_unless_told():
+    x = np.append(np.linspace(0, 1, 19_998), [100, 200])[:, None]
+    radii = [robust_k_center(x, 1, x[:1], o).info["radius"][0] for o in (None, 2, 1, 0)]
+    assert radii == pytest.approx([0.5, 0.5, 1, 100], abs=0.01)
 
 
 def test_sizes_and_refusals():

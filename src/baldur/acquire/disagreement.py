@@ -6,6 +6,7 @@ import array_api_compat
 from jaxtyping import Float
 
 from baldur._arrays import Array, Samples, p_log_p
+from baldur.acquire import fused
 from baldur.acquire.pointwise import pointwise, warn_of_ties
 from baldur.acquire.uncertainty import least_confidence
 from baldur.errors import InvalidArgument
@@ -35,6 +36,8 @@ def bald(log_probs: Float[Array, "N T C *spatial"]) -> Float[Array, "N *spatial"
         NonFiniteScore: A score is not a finite number.
     """
     warn_of_ties(log_probs, "bald")
+    if fused.applies(log_probs):
+        return fused.bald(log_probs, mean_divergence)
     return pointwise(log_probs, mean_divergence)
 
 

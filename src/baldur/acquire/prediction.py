@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from baldur._arrays import Array, Samples, check_shape, map_samples, namespace, to_numpy
+from baldur.acquire import fused
 from baldur.acquire.pointwise import pointwise, warn_of_ties
 from baldur.errors import InvalidArgument
 
@@ -60,7 +61,10 @@ def epig(
     mean = map_samples(target_log_probs, lambda s: s.mean, axes=1)  # (M, K)
     weighted = mean * (_checked_weights(xp, weights, targets, device) / targets)[:, None]
     weighted = xp.astype(xp.reshape(weighted, (-1,)), dtype)
-    return pointwise(log_probs, _dependence(deviation, weighted, str(device) == "cpu"))
+    formula = _dependence(deviation, weighted, str(device) == "cpu")
+    if single and fused.applies(log_probs):
+        return fused.epig(log_probs, deviation, weighted, formula)
+    return pointwise(log_probs, formula)
 
 
 def _deviation(s: Samples) -> Float[Array, "R T C"]:

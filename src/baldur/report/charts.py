@@ -159,11 +159,13 @@ class Scores:
         labels: How many labels the round's model knew.
         quantiles: The 0, 5, 25, 50, 75, 95 and 100 % quantiles of the scores of the pool.
         picked: The scores of what was picked at the time of choosing.
+        tied: How many items were within rounding of the last place, where they were more than there were places.
     """
 
     labels: int
     quantiles: tuple[float, ...]
     picked: tuple[float, ...]
+    tied: int = 0
 
 
 def score_bands(name: str, title: str, rounds: Sequence[Scores], style: Style) -> Html:

@@ -133,9 +133,33 @@ def score_distribution(study: Study) -> Html:
         if rounds:
             svg = charts.score_bands(f"scores{i}", f"{member.name}, seed {seed}", rounds, member.style)
             drawn.append(
-                figure(svg, "Scores of the whole pool by round; dots: the picks when they were chosen.")
+                figure(
+                    svg,
+                    "Scores of all candidates by round; dots: the picks when they were chosen."
+                    + _ties(rounds),
+                )
             )
     return element("div", *drawn, class_="charts") if drawn else Html("")
+
+
+def _ties(rounds: Sequence[charts.Scores]) -> str:
+    """In how many rounds something else than the score decided who was among the k best."""
+    tied = [one.tied for one in rounds if one.tied]
+    if not tied:
+        return ""
+    return (
+        f" In {len(tied)} of {len(rounds)} rounds up to {max(tied)} items were within rounding of the k-th best score, "
+        "more than there were places: order or chance decided among them."
+    )
+
+
+def _tied(scores: NDArray[np.float64], k: int) -> int:
+    """How many items are within rounding of the k-th largest score, if they are more than the places for them."""
+    if not 0 < k < len(scores):
+        return 0
+    last, slack = np.partition(scores, -k)[-k], 1e-6 * np.abs(scores).max()
+    near = int((np.abs(scores - last) <= slack).sum())
+    return near if near > k - int((scores > last + slack).sum()) else 0
 
 
 def _scores(study: Study, member: Member) -> tuple[list[charts.Scores], int]:
@@ -150,7 +174,7 @@ def _scores(study: Study, member: Member) -> tuple[list[charts.Scores], int]:
                 quantiles = np.quantile(scores, (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)).tolist()
                 picks = (q for q in member.requests if (q.seed, q.round) == (trial.seed, r + 1))
                 chosen = tuple(q.score for q in picks if q.score is not None)
-                found.append(charts.Scores(known, tuple(quantiles), chosen))
+                found.append(charts.Scores(known, tuple(quantiles), chosen, _tied(scores, len(chosen))))
         if found:
             return found, trial.seed
     return [], 0
