@@ -85,6 +85,12 @@ def test_the_deterministic_posterior(tmp_path):
     assert outcome.state == "done"
 
 
+@pytest.mark.parametrize("posterior", ["ensemble", "dropout-ensemble"])
+def test_ensembles(tmp_path, posterior):
+    words = QUICK | {"posterior": posterior, "members": 2, "draws": 4, "rounds": 1}
+    verify_resume(lambda folder, observer: run.run(blob_set(), folder, observer=observer, **words), tmp_path)
+
+
 def test_interrupted_anywhere_it_comes_to_the_same(tmp_path):
     quick = QUICK | {"rounds": 1}
     verify_resume(lambda folder, observer: run.run(blob_set(), folder, observer=observer, **quick), tmp_path)

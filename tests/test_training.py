@@ -2,6 +2,8 @@
 
 import json
 import math
+import time
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -21,7 +23,7 @@ from baldur.errors import (
     TrainingDiverged,
     UnsupportedNetwork,
 )
-from baldur.training import initialise, train, weights_hash
+from baldur.training import Checkpoints, fit, initialise, train, weights_hash
 
 Recipe = partial(training.Recipe, epoch_size=1)
 
@@ -93,9 +95,9 @@ def test_a_step_is_that_of_the_weighted_loss():
 
 def test_class_weights_are_inverse_frequencies_of_mean_1_over_the_items():
     y = torch.tensor([0] * 10 + [2])
-    factors = training._factors(torch.zeros(11, 1), y, None, Recipe(class_weights=True))
+    factors = fit._factors(torch.zeros(11, 1), y, None, Recipe(class_weights=True))
     torch.testing.assert_close(factors, torch.tensor([0.55] * 10 + [5.5]))
-    assert training._factors(X, Y[:41], None, Recipe()) is None
+    assert fit._factors(X, Y[:41], None, Recipe()) is None
 
 
 def test_class_weights_change_the_fit_of_unbalanced_labels_and_not_of_balanced_ones():
@@ -148,18 +150,18 @@ def test_inputs_may_be_a_tuple_or_a_dict():
 )
 def test_an_epoch_takes_each_item_equally_often_and_never_leaves_one_alone(n, size, batch, seed):
     size = max(n, size)
-    order = training._order(n, size, seed)
+    order = fit._order(n, size, seed)
     counts = torch.bincount(order, minlength=n)
     assert len(order) == size
     assert counts.max() - counts.min() <= 1
-    steps = training._steps(order, batch)
+    steps = fit._steps(order, batch)
     assert torch.equal(torch.cat(steps), order)
     if batch > 1 and size > 1:
         assert min(len(step) for step in steps) > 1
 
 
 def test_every_epoch_has_another_order():
-    assert not torch.equal(training._order(50, 50, 1), training._order(50, 50, 2))
+    assert not torch.equal(fit._order(50, 50, 1), fit._order(50, 50, 2))
 
 
 def test_an_epoch_is_never_smaller_than_the_labelled_set():
@@ -317,9 +319,137 @@ def test_a_checkpoint_of_another_fit_is_refused_and_says_what_differs(tmp_path):
         fitted(Recipe(epochs=5), y=Y.flip(0), checkpoint=slot)
     with pytest.raises(InvalidCheckpoint, match="another network"):
         train(nn.Linear(4, 3), X, Y, recipe=Recipe(epochs=5), seed=0, checkpoint=slot)
-    slot.path.write_bytes(slot.path.read_bytes().replace(b'\\"format\\": 1', b'\\"format\\": 9'))
-    with pytest.raises(InvalidCheckpoint, match="another format"):
-        fitted(Recipe(epochs=5), checkpoint=slot)
+
+
+def test_a_checkpoint_of_another_version_is_passed_over(tmp_path):
+    slot = saved(tmp_path)
+    slot.path.write_bytes(slot.path.read_bytes().replace(b'\\"format\\": 2', b'\\"format\\": 9'))
+    epochs = []
+    fitted(Recipe(epochs=5), checkpoint=slot, progress=lambda what, done, of: epochs.append(done))
+    assert epochs == [1, 2, 3, 4, 5]
+
+
+# Several fits in one slot
+
+
+class Sum:
+    """Adds up the weights that it is shown."""
+
+    def __init__(self):
+        self.total, self.epochs = torch.zeros(8, 4), []
+
+    def __call__(self, shown, epoch):
+        assert shown.training
+        self.total = self.total + shown[0].weight.detach()
+        self.epochs.append(epoch)
+
+    def state(self):
+        return {"total": self.total, "row": self.total[0]}
+
+    def load(self, state):
+        self.total = state["total"]
+
+
+def squares(penalised):
+    return penalised[0].weight.square().sum()
+
+
+def three(slot=None):
+    """Three fits that follow each other: hashes, what was seen, results, and which epochs were run."""
+    kept = None if slot is None else Checkpoints(slot, 0.0)
+    hashes, sums, results, epochs = [], [], [], []
+    for seed in range(3):
+        trained, seen = network(seed), Sum()
+        given = {"checkpoint": kept, "after_epoch": seen, "penalty": squares}
+        recipe = Recipe(epochs=3, learning_rate=0.02, augment=noise)
+        results.append(train(trained, X, Y, recipe=recipe, seed=seed, validation=VALIDATION, **given))
+        hashes.append(weights_hash(trained))
+        sums.append(seen.total.tolist())
+        epochs.append(seen.epochs)
+        with torch.no_grad():
+            trained[0].weight.zero_()  # what becomes of a network is no matter of its checkpoint
+    return hashes, sums, [(r.loss, r.epochs, r.best_epoch, r.reason, r.nll) for r in results], epochs
+
+
+def test_fits_that_follow_each_other_go_on_where_they_were_killed_bit_for_bit(tmp_path):
+    whole = three()
+    assert three(Slot(tmp_path)) == whole
+    for stop_after, run in [
+        (1, [[2, 3], [1, 2, 3], [1, 2, 3]]),
+        (3, [[], [1, 2, 3], [1, 2, 3]]),  # between two networks
+        (5, [[], [3], [1, 2, 3]]),
+        (8, [[], [], [3]]),
+    ]:
+        (tmp_path / "checkpoint").unlink()
+        with pytest.raises(KeyboardInterrupt):
+            three(Slot(tmp_path, stop_after))
+        rest = three(Slot(tmp_path))
+        assert rest[:3] == whole[:3]
+        assert rest[3] == run
+
+
+def test_a_fit_of_another_seed_is_dropped_with_those_after_it(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        three(Slot(tmp_path, 8))
+    kept = Checkpoints(Slot(tmp_path), 60.0)
+    seen = []
+    for seed in (0, 7, 2):
+        given = {"checkpoint": kept, "after_epoch": Sum(), "penalty": squares}
+        told = lambda what, done, of: seen.append(done)  # noqa: E731
+        recipe = Recipe(epochs=3, learning_rate=0.02, augment=noise)
+        train(network(seed), X, Y, recipe=recipe, seed=seed, validation=VALIDATION, progress=told, **given)
+    assert seen == [1, 2, 3, 1, 2, 3]
+
+
+def test_a_checkpoint_says_that_a_fit_had_another_penalty_or_watcher(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        three(Slot(tmp_path, 1))
+    recipe = Recipe(epochs=3, learning_rate=0.02, augment=noise)
+    with pytest.raises(InvalidCheckpoint, match="another penalty and after_epoch"):
+        train(network(), X, Y, recipe=recipe, seed=0, checkpoint=Slot(tmp_path))
+
+
+def test_saves_that_take_long_are_further_apart(tmp_path):
+    class Slow(Slot):
+        def save(self, write):
+            super().save(write)
+            time.sleep(0.5)
+
+    slot = Slow(tmp_path)
+    fitted(
+        Recipe(epochs=9, augment=lambda x, generator: time.sleep(0.002) or x), checkpoint=slot, interval=1e-6
+    )
+    assert slot.saves == 1  # the next is due ten seconds later
+
+
+# What may be added
+
+
+def test_a_penalty_is_added_to_the_mean_loss():
+    recipe = Recipe(
+        epochs=1, batch_size=64, optimizer="sgd", momentum=0.0, weight_decay=0.0, learning_rate=0.5
+    )
+    plain, pulled = nn.Linear(4, 3), nn.Linear(4, 3)
+    pulled.load_state_dict(plain.state_dict())
+    before = plain.weight.detach().clone()
+    losses = [
+        train(trained, X, Y, recipe=recipe, seed=0, penalty=penalty).loss
+        for trained, penalty in ((plain, None), (pulled, lambda n: 0.1 * n.weight.square().sum()))
+    ]
+    torch.testing.assert_close(pulled.weight, plain.weight - 0.5 * 0.2 * before)
+    assert losses[1] - losses[0] == pytest.approx(float(0.1 * before.square().sum()), rel=1e-4)
+
+
+def test_a_schedule_multiplies_the_learning_rate_by_the_share_of_steps_done():
+    shares = []
+
+    def half(share):
+        shares.append(share)
+        return 0.5
+
+    recipe = Recipe(epochs=2, batch_size=21, optimizer="sgd", momentum=0.0, learning_rate=0.2, schedule=half)
+    assert fitted(recipe)[0] == fitted(replace(recipe, schedule=None, learning_rate=0.1))[0]
+    assert shares == [0.0, 0.25, 0.5, 0.75]
 
 
 # What is refused

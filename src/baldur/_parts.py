@@ -270,9 +270,12 @@ def make_learner(
         network,
         classes=classes,
         recipe=_recipe(settings),
-        posterior={"mc-dropout": learners.mc_dropout, "deterministic": learners.deterministic}[
-            settings.posterior
-        ],
+        posterior={
+            "mc-dropout": learners.mc_dropout,
+            "deterministic": learners.deterministic,
+            "ensemble": learners.ensemble(settings.members),
+            "dropout-ensemble": learners.ensemble(settings.members, each=learners.mc_dropout),
+        }[settings.posterior],
         validation=0 if settings.validation_free else settings.validation,
         validation_set=validation,
         warm_start=settings.warm_start,
@@ -332,7 +335,7 @@ def initial(
 
 def scorer(settings: Settings, observer: Observer, seed: int) -> PoolScorer:
     return PoolScorer(
-        draws=1 if settings.posterior == "deterministic" else settings.draws,
+        draws={"deterministic": 1, "ensemble": settings.members}.get(settings.posterior, settings.draws),
         seed=seed,
         memory=settings.memory,
         batch_size=settings.score_batch,

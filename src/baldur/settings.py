@@ -78,9 +78,10 @@ class Settings(BaseModel):
     network: str = Field(
         "auto", description="auto, mlp, cnn8, gal2017, batchbald2019, cnn32, resnet18, package.module:factory"
     )
-    posterior: Literal["mc-dropout", "deterministic"] = Field(
-        "mc-dropout", description="what the model believes"
+    posterior: Literal["mc-dropout", "deterministic", "ensemble", "dropout-ensemble"] = Field(
+        "mc-dropout", description="mc-dropout, deterministic, ensemble or dropout-ensemble: what is believed"
     )
+    members: Count = Field(5, description="networks of an ensemble, trained one after the other")
     draws: Count = Field(20, description="posterior samples T")
     epochs: Count = Field(40, description="passes over the labelled set (at most, with --patience)")
     epoch_size: Count = Field(

@@ -110,7 +110,7 @@ def test_a_warm_start_begins_where_the_last_round_ended():
     assert fitted(previous=previous, warm_start=True)[1][0].initial_hash == first.weights_hash
     assert fitted(previous=previous)[1][0].initial_hash == first.initial_hash
     assert fitted(warm_start=True)[1][0].initial_hash == first.initial_hash
-    with pytest.raises(Unsupported, match="one network, not Committee"):
+    with pytest.raises(Unsupported, match="over networks, not Committee"):
         fitted(previous=Committee(), warm_start=True)
 
 

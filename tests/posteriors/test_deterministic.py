@@ -59,3 +59,10 @@ def test_dropout_that_is_always_on_is_off():
 
     x, draws = torch.randn(7, 12), Deterministic(Always()).draw()
     assert torch.equal(draws(x), draws(x))
+
+
+def test_a_network_that_changes_its_input_gets_a_copy():
+    network = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 3))
+    verify_posterior(
+        Deterministic, network, torch.randn(9, 4, generator=torch.Generator().manual_seed(0)), T=1
+    )

@@ -56,3 +56,9 @@ def test_numbers_are_uniform_and_independent():
 def test_units_are_kept_with_probability_one_minus_p(p):
     kept = keep(0, 0, range(20), (5000,), p).double().mean()
     assert abs(float(kept) - (1 - p)) < 5 * np.sqrt(0.25 / 100_000) * (p not in (0, 1)) + 1e-12
+
+
+def test_a_slice_with_a_step_is_those_samples():
+    whole = uniforms(1, 0, range(6), (3,))
+    assert (uniforms(1, 0, range(6)[::2], (3,)) == whole[::2]).all()
+    assert (uniforms(1, 0, range(6)[::-1], (3,)) == whole[::-1]).all()

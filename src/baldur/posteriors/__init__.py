@@ -1,5 +1,6 @@
 """What does the model believe? A fitted network becomes a posterior, which gives functions."""
 
+import copy
 from pathlib import Path
 
 from torch import nn
@@ -7,11 +8,13 @@ from torch import nn
 from baldur.errors import DamagedArtefact
 from baldur.posteriors._saving import read
 from baldur.posteriors.deterministic import Deterministic as Deterministic
+from baldur.posteriors.ensemble import Ensemble as Ensemble
+from baldur.posteriors.ensemble import member_folder, saved_members
 from baldur.posteriors.mc_dropout import MCDropout as MCDropout
 
 
-def load(folder: Path, network: nn.Module) -> MCDropout | Deterministic:
-    """Rebuild a saved posterior over one network.
+def load(folder: Path, network: nn.Module) -> MCDropout | Deterministic | Ensemble:
+    """Rebuild a saved posterior.
 
     Args:
         folder: Where `save` wrote it.
@@ -23,6 +26,8 @@ def load(folder: Path, network: nn.Module) -> MCDropout | Deterministic:
     Raises:
         DamagedArtefact: A file is missing, cut short or of another network.
     """
+    if members := saved_members(folder):
+        return Ensemble([load(member_folder(folder, m), copy.deepcopy(network)) for m in range(members)])
     kind = read(folder, network)
     if kind == "mc-dropout":
         return MCDropout(network)

@@ -39,7 +39,7 @@ def uniforms(seed: int, site: int, samples: range, shape: Sequence[int]) -> NDAr
     hashes = np.array([derive(seed, "mask", site)], dtype=np.uint64)
     with np.errstate(over="ignore"):  # arithmetic modulo 2**64 is meant
         for size in (samples, *map(range, shape)):
-            steps = np.arange(size.start, size.stop, dtype=np.uint64) + np.uint64(1)
+            steps = np.arange(size.start, size.stop, size.step).astype(np.uint64) + np.uint64(1)
             hashes = _mix(_mix(hashes)[..., None] + steps * _GOLDEN)
     numbers: NDArray[np.float64] = (hashes[0] >> np.uint64(11)) * 2.0**-53
     return numbers

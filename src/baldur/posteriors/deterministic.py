@@ -7,9 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from baldur._modules import call, place
+from baldur._modules import call, map_tree, place, take
 from baldur.errors import InvalidArgument
-from baldur.posteriors._network import device_of, frozen, log_probabilities, penultimate
+from baldur.posteriors._network import (
+    device_of,
+    differ,
+    frozen,
+    items_of,
+    log_probabilities,
+    penultimate,
+    shapes,
+)
 from baldur.posteriors._saving import save
 from baldur.posteriors._sites import Dropouts
 
@@ -65,6 +73,7 @@ class DeterministicDraws:
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network
+        self._in_place: dict[Any, bool] = {}
 
     def __len__(self) -> int:
         return 1
@@ -78,7 +87,7 @@ class DeterministicDraws:
     def __call__(self, x: Any) -> Tensor:
         mode = Dropouts()  # also what is always on is off
         with mode:
-            logits = call(self.network, place(x, device_of(self.network)))
+            logits = call(self.network, self._placed(x))
         mode.refuse_probabilities()
         return log_probabilities(logits, 1).unsqueeze(1)
 
@@ -93,7 +102,18 @@ class DeterministicDraws:
             Features.
         """
         with Dropouts():
-            return penultimate(self.network, place(x, device_of(self.network)))
+            return penultimate(self.network, self._placed(x))
+
+    def _placed(self, x: Any) -> Any:
+        """The batch where the network is; a copy where the network would change it, which two items show."""
+        x = place(x, device_of(self.network))
+        key = shapes(x)
+        if key not in self._in_place and items_of(x):
+            two = torch.arange(2) % items_of(x)
+            tried = take(x, two)
+            call(self.network, tried)
+            self._in_place[key] = differ(tried, take(x, two))
+        return map_tree(torch.clone, x) if self._in_place.get(key) else x
 
     def outputs(self, x: Any, names: Sequence[str]) -> dict[str, Tensor]:
         """Several outputs of one batch.

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from baldur._modules import take, weights_hash
+from baldur._modules import map_tree, take, weights_hash
 from baldur.protocols import Posterior
 
 
@@ -40,7 +40,7 @@ def verify_posterior(
         AssertionError: It does not; the message says what failed.
     """
     before, modes = weights_hash(network), [module.training for module in network.modules()]
-    state, input_before = _generators(), take(x, slice(None))
+    state, input_before = _generators(), map_tree(torch.clone, x)
     posterior = make(network)
     draws = posterior.draw(T, seed=1)
     whole = draws(x)

@@ -1,15 +1,9 @@
-"""The supervised loop: fits one network, always in the same way, and goes on where it was killed.
-
-All randomness of an epoch derives from the seed and the epoch's number, inside `fork_rng`. So nothing global
-changes, and what a fit needs to go on after an epoch is weights and optimiser, but no state of a generator.
-"""
+"""Fits one network."""
 
 import hashlib
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -21,104 +15,28 @@ from baldur._modules import (
     bits,
     call,
     channels_last,
-    initialise,
     map_tree,
     pick_device,
     place,
-    read_tensors,
     restore,
     seeded,
     take,
     tensors,
-    weights_hash,
-    write_tensors,
 )
 from baldur._seeds import derive
 from baldur.errors import (
     EmptyLabelledSet,
     InvalidArgument,
-    InvalidCheckpoint,
     InvalidLabel,
     TrainingDiverged,
     UnsupportedNetwork,
 )
 from baldur.protocols import Batch, Checkpoint
+from baldur.training._checkpoints import Checkpoints, State
+from baldur.training.recipe import AfterEpoch, Penalty, Progress, Recipe, TrainingResult
 
-__all__ = ["Augment", "Progress", "Recipe", "TrainingResult", "call", "initialise", "train", "weights_hash"]
-
-Augment = Callable[[Batch, torch.Generator], Batch]
-"""Changes a batch of inputs at random; the generator lives on the device of the fit."""
-
-Progress = Callable[[str, int, int], None]
-"""Told what is done, how much of it and how much there is at most."""
-
-_FORMAT = 1
 _EVALUATION_BATCH = 512
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained.
-
-    Args:
-        epochs: Passes over the labelled set, at most.
-        epoch_size: Items in an epoch at least; a smaller labelled set is repeated evenly. 1 takes each item once.
-        batch_size: Items in a step. A last one of a single item joins the one before (batch normalisation).
-        optimizer: "adam", "adamw" or "sgd".
-        learning_rate: Step size.
-        momentum: Of "sgd"; the others have their own.
-        weight_decay: L2 penalty; decoupled in "adamw".
-        class_weights: Weight each item by the inverse frequency of its class, with mean 1 over the items.
-        augment: Changes each batch of training inputs at random.
-        patience: Epochs without improvement after which a fit with validation items stops.
-        precision: "auto" is bfloat16 autocast on a GPU that has it, and float32 elsewhere.
-        device: "auto" takes a GPU where there is one; else "cpu", "cuda", "cuda:1", ...
-    """
-
-    epochs: int = 50
-    epoch_size: int = 512
-    batch_size: int = 64
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    learning_rate: float = 1e-3
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    class_weights: bool = False
-    augment: Augment | None = None
-    patience: int = 5
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "epoch_size", "batch_size", "patience"):
-            if getattr(self, name) < 1:
-                raise InvalidArgument(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if not 0 < self.learning_rate < math.inf:
-            raise InvalidArgument(f"learning_rate is {self.learning_rate}; it must be positive and finite")
-        if self.momentum < 0 or self.weight_decay < 0:
-            raise InvalidArgument("momentum and weight_decay must not be negative")
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """How a fit went.
-
-    Args:
-        epochs: Epochs that were run.
-        loss: Mean training loss of the last epoch, nats.
-        reason: Why it ended: "epochs" or "patience".
-        seconds: Wall-clock time, that before an interruption included.
-        best_epoch: The epoch, counted from 1, whose weights were kept; the last one without validation.
-        accuracy: Validation accuracy of these weights, None without validation.
-        nll: Their validation loss, nats, None without validation.
-    """
-
-    epochs: int
-    loss: float
-    reason: Literal["epochs", "patience"]
-    seconds: float
-    best_epoch: int
-    accuracy: float | None
-    nll: float | None
+_KEPT = ("epoch", "loss", "reason", "best_epoch", "accuracy", "nll", "seconds")
 
 
 @dataclass
@@ -131,17 +49,56 @@ class _Fit:
     device: torch.device
     seed: int
     identity: dict[str, Any]
+    penalty: Penalty | None
+    after_epoch: AfterEpoch | None
     epoch: int = 0
     loss: float = math.nan
+    reason: Literal["epochs", "patience"] = "epochs"
     best_epoch: int = 0
     accuracy: float | None = None
     nll: float | None = None
     seconds: float = 0.0
     best: dict[str, Tensor] = field(default_factory=dict)
 
+    def state(self) -> State:
+        """Everything needed to go on from here."""
+        groups = {"network": tensors(self.network), "best": self.best}
+        for i, moments in self.optimizer.state_dict()["state"].items():
+            groups[f"optimizer.{i}"] = {name: value for name, value in moments.items() if value is not None}
+        return self._state(groups, done=False)
 
-_REMEDY = "delete it, and the fit begins anew"
-_KEPT = ("epoch", "loss", "best_epoch", "accuracy", "nll", "seconds")
+    def ended(self) -> State:
+        """What is needed of it once it has ended."""
+        return self._state({"network": tensors(self.network)}, done=True)
+
+    def _state(self, groups: dict[str, dict[str, Tensor]], *, done: bool) -> State:
+        if self.after_epoch is not None:
+            groups["seen"] = {name: t.detach().clone() for name, t in self.after_epoch.state().items()}
+        return State(self.identity, self.seed, done, {name: getattr(self, name) for name in _KEPT}, groups)
+
+    def go_back(self, state: State) -> None:
+        """Put everything where it was when the state was taken."""
+        groups = {name: dict(members) for name, members in state.groups.items()}
+        restore(self.network, groups.pop("network"))
+        self.best = groups.pop("best", {})
+        seen = groups.pop("seen", {})
+        if self.after_epoch is not None:
+            self.after_epoch.load(seen)
+        for name, value in state.values.items():
+            setattr(self, name, value)
+        moments = {int(name.removeprefix("optimizer.")): members for name, members in groups.items()}
+        for number, parameter in enumerate(self.optimizer.param_groups[0]["params"]):
+            for name, moment in moments.get(number, {}).items():
+                if moment.shape == parameter.shape:  # fused optimisers walk over memory: it must lie alike
+                    moments[number][name] = torch.empty_like(parameter).copy_(moment)
+        own = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": own})
+
+    def result(self) -> TrainingResult:
+        """How it went."""
+        return TrainingResult(
+            self.epoch, self.loss, self.reason, self.seconds, self.best_epoch, self.accuracy, self.nll
+        )
 
 
 def train(
@@ -154,13 +111,15 @@ def train(
     classes: int | None = None,
     weights: Float[Tensor, " n"] | None = None,
     validation: tuple[Batch, Int[Tensor, " v"]] | None = None,
-    checkpoint: Checkpoint | None = None,
+    checkpoint: Checkpoint | Checkpoints | None = None,
     interval: float = 10.0,
     progress: Progress | None = None,
+    penalty: Penalty | None = None,
+    after_epoch: AfterEpoch | None = None,
 ) -> TrainingResult:
     """Minimise the weighted mean cross-entropy of a network, in place.
 
-    L = 1/n Σᵢ wᵢ · −log softmax(f(xᵢ))[yᵢ], the weights w scaled to mean 1. The network is left on the
+    L = 1/n Σᵢ wᵢ · −log softmax(f(xᵢ))[yᵢ] + penalty(f), the weights w scaled to mean 1. The network is left on the
     recipe's device, in evaluation mode. One seed gives one set of weights, bit for bit on the same machine.
 
     Args:
@@ -174,9 +133,12 @@ def train(
         validation: Inputs and classes. The weights of the epoch with the highest accuracy on them (then the
             lowest loss) are kept, and `recipe.patience` epochs without a better one end the fit.
         checkpoint: Where the state is kept at the ends of epochs, and where an interrupted fit goes on from.
-            A checkpoint of another seed is that of another fit, and is passed over.
-        interval: Least seconds between two checkpoints.
+            A checkpoint of another seed is that of another fit, and is passed over. `Checkpoints` keep several
+            fits, which must be made in the same order again.
+        interval: Least seconds between two checkpoints; `Checkpoints` have their own.
         progress: Called after each epoch with ("training", epochs done, epochs at most).
+        penalty: Added to the mean loss of each step.
+        after_epoch: Shown the network after each epoch.
 
     Returns:
         How it went.
@@ -193,38 +155,56 @@ def train(
         raise InvalidArgument("there are no validation items; give some, or None to train for all epochs")
     device = pick_device(recipe.device)
     factors = _factors(x, y, weights, recipe)
-    identity = _identity(network, recipe, y, factors)
+    identity = _identity(network, recipe, y, factors) | _added(penalty, after_epoch)
     network.to(device)
     if isinstance(x, Tensor) and x.ndim == 4 and x.shape[1] > 1:
         channels_last(network)  # measured: a third less time for colour images, a tenth more for grey ones
     x, y, factors = (place(part, device) for part in (x, y, factors))
-    fit = _Fit(network, _optimizer(network, recipe), recipe, device, seed, identity)
+    fit = _Fit(network, _optimizer(network, recipe), recipe, device, seed, identity, penalty, after_epoch)
     _check_output(fit, x, y, classes)
-    if checkpoint is not None and (path := checkpoint.latest()) is not None:
-        _read(path, fit)
-    started = saved = time.monotonic()
-    before = fit.seconds
+    kept = Checkpoints(checkpoint, interval) if isinstance(checkpoint, Checkpoint) else checkpoint
+    found = None if kept is None else kept.begin(identity, seed)
+    if found is not None:
+        fit.go_back(found)
+    if found is None or not found.done:
+        _run(fit, x, y, factors, validation, kept, progress)
+    if kept is not None:
+        kept.end(fit.ended())
+    network.eval()
+    return fit.result()
+
+
+def _run(
+    fit: _Fit,
+    x: Batch,
+    y: Tensor,
+    factors: Tensor | None,
+    validation: tuple[Batch, Tensor] | None,
+    kept: Checkpoints | None,
+    progress: Progress | None,
+) -> None:
+    """All epochs that are left; then the best weights are those of the network."""
+    started = time.monotonic() - fit.seconds
+    epochs = fit.recipe.epochs
     stopped = False
-    while fit.epoch < recipe.epochs and not stopped:
+    while fit.epoch < epochs and not stopped:
         fit.loss = _epoch(fit, x, y, factors)
         fit.epoch += 1
         _check_finite(fit)
+        if fit.after_epoch is not None:
+            fit.after_epoch(fit.network, fit.epoch)
         if validation is None:
             fit.best_epoch = fit.epoch
         else:
             _judge(fit, *validation)
-            stopped = fit.epoch - fit.best_epoch >= recipe.patience
-        fit.seconds = before + time.monotonic() - started
+            stopped = fit.epoch - fit.best_epoch >= fit.recipe.patience
+        fit.seconds = time.monotonic() - started
         if progress is not None:
-            progress("training", fit.epoch, recipe.epochs)
-        last = stopped or fit.epoch == recipe.epochs
-        if checkpoint is not None and not last and time.monotonic() - saved >= interval:
-            checkpoint.save(lambda path: _write(path, fit))
-            saved = time.monotonic()
-    restore(network, fit.best)
-    network.eval()
-    reason: Literal["epochs", "patience"] = "patience" if stopped else "epochs"
-    return TrainingResult(fit.epoch, fit.loss, reason, fit.seconds, fit.best_epoch, fit.accuracy, fit.nll)
+            progress("training", fit.epoch, epochs)
+        if kept is not None and not stopped and fit.epoch < epochs and kept.due():
+            kept.save(fit.state())
+    restore(fit.network, fit.best)
+    fit.reason = "patience" if stopped else "epochs"
 
 
 def _autocast(fit: _Fit) -> torch.autocast:
@@ -304,7 +284,11 @@ def _epoch(fit: _Fit, x: Batch, y: Tensor, factors: Tensor | None) -> float:
     total = torch.zeros((), device=fit.device)
     network.train()
     with seeded(derive(fit.seed, "epoch", fit.epoch), fit.device):
-        for chosen in _steps(order, recipe.batch_size):
+        steps = _steps(order, recipe.batch_size)
+        for number, chosen in enumerate(steps):
+            if recipe.schedule is not None:
+                share = (fit.epoch + number / len(steps)) / recipe.epochs
+                fit.optimizer.param_groups[0]["lr"] = recipe.learning_rate * recipe.schedule(share)
             batch = take(x, chosen)
             if recipe.augment is not None:
                 batch = recipe.augment(batch, generator)
@@ -315,6 +299,8 @@ def _epoch(fit: _Fit, x: Batch, y: Tensor, factors: Tensor | None) -> float:
             else:
                 losses = functional.cross_entropy(logits.float(), y[chosen], reduction="none")
                 loss = (losses * factors[chosen]).mean()
+            if fit.penalty is not None:
+                loss = loss + fit.penalty(network)
             fit.optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             fit.optimizer.step()
@@ -367,48 +353,25 @@ def _judge(fit: _Fit, x: Batch, y: Tensor) -> None:
 def _identity(network: nn.Module, recipe: Recipe, y: Tensor, factors: Tensor | None) -> dict[str, Any]:
     """What a checkpoint must agree with to be that of this fit."""
     values = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
-    if recipe.augment is not None:
-        values["augment"] = getattr(recipe.augment, "__qualname__", type(recipe.augment).__qualname__)
+    for name in ("augment", "schedule"):
+        values[name] = _name(values[name])
     parts = [f"{name} {t.dtype} {tuple(t.shape)}" for name, t in tensors(network).items()]
     parts += [f"{name} {type(module).__qualname__}" for name, module in network.named_modules()]
     labels = bits(y) + (b"" if factors is None else bits(factors))
     return {
-        "format": _FORMAT,
         "recipe": values,
         "network": hashlib.sha256("\n".join(parts).encode()).hexdigest(),
         "labels": hashlib.sha256(labels).hexdigest(),
     }
 
 
-def _write(path: Path, fit: _Fit) -> None:
-    groups = {"network": tensors(fit.network), "best": fit.best}
-    for i, moments in fit.optimizer.state_dict()["state"].items():
-        groups[f"optimizer.{i}"] = {name: value for name, value in moments.items() if value is not None}
-    kept = {name: getattr(fit, name) for name in _KEPT}
-    write_tensors(path, groups, fit.identity | {"seed": fit.seed, "fit": kept})
+def _added(penalty: Penalty | None, after_epoch: AfterEpoch | None) -> dict[str, str | None]:
+    return {
+        "penalty": _name(penalty),
+        "after_epoch": None if after_epoch is None else _name(type(after_epoch)),
+    }
 
 
-def _read(path: Path, fit: _Fit) -> None:
-    """Put a fit where its checkpoint was written, unless it is that of another seed."""
-    try:
-        groups, said = read_tensors(path)
-        differing = [key for key, value in fit.identity.items() if said[key] != value]
-    except (ValueError, KeyError) as error:
-        raise InvalidCheckpoint(f"the checkpoint {path} cannot be read ({error}); {_REMEDY}") from None
-    if differing:
-        raise InvalidCheckpoint(f"the checkpoint {path} has another {' and '.join(differing)}; {_REMEDY}")
-    if said["seed"] != fit.seed:
-        return
-    restore(fit.network, groups.pop("network", {}))
-    fit.best = groups.pop("best", {})
-    moments = {int(name.removeprefix("optimizer.")): values for name, values in groups.items()}
-    own = fit.optimizer.state_dict()["param_groups"]
-    for number, parameter in enumerate(fit.optimizer.param_groups[0]["params"]):
-        for name, moment in moments.get(number, {}).items():
-            if (
-                moment.shape == parameter.shape
-            ):  # fused optimisers walk over memory: it must be laid out alike
-                moments[number][name] = torch.empty_like(parameter).copy_(moment)
-    fit.optimizer.load_state_dict({"state": moments, "param_groups": own})
-    for name, value in said["fit"].items():
-        setattr(fit, name, value)
+def _name(thing: Any) -> str | None:
+    """What a function or a class is called; an object goes by its class."""
+    return None if thing is None else str(getattr(thing, "__qualname__", type(thing).__qualname__))
