@@ -7,6 +7,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -132,8 +133,9 @@ def strategy_named(name: str) -> Strategy:
     else:
         named = functions_of(strategies)
         if plain not in named:
+            meant = "".join(f" (did you mean {n}?)" for n in get_close_matches(plain, named, 1))
             raise InvalidSettings(
-                f"there is no strategy {plain!r}; there are {', '.join(named)}, or package.module:function"
+                f"there is no strategy {plain!r}{meant}; there are {', '.join(named)}, or package.module:function"
             )
         found = named[plain]
     if not brackets:
