@@ -5,7 +5,7 @@ from torch import nn
 
 from baldur import data
 from baldur.acquire import entropy
-from baldur.learners import Supervised
+from baldur.learners import Supervised, mc_dropout
 from baldur.protocols import Choice
 from baldur.training import Recipe
 
@@ -42,3 +42,55 @@ def factory(shape, classes):
 def learner_factory(network, classes, settings):
     """A learner of one's own."""
     return Supervised(network, classes=classes, recipe=Recipe(epochs=settings.epochs))
+
+
+class WithLoss:
+    """A posterior whose draws also predict a loss, as those of a learner for learning loss do."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def draw(self, T=None, seed=0):
+        return LossDraws(self.inner.draw(T, seed))
+
+    def save(self, folder):
+        self.inner.save(folder)
+
+
+class LossDraws:
+    """Draws with a loss: here the chance that the likeliest class is wrong."""
+
+    def __init__(self, inner):
+        self.inner = inner
+        self.names = (*inner.names, "loss")
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def __len__(self):
+        return len(self.inner)
+
+    def __getitem__(self, samples):
+        return LossDraws(self.inner[samples])
+
+    def __call__(self, x):
+        return self.inner(x)
+
+    def outputs(self, x, names):
+        made = {name: self.inner.outputs(x, (name,))[name] for name in names if name != "loss"}
+        return made | ({"loss": 1 - self(x).exp().mean(1).amax(1)} if "loss" in names else {})
+
+
+class LossLearner(Supervised):
+    """A learner that predicts losses."""
+
+    def load(self, folder):
+        return WithLoss(super().load(folder))
+
+
+def loss_learner(network, classes, settings):
+    """A learner for learning loss."""
+    recipe = Recipe(epochs=settings.epochs, epoch_size=settings.epoch_size)
+    return LossLearner(
+        network, classes=classes, recipe=recipe, posterior=lambda *told: WithLoss(mc_dropout(*told))
+    )

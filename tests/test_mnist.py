@@ -33,7 +33,8 @@ def test_three_rounds_of_every_strategy(tmp_path, monkeypatch, mnist, name):
     monkeypatch.setenv("BALDUR_CACHE", str(tmp_path / "cache"))
     words = f"run mnist --data-dir {mnist} --strategy {name} --out {tmp_path / 'run'} --quiet --seeds 1 --rounds 3"
     quick = "--query-size 5 --initial 10 --draws 4 --epochs 2 --epoch-size 32"
-    result = CliRunner().invoke(app, [*words.split(), *quick.split()])
+    learner = ["--learner", "tests.runs:loss_learner"] if name == "learning_loss" else []
+    result = CliRunner().invoke(app, [*words.split(), *quick.split(), *learner])
     assert result.exit_code == 0, result.output
     with Store.open(tmp_path / "run") as store:
         assert [m.labels for m in store.metrics("test") if m.metric == "accuracy"] == [10, 15, 20, 25]

@@ -199,7 +199,7 @@ def test_counted_validation_items_come_out_of_the_labels(tmp_path):
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"strategies": ["bold"]}, InvalidSettings, r"no strategy 'bold'; there are random.*bald"),
+        ({"strategies": ["bold"]}, InvalidSettings, r"no strategy 'bold'.*there are random.*bald"),
         ({"strategies": ["nowhere:bald"]}, InvalidSettings, "nowhere"),
         ({"strategies": ["tests.runs:missing"]}, InvalidSettings, "no 'missing'"),
         ({"strategies": ["tests.runs:QUICK"]}, InvalidSettings, "not something that can be called"),

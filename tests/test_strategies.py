@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 import torch
-from tests.runs import blobs
+from tests.runs import WithLoss, blobs
 from torch import nn
 
 from baldur import strategies
 from baldur._parts import functions_of, strategy_named
 from baldur.data import from_arrays
-from baldur.errors import InvalidArgument, InvalidSettings, TieBreakWarning
+from baldur.errors import InvalidArgument, InvalidSettings, TieBreakWarning, Unsupported
 from baldur.posteriors import MCDropout
 from baldur.protocols import Choice, Labelled, View
 from baldur.score import PoolScorer
@@ -28,7 +28,19 @@ def setting():
 
 @pytest.mark.parametrize("name", functions_of(strategies))
 def test_the_contract_holds(name):
-    verify_strategy(functions_of(strategies)[name], *setting())
+    posterior, *rest = setting()
+    told = WithLoss(posterior) if name == "learning_loss" else posterior
+    verify_strategy(functions_of(strategies)[name], told, *rest)
+
+
+def test_learning_loss_takes_the_predicted_loss():
+    posterior, labelled, unlabelled, scorer = setting()
+    rest = labelled, unlabelled, 3, np.random.default_rng(0), scorer
+    chosen = strategies.learning_loss(WithLoss(posterior), *rest)
+    mean = np.exp(PoolScorer(draws=20).predict(posterior, unlabelled)).mean(1)
+    assert chosen.pool_scores == pytest.approx(1 - mean.max(1), abs=1e-5)
+    with pytest.raises(Unsupported, match="gives log_probs, features, not 'loss'"):
+        strategies.learning_loss(posterior, *rest)
 
 
 def test_the_score_is_that_of_the_paper():

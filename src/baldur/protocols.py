@@ -226,6 +226,10 @@ class Scorer(Protocol):
         """Features of every item under the mean network, (N, D)."""
         ...
 
+    def outputs(self, posterior: Posterior, pool: Pool, name: str) -> NDArray[np.float32]:
+        """Another of the outputs that `Draws.names` lists, of every item: "loss", say; (N, ...)."""
+        ...
+
 
 @runtime_checkable
 class Strategy(Protocol):

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from baldur.data import from_arrays
-from baldur.errors import IdenticalDraws, InvalidPredictions
+from baldur.errors import IdenticalDraws, InvalidPredictions, Unsupported
 from baldur.protocols import Batch, Draws, Pool, Posterior
 from baldur.settings import bytes_of
 
@@ -106,12 +106,44 @@ def features(
     Raises:
         Unsupported: The draws have no features.
     """
+    return outputs(draws, pool, "features", memory, batch_size=batch_size, progress=progress)
+
+
+def outputs(
+    draws: Draws,
+    pool: Pool | Any,
+    name: str,
+    memory: str | int = "1GiB",
+    *,
+    batch_size: int = 128,
+    progress: Progress | None = None,
+) -> NDArray[np.float32]:
+    """One of the outputs that `draws.names` lists, of every item, (N, ...).
+
+    Args:
+        draws: T functions.
+        pool: A pool, or an array of N inputs.
+        name: Which: "features", or "loss" where the learner predicts it.
+        memory: As in `predict`.
+        batch_size: Items at a time; fewer where `memory` asks for it.
+        progress: Told how many items are done.
+
+    Returns:
+        float32, memory-mapped where it would take more than half of `memory`.
+
+    Raises:
+        Unsupported: The draws have no such output.
+    """
+    if name != "features" and name not in draws.names:
+        raise Unsupported(
+            f"this posterior gives {', '.join(draws.names)}, not {name!r}; it takes a learner whose draws do"
+        )
     whole = _as_pool(pool)
     n, budget = len(whole), bytes_of(memory)
     out: NDArray[np.float32] | None = None
     done = 0
     for positions, x in whole.batches(np.arange(n), _batch_size(draws, whole, budget, batch_size)):
-        values = _to_numpy(draws.features(x))
+        values = _to_numpy(draws.features(x) if name == "features" else draws.outputs(x, (name,))[name])
         if out is None:
             out = _allocate((n, *values.shape[1:]), np.dtype(np.float32), budget // 2)
         out[done : done + len(positions)] = values
@@ -165,8 +197,21 @@ class PoolScorer:
         Returns:
             (N, D).
         """
+        return self.outputs(posterior, pool, "features")
+
+    def outputs(self, posterior: Posterior, pool: Pool, name: str) -> NDArray[np.float32]:
+        """`outputs` with what is bound here.
+
+        Args:
+            posterior: What the model believes.
+            pool: The items.
+            name: Which output.
+
+        Returns:
+            (N, ...).
+        """
         draws = posterior.draw(None, self.seed)
-        return features(draws, pool, self.memory, batch_size=self.batch_size, progress=self.progress)
+        return outputs(draws, pool, name, self.memory, batch_size=self.batch_size, progress=self.progress)
 
 
 def _as_pool(pool: Pool | Any) -> Pool:

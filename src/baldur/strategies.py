@@ -256,6 +256,13 @@ def _epig(at: _Round, targets: NDArray[Any], weights: NDArray[Any] | None) -> ND
 
 
 @_strategy
+def learning_loss(at: _Round) -> Scored:
+    """The largest loss that a module beside the network predicts, if the learner trains one (Yoo & Kweon 2019)."""
+    scores = np.asarray(acquire.learning_loss(at.scorer.outputs(at.posterior, at.unlabelled, "loss")))
+    return select.top(scores, at.k), scores
+
+
+@_strategy
 def rare_class(at: _Round, score: Reduce = acquire.bald, classes: Sequence[int] | None = None) -> Scored:
     """The largest score times how likely a rare class is: score(x) Σ_c w_c p̄_c(x).
 
