@@ -80,10 +80,9 @@ first label, and so prints 10 fewer.
 
 OUTRO = """
 
-The order is the published one, and BatchBALD and BALD need what they needed there, give or take a batch. Random needs
-less than published: 200 is of a re-implementation that had 81.6 % at 100 labels; the paper's own logs have random on
-noisy copies of MNIST only, with 85.3 to 85.9 % at 100 and 150 to 170 labels to 90 %, as here. Near 90 % its curve is
-flat (one seed stood at 89 % from 130 labels to 180), so where it crosses says less than how high it stands.
+The 200 of random is of a re-implementation, which had fewer right at 100 labels; the paper's own logs have random on
+noisy copies of MNIST only, with 85.3 to 85.9 % at 100 labels and medians of 150 to 170 labels to 90 %. Near 90 % the
+curve of random is flat, so where it crosses says less than how high it stands.
 
 A band is the quartiles of the published runs. So few seeds rank three methods; they do not settle a difference of ten
 labels. With another training recipe the same methods need other numbers of labels: compare strategies only under one.

@@ -1,130 +1,33 @@
 """Named recipes: acquire + select + score. A strategy's name is its name here.
 
-A recipe takes what it needs from a `_Round` and returns `Picks`, with the score of every item where there is one.
+A recipe takes what it needs from a `Round` and returns `Picks`, with the score of every item where there is one.
 Its options are bound by keyword: `partial(power_bald, beta=8)`, or `--strategy "power_bald(beta=8)"`.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial, wraps
-from inspect import Signature, signature
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from baldur import acquire, select
+from baldur._recipes import Recipe, Reduce, Round, Scored, strategy
 from baldur.errors import InvalidArgument
-from baldur.protocols import Choice, Labelled, Picks, Pool, Posterior, Scorer, Strategy, View
-
-Reduce = Callable[[Any], Any]
-"""Log-probabilities (n, T, C) to scores (n,)."""
-
-Scored = tuple[Picks, NDArray[Any]]
-"""What was picked, and the score of every item of the pool."""
-
-
-@dataclass(frozen=True)
-class _Round:
-    """What a recipe chooses from; predictions and features are made where they are asked for."""
-
-    posterior: Posterior
-    labelled: Labelled
-    unlabelled: Pool
-    k: int
-    rng: np.random.Generator
-    scorer: Scorer
-
-    def scores(self, reduce: Reduce) -> NDArray[Any]:
-        """(N,), streamed: the predictions are not kept."""
-        return self.scorer.predict(self.posterior, self.unlabelled, reduce)
-
-    def log_probs(self, pool: Pool | None = None) -> NDArray[Any]:
-        """(N, T, C) of the unlabelled items, or of a pool."""
-        return self.scorer.predict(self.posterior, self.unlabelled if pool is None else pool)
-
-    def features(self, bias: bool = False) -> NDArray[np.float32]:
-        """(N, D), or (N, D + 1) with the 1 that the last layer's bias multiplies."""
-        return _with_one(self.scorer.features(self.posterior, self.unlabelled), bias)
-
-    def known_features(self, bias: bool = False) -> NDArray[np.float32]:
-        """The same of the labelled items, (M, D)."""
-        return _with_one(self.scorer.features(self.posterior, self.labelled.pool), bias)
-
-    def sample(self, n: int) -> View:
-        """At most n random unlabelled items, in the order of the pool."""
-        size = len(self.unlabelled)
-        return View(self.unlabelled, np.sort(self.rng.permutation(size)[:n]).astype(np.intp))
-
-    def within(self, pool: View) -> "_Round":
-        """The same round with fewer items to choose among."""
-        return _Round(self.posterior, self.labelled, pool, self.k, self.rng, self.scorer)
-
-    def classes(self) -> int:
-        some = View(self.unlabelled, np.arange(min(64, len(self.unlabelled))))
-        return int(self.log_probs(some).shape[2])
-
-
-@runtime_checkable
-class Recipe(Protocol):
-    """A strategy with options."""
-
-    def __call__(
-        self,
-        posterior: Posterior,
-        labelled: Labelled,
-        unlabelled: Pool,
-        k: int,
-        rng: np.random.Generator,
-        scorer: Scorer,
-        **options: Any,
-    ) -> Choice: ...
-
-
-def _strategy(recipe: Callable[..., Picks | Scored | Choice]) -> Recipe:
-    """A recipe as a strategy: from positions to ids."""
-
-    @wraps(recipe)
-    def choose(
-        posterior: Posterior,
-        labelled: Labelled,
-        unlabelled: Pool,
-        k: int,
-        rng: np.random.Generator,
-        scorer: Scorer,
-        **options: Any,
-    ) -> Choice:
-        made = recipe(_Round(posterior, labelled, unlabelled, k, rng, scorer), **options)
-        if isinstance(made, Choice):
-            return made
-        picks, scores = (made, None) if isinstance(made, Picks) else made
-        ids = unlabelled.ids
-        return Choice(tuple(ids[i] for i in picks.indices), picks.scores, picks.info, scores)
-
-    options = list(signature(recipe).parameters.values())[1:]
-    own = [
-        p for p in signature(choose, follow_wrapped=False).parameters.values() if p.kind is not p.VAR_KEYWORD
-    ]
-    told = [p.replace(kind=p.KEYWORD_ONLY) for p in options]
-    choose.__signature__ = Signature([*own, *told], return_annotation=Choice)  # type: ignore[attr-defined]
-    return choose
+from baldur.protocols import Choice, Picks, Pool, Strategy, View
 
 
 def _by(name: str, score: Reduce, paper: str) -> Recipe:
     """The strategy that takes the k items of the largest score."""
 
-    def recipe(at: _Round) -> Scored:
+    def recipe(at: Round) -> Scored:
         scores = at.scores(score)
         return select.top(scores, at.k), scores
 
     recipe.__name__ = recipe.__qualname__ = name
     recipe.__doc__ = paper
-    return _strategy(recipe)
-
-
-def _with_one(features: NDArray[np.float32], bias: bool) -> NDArray[np.float32]:
-    return np.concatenate([features, np.ones((len(features), 1), features.dtype)], 1) if bias else features
+    return strategy(recipe)
 
 
 def _inputs(pool: Pool) -> NDArray[Any] | None:
@@ -137,7 +40,7 @@ def _inputs(pool: Pool) -> NDArray[Any] | None:
     return np.concatenate(parts) if parts else None
 
 
-def _representation(at: _Round) -> tuple[NDArray[Any], NDArray[Any]]:
+def _representation(at: Round) -> tuple[NDArray[Any], NDArray[Any]]:
     """Unit vectors of the unlabelled and of the labelled items that need no labels where there are such."""
     pool, known = _inputs(at.unlabelled), _inputs(at.labelled.pool)
     if pool is None or known is None:
@@ -153,8 +56,8 @@ def _units(x: NDArray[Any]) -> NDArray[Any]:
 # One item at a time
 
 
-@_strategy
-def random(at: _Round) -> Picks:
+@strategy
+def random(at: Round) -> Picks:
     """Uniformly without replacement; the baseline that every other strategy has to beat."""
     return select.random(len(at.unlabelled), at.k, at.rng)
 
@@ -200,15 +103,15 @@ expected_entropy = _by(
 )
 
 
-@_strategy
-def expected_gradient_length(at: _Round) -> Scored:
+@strategy
+def expected_gradient_length(at: Round) -> Scored:
     """The longest gradient of the last layer, expected over the label (Settles, Craven & Ray 2008)."""
     scores = acquire.expected_gradient_length(at.log_probs(), at.features(bias=True))
     return select.top(scores, at.k), scores
 
 
-@_strategy
-def emoc(at: _Round, references: int = 1000) -> Scored:
+@strategy
+def emoc(at: Round, references: int = 1000) -> Scored:
     """The largest expected change of the outputs, by the last layer (Käding et al. 2016).
 
     Args:
@@ -221,8 +124,8 @@ def emoc(at: _Round, references: int = 1000) -> Scored:
     return select.top(scores, at.k), scores
 
 
-@_strategy
-def epig(at: _Round, targets: int | Pool = 100, weights: Any = None) -> Scored:
+@strategy
+def epig(at: Round, targets: int | Pool = 100, weights: Any = None) -> Scored:
     """The largest information about predictions that matter (Bickford Smith et al. 2023).
 
     Args:
@@ -234,7 +137,7 @@ def epig(at: _Round, targets: int | Pool = 100, weights: Any = None) -> Scored:
     return select.top(scores, at.k), scores
 
 
-def _targets(at: _Round, targets: int | Pool, weights: Any) -> tuple[NDArray[Any], NDArray[Any] | None]:
+def _targets(at: Round, targets: int | Pool, weights: Any) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Log-probabilities (M, T, C) of the targets, and their weights with the mean 1."""
     log_probs = at.log_probs(at.sample(targets) if isinstance(targets, int) else targets)
     if weights is None:
@@ -245,7 +148,7 @@ def _targets(at: _Round, targets: int | Pool, weights: Any) -> tuple[NDArray[Any
     return log_probs, values / values.mean()
 
 
-def _epig(at: _Round, targets: NDArray[Any], weights: NDArray[Any] | None) -> NDArray[Any]:
+def _epig(at: Round, targets: NDArray[Any], weights: NDArray[Any] | None) -> NDArray[Any]:
     def score(log_probs: Any) -> Any:
         if isinstance(log_probs, torch.Tensor):
             there = partial(torch.as_tensor, device=log_probs.device)
@@ -255,15 +158,15 @@ def _epig(at: _Round, targets: NDArray[Any], weights: NDArray[Any] | None) -> ND
     return at.scores(score)
 
 
-@_strategy
-def learning_loss(at: _Round) -> Scored:
+@strategy
+def learning_loss(at: Round) -> Scored:
     """The largest loss that a module beside the network predicts, if the learner trains one (Yoo & Kweon 2019)."""
     scores = np.asarray(acquire.learning_loss(at.scorer.outputs(at.posterior, at.unlabelled, "loss")))
     return select.top(scores, at.k), scores
 
 
-@_strategy
-def rare_class(at: _Round, score: Reduce = acquire.bald, classes: Sequence[int] | None = None) -> Scored:
+@strategy
+def rare_class(at: Round, score: Reduce = acquire.bald, classes: Sequence[int] | None = None) -> Scored:
     """The largest score times how likely a rare class is: score(x) Σ_c w_c p̄_c(x).
 
     Args:
@@ -293,15 +196,15 @@ def rare_class(at: _Round, score: Reduce = acquire.bald, classes: Sequence[int] 
 # Several items together: by chance, by joint information
 
 
-@_strategy
-def power_bald(at: _Round, beta: float = 1.0) -> Scored:
+@strategy
+def power_bald(at: Round, beta: float = 1.0) -> Scored:
     """A batch drawn with probabilities proportional to BALD^β (Kirsch et al. 2023)."""
     scores = at.scores(acquire.bald)
     return select.power(scores, at.k, at.rng, beta), scores
 
 
-@_strategy
-def softmax_bald(at: _Round, beta: float = 8.0) -> Scored:
+@strategy
+def softmax_bald(at: Round, beta: float = 8.0) -> Scored:
     """A batch drawn with probabilities proportional to exp(β BALD) (Kirsch et al. 2023).
 
     BALD is small, so β = 1 is close to random; 8 did best in the published study.
@@ -310,29 +213,29 @@ def softmax_bald(at: _Round, beta: float = 8.0) -> Scored:
     return select.softmax(scores, at.k, at.rng, beta), scores
 
 
-@_strategy
-def softrank_bald(at: _Round, beta: float = 1.0) -> Scored:
+@strategy
+def softrank_bald(at: Round, beta: float = 1.0) -> Scored:
     """A batch drawn with probabilities proportional to rank^-β by BALD (Kirsch et al. 2023)."""
     scores = at.scores(acquire.bald)
     return select.softrank(scores, at.k, at.rng, beta), scores
 
 
-@_strategy
-def power_epig(at: _Round, targets: int | Pool = 100, weights: Any = None, beta: float = 1.0) -> Scored:
+@strategy
+def power_epig(at: Round, targets: int | Pool = 100, weights: Any = None, beta: float = 1.0) -> Scored:
     """A batch drawn with probabilities proportional to EPIG^β; options as in `epig` (Kirsch et al. 2023)."""
     scores = _epig(at, *_targets(at, targets, weights))
     return select.power(scores, at.k, at.rng, beta), scores
 
 
-@_strategy
-def batchbald(at: _Round) -> Picks:
+@strategy
+def batchbald(at: Round) -> Picks:
     """The batch whose labels together tell most about the weights (Kirsch, van Amersfoort & Gal 2019)."""
     return select.batchbald(at.log_probs(), at.k, rng=at.rng)
 
 
-@_strategy
+@strategy
 def batch_epig(
-    at: _Round, targets: int | Pool = 100, candidates: int = 100, configurations: int = 100
+    at: Round, targets: int | Pool = 100, candidates: int = 100, configurations: int = 100
 ) -> Scored:
     """The batch whose labels together tell most about predictions elsewhere (after Bickford Smith et al. 2023).
 
@@ -352,32 +255,32 @@ def batch_epig(
 # Several items together: by where they lie
 
 
-@_strategy
-def core_set(at: _Round) -> Picks:
+@strategy
+def core_set(at: Round) -> Picks:
     """The batch that leaves no item far from a labelled one, by k-center greedy (Sener & Savarese 2018)."""
     return select.k_center(at.features(), at.k, at.known_features())
 
 
-@_strategy
-def robust_core_set(at: _Round, outliers: int | None = None) -> Picks:
+@strategy
+def robust_core_set(at: Round, outliers: int | None = None) -> Picks:
     """As `core_set`, passing over the farthest items, one in 10,000 (Sener & Savarese 2018)."""
     return select.robust_k_center(at.features(), at.k, at.known_features(), outliers)
 
 
-@_strategy
-def facility_location(at: _Round) -> Picks:
+@strategy
+def facility_location(at: Round) -> Picks:
     """The batch to which, with the labelled items, all others are most similar (Wei, Iyer & Bilmes 2015)."""
     return select.facility_location(at.features(), at.k, at.known_features())
 
 
-@_strategy
-def discriminative(at: _Round, queries: int = 10) -> Picks:
+@strategy
+def discriminative(at: Round, queries: int = 10) -> Picks:
     """What a classifier tells most surely from the labelled items (Gissin & Shalev-Shwartz 2019)."""
     return select.discriminative(at.features(), at.known_features(), at.k, at.rng, queries)
 
 
-@_strategy
-def typiclust(at: _Round) -> Picks:
+@strategy
+def typiclust(at: Round) -> Picks:
     """The most typical item of each of the largest clusters without a label (Hacohen, Dekel & Weinshall 2022).
 
     Clusters are of the inputs where these are vectors, as an encoder makes them; else of the network's features.
@@ -386,8 +289,8 @@ def typiclust(at: _Round) -> Picks:
     return select.typiclust(features, at.k, at.rng, known)
 
 
-@_strategy
-def prob_cover(at: _Round, delta: float | None = None) -> Picks:
+@strategy
+def prob_cover(at: Round, delta: float | None = None) -> Picks:
     """The balls that cover most items not yet covered (Yehuda et al. 2022); representation as in `typiclust`.
 
     Args:
@@ -403,14 +306,14 @@ def prob_cover(at: _Round, delta: float | None = None) -> Picks:
 # Several items together: uncertain and different
 
 
-@_strategy
-def badge(at: _Round) -> Picks:
+@strategy
+def badge(at: Round) -> Picks:
     """The batch of large and different gradients of the last layer, its bias included (Ash et al. 2020)."""
     return select.badge(at.log_probs(), at.features(bias=True), at.k, at.rng)
 
 
-@_strategy
-def bait(at: _Round, candidates: int = 2000, regularisation: float = 1.0) -> Picks:
+@strategy
+def bait(at: Round, candidates: int = 2000, regularisation: float = 1.0) -> Picks:
     """The batch that leaves the least Fisher information of the last layer unexplained (Ash et al. 2021).
 
     Args:
@@ -425,8 +328,8 @@ def bait(at: _Round, candidates: int = 2000, regularisation: float = 1.0) -> Pic
     return Picks(few.unlabelled.positions[picks.indices], picks.scores, picks.info)
 
 
-@_strategy
-def suggestive_annotation(at: _Round, score: Reduce = acquire.mean_std) -> Scored:
+@strategy
+def suggestive_annotation(at: Round, score: Reduce = acquire.mean_std) -> Scored:
     """Of the most uncertain items those that represent the pool (Yang et al. 2017).
 
     Args:
@@ -437,8 +340,8 @@ def suggestive_annotation(at: _Round, score: Reduce = acquire.mean_std) -> Score
     return select.suggestive_annotation(scores, at.features(), at.k), scores
 
 
-@_strategy
-def cluster_margin(at: _Round, clusters: int | None = None) -> Scored:
+@strategy
+def cluster_margin(at: Round, clusters: int | None = None) -> Scored:
     """Of the items of smallest margin one from each cluster in turn, small clusters first (Citovsky et al. 2021).
 
     Args:
@@ -450,8 +353,8 @@ def cluster_margin(at: _Round, clusters: int | None = None) -> Scored:
     return select.cluster_margin(log_probs, parts, at.k, at.rng), np.asarray(acquire.margin(log_probs))
 
 
-@_strategy
-def ceal(at: _Round, criterion: str = "entropy") -> Picks:
+@strategy
+def ceal(at: Round, criterion: str = "entropy") -> Picks:
     """The most uncertain items; `info` names those that are sure enough for a pseudo-label (Wang et al. 2016).
 
     Args:
@@ -465,8 +368,8 @@ def ceal(at: _Round, criterion: str = "entropy") -> Picks:
 # One after the other
 
 
-@_strategy
-def two_stage(at: _Round, first: Strategy = typiclust, then: Strategy = bald, per_class: int = 2) -> Choice:
+@strategy
+def two_stage(at: Round, first: Strategy = typiclust, then: Strategy = bald, per_class: int = 2) -> Choice:
     """TypiClust until every class was seen twice, then BALD: before, uncertainty is arbitrary (Hacohen et al. 2022).
 
     Args:

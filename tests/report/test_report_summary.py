@@ -137,6 +137,14 @@ def test_free_labels_are_declared(run: Run) -> None:
     assert report.summarise([counted], []).labels_free == 0
 
 
+def test_an_end_by_the_test_set_is_declared(run: Run) -> None:
+    settings = "strategies = [{strategies}]\nseeds = {seeds}\nrounds = {rounds}\nuntil = 0.9\n"
+    store = bare(lambda s, seed, r: 0.5, run, rounds=0, seeds=1, settings=settings)
+    assert any(
+        "ended when their test accuracy was 0.9" in note for note in report.summarise([store], []).notes
+    )
+
+
 def test_what_cannot_be_summarised_is_refused(run: Run) -> None:
     with pytest.raises(InvalidArgument, match="at least one run"):
         report.summarise([], [])

@@ -102,6 +102,12 @@ def _labels(plan: Plan) -> Iterator[str]:
             "no count on this page includes them."
         )
 
+    if plan.until is not None:
+        yield (
+            f"Trials ended when their test accuracy was {plan.until:g}: last accuracies say nothing, and the crossing "
+            "was sought on the test set."
+        )
+
 
 def differing_starts(store: Store) -> list[str]:
     """In what the processes that worked on a run differed.

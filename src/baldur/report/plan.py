@@ -18,6 +18,7 @@ class Plan:
         rounds: How often each trial asks; None if unknown.
         oracle: Who answers.
         free_labels: Labels used for validation beside the counted ones.
+        until: The test accuracy at which a trial ends; None if only rounds end it.
     """
 
     data: str
@@ -26,6 +27,7 @@ class Plan:
     rounds: int | None
     oracle: str
     free_labels: int
+    until: float | None = None
 
     @property
     def trials(self) -> int:
@@ -44,6 +46,7 @@ def read_plan(store: Store) -> Plan:
     """
     told = _settings(store)
     strategies, rounds = told.get("strategies"), told.get("rounds")
+    until = told.get("until")
     validation = told.get("validation") if told.get("validation_free") is True else 0
     return Plan(
         data=str(told.get("data", "")),
@@ -52,6 +55,7 @@ def read_plan(store: Store) -> Plan:
         rounds=rounds if isinstance(rounds, int) else None,
         oracle=str(told.get("oracle", "simulated")),
         free_labels=_whole(validation),
+        until=float(until) if isinstance(until, int | float) else None,
     )
 
 

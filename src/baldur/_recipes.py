@@ -1,0 +1,108 @@
+"""What a recipe of `baldur.strategies` is made with: the round that it sees, and what makes a strategy of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from inspect import Signature, signature
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baldur.protocols import Choice, Labelled, Picks, Pool, Posterior, Scorer, View
+
+Reduce = Callable[[Any], Any]
+"""Log-probabilities (n, T, C) to scores (n,)."""
+
+Scored = tuple[Picks, NDArray[Any]]
+"""What was picked, and the score of every item of the pool."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a recipe chooses from; predictions and features are made where they are asked for."""
+
+    posterior: Posterior
+    labelled: Labelled
+    unlabelled: Pool
+    k: int
+    rng: np.random.Generator
+    scorer: Scorer
+
+    def scores(self, reduce: Reduce) -> NDArray[Any]:
+        """(N,), streamed: the predictions are not kept."""
+        return self.scorer.predict(self.posterior, self.unlabelled, reduce)
+
+    def log_probs(self, pool: Pool | None = None) -> NDArray[Any]:
+        """(N, T, C) of the unlabelled items, or of a pool."""
+        return self.scorer.predict(self.posterior, self.unlabelled if pool is None else pool)
+
+    def features(self, bias: bool = False) -> NDArray[np.float32]:
+        """(N, D), or (N, D + 1) with the 1 that the last layer's bias multiplies."""
+        return _with_one(self.scorer.features(self.posterior, self.unlabelled), bias)
+
+    def known_features(self, bias: bool = False) -> NDArray[np.float32]:
+        """The same of the labelled items, (M, D)."""
+        return _with_one(self.scorer.features(self.posterior, self.labelled.pool), bias)
+
+    def sample(self, n: int) -> View:
+        """At most n random unlabelled items, in the order of the pool."""
+        size = len(self.unlabelled)
+        return View(self.unlabelled, np.sort(self.rng.permutation(size)[:n]).astype(np.intp))
+
+    def within(self, pool: View) -> "Round":
+        """The same round with fewer items to choose among."""
+        return Round(self.posterior, self.labelled, pool, self.k, self.rng, self.scorer)
+
+    def classes(self) -> int:
+        some = View(self.unlabelled, np.arange(min(64, len(self.unlabelled))))
+        return int(self.log_probs(some).shape[2])
+
+
+@runtime_checkable
+class Recipe(Protocol):
+    """A strategy with options."""
+
+    def __call__(
+        self,
+        posterior: Posterior,
+        labelled: Labelled,
+        unlabelled: Pool,
+        k: int,
+        rng: np.random.Generator,
+        scorer: Scorer,
+        **options: Any,
+    ) -> Choice: ...
+
+
+def strategy(recipe: Callable[..., Picks | Scored | Choice]) -> Recipe:
+    """A recipe as a strategy: from positions to ids."""
+
+    @wraps(recipe)
+    def choose(
+        posterior: Posterior,
+        labelled: Labelled,
+        unlabelled: Pool,
+        k: int,
+        rng: np.random.Generator,
+        scorer: Scorer,
+        **options: Any,
+    ) -> Choice:
+        made = recipe(Round(posterior, labelled, unlabelled, k, rng, scorer), **options)
+        if isinstance(made, Choice):
+            return made
+        picks, scores = (made, None) if isinstance(made, Picks) else made
+        ids = unlabelled.ids
+        return Choice(tuple(ids[i] for i in picks.indices), picks.scores, picks.info, scores)
+
+    options = list(signature(recipe).parameters.values())[1:]
+    own = [
+        p for p in signature(choose, follow_wrapped=False).parameters.values() if p.kind is not p.VAR_KEYWORD
+    ]
+    told = [p.replace(kind=p.KEYWORD_ONLY) for p in options]
+    choose.__signature__ = Signature([*own, *told], return_annotation=Choice)  # type: ignore[attr-defined]
+    return choose
+
+
+def _with_one(features: NDArray[np.float32], bias: bool) -> NDArray[np.float32]:
+    return np.concatenate([features, np.ones((len(features), 1), features.dtype)], 1) if bias else features
