@@ -13,7 +13,7 @@ demo: .venv/.core
 setup: .venv/.dev
 
 test: setup lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 soak: setup
 	$(BIN)/python -m pytest soak --timeout 1800
@@ -26,7 +26,7 @@ docs: setup
 	OMP_NUM_THREADS=1 $(BIN)/python docs/make_moons.py
 
 lint: setup
-	$(BIN)/ruff check src tests soak bench docs/*.py && $(BIN)/ruff format --check src tests soak bench docs/*.py
+	$(BIN)/ruff check src tests soak bench studies docs/*.py && $(BIN)/ruff format --check src tests soak bench studies docs/*.py
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from baldur import acquire, select, strategies
-from baldur._parts import functions_of
+from baldur._names import functions_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "methods.md"

@@ -1,15 +1,21 @@
 """The loop with parts of five lines each: it knows nothing of networks."""
 
-from dataclasses import replace
+import math
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 
 from baldur import settings as settings_
+from baldur import stopping as stopping_
+from baldur._ending import Stopping
 from baldur.errors import InvalidArgument, InvalidLabel, NonFiniteScore
 from baldur.loop import Event, Measured, Parts, advance
 from baldur.protocols import Choice
+from baldur.stopping import named
 from baldur.store import Store
 
 IDS = [f"item-{i}" for i in range(12)]
@@ -257,3 +263,256 @@ def test_scores_ranking_and_pictures_are_kept(store):
     asked = [r.item for r in store.requests() if r.round == 2]
     assert [row.item for row in ranking[:2]] == asked
     assert trial.find(2, "picks").read_bytes() == "+".join(asked).encode()
+
+
+class Killed(Exception):
+    pass
+
+
+@dataclass
+class Clock:
+    """Kills at the n-th thing that happens."""
+
+    left: float = math.inf
+
+    def tick(self):
+        self.left -= 1
+        if self.left < 0:
+            raise Killed
+
+
+def settling(clock):
+    """Predictions that get surer with every label, and the seeds and items that were asked about."""
+    asked = []
+
+    def predict(posterior, pool, seed):
+        clock.tick()
+        asked.append((seed, list(pool.ids)))
+        odd = np.array([IDS.index(i) % 2 for i in pool.ids])
+        p = np.where(odd == 1, 0.15 + 0.06 * posterior.labels, 0.1)
+        return np.log(np.stack([1 - p, p], 1))
+
+    return predict, asked
+
+
+class CountingLearner(FakeLearner):
+    """Believes in how many labels there are."""
+
+    def fit(self, labelled, unlabelled, **told):
+        posterior = super().fit(labelled, unlabelled, **told)
+        posterior.labels = len(labelled)
+        posterior.number = len(labelled)
+        return posterior
+
+    def load(self, folder):
+        posterior = super().load(folder)
+        posterior.labels = posterior.number
+        return posterior
+
+
+def stopping(criterion, clock=None, **more):
+    clock = clock or Clock()
+    predict, asked = settling(clock)
+    made = parts(learner=CountingLearner(), stopping=Stopping(criterion, predict, **more))
+    return replace(made, observe=lambda event: clock.tick()), asked
+
+
+LONG = SETTINGS.model_copy(update={"rounds": 50, "query_size": 1})
+
+
+def test_a_criterion_ends_a_trial_with_its_reason(store):
+    trial = store.trial("last", 0)
+    mine, _ = stopping(stopping_.budget(100) | stopping_.overall_uncertainty(0.65))
+    assert advance(trial, mine, LONG) == "done"
+    assert trial.reason.startswith("mean normalised entropy 0.")
+    assert 0 < trial.latest().round < 9
+    assert advance(trial, mine, LONG) == "done"
+    rounds = store.trial("rounds", 0)
+    assert advance(rounds, mine, LONG.model_copy(update={"rounds": 1})) == "done"
+    assert rounds.reason == "1 rounds", "the budget of rounds is active whatever the criterion says"
+
+
+def test_a_budget_is_spent_to_the_last_label_and_no_further(store):
+    trial = store.trial("last", 0)
+    mine, _ = stopping(stopping_.budget(8))
+    assert advance(trial, mine, LONG.model_copy(update={"query_size": 3})) == "done"
+    assert [row.labels for row in trial.past()] == [3, 6, 8]
+    assert trial.reason == "the budget of 8 labels is spent"
+
+
+def test_a_criterion_sees_the_unlabelled_part_of_one_fixed_set(store):
+    seen = []
+
+    def look(history):
+        seen.append(history)
+        return ""
+
+    trial = store.trial("last", 0)
+    mine, asked = stopping(stopping_.Criterion("look", look, rounds=3))
+    advance(trial, mine, LONG.model_copy(update={"rounds": 4}))
+    assert len({seed for seed, _ in asked}) == 1
+    assert all(ids == IDS for _, ids in asked)
+    assert [[len(p) for p in history.predictions] for history in seen] == [
+        [9],
+        [8, 8],
+        [7] * 3,
+        [6] * 3,
+        [5] * 3,
+    ]
+    assert [history.labels for history in seen][-1] == [3, 4, 5, 6, 7]
+    known = {row.item for row in trial.labels()}
+    odd = [IDS.index(i) % 2 for i in IDS if i not in known]
+    for predicted, labels in zip(seen[-1].predictions, (5, 6, 7), strict=True):
+        assert np.allclose(np.exp(predicted[:, 1]), [0.15 + 0.06 * labels if o else 0.1 for o in odd])
+    assert [round for round in range(5) if trial.find(round, "stop")] == [2, 3, 4]
+    requests = [r.score for r in store.requests() if r.round == 4]
+    assert [len(scores) for scores in seen[-1].scores] == [0, 1, 1, 1, 1]
+    assert seen[-1].scores[-1].tolist() == requests
+    assert seen[-1].values("accuracy", "test") == [row.value for row in store.metrics("test")]
+
+
+def test_a_batch_is_judged_before_it_is_trained_on(store):
+    trial = store.trial("last", 0)
+    mine, asked = stopping(stopping_.selected_accuracy(0.99))
+    advance(trial, mine, LONG.model_copy(update={"query_size": 2}))
+    right = {row.round: row.value for row in store.metrics("query") if row.metric == "accuracy"}
+    batches = [ids for _, ids in asked]
+    for number, ids in enumerate(batches, 1):  # the model of 3 + 2 (number - 1) labels calls odd items odd
+        p = 0.15 + 0.06 * (1 + 2 * number)
+        assert right[number] == np.mean([IDS.index(i) % 2 == 0 or p > 0.5 for i in ids])
+    assert trial.reason.startswith("accuracy 1.0000 on the last 2 items chosen")
+
+
+def test_what_was_held_out_is_measured_and_recorded(store):
+    def validate(posterior, labelled, seed):
+        return {("accuracy", "validation"): 0.1 * len(labelled), ("items", "validation"): 1000.0}
+
+    trial = store.trial("last", 0)
+    events = []
+    mine, _ = stopping(stopping_.target(0.55), validate=validate)
+    advance(trial, replace(mine, observe=events.append), LONG)
+    assert trial.latest().labels == 6
+    assert "over 1000 validation items" in trial.reason
+    assert ("accuracy", "validation") in events[-1].metrics
+    assert [row.value for row in store.metrics("validation") if row.metric == "items"] == [1000.0] * 4
+
+
+CRITERION = (
+    "(stabilising_predictions(kappa=0.999, window=2) | max_uncertainty(-1)) & selected_accuracy(value=0.2)"
+)
+
+
+MEMORY = Path("/dev/shm")
+
+
+@pytest.fixture
+def fast_path(tmp_path):
+    """A folder in memory where that can be, for many small runs."""
+    with TemporaryDirectory(dir=MEMORY if os.access(MEMORY, os.W_OK) else tmp_path) as folder:
+        yield Path(folder)
+
+
+def test_killed_anywhere_it_stops_where_it_would_have(fast_path):
+    def story(folder, kills):
+        text = settings_.to_toml(SETTINGS)
+        with Store.create(folder, settings=text, classes=("even", "odd")) as store:
+            for left in (*kills, math.inf):
+                mine, _ = stopping(named(CRITERION), clock := Clock(left))
+                trial = store.trial("last", 0)
+                try:
+                    advance(trial, mine, LONG)
+                except Killed:
+                    continue
+            kept = sorted((row.kind, row.round, row.sha256) for row in store.artefacts())
+            return trial.state, trial.reason, trial.past(), store.requests(), kept, clock.left
+
+    *whole, _ = story(fast_path / "whole", [])
+    assert whole[0] == "done"
+    assert "predictions are stable" in whole[1]
+    for left in range(1, 40, 5):
+        *killed, _ = story(fast_path / f"killed-{left}", [left])
+        assert killed == whole
+    *killed, _ = story(fast_path / "often", [2] * 20)
+    assert killed == whole
+
+
+def test_a_lost_file_of_predictions_only_delays_the_stop(store):
+    trial = store.trial("last", 0)
+    mine, _ = stopping(stopping_.stabilising_predictions(kappa=-1.0, window=2))
+
+    def damage(event):
+        if (event.round, event.phase) == (1, "fit"):
+            trial.find(0, "stop").write_bytes(b"cut short")
+
+    assert advance(trial, replace(mine, observe=damage), LONG) == "done"
+    assert trial.latest().round == 3, "one round later than its window of three rounds would have had it"
+
+
+def test_the_past_is_what_was_labelled_measured_and_scored(store):
+    trial = store.trial("last", 0)
+    assert trial.past() == []
+    advance(trial, parts(), SETTINGS)
+    past = trial.past()
+    assert [(row.round, row.labels) for row in past] == [(0, 3), (1, 5), (2, 7)]
+    assert [row.metrics["accuracy", "test"] for row in past] == [row.value for row in store.metrics()]
+    for row in past:
+        asked = [r.score for r in store.requests() if r.round == row.round and r.score is not None]
+        assert list(row.scores) == asked
+
+
+class FineTuning(FakeLearner):
+    """Begins with last round's posterior, as a warm start does."""
+
+    def fit(self, labelled, unlabelled, *, previous=None, **told):
+        posterior = super().fit(labelled, unlabelled, previous=previous, **told)
+        posterior.number = (posterior.number + (7 * previous.number if previous else 0)) % 1000
+        return posterior
+
+
+def killed_at(phase, trial, learner=FineTuning):
+    def observe(event):
+        if (event.phase, event.round) == (phase, 2) and event.metrics is None:
+            raise Killed
+
+    with pytest.raises(Killed):
+        advance(trial, parts(learner=learner(), observe=observe), FOUR)
+
+
+FOUR = SETTINGS.model_copy(update={"rounds": 4})
+
+
+def course(store, strategy):
+    return [(row.round, row.value) for row in store.metrics() if row.strategy == strategy], [
+        row[2:] for row in store.requests() if row.strategy == strategy
+    ]
+
+
+@pytest.mark.parametrize("phase", ["measure", "choose"])
+def test_a_lost_posterior_is_fitted_again_from_the_one_before(store, phase):
+    advance(store.trial("whole", 0), parts(learner=FineTuning()), FOUR)
+    trial = store.trial("last", 0)
+    killed_at(phase, trial)
+    assert [row.round for row in store.artefacts("posterior") if row.strategy == "last"] == [1, 2]
+    trial.find(2, "posterior").joinpath("number").write_text("damaged")
+    assert advance(trial, parts(learner=FineTuning()), FOUR) == "done"
+    assert course(store, "last") == course(store, "whole")
+    assert store.incidents() == []
+    kept = [row.round for row in store.artefacts("posterior")]
+    assert kept == [4, 4], "of a trial that is done only the last one stays"
+
+
+@pytest.mark.parametrize(("phase", "lost"), [("choose", (1, 2)), ("fit", (1,))])
+def test_that_the_one_before_was_lost_too_is_recorded(store, phase, lost):
+    """A learner that looks at it takes another course, so it is seen; one that does not is not stopped."""
+    advance(store.trial("whole", 0), parts(), FOUR)
+    for learner in (FakeLearner, FineTuning):
+        trial = store.trial(learner.__name__, 0)
+        before = len(store.incidents())
+        killed_at(phase, trial, learner)
+        for round in lost:
+            trial.find(round, "posterior").joinpath("number").write_text("damaged")
+        assert advance(trial, parts(learner=learner()), FOUR) == "done"
+        (row,) = store.incidents()[before:]
+        assert (row.strategy, row.round) == (learner.__name__, 2)
+        assert "fitted without the posterior of the round before" in row.what
+    assert course(store, "FakeLearner") == course(store, "whole")

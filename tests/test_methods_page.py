@@ -6,7 +6,7 @@ from docs import make_methods, make_moons
 from scipy.spatial.distance import cdist, pdist
 
 from baldur import acquire, select, strategies
-from baldur._parts import functions_of
+from baldur._names import functions_of
 
 NAMES = [*acquire.__all__, *select.__all__, *functions_of(strategies)]
 

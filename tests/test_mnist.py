@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from typer.testing import CliRunner
 
 from baldur import strategies
-from baldur._parts import functions_of
+from baldur._names import functions_of
 from baldur.cli import app
 from baldur.store import Store
 
@@ -28,7 +28,9 @@ def mnist(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", functions_of(strategies))
+@pytest.mark.parametrize(
+    "name", sorted(set(functions_of(strategies)) - {"variance", "gaussian_information_gain"})
+)
 def test_three_rounds_of_every_strategy(tmp_path, monkeypatch, mnist, name):
     monkeypatch.setenv("BALDUR_CACHE", str(tmp_path / "cache"))
     words = f"run mnist --data-dir {mnist} --strategy {name} --out {tmp_path / 'run'} --quiet --seeds 1 --rounds 3"

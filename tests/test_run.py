@@ -1,3 +1,4 @@
+import csv
 import functools
 import warnings
 from dataclasses import replace
@@ -9,10 +10,12 @@ import torch
 from tests.runs import QUICK, blob_set, blobs, by_entropy, factory
 from torch import nn
 
-from baldur import run, score, strategies
+from baldur import run, score, stopping, strategies
 from baldur import settings as settings_
 from baldur.data import Dataset, Record, from_arrays
+from baldur.data.people import People
 from baldur.errors import (
+    BaldurError,
     InvalidData,
     InvalidLabel,
     InvalidSettings,
@@ -390,3 +393,149 @@ def test_other_versions_are_no_error_but_are_recorded(tmp_path):
         run.run(blob_set(), tmp_path / "run", **QUICK | {"rounds": 0})
     with Store.open(tmp_path / "run") as store:
         assert [start["versions"]["torch"] for start in store.starts()] == [torch.__version__] * 2
+
+
+def begin_wrong(folder, error, **options):
+    with pytest.raises(error):
+        run.run(blob_set(), folder, strategies=["random"], **QUICK | options)
+
+
+def test_a_value_that_is_refused_late_does_not_cost_the_folder(tmp_path):
+    said = []
+    right = {"strategies": ["random"], "observer": Observer(message=said.append)}
+    begin_wrong(tmp_path / "run", InvalidSettings, stop=["target(0.9)"])  # needs --validation
+    assert not (tmp_path / "run").exists()
+    begin_wrong(tmp_path / "run", BaldurError, posterior="swag(rank=1)")  # seen by the first fit
+    assert run.run(blob_set(), tmp_path / "run", posterior="deterministic", **right, **QUICK).state == "done"
+    assert len(said) == 1
+    assert "begins anew" in said[0]
+    run.run(blob_set(), tmp_path / "whole", strategies=["random"], posterior="deterministic", **QUICK)
+    assert history(tmp_path / "run") == history(tmp_path / "whole")
+    begin_wrong(tmp_path / "run", SettingsChanged, posterior="mc-dropout")
+
+
+def test_questions_without_an_answer_are_asked_anew_and_answers_are_kept(tmp_path):
+    folder, options = tmp_path / "run", QUICK | {"strategies": ["random"], "rounds": 0, "oracle": "file"}
+    run.run(blob_set(), folder, **options)
+    first = (folder / "requests.csv").read_text().splitlines()
+    wider = options | {"initial": 8}
+    assert "8 of the labels" in run.run(blob_set(), folder, **wider).waiting
+    asked = (folder / "requests.csv").read_text().splitlines()
+    assert (len(first), len(asked)) == (7, 9)
+    (folder / "answers.csv").write_text("id,label\n" + asked[1].split(",")[0] + ",0\n")
+    assert "7 of the labels" in run.run(blob_set(), folder, **wider).waiting
+    with pytest.raises(SettingsChanged, match="initial was 8 and is 6"):
+        run.run(blob_set(), folder, **options)
+
+
+def test_a_run_that_another_process_works_on_is_not_begun_anew(tmp_path):
+    begin_wrong(tmp_path / "run", BaldurError, posterior="swag(rank=1)")
+    with Store.open(tmp_path / "run") as store, store.lock("trainer"):
+        begin_wrong(tmp_path / "run", RunBusy)
+    with Store.open(tmp_path / "run") as store:
+        assert len(store.ledger()) == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"oracle": "file", "noise": "0.2"}, "are for simulated answers"),
+        ({"oracle": "file", "annotators": 3}, "are for simulated answers"),
+        (
+            {"noise": "people:worst", "annotators": 3},
+            r"first, second, third answers, so 'worst' cannot be meant",
+        ),
+        ({"noise": "people"}, "say whose answers"),
+        ({"noise": "people", "annotators": 4}, "4 annotators are too many"),
+        ({"noise": "1.5"}, "share of wrong answers"),
+        ({"stop": "budget(5)"}, r"allows 5 labels, and --initial asks for 6"),
+    ],
+)
+def test_answers_that_cannot_be_had_are_refused(tmp_path, options, words):
+    with pytest.raises(InvalidSettings, match=words):
+        run.run(blob_set(), tmp_path / "run", **QUICK | options)
+    assert not (tmp_path / "run").exists()
+
+
+def noisy(folder, **options):
+    told = {"noise": 0.5, "rounds": 0, "initial": 40, "posterior": "deterministic", "epochs": 1}
+    run.run(blob_set(), folder, **QUICK | told | options)
+    with Store.open(folder) as store:
+        return {
+            (s, seed): {
+                row.item: row.value for row in store.labels() if (row.strategy, row.seed) == (s, seed)
+            }
+            for s in ("random", "bald")
+            for seed in (0, 1)
+        }
+
+
+@pytest.mark.parametrize("annotators", [1, 2])
+def test_every_seed_has_errors_of_its_own_in_any_run(tmp_path, annotators):
+    said = noisy(tmp_path / "a", seeds=2, annotators=annotators)
+    assert said["random", 0] == said["bald", 0], "strategies of a seed are paired"
+    both = said["random", 0].keys() & said["random", 1].keys()
+    equal = sum(said["random", 0][i] == said["random", 1][i] for i in both)
+    assert equal < 0.8 * len(both)
+    alone = noisy(tmp_path / "b", seeds=1, first_seed=1, annotators=annotators)
+    assert alone["random", 1] == said["random", 1]
+
+
+def test_several_annotators_are_the_people_in_turn(tmp_path, monkeypatch):
+    whole = blob_set()
+    given = {name: (whole.labels + shift) % 3 for name, shift in (("first", 1), ("second", 1), ("third", 0))}
+    people = People(tuple(whole.train.ids), whole.labels, given)
+    monkeypatch.setattr("baldur._parts.cifar10n", lambda data_dir: people)
+    run.run(
+        whole, tmp_path / "run", strategies=["random"], noise="people", annotators=3, **QUICK | {"rounds": 0}
+    )
+    said = dict(zip(whole.train.ids, given["first"].astype(str), strict=True))
+    with Store.open(tmp_path / "run") as store:
+        assert [row.value for row in store.labels()] == [said[row.item] for row in store.labels()]
+        assert set(store.trial("random", 0).votes()) == {f"people ({name})" for name in given}
+
+
+@pytest.mark.parametrize("stop", ["budget(8)", stopping.budget(8), ["budget(8)"]])
+def test_one_criterion_is_a_list_of_one(tmp_path, stop):
+    run.run(blob_set(), tmp_path / "run", strategies=["random"], stop=stop, **QUICK)
+    with Store.open(tmp_path / "run") as store:
+        assert [t.reason for t in store.trials()] == ["the budget of 8 labels is spent"]
+    assert settings_.from_toml('stop = "budget(8)"\nnoise = 0.25').stop == ["budget(8)"]
+    assert settings_.from_toml("noise = 0.25").noise == "0.25"
+
+
+def by_width(shape, classes, width=1.0):
+    """A network that an ensemble may ask for a share of."""
+    return nn.Sequential(nn.Linear(shape[0], int(8 * width)), nn.ReLU(), nn.Linear(int(8 * width), classes))
+
+
+def test_an_exported_ensemble_of_small_networks_is_loaded(tmp_path):
+    from baldur import report
+
+    options = QUICK | {"posterior": "ensemble(members=2, capacity=0.5)", "rounds": 0}
+    run.run(blob_set(), tmp_path / "run", network=by_width, strategies=["random"], **options)
+    with Store.open(tmp_path / "run") as store:
+        (folder,) = [p for p in report.export(store, tmp_path / "export") if p.is_dir()]
+    model = run.load_model(folder, network=by_width)
+    assert [member.network[0].out_features for member in model.posterior.members] == [4, 4]
+
+
+def test_noisy_answers_are_told_of_and_votes_are_exported(tmp_path):
+    from baldur import report
+
+    outcome = run.run(
+        blob_set(), tmp_path / "run", strategies=["random"], noise=0.3, annotators=3, **QUICK | {"rounds": 1}
+    )
+    (note,) = (note for note in outcome.summary.notes if note.startswith("Answers"))
+    assert note.startswith("Answers are simulated with 30 % errors; each label is the majority of 3 answers,")
+    assert note.endswith(" so 10 labels are 30 answers.")
+    with Store.open(tmp_path / "run") as store:
+        paths = report.export(store, tmp_path / "export")
+        votes = store.trial("random", 0).votes()
+    assert "votes.csv" in [path.name for path in paths]
+    rows = list(csv.DictReader((tmp_path / "export" / "votes.csv").read_text().splitlines()))
+    assert {(r["annotator"], r["id"], r["label"]) for r in rows} == {
+        (who, i, label) for who, given in votes.items() for i, label in given.items()
+    }
+    assert len(rows) == 30
+    assert {(r["strategy"], r["seed"]) for r in rows} == {("random", "0")}

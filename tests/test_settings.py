@@ -28,7 +28,6 @@ def test_what_is_written_reads_back_equal(seeds, rate, name, balanced, encoder):
         ({"strategy": "bald"}, "strategy.*[Ee]xtra"),
         ({"memory": "much"}, "memory"),
         ({"strategies": []}, "strategies"),
-        ({"posterior": "swag"}, "posterior.*'mc-dropout'"),
     ],
 )
 def test_what_does_not_fit_is_named(values, words):

@@ -5,13 +5,16 @@ from tests.runs import WithLoss, blobs
 from torch import nn
 
 from baldur import strategies
-from baldur._parts import functions_of, strategy_named
+from baldur._names import functions_of, strategy_named
 from baldur.data import from_arrays
 from baldur.errors import InvalidArgument, InvalidSettings, TieBreakWarning, Unsupported
+from baldur.likelihoods import GAUSSIAN
 from baldur.posteriors import MCDropout
 from baldur.protocols import Choice, Labelled, View
 from baldur.score import PoolScorer
 from baldur.testing import verify_strategy
+
+OF_NUMBERS = ("variance", "gaussian_information_gain")
 
 
 def setting():
@@ -30,7 +33,22 @@ def setting():
 def test_the_contract_holds(name):
     posterior, *rest = setting()
     told = WithLoss(posterior) if name == "learning_loss" else posterior
+    if name in OF_NUMBERS:
+        with pytest.raises(
+            Unsupported, match="reads gaussian predictions, and the posterior's are categorical"
+        ):
+            verify_strategy(functions_of(strategies)[name], told, *rest)
+        told = MCDropout(
+            nn.Sequential(nn.Linear(4, 16), nn.Dropout(0.5), nn.Linear(16, 2)), likelihood=GAUSSIAN
+        )
     verify_strategy(functions_of(strategies)[name], told, *rest)
+
+
+def test_classes_are_not_asked_of_numbers():
+    _, *rest = setting()
+    told = MCDropout(nn.Sequential(nn.Dropout(0.5), nn.Linear(4, 2)), likelihood=GAUSSIAN)
+    with pytest.raises(Unsupported, match="for numbers there are variance"):
+        strategies.bald(told, *rest[:2], 3, np.random.default_rng(0), rest[2])
 
 
 def test_learning_loss_takes_the_predicted_loss():

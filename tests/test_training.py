@@ -23,7 +23,7 @@ from baldur.errors import (
     TrainingDiverged,
     UnsupportedNetwork,
 )
-from baldur.training import Checkpoints, fit, initialise, train, weights_hash
+from baldur.training import Checkpoints, _fitting, initialise, train, weights_hash
 
 Recipe = partial(training.Recipe, epoch_size=1)
 
@@ -95,9 +95,9 @@ def test_a_step_is_that_of_the_weighted_loss():
 
 def test_class_weights_are_inverse_frequencies_of_mean_1_over_the_items():
     y = torch.tensor([0] * 10 + [2])
-    factors = fit._factors(torch.zeros(11, 1), y, None, Recipe(class_weights=True))
+    factors = _fitting.factors_of(torch.zeros(11, 1), y, None, Recipe(class_weights=True))
     torch.testing.assert_close(factors, torch.tensor([0.55] * 10 + [5.5]))
-    assert fit._factors(X, Y[:41], None, Recipe()) is None
+    assert _fitting.factors_of(X, Y[:41], None, Recipe()) is None
 
 
 def test_class_weights_change_the_fit_of_unbalanced_labels_and_not_of_balanced_ones():
@@ -150,18 +150,18 @@ def test_inputs_may_be_a_tuple_or_a_dict():
 )
 def test_an_epoch_takes_each_item_equally_often_and_never_leaves_one_alone(n, size, batch, seed):
     size = max(n, size)
-    order = fit._order(n, size, seed)
+    order = _fitting.order_of(n, size, seed)
     counts = torch.bincount(order, minlength=n)
     assert len(order) == size
     assert counts.max() - counts.min() <= 1
-    steps = fit._steps(order, batch)
+    steps = _fitting.steps_of(order, batch)
     assert torch.equal(torch.cat(steps), order)
     if batch > 1 and size > 1:
         assert min(len(step) for step in steps) > 1
 
 
 def test_every_epoch_has_another_order():
-    assert not torch.equal(fit._order(50, 50, 1), fit._order(50, 50, 2))
+    assert not torch.equal(_fitting.order_of(50, 50, 1), _fitting.order_of(50, 50, 2))
 
 
 def test_an_epoch_is_never_smaller_than_the_labelled_set():
@@ -350,7 +350,7 @@ class Sum:
         self.total = state["total"]
 
 
-def squares(penalised):
+def squares(penalised, step):
     return penalised[0].weight.square().sum()
 
 
@@ -434,7 +434,7 @@ def test_a_penalty_is_added_to_the_mean_loss():
     before = plain.weight.detach().clone()
     losses = [
         train(trained, X, Y, recipe=recipe, seed=0, penalty=penalty).loss
-        for trained, penalty in ((plain, None), (pulled, lambda n: 0.1 * n.weight.square().sum()))
+        for trained, penalty in ((plain, None), (pulled, lambda n, step: 0.1 * n.weight.square().sum()))
     ]
     torch.testing.assert_close(pulled.weight, plain.weight - 0.5 * 0.2 * before)
     assert losses[1] - losses[0] == pytest.approx(float(0.1 * before.square().sum()), rel=1e-4)
@@ -506,3 +506,18 @@ def test_lengths_must_agree():
 def test_recipes_out_of_their_domain_are_refused(values):
     with pytest.raises(InvalidArgument):
         Recipe(**values)
+
+
+def weighted(weight):
+    def added(network, step):
+        return weight * network[0].weight.square().sum()
+
+    return added
+
+
+def test_a_checkpoint_says_that_a_penalty_had_another_weight(tmp_path):
+    given = {"recipe": Recipe(epochs=3), "seed": 0, "interval": 0}
+    with pytest.raises(KeyboardInterrupt):
+        train(network(), X, Y, checkpoint=Slot(tmp_path, 1), penalty=weighted(0.1), **given)
+    with pytest.raises(InvalidCheckpoint, match="another penalty"):
+        train(network(), X, Y, checkpoint=Slot(tmp_path), penalty=weighted(0.2), **given)

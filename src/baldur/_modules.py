@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,7 @@ def call(network: nn.Module, x: Any) -> Any:
     try:
         return _apply(network, x)
     except RuntimeError as error:
-        # `h.view(n, -1)` cannot take a convolution's output with its channels last.
-        if "view size is not compatible" not in str(error) or not _channels_first(network):
+        if not wants_channels_first(error) or not channels_first(network):
             raise
         return _apply(network, x)
 
@@ -56,8 +55,27 @@ def _apply(network: nn.Module, x: Any) -> Any:
     return network(*x) if isinstance(x, tuple | list) else network(x)
 
 
-def _channels_first(network: nn.Module) -> bool:
-    """Undo `channels_last`; whether there was anything to undo."""
+def wants_channels_first(error: RuntimeError) -> bool:
+    """Whether a network failed since `h.view(n, -1)` cannot take a convolution's output with its channels last.
+
+    Args:
+        error: What it failed with.
+
+    Returns:
+        True if so.
+    """
+    return "view size is not compatible" in str(error)
+
+
+def channels_first(network: nn.Module) -> bool:
+    """Undo `channels_last`.
+
+    Args:
+        network: Changed in place; its values are not.
+
+    Returns:
+        Whether there was anything to undo.
+    """
     changed = False
     with torch.inference_mode(False):
         for parameter in network.parameters():
@@ -97,6 +115,23 @@ def take(x: Any, which: Tensor | slice) -> Any:
         A tree of the same form.
     """
     return map_tree(lambda leaf: leaf[which], x)
+
+
+def join(parts: Sequence[Any]) -> Any:
+    """Batches of the same form one after the other, as one.
+
+    Args:
+        parts: Trees of tensors with the item as first axis, at least one.
+
+    Returns:
+        A tree of the same form.
+    """
+    first = parts[0]
+    if isinstance(first, dict):
+        return {key: join([part[key] for part in parts]) for key in first}
+    if isinstance(first, tuple | list):
+        return type(first)([join(members) for members in zip(*parts, strict=True)])
+    return torch.cat(list(parts))
 
 
 def place(x: Any, device: torch.device) -> Any:

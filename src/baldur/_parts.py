@@ -1,36 +1,38 @@
-"""What settings name: strategies, networks, learners, oracles, and how a run measures and pictures things."""
+"""The parts of a run that settings decide: learner, oracle, scorer, and how it measures and pictures things."""
 
-import ast
 import hashlib
-import importlib
-import inspect
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from types import FunctionType, ModuleType
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from baldur import evaluate, learners, loop, networks, oracles, strategies
+from baldur import evaluate, learners, loop, oracles
+from baldur._ending import Stopping
 from baldur._modules import bits, map_tree
-from baldur._seeds import generator
+from baldur._names import (
+    NetworkFactory,
+    augment_named,
+    fitting_named,
+    learner_named,
+    loss_named,
+    network_named,
+    schedule_named,
+)
+from baldur._seeds import derive, generator
 from baldur.data import Dataset
+from baldur.data.people import cifar10n
 from baldur.data.pictures import contact_sheet
-from baldur.errors import InvalidData, InvalidSettings
+from baldur.errors import InvalidArgument, InvalidData, InvalidSettings
 from baldur.protocols import Labelled, Learner, Oracle, Pool, Posterior, Strategy, View
 from baldur.score import PoolScorer
 from baldur.settings import Settings
+from baldur.stopping import Criterion, held_out_metrics
 from baldur.training import Recipe
-
-NetworkFactory = Callable[[tuple[int, ...], int], nn.Module]
-"""(shape of one item, number of classes) to a network that returns logits."""
 
 
 @dataclass(frozen=True)
@@ -63,128 +65,6 @@ class Own:
     network: NetworkFactory | nn.Module | None = None
     learner: Learner | None = None
     strategies: Mapping[str, Strategy] = field(default_factory=dict)
-
-
-def look_here() -> None:
-    """Let one's own modules be found in the working directory, as `python -m` would have it."""
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-
-
-def resolve(name: str) -> Any:
-    """The object that `package.module:attribute` names.
-
-    Args:
-        name: Where it is; the working directory counts as a place for packages.
-
-    Returns:
-        The object.
-
-    Raises:
-        InvalidSettings: There is no such module or attribute.
-    """
-    module, _, attribute = name.partition(":")
-    if not attribute:
-        raise InvalidSettings(f"{name!r} is not known here; one's own is named as package.module:function")
-    look_here()
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, ValueError, TypeError, SyntaxError) as error:
-        raise InvalidSettings(
-            f"{name!r}: {error}; it is looked for in {Path.cwd()} and where Python looks"
-        ) from None
-    except AttributeError:
-        raise InvalidSettings(f"{name!r}: the module {module} has no {attribute!r}") from None
-
-
-def functions_of(module: ModuleType) -> dict[str, Any]:
-    """What a module offers by name: its public functions.
-
-    Args:
-        module: `baldur.strategies`, say.
-
-    Returns:
-        Functions by name, in the order in which they are written.
-    """
-    return {
-        name: thing
-        for name, thing in vars(module).items()
-        if isinstance(thing, FunctionType)
-        and not name.startswith("_")
-        and thing.__module__.startswith(module.__name__)
-    }
-
-
-def strategy_named(name: str) -> Strategy:
-    """The recipe of that name in `baldur.strategies`, or one's own by `package.module:function`.
-
-    Args:
-        name: Which; options may follow in brackets, as in "power_bald(beta=8)".
-
-    Returns:
-        The strategy, with its options bound.
-
-    Raises:
-        InvalidSettings: There is none, or it has no such option.
-    """
-    plain, brackets, written = name.partition("(")
-    if ":" in plain:
-        found = _callable(resolve(plain), plain)
-    else:
-        named = functions_of(strategies)
-        if plain not in named:
-            meant = "".join(f" (did you mean {n}?)" for n in get_close_matches(plain, named, 1))
-            raise InvalidSettings(
-                f"there is no strategy {plain!r}{meant}; there are {', '.join(named)}, or package.module:function"
-            )
-        found = named[plain]
-    if not brackets:
-        strategy: Strategy = found
-        return strategy
-    try:
-        call = ast.parse(f"f({written}", mode="eval").body
-        if not isinstance(call, ast.Call) or call.args:
-            raise ValueError
-        options = {str(option.arg): ast.literal_eval(option.value) for option in call.keywords}
-    except (SyntaxError, ValueError):
-        raise InvalidSettings(
-            f"{name!r}: options of a strategy are written as name(option=value, ...)"
-        ) from None
-    try:
-        inspect.signature(found).bind_partial(**options)
-    except TypeError as error:
-        raise InvalidSettings(f"{name!r}: {error}; it is {plain}{inspect.signature(found)}") from None
-    return partial(found, **options)
-
-
-def network_named(name: str) -> NetworkFactory:
-    """The factory of that name in `baldur.networks`, or one's own by `package.module:factory`.
-
-    Args:
-        name: Which; "auto" chooses by the shape of an item.
-
-    Returns:
-        (shape, classes) to a network.
-
-    Raises:
-        InvalidSettings: There is none.
-    """
-    if ":" in name:
-        theirs: NetworkFactory = _callable(resolve(name), name)
-        return theirs
-    named = functions_of(networks)
-    if name not in named:
-        raise InvalidSettings(
-            f"there is no network {name!r}; there are {', '.join(named)}, or package.module:factory"
-        )
-    factory: NetworkFactory = named[name]
-    return factory
-
-
-def _callable(found: Any, name: str) -> Any:
-    if not callable(found):
-        raise InvalidSettings(f"{name!r} is a {type(found).__name__}, not something that can be called")
-    return found
 
 
 def item_shape(pool: Pool) -> tuple[int, ...]:
@@ -257,7 +137,12 @@ def validation_part(settings: Settings, dataset: Dataset) -> tuple[Pool, NDArray
 
 
 def make_learner(
-    settings: Settings, dataset: Dataset, own: Own, validation: Labelled | None, observer: Observer
+    settings: Settings,
+    dataset: Dataset,
+    own: Own,
+    validation: Labelled | None,
+    observer: Observer,
+    cache: Path,
 ) -> Learner:
     shape, classes = item_shape(dataset.train), len(dataset.classes)
     network: Callable[[], nn.Module] | nn.Module
@@ -265,25 +150,19 @@ def make_learner(
         network = own.network
     else:
         network = partial(own.network or network_named(settings.network), shape, classes)
-    if settings.learner != "supervised":
-        made: Learner = _callable(resolve(settings.learner), settings.learner)(network, classes, settings)
-        return made
-    return learners.Supervised(
+    supervised = partial(
+        learners.Supervised,
         network,
         classes=classes,
         recipe=_recipe(settings),
-        posterior={
-            "mc-dropout": learners.mc_dropout,
-            "deterministic": learners.deterministic,
-            "ensemble": learners.ensemble(settings.members),
-            "dropout-ensemble": learners.ensemble(settings.members, each=learners.mc_dropout),
-        }[settings.posterior],
+        posterior=fitting_named(settings.posterior, settings.members),
         validation=0 if settings.validation_free else settings.validation,
         validation_set=validation,
         warm_start=settings.warm_start,
         interval=settings.checkpoint_seconds,
         progress=observer.detail,
     )
+    return learner_named(settings.learner, supervised, classes, cache, (network, classes, settings))
 
 
 def _recipe(settings: Settings) -> Recipe:
@@ -296,7 +175,10 @@ def _recipe(settings: Settings) -> Recipe:
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
         class_weights=settings.class_weights,
-        augment=None if settings.augment is None else _callable(resolve(settings.augment), settings.augment),
+        label_smoothing=settings.label_smoothing,
+        loss=None if settings.loss is None else loss_named(settings.loss),
+        schedule=None if settings.schedule is None else schedule_named(settings.schedule),
+        augment=None if settings.augment is None else augment_named(settings.augment),
         patience=settings.patience,
         precision=settings.precision,
         device=settings.device,
@@ -305,17 +187,78 @@ def _recipe(settings: Settings) -> Recipe:
 
 def make_oracle(
     settings: Settings, folder: Path, dataset: Dataset, pool: Pool, labels: NDArray[np.int64]
-) -> Oracle:
+) -> Callable[[int], Oracle]:
+    """Who answers in the trials of a seed: strategies of one seed meet the same errors, other seeds others."""
     if settings.oracle == "file":
+        if settings.noise is not None or settings.annotators > 1:
+            raise InvalidSettings(
+                "--noise and --annotators are for simulated answers; what comes through a file is taken as it is"
+            )
         paths = {record.id: record.path for record in dataset.records}
-        return oracles.FileOracle(folder, dataset.classes, lambda i: paths.get(i, ""))
+        file = oracles.FileOracle(folder, dataset.classes, lambda i: paths.get(i, ""))
+        return lambda seed: file  # one for all, for it writes one list of questions
     unknown = int((labels < 0).sum())
     if unknown:
         raise InvalidData(
             f"{unknown} of {len(labels)} items have no label, so the simulated oracle cannot answer for them; "
             "take them out, or answer through a file: --oracle file"
         )
-    return oracles.Simulated(pool.ids, labels, dataset.classes)
+    if settings.noise is None and settings.annotators == 1:
+        simulated = oracles.Simulated(pool.ids, labels, dataset.classes)
+        return lambda seed: simulated
+    return partial(_crowd, _annotators(settings, dataset, pool, labels), dataset.classes)
+
+
+def _crowd(annotators: Callable[[int], Sequence[Oracle]], classes: Sequence[str], seed: int) -> Oracle:
+    own = derive(seed, "oracle")
+    several = annotators(own)
+    return oracles.Crowd(several, classes, votes=len(several), seed=own) if several[1:] else several[0]
+
+
+def _annotators(
+    settings: Settings, dataset: Dataset, pool: Pool, labels: NDArray[np.int64]
+) -> Callable[[int], Sequence[Oracle]]:
+    """Those who answer, given a seed, and err as the settings say."""
+    noise, classes = settings.noise or "0", dataset.classes
+    if noise.partition(":")[0] == "people":
+        people = _people(settings, noise.partition(":")[2], pool, labels, classes)
+        return lambda seed: people
+    try:
+        transition = oracles.uniform(float(noise), len(classes))
+    except (ValueError, InvalidArgument):
+        raise InvalidSettings(
+            "noise is a share of wrong answers, as 0.2, or people:NAME with first, second, third, majority or worst, "
+            f"or people with several annotators; not {noise!r}"
+        ) from None
+    truth = oracles.Simulated(pool.ids, labels, classes)
+    names = [f"annotator {number + 1}" for number in range(settings.annotators)]
+    return lambda seed: [oracles.Noisy(truth, classes, transition, seed=seed, annotator=n) for n in names]
+
+
+_PEOPLE = ("first", "second", "third")
+
+
+def _people(
+    settings: Settings, who: str, pool: Pool, labels: NDArray[np.int64], classes: Sequence[str]
+) -> Sequence[Oracle]:
+    """The answers of CIFAR-10N: one that is named, or the first so many of three."""
+    n = settings.annotators
+    if n > len(_PEOPLE):
+        raise InvalidSettings(f"each image of CIFAR-10N has three answers, so {n} annotators are too many")
+    if n > 1 and who:
+        raise InvalidSettings(
+            f"{n} annotators give the {', '.join(_PEOPLE[:n])} answers, so {who!r} cannot be meant: "
+            "say --noise people, or leave --annotators out"
+        )
+    if n == 1 and not who:
+        raise InvalidSettings(
+            "say whose answers: --noise people:NAME with first, second, third, majority or worst; or --annotators 3"
+        )
+    people = cifar10n(settings.data_dir)
+    return [
+        oracles.from_people(people, name, pool.ids, labels, classes)
+        for name in ([who] if who else _PEOPLE[:n])
+    ]
 
 
 def initial(
@@ -337,7 +280,7 @@ def initial(
 
 def scorer(settings: Settings, observer: Observer, seed: int) -> PoolScorer:
     return PoolScorer(
-        draws={"deterministic": 1, "ensemble": settings.members}.get(settings.posterior, settings.draws),
+        draws=settings.draws,
         seed=seed,
         memory=settings.memory,
         batch_size=settings.score_batch,
@@ -362,6 +305,45 @@ def measure(
         {(name, "test"): value for name, value in values.items()},
         {"count": bins.count, "confidence": bins.confidence, "accuracy": bins.accuracy},
     )
+
+
+def make_stopping(
+    settings: Settings,
+    criterion: Criterion | None,
+    learner: Learner,
+    dataset: Dataset,
+    free: Labelled | None,
+    observer: Observer,
+) -> Stopping | None:
+    """The criterion with the means to see what it looks at; validation items are those that training holds out."""
+    if criterion is None:
+        return None
+    held_out: Callable[[Labelled], Labelled | None] | None = getattr(learner, "held_out", None)
+    if "validation" in criterion.splits and free is None and not (settings.validation and held_out):
+        raise InvalidSettings(
+            f"--stop {criterion.name} needs labelled items that are not trained on: hold some out with --validation N, "
+            "or, in a study, name split='test'"
+        )
+    if criterion.limit is not None and criterion.limit < settings.initial:
+        raise InvalidSettings(
+            f"--stop {criterion.name} allows {criterion.limit} labels, and --initial asks for {settings.initial} "
+            "before the first question: lower that, or allow more"
+        )
+
+    def predict(posterior: Posterior, pool: Pool, seed: int) -> NDArray[np.floating]:
+        return scorer(settings, observer, seed).predict(posterior, pool, evaluate.predictive)
+
+    def validate(posterior: Posterior, labelled: Labelled, seed: int) -> dict[tuple[str, str], float]:
+        values = {}
+        if "test" in criterion.splits:
+            values["items", "test"] = float((dataset.test_labels >= 0).sum())
+        if "validation" in criterion.splits:
+            held = free if free is not None or held_out is None else held_out(labelled)
+            assert held is not None  # or it was refused above
+            values |= held_out_metrics(predict(posterior, held.pool, seed), held.labels)
+        return values
+
+    return Stopping(criterion, predict, validate)
 
 
 def picture(dataset: Dataset, pool: Pool, ids: Sequence[str]) -> bytes | None:

@@ -9,10 +9,15 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from baldur.acquire import aggregate
+from baldur.errors import Unsupported
 from baldur.protocols import Choice, Labelled, Picks, Pool, Posterior, Scorer, View
 
 Reduce = Callable[[Any], Any]
 """Log-probabilities (n, T, C) to scores (n,)."""
+
+CLASSES = ("categorical", "bernoulli")
+"""Kinds of draws that are probabilities of classes."""
 
 Scored = tuple[Picks, NDArray[Any]]
 """What was picked, and the score of every item of the pool."""
@@ -29,9 +34,28 @@ class Round:
     rng: np.random.Generator
     scorer: Scorer
 
-    def scores(self, reduce: Reduce) -> NDArray[Any]:
-        """(N,), streamed: the predictions are not kept."""
-        return self.scorer.predict(self.posterior, self.unlabelled, reduce)
+    def scores(self, reduce: Reduce, kinds: tuple[str, ...] = CLASSES) -> NDArray[Any]:
+        """(N,), streamed: the predictions are not kept; of several places or labels an item, their mean score."""
+        self.need(kinds)
+
+        def per_item(log_probs: Any) -> Any:
+            scores = reduce(log_probs)
+            return scores if scores.ndim == 1 else aggregate(scores)
+
+        return self.scorer.predict(self.posterior, self.unlabelled, per_item)
+
+    def need(self, kinds: tuple[str, ...]) -> None:
+        """Refuse a posterior over something else."""
+        kind = self.posterior.draw(1).kind
+        if kind not in kinds:
+            raise Unsupported(
+                f"this strategy reads {' and '.join(kinds)} predictions, and the posterior's are {kind}"
+                + (
+                    "; for numbers there are variance and gaussian_information_gain"
+                    if kind == "gaussian"
+                    else ""
+                )
+            )
 
     def log_probs(self, pool: Pool | None = None) -> NDArray[Any]:
         """(N, T, C) of the unlabelled items, or of a pool."""

@@ -12,11 +12,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from baldur._ending import Stopping
 from baldur._seeds import derive, generator
 from baldur.errors import DamagedArtefact, InvalidArgument, NonFiniteScore
-from baldur.protocols import Choice, Labelled, Learner, Oracle, Pool, Posterior, Scorer, Strategy, View
+from baldur.protocols import Choice, Labelled, Learner, Oracle, Panel, Pool, Posterior, Scorer, Strategy, View
 from baldur.settings import Settings
-from baldur.store import PhaseHandle, Request, Round, Trial
+from baldur.store import PhaseHandle, Request, Round, Trial, schema
 
 State = Literal["done", "waiting"]
 
@@ -69,7 +70,9 @@ class Parts:
         measure: Measures a posterior, given a seed.
         initial: Chooses the first items, given a generator.
         picture: A PNG of some items, or None where they have no picture.
+        generated: A PNG of what the learner made up in its last fit, or None.
         observe: Told what is going on.
+        stopping: Says when it is enough; None where only the settings do.
     """
 
     pool: Pool
@@ -81,7 +84,9 @@ class Parts:
     measure: Callable[[Posterior, int], Measured]
     initial: Callable[[np.random.Generator], Sequence[str]]
     picture: Callable[[Sequence[str]], bytes | None] = lambda ids: None
+    generated: Callable[[], bytes | None] = lambda: None
     observe: Callable[[Event], None] = lambda event: None
+    stopping: Stopping | None = None
 
 
 def advance(trial: Trial, parts: Parts, settings: Settings) -> State:
@@ -137,10 +142,14 @@ class _Going:
         until = self.settings.until
         if until is not None and self.trial.metric(latest.round, "accuracy") >= until:
             return f"accuracy {until:g} reached"
+        if self.parts.stopping is not None:
+            reason = self.parts.stopping.reason(self.trial, latest, self._sides(latest)[1])
+            if reason:
+                return reason
         return "" if latest.round < self.settings.rounds else f"{self.settings.rounds} rounds"
 
     def _finish(self, latest: Round, reason: str) -> State:
-        self.trial.forget("posterior", before=latest.round)  # where a kill kept the fit from doing so
+        self.trial.forget("posterior", before=latest.round)
         self.trial.finish("done", reason)
         return "done"
 
@@ -153,8 +162,12 @@ class _Going:
         self._begin(latest, "label")
         wanted = self.trial.open_requests(latest.round)
         with self.trial.phase(latest.round, "label") as phase:
-            answers = self.parts.oracle.ask(wanted) if wanted else {}
-            self.trial.answer(latest.round, answers, self.parts.oracle.annotator)
+            oracle = self.parts.oracle
+            if isinstance(oracle, Panel):
+                oracle.recall(self.trial.votes())
+            answers = oracle.ask(wanted) if wanted else {}
+            votes = oracle.votes(list(answers)) if isinstance(oracle, Panel) else None
+            self.trial.answer(latest.round, answers, oracle.annotator, votes=votes)
             left = len(wanted) - len(answers)
             if not left:
                 phase.labelled()
@@ -167,7 +180,8 @@ class _Going:
         previous = self._previous(latest)
         with self.trial.phase(latest.round, "fit") as phase:
             self.posterior = self._fitted(latest, previous, phase)
-        self.trial.forget("posterior", before=latest.round)
+        # Last round's stays too: if this one's file is lost, the same fit needs it again.
+        self.trial.forget("posterior", before=latest.round - 1)
 
     def _fitted(self, latest: Round, previous: Posterior | None, phase: PhaseHandle) -> Posterior:
         labelled, unlabelled = self._sides(latest)
@@ -180,15 +194,31 @@ class _Going:
             checkpoint=self.trial.checkpoint(latest.round),
         )
         self.trial.artefact_folder(latest.round, "posterior", posterior.save)
+        if (sheet := self.parts.generated()) is not None:
+            self.trial.artefact(latest.round, "generated", ".png", lambda path: _write(path, sheet))
         phase.fitted()
         return posterior
 
     def _previous(self, latest: Round) -> Posterior | None:
-        """Last round's posterior, if it is at hand or still on disk."""
+        """Last round's posterior, if it is at hand or still on disk; that it was lost is recorded."""
         if self.posterior is not None or latest.round == 0:
             return self.posterior
-        folder = self.trial.find(latest.round - 1, "posterior")
-        return None if folder is None else self.parts.learner.load(folder)
+        try:
+            folder = self.trial.find(latest.round - 1, "posterior")
+            if folder is not None:
+                return self.parts.learner.load(folder)
+            why = "it is no longer there"
+        except DamagedArtefact as error:  # many learners never look at it
+            why = str(error)
+        self._incident(
+            latest, f"round {latest.round} was fitted without the posterior of the round before: {why}"
+        )
+        return None
+
+    def _incident(self, latest: Round, what: str) -> None:
+        row = {"time": schema.now(), "trial": self.trial.id, "round": latest.round, "what": what}
+        with self.trial.database.write() as connection:
+            connection.execute(schema.incidents.insert(), row)
 
     def _believed(self, latest: Round) -> Posterior:
         """This round's posterior: in memory, on disk, or fitted again where its file was lost."""
@@ -197,11 +227,12 @@ class _Going:
                 folder = self.trial.find(latest.round, "posterior")
                 self.posterior = None if folder is None else self.parts.learner.load(folder)
             except DamagedArtefact:
-                pass  # the same seed fits the same posterior
+                pass  # the same seed and the same previous posterior fit the same one
             if self.posterior is None:
                 self._begin(latest, "fit")
+                previous = self._previous(latest)
                 with self.trial.phase(latest.round, "fit") as phase:
-                    self.posterior = self._fitted(latest, None, phase)
+                    self.posterior = self._fitted(latest, previous, phase)
         return self.posterior
 
     def _measure(self, latest: Round) -> None:
@@ -214,11 +245,16 @@ class _Going:
                 self.trial.artefact(
                     latest.round, "calibration", ".npz", lambda path: _write_npz(path, arrays)
                 )
-            phase.measured(measured.metrics)
+            metrics = dict(measured.metrics)
+            if self.parts.stopping is not None:
+                labelled = self._sides(latest)[0]
+                metrics |= self.parts.stopping.measured(
+                    self.trial, latest, posterior, labelled, self.parts.pool
+                )
+            phase.measured(metrics)
         self.parts.observe(
             Event(
-                *(self.trial.strategy, self.trial.seed, latest.round, "measure", latest.labels or 0),
-                measured.metrics,
+                *(self.trial.strategy, self.trial.seed, latest.round, "measure", latest.labels or 0), metrics
             )
         )
 
@@ -228,7 +264,7 @@ class _Going:
         if not len(unlabelled):
             return False
         unlabelled = self._candidates(latest, unlabelled)
-        posterior = self._believed(latest)
+        posterior, k = self._believed(latest), self._wanted(len(labelled))
         self._begin(latest, "choose")
         with self.trial.phase(latest.round, "choose") as phase:
             seed = self.trial.seed
@@ -236,11 +272,14 @@ class _Going:
                 posterior,
                 labelled,
                 unlabelled,
-                self.settings.query_size,
+                k,
                 generator(seed, "select", latest.round),
                 self.parts.scorer(derive(seed, "draws", latest.round)),
             )
-            self._check(choice, unlabelled)
+            self._check(choice, unlabelled, k)
+            if self.parts.stopping is not None:
+                batch = View(self.parts.pool, np.array([self._positions[i] for i in choice.ids], np.intp))
+                self.parts.stopping.chosen(self.trial, latest, posterior, batch)
             requests = [
                 Request(i, rank, float(s))
                 for rank, (i, s) in enumerate(zip(choice.ids, choice.scores, strict=True))
@@ -251,6 +290,11 @@ class _Going:
                 self.trial.artefact(latest.round + 1, "picks", ".png", lambda path: _write(path, picture))
             phase.chosen(requests, ranking)
         return True
+
+    def _wanted(self, labels: int) -> int:
+        """How many items to ask for: no more than the budget of a stopping criterion has left."""
+        limit = None if self.parts.stopping is None else self.parts.stopping.criterion.limit
+        return self.settings.query_size if limit is None else min(self.settings.query_size, limit - labels)
 
     def _candidates(self, latest: Round, unlabelled: View) -> View:
         """What a round may choose among: everything, or a random part, in the order of the pool."""
@@ -288,10 +332,10 @@ class _Going:
         rest[positions] = False
         return labelled, View(self.parts.pool, np.flatnonzero(rest))
 
-    def _check(self, choice: Choice, unlabelled: View) -> None:
+    def _check(self, choice: Choice, unlabelled: View, k: int) -> None:
         """A strategy may be anybody's, so what it says is checked before it is written down."""
         name = self.trial.strategy
-        k = min(self.settings.query_size, len(unlabelled))
+        k = min(k, len(unlabelled))
         if len(set(choice.ids)) != len(choice.ids) or len(choice.ids) != len(choice.scores):
             raise InvalidArgument(
                 f"strategy {name!r} chose an item twice, or gave not one score for each item"

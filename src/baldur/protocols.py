@@ -73,14 +73,15 @@ class Labelled:
 
     Args:
         pool: The labelled items, in the order in which they were labelled.
-        labels: Class indices, shape (n,), int64.
+        labels: Class indices, shape (n,), int64; of maps (n, H, W), of several labels an item (n, K) of 0 and 1, of
+            numbers (n,) or (n, K), floating.
         rounds: The round in which each label was asked for, shape (n,), int64.
         weights: How much each item counts in the loss, shape (n,), float32.
         sources: Who said so: "oracle", or what a semi-supervised learner calls its own labels.
     """
 
     pool: Pool
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
     rounds: NDArray[np.int64]
     weights: NDArray[np.float32]
     sources: tuple[str, ...]
@@ -257,4 +258,17 @@ class Oracle(Protocol):
 
     def ask(self, ids: Sequence[str]) -> Mapping[str, str]:
         """The labels (class names) that are known by now; an id that is missing is not answered yet."""
+        ...
+
+
+@runtime_checkable
+class Panel(Protocol):
+    """An oracle whose answers are a consensus; the loop records the votes, too."""
+
+    def votes(self, ids: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+        """By annotator, the class names by id that the answers about these items come from."""
+        ...
+
+    def recall(self, votes: Mapping[str, Mapping[str, str]]) -> None:
+        """Told, before each question, all votes of the trial so far."""
         ...

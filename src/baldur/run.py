@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,22 +17,27 @@ from baldur import data as data_sets
 from baldur import loop, posteriors, report
 from baldur import settings as settings_
 from baldur._modules import pick_device
-from baldur._parts import (
+from baldur._names import (
     NetworkFactory,
+    criterion_named,
+    fitting_named,
+    look_here,
+    network_named,
+    strategy_named,
+)
+from baldur._parts import (
     Observer,
     Own,
     check_data,
     fingerprint,
     initial,
     item_shape,
-    look_here,
     make_learner,
     make_oracle,
+    make_stopping,
     measure,
-    network_named,
     picture,
     scorer,
-    strategy_named,
     validation_part,
 )
 from baldur.data import Dataset
@@ -44,9 +49,12 @@ from baldur.errors import (
     RunNotFound,
     SettingsChanged,
 )
-from baldur.protocols import Learner, Posterior, Strategy
+from baldur.learners._building import build
+from baldur.protocols import Learner, Oracle, Posterior, Strategy
 from baldur.settings import Settings
+from baldur.stopping import Criterion
 from baldur.store import ItemRecord, Store, Trial
+from baldur.store.database import FILE
 
 __all__ = ["Model", "NetworkFactory", "Observer", "Outcome", "Own", "load_model", "run", "start"]
 
@@ -109,6 +117,9 @@ def run(
         raise InvalidSettings(
             f"two strategies have the same name, so their trials could not be told apart: {names}"
         )
+    if "stop" in options:
+        stop = options["stop"]
+        options["stop"] = [str(c) for c in ([stop] if isinstance(stop, str | Criterion) else stop)]
     settings = settings_.create(
         data=data if isinstance(data, str) else IN_MEMORY,
         network=network if isinstance(network, str) else _name(network),
@@ -172,36 +183,39 @@ def start(settings: Settings, out: Path, observer: Observer, own: Own | None = N
 
 def _start(settings: Settings, out: Path, observer: Observer, own: Own) -> Outcome:
     chosen = {name: own.strategies.get(name) or strategy_named(name) for name in settings.strategies}
+    criterion = criterion_named(settings.stop)
+    fitting_named(settings.posterior)  # a wrong name is said before data are read
     known = _known(settings, out)
     dataset = own.dataset or _load(settings, known, observer)
     check_data(settings, dataset)
     pool, labels, validation = validation_part(settings, dataset)
-    learner = own.learner or make_learner(settings, dataset, own, validation, observer)
+    learner = own.learner or make_learner(settings, dataset, own, validation, observer, out / "encoders")
     oracle = make_oracle(settings, out, dataset, pool, labels)
-    with _opened(out, settings, dataset) as store, store.lock("trainer"):
+    stopping = make_stopping(settings, criterion, learner, dataset, validation, observer)
+    with _opened(out, settings, dataset, observer) as store, store.lock("trainer"):
         store.sweep()
         store.record_start(_environment(settings))
         if dataset.records or dataset.quarantined:
             store.record_items(_records(dataset))
         for name, reason in dataset.quarantined[:5]:
             observer.message(f"left out: {name}: {reason}")
-        if len(dataset.quarantined) > 5:
-            observer.message(
-                f"... and {len(dataset.quarantined) - 5} more unreadable items, named in the report"
-            )
+        if (more := len(dataset.quarantined) - 5) > 0:
+            observer.message(f"... and {more} more unreadable items, named in the report")
         shared = loop.Parts(
             pool=pool,
             classes=dataset.classes,
             learner=learner,
             strategy=next(iter(chosen.values())),
-            oracle=oracle,
+            oracle=oracle(settings.first_seed),
             scorer=partial(scorer, settings, observer),
             measure=partial(measure, settings, dataset, observer),
             initial=partial(initial, settings, pool, labels),
             picture=partial(picture, dataset, pool),
+            generated=getattr(learner, "pictures", lambda: None),
             observe=observer.event,
+            stopping=stopping,
         )
-        waiting = _trials(settings, store, chosen, shared)
+        waiting = _trials(settings, store, chosen, shared, oracle)
         report.write_curves(store, out / "curves.csv")
         report.write_html([store], out / "report.html", settings.targets)
         summary = report.summarise([store], settings.targets)
@@ -212,8 +226,7 @@ def _known(settings: Settings, out: Path) -> dict[str, tuple[str | None, int, in
     """What the run in the folder, if there is one, has recorded of its files; its settings must be these."""
     try:
         with Store.open(out) as store:
-            _same_settings(store, settings)
-            items = store.items().items()
+            items = store.items().items() if _same_settings(store, settings) else ()
     except RunNotFound:
         return {}
     return {
@@ -225,9 +238,7 @@ def _load(
     settings: Settings, known: Mapping[str, tuple[str | None, int, int]], observer: Observer
 ) -> Dataset:
     if settings.data == IN_MEMORY:
-        raise InvalidSettings(
-            "this run's data were given in Python, so call run.run again with them to go on"
-        )
+        raise InvalidSettings("this run's data were given in Python: to go on, call run.run with them again")
     look_here()
     return data_sets.load(
         settings.data,
@@ -241,44 +252,57 @@ def _load(
     )
 
 
-def _same_settings(store: Store, settings: Settings) -> None:
-    """Going on with other settings would make a curve that no settings file reproduces."""
+def _same_settings(store: Store, settings: Settings) -> bool:
+    """Going on with other settings would make a curve that no settings file reproduces; a new beginning would not."""
     before = settings_.from_toml(store.settings)
     old, new = before.model_dump(), settings.model_dump()
     changed = [f"{key} was {old[key]!r} and is {new[key]!r}" for key in old if old[key] != new[key]]
-    if changed:
+    if changed and not _empty(store, before):
         raise SettingsChanged(
             f"{store.folder} holds a run with other settings: {'; '.join(changed)}. "
             f"To go on with it, name only the folder (baldur run --out {store.folder}); else take another folder"
         )
+    return not changed
 
 
-def _opened(out: Path, settings: Settings, dataset: Dataset) -> Store:
+def _empty(store: Store, settings: Settings) -> bool:
+    """Whether nothing is lost with a run: nothing is fitted or kept, and only the simulated oracle has answered."""
+    rounds = [trial.latest() for trial in store.trials()]
+    fitted = any(r and (r.round or r.state not in ("requested", "labelled")) for r in rounds)
+    return not (fitted or store.artefacts() or (settings.oracle != "simulated" and store.ledger()))
+
+
+def _discard(store: Store, settings: Settings) -> None:
+    """Delete the record of a run in which there is nothing; what a person has put into the folder stays."""
+    with store, store.lock("trainer"):
+        if not _same_settings(store, settings):  # again, for by now nobody else can work on it
+            store.close()
+            for suffix in ("", "-wal", "-shm", "-journal"):
+                (store.folder / (FILE + suffix)).unlink(missing_ok=True)
+
+
+def _opened(out: Path, settings: Settings, dataset: Dataset, observer: Observer) -> Store:
     print_ = fingerprint(dataset)
     try:
         store = Store.open(out)
     except RunNotFound:
         pass
     else:
-        if store.preprocessing["facts"]["fingerprint"] != print_:
+        if not _same_settings(store, settings):
+            _discard(store, settings)
+            observer.message(f"nothing was learned in {out} yet, so it begins anew with these settings")
+        elif store.preprocessing["facts"]["fingerprint"] == print_:
+            return store
+        else:
             store.close()
             raise ItemChanged(
                 f"the data are not those that the run in {out} was begun with (items, labels, splits or contents "
                 "differ); put them back, or take another folder for a new run"
             )
-        return store
     shape = list(item_shape(dataset.train))
-    facts: dict[str, Any] = {
-        "duplicates": len(dataset.duplicates),
-        "pool": len(dataset.train),
-        "test": len(dataset.test),
-    }
-    facts |= {
-        "fingerprint": print_,
-        "class counts": np.bincount(
-            dataset.labels[dataset.labels >= 0], minlength=len(dataset.classes)
-        ).tolist(),
-    }
+    counts = np.bincount(dataset.labels[dataset.labels >= 0], minlength=len(dataset.classes))
+    facts: dict[str, Any] = {"duplicates": len(dataset.duplicates), "pool": len(dataset.train)}
+    facts |= {"test": len(dataset.test), "fingerprint": print_, "class counts": counts.tolist()}
     return Store.create(
         out,
         settings=settings_.to_toml(settings),
@@ -291,11 +315,8 @@ def _environment(settings: Settings) -> dict[str, Any]:
     versions = {"baldur": baldur.__version__, "python": platform.python_version()}
     versions |= {"torch": torch.__version__, "numpy": np.__version__}
     device = pick_device(settings.device)
-    name = (
-        torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else platform.processor() or platform.machine()
-    )
+    cuda = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if cuda else platform.processor() or platform.machine()
     return {"versions": versions, "threads": torch.get_num_threads(), "device": f"{device} ({name})"}
 
 
@@ -306,15 +327,22 @@ def _records(dataset: Dataset) -> Iterable[ItemRecord]:
         yield ItemRecord(i, state="quarantined", reason=reason)
 
 
-def _trials(settings: Settings, store: Store, chosen: Mapping[str, Strategy], shared: loop.Parts) -> str:
+def _trials(
+    settings: Settings,
+    store: Store,
+    chosen: Mapping[str, Strategy],
+    shared: loop.Parts,
+    oracle: Callable[[int], Oracle],
+) -> str:
     """Every strategy with every seed, the strategies of a seed side by side; what it waits for, if it does."""
     waiting = ""
     for seed in range(settings.first_seed, settings.first_seed + settings.seeds):
+        mine = replace(shared, oracle=oracle(seed))
         for name, strategy in chosen.items():
             trial = store.trial(name, seed)
             if trial.state == "done":
                 continue
-            if _advance(trial, replace(shared, strategy=strategy), settings) == "waiting":
+            if _advance(trial, replace(mine, strategy=strategy), settings) == "waiting":
                 waiting = f"{trial.reason} of {name}, seed {seed}"
     return waiting
 
@@ -363,9 +391,8 @@ def load_model(folder: str | Path, network: NetworkFactory | nn.Module | None = 
         raise DamagedArtefact(f"{folder} holds no exported model: {error}") from None
     settings = settings_.from_toml(facts["settings"])
     shape, classes = tuple(facts["preprocessing"]["input_shape"]), tuple(facts["classes"])
-    made = (
-        network
-        if isinstance(network, nn.Module)
-        else (network or network_named(settings.network))(shape, len(classes))
-    )
+    if not isinstance(network, nn.Module):
+        network = partial(network or network_named(settings.network), shape, len(classes))
+    options = getattr(fitting_named(settings.posterior, settings.members), "options", {})
+    made = build(network, 0, options)
     return Model(posteriors.load(Path(folder), made), classes, facts["preprocessing"], settings)

@@ -158,7 +158,8 @@ class PoolScorer:
     """Binds how a pool is scored; see `protocols.Scorer`.
 
     Args:
-        draws: Posterior samples T; None for the posterior's own number.
+        draws: Posterior samples T; None for the posterior's own number. Where there are only so many functions, as
+            in an ensemble of networks, all of them are taken.
         seed: Which samples.
         memory: What a pass may use beyond the pool.
         batch_size: Items at a time.
@@ -184,7 +185,8 @@ class PoolScorer:
         Returns:
             As `predict`.
         """
-        draws = posterior.draw(self.draws, self.seed)
+        only = getattr(posterior, "functions", None)
+        draws = posterior.draw(only or self.draws, self.seed)
         return predict(draws, pool, reduce, self.memory, batch_size=self.batch_size, progress=self.progress)
 
     def features(self, posterior: Posterior, pool: Pool) -> NDArray[np.float32]:

@@ -71,15 +71,28 @@ class Settings(BaseModel):
     until: Annotated[float, Field(gt=0, le=1)] | None = Field(
         None, description="end a trial once its test accuracy is this (for studies: it looks at the test set)"
     )
+    stop: list[str] = Field(
+        [],
+        description="end a trial when a criterion says so: stabilising-predictions, budget(500), target(0.9), ...",
+    )
+    noise: str | None = Field(
+        None,
+        description="simulated answers err: a share, as 0.2, or CIFAR-10N: people:worst, people with --annotators",
+    )
+    annotators: Count = Field(
+        1, description="simulated annotators who each answer; the majority is the label"
+    )
     oracle: Literal["simulated", "file"] = Field("simulated", description="who answers: simulated or file")
 
     # What learns
-    learner: str = Field("supervised", description="supervised, or package.module:factory")
+    learner: str = Field(
+        "supervised", description="supervised, or another of docs/posteriors.md, or package.module:factory"
+    )
     network: str = Field(
         "auto", description="auto, mlp, cnn8, gal2017, batchbald2019, cnn32, resnet18, package.module:factory"
     )
-    posterior: Literal["mc-dropout", "deterministic", "ensemble", "dropout-ensemble"] = Field(
-        "mc-dropout", description="mc-dropout, deterministic, ensemble or dropout-ensemble: what is believed"
+    posterior: str = Field(
+        "mc-dropout", description="what is believed: mc-dropout, deterministic, ensemble, swag, laplace, ..."
     )
     members: Count = Field(5, description="networks of an ensemble, trained one after the other")
     draws: Count = Field(20, description="posterior samples T")
@@ -92,8 +105,17 @@ class Settings(BaseModel):
     learning_rate: Annotated[float, Field(gt=0)] = Field(1e-3, description="step size")
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="of sgd")
     weight_decay: Annotated[float, Field(ge=0)] = Field(1e-4, description="L2 penalty")
+    schedule: str | None = Field(None, description="of the learning rate: cosine, linear or steps")
+    loss: str | None = Field(
+        None, description="instead of cross-entropy: generalised_cross_entropy or symmetric_cross_entropy"
+    )
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="share of each label that is spread over all classes"
+    )
     class_weights: bool = Field(False, description="weight the loss by inverse class frequency")
-    augment: str | None = Field(None, description="package.module:function, (x, generator) -> x")
+    augment: str | None = Field(
+        None, description="weak, strong, or package.module:function, (x, generator) -> x"
+    )
     validation: Annotated[int, Field(ge=0)] = Field(
         0, description="labelled items held out for early stopping"
     )
@@ -112,6 +134,16 @@ class Settings(BaseModel):
     memory: str = Field("1GiB", description="what scoring may use beyond the data")
     score_batch: Count = Field(128, description="items scored at a time; a GPU likes more")
     targets: list[Annotated[float, Field(gt=0, lt=1)]] = Field([0.9, 0.95], description="accuracies to reach")
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("noise", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
     @field_validator("strategies")
     @classmethod

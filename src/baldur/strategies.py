@@ -103,6 +103,28 @@ expected_entropy = _by(
 )
 
 
+# Numbers instead of classes
+
+
+@strategy
+def variance(at: Round) -> Scored:
+    """The largest variance of the predicted mean over samples (Kendall & Gal 2017); for regression."""
+    scores = at.scores(lambda told: acquire.variance(told[:, :, 0]), kinds=("gaussian",))
+    return select.top(scores, at.k), scores
+
+
+@strategy
+def gaussian_information_gain(at: Round) -> Scored:
+    """The most information about the weights, by mean and noise (MacKay 1992); BALD for regression."""
+    scores = at.scores(
+        lambda told: acquire.gaussian_information_gain(told[:, :, 0], told[:, :, 1]), kinds=("gaussian",)
+    )
+    return select.top(scores, at.k), scores
+
+
+# By the gradient of the last layer
+
+
 @strategy
 def expected_gradient_length(at: Round) -> Scored:
     """The longest gradient of the last layer, expected over the label (Settles, Craven & Ray 2008)."""

@@ -85,3 +85,77 @@ def test_temperature_of_samples_divides_each_of_them():
 def test_no_bins_are_refused(example):
     with pytest.raises(InvalidArgument, match="at least one bin"):
         evaluate.ece(*example, bins=0)
+
+
+def test_classwise_error(example):
+    """By hand: two classes, so each class's error is that of the other's mirrored bins."""
+    p = np.array([[0.92, 0.08], [0.83, 0.17], [0.31, 0.69], [0.64, 0.36]])
+    labels = np.array([0, 1, 1, 0])
+    first = (0.08 + 0.83 + 0.31 + 0.36) / 4  # every item has a bin to itself, for either class
+    assert evaluate.classwise_ece(np.log(p), labels, bins=10) == pytest.approx(first, abs=1e-12)
+    log_probs, _ = example
+    assert evaluate.classwise_ece(log_probs, np.zeros(8, np.int64)) > 0
+
+
+def test_detection_counts_pairs():
+    inside, outside = np.array([0.1, 0.4, 0.4, 0.9]), np.array([0.4, 0.8, 0.95])
+    pairs = [(o > i) + 0.5 * (o == i) for i in inside for o in outside]
+    assert evaluate.detection_auroc(inside, outside) == pytest.approx(np.mean(pairs))
+    assert evaluate.detection_auroc(inside, inside) == 0.5
+    with pytest.raises(InvalidArgument, match="NaN"):
+        evaluate.detection_auroc(inside, np.array([np.nan]))
+    with pytest.raises(InvalidArgument, match="at least one"):
+        evaluate.detection_auroc(inside[:0], outside)
+
+
+def distorted(seed, n=600, samples=2):
+    """Predictions whose samples are W log p + b of calibrated ones, and labels drawn from those."""
+    rng = np.random.default_rng(seed)
+    truth = from_logits(1.5 * rng.normal(size=(n, 3)))[:, 0]
+    labels = np.array([rng.choice(3, p=np.exp(row) / np.exp(row).sum()) for row in truth])
+    w, b = np.array([[2.5, 0.3, 0.0], [0.0, 1.5, 0.4], [-0.3, 0.0, 2.0]]), np.array([0.8, -0.5, 0.0])
+    logits = (truth @ w.T + b)[:, None] + 0.1 * rng.normal(size=(n, samples, 3))
+    return from_logits(logits), labels
+
+
+def mapped(log_probs, w, b):
+    return evaluate.predictive(from_logits(log_probs @ w.T + b))
+
+
+def test_dirichlet_undoes_a_linear_map_of_logs():
+    log_probs, labels = distorted(0)
+    test, test_labels = distorted(1)
+    w, b = evaluate.dirichlet(log_probs, labels, 1e-3)
+    tau = evaluate.temperature(log_probs, labels)
+    plain, tempered, linear = (
+        evaluate.nll(evaluate.predictive(test), test_labels),
+        evaluate.nll(evaluate.predictive(from_logits(test / tau)), test_labels),
+        evaluate.nll(mapped(test, w, b), test_labels),
+    )
+    assert linear < tempered - 0.02 < plain - 0.04
+
+
+def test_dirichlet_is_at_an_optimum_and_strength_shrinks_it():
+    log_probs, labels = distorted(2, n=60)
+
+    def loss(w, b, strength):
+        off = w[~np.eye(3, dtype=bool)]
+        return evaluate.nll(mapped(log_probs, w, b), labels) + strength * (np.mean(off**2) + np.mean(b**2))
+
+    w, b = evaluate.dirichlet(log_probs, labels, 0.1)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        dw, db = 0.05 * rng.normal(size=(3, 3)), 0.05 * rng.normal(size=3)
+        assert loss(w, b, 0.1) < loss(w + dw, b + db, 0.1)
+    strong, none = evaluate.dirichlet(log_probs, labels, 1e6)
+    assert np.abs(strong - np.diag(np.diag(strong))).max() < 1e-3
+    assert np.abs(none).max() < 1e-3
+
+
+def test_dirichlet_takes_what_is_impossible():
+    log_probs = np.array([[[0.0, -np.inf]], [[-np.inf, 0.0]], [[-np.log(2), -np.log(2)]]])
+    w, b = evaluate.dirichlet(log_probs, np.array([1, 1, 0]), 0.1)
+    assert np.isfinite(w).all()
+    assert np.isfinite(b).all()
+    with pytest.raises(InvalidArgument, match="strength"):
+        evaluate.dirichlet(log_probs, np.array([1, 1, 0]), 0.0)

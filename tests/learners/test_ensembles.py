@@ -9,11 +9,12 @@ from torch import nn
 
 from baldur import acquire, data, networks
 from baldur.errors import InvalidArgument, Unsupported
-from baldur.learners import Supervised, deterministic, ensemble, mc_dropout
+from baldur.learners import Supervised, deterministic, ensemble, mc_dropout, swag
+from baldur.learners._adding import Addition, adding
 from baldur.posteriors import Deterministic, Ensemble, MCDropout
 from baldur.protocols import Labelled, View
 from baldur.testing.learner import verify_learner
-from baldur.training import Recipe, weights_hash
+from baldur.training import Recipe, initialise, weights_hash
 
 Y = np.arange(50) % 3
 X = (np.eye(3, 5)[Y] + 0.2 * np.random.default_rng(0).standard_normal((50, 5))).astype(np.float32)
@@ -32,6 +33,21 @@ def wide(width=1.0):
 def plain():
     """No dropout, so that nothing but weights and order can differ."""
     return nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+def convolutional():
+    return nn.Sequential(
+        nn.Unflatten(1, (1, 5)),
+        nn.Conv1d(1, 4, 3),
+        nn.BatchNorm1d(4),
+        nn.ReLU(),
+        nn.Dropout(),
+        nn.Flatten(),
+        nn.Linear(12, 3),
+    )
+
+
+short_swag = partial(swag, collections=3, rank=2)
 
 
 def learner(posterior, network=factory, **kwargs):
@@ -56,8 +72,16 @@ def hashes(posterior):
         (ensemble(2, each=mc_dropout), {}),
         (ensemble(2, capacity=0.5), {"network": wide}),
         (ensemble(2, each=ensemble(2)), {}),
+        (ensemble(3, together="stacked"), {"validation": 4}),
+        (ensemble(3, together="stacked", each=mc_dropout), {"network": convolutional}),
+        (ensemble(2, together="stacked", each=short_swag), {}),
+        (ensemble(2, each=ensemble(2, together="stacked")), {}),
+        (ensemble(2, together="turn"), {}),
     ],
-    ids=["deterministic", "mc-dropout", "narrow", "nested"],
+    ids=[
+        *("deterministic", "mc-dropout", "narrow", "nested"),
+        *("stacked", "stacked convolutions", "stacked first phase", "stacked inside", "turn"),
+    ],
 )
 def test_an_ensemble_is_fitted_by_a_learner(posterior, kwargs):
     verify_learner(partial(learner, posterior, **kwargs), LABELLED, UNLABELLED)
@@ -74,7 +98,8 @@ def test_members_begin_with_other_weights_and_end_with_other_weights():
 
 
 def test_an_ensemble_begins_with_what_a_smaller_one_holds():
-    assert hashes(fitted(ensemble(2))[0]) == hashes(fitted(ensemble(3))[0])[:2]
+    in_turn = partial(ensemble, together="turn")
+    assert hashes(fitted(in_turn(2))[0]) == hashes(fitted(in_turn(3))[0])[:2]
     assert hashes(fitted(ensemble(1))[0]) == [weights_hash(fitted(deterministic)[0].network)]
 
 
@@ -106,7 +131,7 @@ def test_a_shared_order_is_the_same_order():
     for order in ("shared", "independent"):
         recipe = Recipe(epochs=1, epoch_size=1, batch_size=8, augment=watch)
         batches.clear()
-        fitted(ensemble(2, order=order, each=begin), recipe=recipe)
+        fitted(ensemble(2, order=order, each=begin, together="turn"), recipe=recipe)
         assert (batches[0] == batches[1]) == (order == "shared")
 
 
@@ -128,7 +153,7 @@ def test_narrower_members_need_a_factory_that_makes_them():
     posterior, _ = fitted(ensemble(2, capacity=0.25), wide)
     assert [member.network[0].out_features for member in posterior.members] == [4, 4]
     with pytest.raises(Unsupported, match=r"takes no width, so it cannot be asked for width=0\.5"):
-        fitted(ensemble(2, capacity=0.5))
+        fitted(ensemble(2, capacity=0.5), lambda: networks.mlp((5,), 3))
     with pytest.raises(Unsupported, match="give the learner a factory"):
         fitted(ensemble(2, capacity=0.5), plain())
 
@@ -141,8 +166,100 @@ def test_a_network_that_is_given_cannot_begin_in_two_ways():
 
 def test_progress_says_which_network():
     seen = []
-    fitted(ensemble(3), progress=lambda what, done, of: seen.append(what))
+    fitted(ensemble(3, together="turn"), progress=lambda what, done, of: seen.append(what))
     assert seen == ["training"] * 3 + ["training network 2"] * 3 + ["training network 3"] * 3
+    seen.clear()
+    fitted(ensemble(3, together="stacked"), progress=lambda what, done, of: seen.append(what))
+    assert seen == ["training 3 networks"] * 3
+
+
+def similar(one, other):
+    for a, b in zip(one.members, other.members, strict=True):
+        torch.testing.assert_close(a.network.state_dict(), b.network.state_dict(), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"init": "shared"}, {"order": "shared"}, {"each": short_swag}],
+    ids=["alone", "init", "order", "swag"],
+)
+def test_members_end_in_the_same_place_however_they_are_trained(options):
+    in_turn, one_by_one = fitted(ensemble(3, together="turn", **options), plain)
+    at_once, fits = fitted(ensemble(3, together="stacked", **options), plain)
+    similar(in_turn, at_once)
+    assert hashes(in_turn) != hashes(at_once)
+    key = lambda fit: (fit.seed, fit.initial_hash, fit.training, fit.result.epochs)  # noqa: E731
+    assert sorted(map(key, fits[:3])) == sorted(map(key, one_by_one[:: len(one_by_one) // 3]))
+    assert [fit.initial_hash for fit in fits[:3]] == [
+        fit.initial_hash for fit in one_by_one[:: len(fits) // 3]
+    ]
+
+
+def test_small_dense_networks_are_stacked_and_others_are_not():
+    told = []
+    for network in (plain, convolutional):
+        fitted(ensemble(2), network, progress=lambda what, done, of: told.append(what))
+    assert set(told[:3]) == {"training 2 networks"}
+    assert set(told[3:]) == {"training", "training network 2"}
+
+
+def test_a_stacked_ensemble_inside_another_is_what_it_is_in_turn():
+    similar_inside = [
+        fitted(ensemble(2, each=ensemble(2, together=how)), plain)[0] for how in ("turn", "stacked")
+    ]
+    for one, other in zip(similar_inside[0].members, similar_inside[1].members, strict=True):
+        similar(one, other)
+
+
+def penalised(train, labelled, seed):
+    return Deterministic(train(seed, penalty=lambda network, step: 0.1 * step.outputs.square().mean()))
+
+
+class Branching(nn.Linear):
+    def forward(self, x):
+        return super().forward(x) if float(x.detach().sum()) > -1e9 else -x
+
+
+@pytest.mark.parametrize(
+    ("each", "network", "reason"),
+    [
+        (penalised, plain, "something is added"),
+        (deterministic, partial(Branching, 5, 3), "cannot vectorise"),
+    ],
+)
+def test_what_cannot_be_stacked_is_trained_in_turn_and_says_so(each, network, reason):
+    in_turn = hashes(fitted(ensemble(2, each=each, together="turn"), network)[0])
+    with pytest.warns(UserWarning, match=f"in turn, not stacked: .*{reason}"):
+        asked = fitted(ensemble(2, each=each, together="stacked"), network)[0]
+    assert hashes(asked) == in_turn
+    assert hashes(fitted(ensemble(2, each=each), network)[0]) == in_turn  # and without a word
+
+
+def test_a_way_to_train_that_only_wraps_another_trains_in_turn():
+    def wrapped(train, labelled, seed):
+        return ensemble(2, together="stacked")(
+            adding(train, lambda *about: Addition(nothing)), labelled, seed
+        )
+
+    def nothing(network, step):
+        return torch.zeros(())
+
+    with pytest.warns(UserWarning, match="trains one at a time"):
+        posterior = fitted(wrapped, plain)[0]
+    assert hashes(posterior) == hashes(fitted(ensemble(2, together="turn"), plain)[0])
+
+
+def test_a_member_that_trains_nothing_does_not_hold_up_the_others():
+    fixed = Deterministic(initialise(plain, 0))
+    turns = []
+
+    def some(train, labelled, seed):
+        turns.append(len(turns))
+        return fixed if turns[-1] in (0, 3) else deterministic(train, labelled, seed)
+
+    posterior, fits = fitted(ensemble(4, each=some, together="stacked"), plain)
+    assert [member is fixed for member in posterior.members] == [True, False, False, True]
+    assert [fit.weights_hash for fit in fits] == hashes(posterior)[1:3]
 
 
 def test_a_posterior_function_sees_what_is_trained_on():
@@ -160,7 +277,10 @@ def test_a_posterior_function_sees_what_is_trained_on():
     assert fit.initial_hash == fitted(deterministic)[1][0].initial_hash
 
 
-@pytest.mark.parametrize("values", [{"members": 0}, {"init": "other"}, {"order": "other"}, {"capacity": 0.0}])
+@pytest.mark.parametrize(
+    "values",
+    [{"members": 0}, {"init": "other"}, {"order": "other"}, {"together": "at_once"}, {"capacity": 0.0}],
+)
 def test_values_out_of_their_domain_are_refused(values):
     with pytest.raises((InvalidArgument, TypeError)):
         ensemble(**values)

@@ -101,3 +101,13 @@ def test_a_vector_or_a_tiny_image_is_refused_by_an_image_network(factory):
 def test_what_no_network_can_be_made_for_is_refused(shape, classes):
     with pytest.raises(InvalidArgument):
         networks.auto(shape, classes)
+
+
+@pytest.mark.parametrize("shape", [(5,), (1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64)])
+def test_a_narrower_network_has_about_its_share_squared_of_the_parameters(shape):
+    whole, half = (networks.auto(shape, 3, width=width) for width in (1.0, 0.5))
+    count = [sum(p.numel() for p in network.parameters()) for network in (whole, half)]
+    assert 0.2 < count[1] / count[0] < 0.55
+    assert half.eval()(torch.randn(2, *shape)).shape == (2, 3)
+    with pytest.raises(InvalidArgument, match="width is 2"):
+        networks.auto(shape, 3, width=2)

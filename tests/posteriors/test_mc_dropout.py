@@ -329,7 +329,7 @@ def test_trees_of_tensors():
 
 
 def test_no_dropout_is_an_error():
-    with pytest.raises(NoStochasticSite, match=r"add nn\.Dropout"):
+    with pytest.raises(NoStochasticSite, match=r"rate=0\.5, add nn\.Dropout"):
         MCDropout(nn.Linear(12, 3)).draw(2)(vectors())
 
 
@@ -376,32 +376,16 @@ def test_a_network_that_cannot_be_vectorised_says_so_and_is_right():
     assert "every sample" in posterior.plan(x).describe()
 
 
-def test_recurrent_dropout_is_refused_by_name():
-    class Recurrent(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.rnn, self.out = nn.LSTM(8, 4, 2, dropout=0.5, batch_first=True), nn.Linear(4, 3)
-
-        def forward(self, x):
-            return self.out(self.rnn(x)[0][:, -1])
-
-    with pytest.raises(UnsupportedNetwork, match=r"'rnn'.*dropout=0.5.*single-layer"):
-        MCDropout(Recurrent()).draw(2)(sequences())
-
-
-def test_attention_weights_with_a_folded_batch_are_refused_by_name():
+def test_a_batch_folded_into_another_axis_is_refused_by_name():
     class Folded(nn.Module):
         def __init__(self):
             super().__init__()
-            self.attention, self.out = (
-                nn.MultiheadAttention(8, 2, dropout=0.5, batch_first=True),
-                nn.Linear(8, 3),
-            )
+            self.drop, self.out = nn.Dropout(0.5), nn.Linear(8, 3)
 
         def forward(self, x):
-            return self.out(self.attention(x, x, x)[0].mean(1))
+            return self.out(self.drop(x.flatten(0, 1)).unflatten(0, (-1, 5)).mean(1))
 
-    with pytest.raises(UnsupportedNetwork, match=r"'attention'.*need_weights=False"):
+    with pytest.raises(UnsupportedNetwork, match=r"'drop'.*\(10, 8\) for two.*an axis of its own"):
         MCDropout(Folded()).draw(2)(sequences())
 
 

@@ -157,3 +157,20 @@ def test_what_cannot_be_drawn_is_refused():
         WeightDraws(network, lambda t: {}, range(0))
     with pytest.raises(InvalidArgument, match="holds none"):
         Noisy(mlp()).draw(3)[3:]
+
+
+class Viewing(nn.Module):
+    """Flattens by a view, which wants the channels of its convolution first."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.last = nn.Conv2d(3, 4, 3), nn.Linear(4 * 36, 3)
+
+    def forward(self, x):
+        h = self.convolution(x)
+        return self.last(h.view(len(h), -1))
+
+
+def test_a_network_may_view_what_its_convolutions_give():
+    x = torch.randn(7, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    verify_posterior(Noisy, Viewing(), x)

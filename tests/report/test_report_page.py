@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.report.conftest import SETTINGS
 
 from baldur import report
 from baldur.report import charts, sections
@@ -229,3 +230,30 @@ def test_near_ties_for_the_last_place_are_counted():
     some = [charts.Scores(10, (), (), tied) for tied in (0, 3, 57)]
     assert "2 of 3 rounds up to 57 items" in sections._ties(some)
     assert sections._ties(some[:1]) == ""
+
+
+def test_why_a_trial_stopped_and_what_that_gave_up(run: Run, tmp_path: Path) -> None:
+    def peaked(s: str, seed: int, r: int) -> float:
+        return (0.6, 0.9, 0.85)[r]
+
+    stops = 'stop = ["budget(40)", "target(0.9, split=\'test\')"]\n'
+    store = run(peaked, strategies=("bald",), seeds=1, rounds=2, settings=SETTINGS + stops)
+    page = write([store], tmp_path)[1].text
+    assert "done: 2 rounds" in page
+    assert "0.900 at 30 labels" in page
+    assert "0.050" in page
+    assert "Trials ended when budget(40) or target(0.9, split='test') said so" in page
+    assert "That looked at the test set" in page
+    honest = run(
+        peaked, "honest", strategies=("bald",), seeds=1, rounds=2, settings=SETTINGS + 'stop = ["a:b"]\n'
+    )
+    assert "looked at the test set" not in write([honest], tmp_path)[1].text
+
+
+def test_probabilities_of_the_last_round_are_scored(run: Run, tmp_path: Path) -> None:
+    text, page = write([run(rising, seeds=3, rounds=2)], tmp_path)
+    errors = [0.2 - rising("bald", seed, 2) / 10 for seed in range(3)]  # what the fixture measures
+    assert f"{np.mean(errors):.3f} ± {np.std(errors, ddof=1):.3f}" in page.text
+    assert '<th scope="col" class="number">ECE</th>' in text
+    assert "Brier" not in page.text  # what was not measured has no column
+    assert sections._mean([0.5, float("inf")]) == sections._mean([]) == "–"

@@ -33,6 +33,7 @@ def test_a_finished_run(run: Run) -> None:
         "labels": 40, "accuracy": 0.5,
     }  # fmt: skip
     assert "done, 2 of 2 trials done, round 2 of 2, 80 labels" in shown(status)
+    assert "0.500 done: 2 rounds" in shown(status)
 
 
 def test_nobody_works_on_a_stopped_run_and_it_can_go_on(run: Run) -> None:
@@ -76,8 +77,9 @@ def test_of_many_trials_those_that_are_done_are_left_out() -> None:
     trials = [{**row, "seed": seed} for seed in range(30)] + [{**row, "seed": 30, "state": "running"}]
     status = {"run": "r", "state": "running", "labels": 1, "round": 1, "rounds": None, "trials_done": 30,
               "trials_planned": 31, "phase": None, "seconds_left": 100.0, "quarantined": 0, "incidents": 2,
-              "trials": trials}  # fmt: skip
+              "notes": ["Answers are simulated."], "trials": trials}  # fmt: skip
     text = shown(status)
     assert "30 more trials not shown" in text
     assert "about 1 min 40 s left" in text
     assert "2 incidents" in text
+    assert "Answers are simulated." in text

@@ -3,6 +3,7 @@ import math
 from collections.abc import Callable
 
 import pytest
+from tests.report.conftest import SETTINGS
 
 from baldur import report
 from baldur.errors import InvalidArgument
@@ -159,3 +160,22 @@ def test_a_run_without_measurements_says_so(run: Run) -> None:
     assert summary.rows[0].final is None
     assert summary.rows[0].to_target == ()
     assert "Nothing is measured yet." in report.as_text(summary)
+
+
+@pytest.mark.parametrize(
+    ("told", "sentence"),
+    [
+        ("", None),
+        ('noise = "0"\n', None),
+        ('oracle = "file"\n', None),
+        ('noise = "0.3"\n', "Answers are simulated with 30 % errors, one for each label."),
+        (
+            'noise = "people:worst"\n',
+            "Answers are those of the people of CIFAR-10N (worst), one for each label.",
+        ),
+    ],
+)
+def test_noisy_answers_are_said(run: Callable[..., Store], told: str, sentence: str | None) -> None:
+    store = run(lambda s, seed, r: 0.5, seeds=1, rounds=0, settings=SETTINGS + told)
+    notes = [note for note in report.summarise([store], [0.9]).notes if note.startswith("Answers")]
+    assert notes == ([] if sentence is None else [sentence])

@@ -1,6 +1,24 @@
 """How good is it, and is the difference real? Metrics, calibration, curves, comparisons over seeds."""
 
-from baldur.evaluate.calibration import Reliability, adaptive_ece, ece, mce, reliability, temperature
+from baldur.evaluate.agreement import (
+    Consensus,
+    cohen_kappa,
+    dawid_skene,
+    decide,
+    fleiss_kappa,
+    majority,
+)
+from baldur.evaluate.calibration import (
+    Reliability,
+    adaptive_ece,
+    classwise_ece,
+    detection_auroc,
+    dirichlet,
+    ece,
+    mce,
+    reliability,
+    temperature,
+)
 from baldur.evaluate.comparison import (
     Interval,
     Paired,
@@ -19,11 +37,14 @@ from baldur.evaluate.curves import (
     deficiency,
     labels_to_target,
 )
+from baldur.evaluate.doubt import Proposals, relabelling_proposals
 from baldur.evaluate.metrics import accuracy, auroc, brier, f1, measure, nll, predictive
 
 __all__ = [
+    "Consensus",
     "Interval",
     "Paired",
+    "Proposals",
     "Reliability",
     "accuracy",
     "accuracy_half_width",
@@ -33,13 +54,21 @@ __all__ = [
     "auroc",
     "brier",
     "challenge_score",
+    "classwise_ece",
+    "cohen_kappa",
     "data_utilisation_rate",
+    "dawid_skene",
+    "decide",
     "deficiency",
+    "detection_auroc",
+    "dirichlet",
     "ece",
     "f1",
+    "fleiss_kappa",
     "friedman",
     "interval",
     "labels_to_target",
+    "majority",
     "mce",
     "measure",
     "nll",
@@ -47,6 +76,7 @@ __all__ = [
     "penalty_matrix",
     "predictive",
     "quantile",
+    "relabelling_proposals",
     "reliability",
     "temperature",
 ]

@@ -1,4 +1,4 @@
-"""Is a probability what it says? Reliability, calibration errors, temperature scaling."""
+"""Is a probability what it says? Reliability, calibration errors, and how to mend them on held-out items."""
 
 from dataclasses import dataclass
 
@@ -8,6 +8,9 @@ from jaxtyping import Bool, Float, Integer
 from baldur._arrays import log_sum_exp
 from baldur.errors import InvalidArgument
 from baldur.evaluate._checks import Labels, LogProbs, check_labels
+
+LEAST = -80.0
+"""The least log-probability that a linear map of log-probabilities sees; e^-80 is still a float32."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,7 @@ def reliability(log_probs: LogProbs, labels: Labels, bins: int = 15) -> Reliabil
         InvalidLabel: A label is not one of the classes.
         InvalidArgument: There are no items, not one label for each, or no bins.
     """
-    confidence, correct = _confidence(log_probs, labels, bins)
-    edges = np.arange(1, bins) / bins
-    return _binned(confidence, correct, np.searchsorted(edges, confidence, side="left"), bins)
+    return _equal_width(*_confidence(log_probs, labels, bins), bins)
 
 
 def ece(log_probs: LogProbs, labels: Labels, bins: int = 15) -> float:
@@ -123,6 +124,55 @@ def adaptive_ece(log_probs: LogProbs, labels: Labels, bins: int = 15) -> float:
     return _binned(confidence, correct, rank * bins // len(confidence), bins).error
 
 
+def classwise_ece(log_probs: LogProbs, labels: Labels, bins: int = 15) -> float:
+    """Expected calibration error of every class's probability, not only the largest: its mean over classes.
+
+    (1/C) Σ_c Σ_b (n_bc / N) |share of class c in bin b - mean p_c in bin b| over bins of equal width.
+
+    M. Kull, M. Perello-Nieto, M. Kängsepp, T. Silva Filho, H. Song and P. Flach, Beyond temperature scaling,
+    NeurIPS 2019.
+
+    Args:
+        log_probs: Mean log-probabilities, shape (N, C).
+        labels: Class indices, shape (N,).
+        bins: How many bins.
+
+    Returns:
+        A number in [0, 1]; smaller is better.
+
+    Raises:
+        InvalidLabel: A label is not one of the classes.
+        InvalidArgument: There are no items, not one label for each, or no bins.
+    """
+    _check(log_probs, labels, bins)
+    errors = [
+        _equal_width(p, labels == c, bins).error for c, p in enumerate(np.exp(log_probs, dtype=np.float64).T)
+    ]
+    return float(np.mean(errors))
+
+
+def detection_auroc(inside: Float[np.ndarray, " n"], outside: Float[np.ndarray, " m"]) -> float:
+    """How well a score tells items of another distribution: P(outside > inside) + ½ P(outside = inside).
+
+    D. Hendrycks and K. Gimpel, A baseline for detecting misclassified and out-of-distribution examples, ICLR 2017.
+
+    Args:
+        inside: Scores, larger for stranger (an entropy, BALD), of items like those of training, shape (n,).
+        outside: Of items that are not, shape (m,).
+
+    Returns:
+        A number in [0, 1]; 1/2 by chance.
+
+    Raises:
+        InvalidArgument: One of them holds nothing, or what is no number.
+    """
+    if not len(inside) or not len(outside) or np.isnan(inside).any() or np.isnan(outside).any():
+        raise InvalidArgument("scores, and no NaN, are needed of at least one item inside and one outside")
+    ordered = np.sort(inside)
+    below, above = (np.searchsorted(ordered, outside, side) for side in ("left", "right"))
+    return float(np.mean(below + above) / (2 * len(inside)))
+
+
 def temperature(logits: Float[np.ndarray, "N *T C"], labels: Labels) -> float:
     """The temperature that calibrates held-out predictions best.
 
@@ -156,13 +206,75 @@ def temperature(logits: Float[np.ndarray, "N *T C"], labels: Labels) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded", options={"xatol": 1e-8}).x))
 
 
-def _confidence(
-    log_probs: LogProbs, labels: Labels, bins: int
-) -> tuple[Float[np.ndarray, " N"], Bool[np.ndarray, " N"]]:
+def dirichlet(
+    log_probs: Float[np.ndarray, "N T C"], labels: Labels, strength: float
+) -> tuple[Float[np.ndarray, "C C"], Float[np.ndarray, " C"]]:
+    """The map p -> softmax(W log p + b) that calibrates held-out predictions best.
+
+    argmin_(W, b) -(1/N) Σ_n log (1/T) Σ_t softmax(W log p_nt + b)_(y_n)
+    + λ (Σ_(i≠j) W_ij² / C(C - 1) + Σ_j b_j² / C): off-diagonal and intercept regularisation.
+
+    M. Kull et al., Beyond temperature scaling: obtaining well-calibrated multiclass probabilities with Dirichlet
+    calibration, NeurIPS 2019.
+
+    Args:
+        log_probs: Log-probabilities of T samples, shape (N, T, C); below -80 they count as -80.
+        labels: Class indices, shape (N,).
+        strength: λ.
+
+    Returns:
+        W and b.
+
+    Raises:
+        InvalidLabel: A label is not one of the classes.
+        InvalidArgument: There are no items, not one label for each, or λ is not positive.
+    """
+    from scipy.optimize import minimize
+
+    check_labels(log_probs.shape, labels)
+    if not 0 < strength < np.inf:
+        raise InvalidArgument(f"strength is {strength}; it must be positive and finite")
+    x = np.maximum(log_probs.astype(np.float64), LEAST)  # (N, T, C)
+    count, _, classes = x.shape
+    apart = (1 - np.eye(classes)) * strength / (classes * max(classes - 1, 1))
+
+    def loss(flat: Float[np.ndarray, " P"]) -> tuple[float, Float[np.ndarray, " P"]]:
+        w, b = flat[:-classes].reshape(classes, classes), flat[-classes:]
+        z = x @ w.T + b
+        z -= log_sum_exp(z, axis=2)
+        right = np.take_along_axis(z, labels[:, None, None], axis=2)  # (N, T, 1)
+        total = log_sum_exp(right, axis=1)
+        of_logits = (
+            np.exp(right - total) * (np.exp(z) - (labels[:, None, None] == np.arange(classes))) / count
+        )
+        value = np.log(x.shape[1]) - np.mean(total) + np.sum(apart * w**2) + strength * np.mean(b**2)
+        of_w = np.einsum("ntc,ntd->cd", of_logits, x) + 2 * apart * w
+        of_b = np.sum(of_logits, axis=(0, 1)) + 2 * strength * b / classes
+        return float(value), np.concatenate([of_w.ravel(), of_b])
+
+    begin = np.concatenate([np.eye(classes).ravel(), np.zeros(classes)])
+    found = minimize(loss, begin, jac=True, method="L-BFGS-B", options={"maxiter": 1000}).x
+    return found[:-classes].reshape(classes, classes), found[-classes:]
+
+
+def _check(log_probs: LogProbs, labels: Labels, bins: int) -> None:
     check_labels(log_probs.shape, labels)
     if bins < 1:
         raise InvalidArgument(f"at least one bin was expected, not {bins}")
+
+
+def _confidence(
+    log_probs: LogProbs, labels: Labels, bins: int
+) -> tuple[Float[np.ndarray, " N"], Bool[np.ndarray, " N"]]:
+    _check(log_probs, labels, bins)
     return np.exp(np.max(log_probs, axis=1), dtype=np.float64), np.argmax(log_probs, axis=1) == labels
+
+
+def _equal_width(
+    confidence: Float[np.ndarray, " N"], correct: Bool[np.ndarray, " N"], bins: int
+) -> Reliability:
+    edges = np.arange(1, bins) / bins
+    return _binned(confidence, correct, np.searchsorted(edges, confidence, side="left"), bins)
 
 
 def _binned(

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from baldur._arrays import Array, Samples, log_sum_exp, map_samples
 from baldur.errors import InvalidArgument
 from baldur.evaluate._checks import Labels, LogProbs, check_labels
-from baldur.evaluate.calibration import ece
+from baldur.evaluate.calibration import adaptive_ece, ece
 
 
 def predictive(log_probs: Float[Array, "N T C *spatial"]) -> Float[Array, "N C *spatial"]:
@@ -139,7 +139,7 @@ def f1(log_probs: LogProbs, labels: Labels) -> Float[np.ndarray, " C"]:
 
 
 def measure(log_probs: LogProbs, labels: Labels, classes: Sequence[str]) -> dict[str, float]:
-    """Every metric by its name: accuracy, nll, ece, brier, auroc, f1_macro and f1_<class>.
+    """Every metric by its name: accuracy, nll, ece, adaptive_ece, brier, auroc, f1_macro and f1_<class>.
 
     What is undefined is left out: auroc where a class has no item, f1 of a class that is neither there nor
     predicted; f1_macro is the mean of those that are defined.
@@ -167,6 +167,7 @@ def measure(log_probs: LogProbs, labels: Labels, classes: Sequence[str]) -> dict
         "accuracy": accuracy(log_probs, labels),
         "nll": nll(log_probs, labels),
         "ece": ece(log_probs, labels),
+        "adaptive_ece": adaptive_ece(log_probs, labels),
         "brier": brier(log_probs, labels),
         **({} if area is None else {"auroc": area}),
         "f1_macro": float(np.nanmean(each)),

@@ -4,8 +4,9 @@ Lakshminarayanan, Pritzel & Blundell, NeurIPS 2017; the switches are the factors
 ensembles for active learning in image classification", CVPR 2018.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -13,9 +14,10 @@ from torch import Tensor, nn
 from baldur import posteriors
 from baldur.errors import InvalidArgument
 from baldur.learners.supervised import deterministic
-from baldur.learners.train import Fitting, Train
+from baldur.learners.train import Asked, Fitting, Together, Train, TrainsTogether
+from baldur.likelihoods import Likelihood
 from baldur.posteriors.ensemble import member_seed
-from baldur.protocols import Batch, Labelled, Posterior
+from baldur.protocols import Batch, Labelled, Pool, Posterior
 from baldur.training import AfterEpoch, Penalty, Recipe, weights_hash
 
 Sharing = Literal["independent", "shared"]
@@ -28,8 +30,12 @@ def ensemble(
     order: Sharing = "independent",
     capacity: float = 1.0,
     each: Fitting = deterministic,
+    together: Together = "auto",
 ) -> Fitting:
-    """M networks, each trained on all labelled items; they are trained in turn.
+    """M networks, each trained on all labelled items.
+
+    Where their weights are stacked, every step is one pass for all. Members then end where they would in turn, up to
+    rounding, as long as nothing is dropped; dropout has other masks, independent ones all the same.
 
     Args:
         members: M.
@@ -39,10 +45,13 @@ def ensemble(
         capacity: The share of its units that each hidden layer keeps, 1/√M for about the parameters of one
             network. Below 1 the learner's factory of networks must take `width=`.
         each: The posterior that a member is: `mc_dropout` for an ensemble of dropout networks.
+        together: How members are trained. "turn" is one after the other. "stacked" is all at once, in the first
+            training that each of them asks for; with a warning in turn, where PyTorch cannot vectorise the network or
+            something is added to the loss. "auto" stacks what is faster so: small dense networks.
 
     Returns:
         A posterior function for `Supervised`. An ensemble of one is what `each` fits alone with the same seed, and a
-        larger one begins with the members of a smaller one.
+        larger one begins with the members of a smaller one, where they are trained in turn.
 
     Raises:
         InvalidArgument: There is no member, or a value is out of its domain.
@@ -53,7 +62,9 @@ def ensemble(
         raise InvalidArgument(f"init and order are independent or shared, not {init!r} and {order!r}")
     if not 0 < capacity <= 1:
         raise InvalidArgument(f"capacity is {capacity}; it must be above 0 and at most 1")
-    return _Ensembles(members, init, order, capacity, each)
+    if together not in ("auto", "stacked", "turn"):
+        raise InvalidArgument(f"members are trained together by auto, stacked or turn, not {together!r}")
+    return _Ensembles(members, init, order, capacity, each, together)
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,7 @@ class _Ensembles:
     order: Sharing
     capacity: float
     each: Fitting
+    how: Together
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -71,28 +83,86 @@ class _Ensembles:
         return {**own, **({"width": self.capacity} if self.capacity < 1 else {})}
 
     def __call__(self, train: Train, labelled: Labelled, seed: int) -> Posterior:
-        begun: set[str] = set()
-        fitted = [
-            self.each(_Member(train, number, self, begun), labelled, seed) for number in range(self.members)
-        ]
-        return posteriors.Ensemble(fitted)
+        return posteriors.Ensemble(_Members(train, labelled, seed, self).fit())
+
+
+class _Members:
+    """The members as they are fitted: each goes as far as its first training, all are trained, and each goes on.
+
+    A member waits inside its call: there it lets the next one begin, and the last one trains them all. So one thread
+    is enough, and an error leaves through all of them.
+    """
+
+    def __init__(self, train: Train, labelled: Labelled, seed: int, plan: _Ensembles) -> None:
+        self.train, self.labelled, self.seed, self.plan = train, labelled, seed, plan
+        self.begun: set[str] = set()  # hashes of initial weights
+        self.asked: list[Asked] = []
+        self.fitted: dict[int, Posterior] = {}
+        self.waiting = plan.members > 1 and plan.how != "turn" and not isinstance(plan.each, _Ensembles)
+        if self.waiting and not isinstance(train, TrainsTogether):
+            self.waiting = False
+            if plan.how == "stacked":
+                warnings.warn("members are trained in turn: the learner trains one at a time", stacklevel=2)
+
+    def fit(self) -> list[Posterior]:
+        """Fit all of them, in order."""
+        self._go_on(0)
+        return [self.fitted[number] for number in range(self.plan.members)]
+
+    def _go_on(self, number: int) -> None:
+        """Fit this member and those after it, as far as they are not fitted yet."""
+        while number < self.plan.members:
+            member = _Member(self, number)
+            self.fitted[number] = self.plan.each(member, self.labelled, self.seed)
+            if self.waiting and member.came:
+                return
+            number += 1
+        if self.asked:
+            assert isinstance(self.train, TrainsTogether)
+            self.train.together(self.asked, self.plan.how)
+            self.asked = []
+
+    def came(self, number: int, asked: Asked) -> bool:
+        """Take in a network to be trained; False where it is not worth waiting for the others."""
+        if self.waiting and not self.asked:
+            self.waiting = isinstance(self.train, TrainsTogether) and self.train.worth(asked, self.plan.how)
+        if self.waiting:
+            self.asked.append(asked)
+            self._go_on(number + 1)
+        return self.waiting
 
 
 class _Member:
     """How one member is trained: its own seeds where they are not shared; see `Train`."""
 
-    def __init__(self, train: Train, number: int, plan: _Ensembles, begun: set[str]) -> None:
-        self.train = train
+    def __init__(self, members: _Members, number: int) -> None:
+        self.members = members
+        self.train = members.train
+        self.plan = members.plan
         self.number = number
-        self.plan = plan
-        self.begun = begun
+        self.came = False  # as far as its first training
 
     def _seed(self, seed: int) -> int:
         return member_seed(seed, self.number, self.plan.members)
 
+    def _order_seed(self, seed: int) -> int:
+        return seed if self.plan.order == "shared" else self._seed(seed)
+
     @property
     def recipe(self) -> Recipe:
         return self.train.recipe
+
+    @property
+    def classes(self) -> int:
+        return self.train.classes
+
+    @property
+    def likelihood(self) -> Likelihood:
+        return self.train.likelihood
+
+    @property
+    def unlabelled(self) -> Pool:
+        return self.train.unlabelled
 
     def data(self) -> tuple[Batch, Tensor, Tensor]:
         return self.train.data()
@@ -102,12 +172,12 @@ class _Member:
         width = {"width": self.plan.capacity} if self.plan.capacity < 1 else {}
         network = self.train.build(seed if shared else self._seed(seed), **width, **options)
         initial = weights_hash(network)
-        if initial in self.begun and not shared:
+        if initial in self.members.begun and not shared:
             raise InvalidArgument(
                 "the members of the ensemble begin with the same weights; give the learner a factory that draws them, "
                 'or say init="shared"'
             )
-        self.begun.add(initial)
+        self.members.begun.add(initial)
         return network
 
     def __call__(
@@ -119,10 +189,17 @@ class _Member:
         after_epoch: AfterEpoch | None = None,
         recipe: Recipe | None = None,
     ) -> nn.Module:
-        return self.train(
-            seed if self.plan.order == "shared" else self._seed(seed),
-            network=self.build(seed) if network is None else network,
-            penalty=penalty,
-            after_epoch=after_epoch,
-            recipe=recipe,
-        )
+        network = self.build(seed) if network is None else network
+        seed = self._order_seed(seed)
+        if not self.came:
+            self.came = True
+            if self.members.came(self.number, Asked(seed, network, penalty, after_epoch, recipe)):
+                return network
+        return self.train(seed, network=network, penalty=penalty, after_epoch=after_epoch, recipe=recipe)
+
+    def worth(self, asked: Asked, how: Together) -> bool:
+        return isinstance(self.train, TrainsTogether) and self.train.worth(asked, how)
+
+    def together(self, asked: Sequence[Asked], how: Together) -> None:
+        assert isinstance(self.train, TrainsTogether)
+        self.train.together([replace(one, seed=self._order_seed(one.seed)) for one in asked], how)

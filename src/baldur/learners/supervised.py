@@ -1,24 +1,28 @@
 """Supervised learning on what is labelled, and on nothing else."""
 
-import inspect
+import copy
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from baldur import posteriors
-from baldur._modules import restore, take, tensors
+from baldur._modules import join, pick_device, take
 from baldur._seeds import derive
-from baldur.errors import EmptyLabelledSet, InvalidArgument, InvalidLabel, OneClassOnly, Unsupported
+from baldur.errors import EmptyLabelledSet, InvalidArgument, InvalidLabel, OneClassOnly
+from baldur.learners._building import Network as Network
+from baldur.learners._building import build, go_on_from, networks_of
 from baldur.learners._held_out import hold_out
-from baldur.learners.train import Fitting, Train
-from baldur.protocols import Batch, Checkpoint, Labelled, Pool, Posterior
+from baldur.learners._together import at_once, worth_waiting
+from baldur.learners.train import Asked, Fitting, Together, Train
+from baldur.likelihoods import CATEGORICAL, IGNORED, Likelihood
+from baldur.protocols import Batch, Checkpoint, Labelled, Pool, Posterior, View
 from baldur.training import (
     AfterEpoch,
     Checkpoints,
@@ -26,13 +30,9 @@ from baldur.training import (
     Progress,
     Recipe,
     TrainingResult,
-    initialise,
     train,
     weights_hash,
 )
-
-Network = Callable[[], nn.Module] | nn.Module
-"""A factory; or a network, to whose weights every fit goes back."""
 
 _READ = 1024
 
@@ -73,7 +73,7 @@ def mc_dropout(train: Train, labelled: Labelled, seed: int) -> Posterior:
     Returns:
         An `MCDropout`.
     """
-    return posteriors.MCDropout(train(seed))
+    return posteriors.MCDropout(train(seed), likelihood=train.likelihood)
 
 
 def deterministic(train: Train, labelled: Labelled, seed: int) -> Posterior:
@@ -87,7 +87,7 @@ def deterministic(train: Train, labelled: Labelled, seed: int) -> Posterior:
     Returns:
         A `Deterministic`.
     """
-    return posteriors.Deterministic(train(seed))
+    return posteriors.Deterministic(train(seed), likelihood=train.likelihood)
 
 
 class Supervised:
@@ -96,7 +96,8 @@ class Supervised:
     Args:
         network: A factory, or a network to whose weights every fit goes back. Only a factory that takes `width=` (the
             share of its units) can be asked for narrower networks.
-        classes: How many classes there are.
+        classes: How many classes there are; with another likelihood labels or targets an item.
+        likelihood: What the networks' outputs and the labels mean: classes, several labels an item, or numbers.
         recipe: How to train; a `Recipe` of defaults where unset.
         posterior: Makes a posterior of networks; it trains as often as it needs. Where it has `options`, they are what
             its networks are built with.
@@ -114,6 +115,7 @@ class Supervised:
         network: Network,
         *,
         classes: int,
+        likelihood: Likelihood = CATEGORICAL,
         recipe: Recipe | None = None,
         posterior: Fitting = mc_dropout,
         validation: int = 0,
@@ -124,12 +126,13 @@ class Supervised:
         progress: Progress | None = None,
         record: Callable[[Fit], None] | None = None,
     ) -> None:
-        if classes < 2:
+        if classes < 2 and likelihood.kind == "categorical":
             raise InvalidArgument(f"there must be at least 2 classes to tell apart, not {classes}")
         if validation < 0 or (validation and validation_set is not None):
             raise InvalidArgument("hold out a number of labelled items, or give a validation set, not both")
         self.network = network
         self.classes = classes
+        self.likelihood = likelihood
         self.recipe = recipe or Recipe()
         self.posterior = posterior
         self.validation = validation
@@ -154,7 +157,7 @@ class Supervised:
 
         Args:
             labelled: What to learn from.
-            unlabelled: Not looked at.
+            unlabelled: What else there is; supervised learning does not look at it.
             seed: Of initial weights and training.
             round: The round, for the record.
             previous: Last round's posterior, for a warm start.
@@ -165,15 +168,64 @@ class Supervised:
 
         Raises:
             EmptyLabelledSet: Nothing is labelled.
-            InvalidLabel: A label is not one of the classes.
+            InvalidLabel: A label does not fit: it is not one of the classes.
             InvalidArgument: As many validation items as asked for cannot be held out.
         """
         x, y, weights, validation = self._split(labelled)
-        if bool((y == y[0]).all()):
+        if y.ndim == 1 and not y.is_floating_point() and bool((y == y[0]).all()):
             warnings.warn(f"all {len(y)} labels are of class {int(y[0])}", OneClassOnly, stacklevel=2)
-        before = _networks_of(previous) if self.warm_start and previous is not None else []
+        before = networks_of(previous) if self.warm_start and previous is not None else []
         kept = None if checkpoint is None else Checkpoints(checkpoint, self.interval)
-        return self.posterior(_Training(self, x, y, weights, validation, round, before, kept), labelled, seed)
+        training = _Training(self, x, y, weights, validation, round, before, kept, unlabelled)
+        return self.posterior(training, labelled, seed)
+
+    def but(self, **changes: Any) -> "Supervised":
+        """A copy with other values of some arguments.
+
+        Args:
+            changes: Arguments by name.
+
+        Returns:
+            The copy.
+
+        Raises:
+            InvalidArgument: There is no such argument.
+        """
+        twin = copy.copy(self)
+        for name, value in changes.items():
+            if name not in vars(self):
+                raise InvalidArgument(f"a Supervised has no {name!r}; it has {', '.join(vars(self))}")
+            setattr(twin, name, value)
+        return twin
+
+    def held_out(self, labelled: Labelled) -> Labelled | None:
+        """Which items a fit on these does not train on.
+
+        Args:
+            labelled: What is labelled.
+
+        Returns:
+            The validation items, or None where there are none.
+        """
+        if self.validation_set is not None or not self.validation:
+            return self.validation_set
+        held = self._parts(labelled)[1]
+        return Labelled(
+            View(labelled.pool, held),
+            labels=labelled.labels[held],
+            rounds=labelled.rounds[held],
+            weights=labelled.weights[held],
+            sources=tuple(labelled.sources[i] for i in held),
+        )
+
+    def pictures(self) -> bytes | None:
+        """A PNG of what the last fit made up, one row of squares.
+
+        Returns:
+            The picture, or None where nothing was made up.
+        """
+        made: Callable[[], bytes | None] | None = getattr(self.posterior, "pictures", None)
+        return None if made is None else made()
 
     def load(self, folder: Path) -> Posterior:
         """Rebuild a posterior that this learner fitted.
@@ -185,7 +237,8 @@ class Supervised:
             The posterior, whose draws equal those of the saved one.
         """
         options: Mapping[str, Any] = getattr(self.posterior, "options", {})
-        return posteriors.load(folder, _build(self.network, 0, options))
+        network = build(self.network, 0, options).to(pick_device(self.recipe.device))
+        return posteriors.load(folder, network)
 
     def _split(self, labelled: Labelled) -> tuple[Batch, Tensor, Tensor, tuple[Batch, Tensor] | None]:
         """Inputs, classes and weights to train on, and what stops the training early."""
@@ -194,18 +247,31 @@ class Supervised:
             return x, y, weights, self._gather(self.validation_set)[:2]
         if not self.validation:
             return x, y, weights, None
-        groups = labelled.pool.groups or labelled.pool.ids
-        parts = hold_out(labelled.labels, groups, self.validation, self.validation_seed)
-        kept, held = (torch.from_numpy(positions) for positions in parts)
+        kept, held = (torch.from_numpy(positions) for positions in self._parts(labelled))
         return take(x, kept), y[kept], weights[kept], (take(x, held), y[held])
+
+    def _parts(self, labelled: Labelled) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Positions to train on and positions held out, of which an oracle said what they are."""
+        asked = np.flatnonzero([source == "oracle" for source in labelled.sources])
+        names = labelled.pool.groups or labelled.pool.ids
+        by_class = labelled.labels.ndim == 1 and self.likelihood.kind == "categorical"
+        classes = labelled.labels[asked] if by_class else np.zeros(len(asked), np.int64)
+        _, held = hold_out(classes, [names[int(i)] for i in asked], self.validation, self.validation_seed)
+        held = asked[held]
+        groups = {names[int(i)] for i in held}
+        return np.flatnonzero([name not in groups for name in names]), held
 
     def _gather(self, labelled: Labelled) -> tuple[Batch, Tensor, Tensor]:
         if len(labelled) == 0:
             raise EmptyLabelledSet("nothing is labelled yet; label at least one item of each of two classes")
-        low, high = int(labelled.labels.min()), int(labelled.labels.max())
-        if low < 0 or high >= self.classes:
-            raise InvalidLabel(f"labels run from {low} to {high}, not from 0 to {self.classes - 1}")
-        return gather(labelled.pool), torch.tensor(labelled.labels), torch.tensor(labelled.weights)
+        y = torch.tensor(labelled.labels)
+        if self.likelihood.kind == "categorical":
+            low, high = int(y.min()), int(y.max())
+            if low < (IGNORED if y.ndim > 1 else 0) or high >= self.classes:
+                raise InvalidLabel(f"labels run from {low} to {high}, not from 0 to {self.classes - 1}")
+        else:
+            y = y.float()
+        return gather(labelled.pool), y, torch.tensor(labelled.weights)
 
 
 class _Training:
@@ -221,6 +287,7 @@ class _Training:
         round: int,
         before: Sequence[nn.Module],
         kept: Checkpoints | None,
+        unlabelled: Pool,
     ) -> None:
         self.learner = learner
         self.x, self.y, self.weights = x, y, weights
@@ -228,19 +295,28 @@ class _Training:
         self.round = round
         self.before = before
         self.kept = kept
+        self.unlabelled = unlabelled
         self.built = self.trained = 0
 
     @property
     def recipe(self) -> Recipe:
         return self.learner.recipe
 
+    @property
+    def classes(self) -> int:
+        return self.learner.classes
+
+    @property
+    def likelihood(self) -> Likelihood:
+        return self.learner.likelihood
+
     def data(self) -> tuple[Batch, Tensor, Tensor]:
         return self.x, self.y, self.weights
 
     def build(self, seed: int, **options: Any) -> nn.Module:
-        network = _build(self.learner.network, derive(seed, "weights"), options)
+        network = build(self.learner.network, derive(seed, "weights"), options)
         if self.built < len(self.before):
-            _go_on_from(network, self.before[self.built])
+            go_on_from(network, self.before[self.built])
         self.built += 1
         return network
 
@@ -261,53 +337,55 @@ class _Training:
             self.x,
             self.y,
             recipe=recipe or self.recipe,
-            classes=self.learner.classes,
             seed=derive(seed, "training"),
-            weights=self.weights,
-            validation=self.validation,
-            checkpoint=self.kept,
             progress=self._progress(),
             penalty=penalty,
             after_epoch=after_epoch,
+            **self._about(),
         )
-        if self.learner.record is not None:
-            held, free = (
-                len(self.validation[1]) if self.validation else 0,
-                self.learner.validation_set is not None,
-            )
-            about = (self.round, seed, len(self.y), held, free, initial, weights_hash(network), result)
-            self.learner.record(Fit(*about))
+        self._tell(seed, network, initial, result)
         return network
+
+    def worth(self, asked: Asked, how: Together) -> bool:
+        return worth_waiting(asked, how, self.recipe)
+
+    def together(self, asked: Sequence[Asked], how: Together) -> None:
+        initial = [weights_hash(one.network) for one in asked]
+        told, count = self.learner.progress, len(asked)
+        progress = None if told is None else lambda what, *done: told(f"{what} {count} networks", *done)
+        results = at_once(asked, how, self.x, self.y, recipe=self.recipe, progress=progress, **self._about())
+        if results is None:
+            for one in asked:
+                self(**vars(one))
+            return
+        self.trained += count
+        for one, before, result in zip(asked, initial, results, strict=True):
+            self._tell(one.seed, one.network, before, result)
+
+    def _about(self) -> dict[str, Any]:
+        """What all fits are told alike."""
+        return {
+            "classes": self.learner.classes,
+            "likelihood": self.likelihood,
+            "weights": self.weights,
+            "validation": self.validation,
+            "checkpoint": self.kept,
+        }
+
+    def _tell(self, seed: int, network: nn.Module, initial: str, result: TrainingResult) -> None:
+        """Put a network that was trained on the record."""
+        if self.learner.record is None:
+            return
+        held = len(self.validation[1]) if self.validation else 0
+        free = self.learner.validation_set is not None
+        about = (self.round, seed, len(self.y), held, free, initial, weights_hash(network), result)
+        self.learner.record(Fit(*about))
 
     def _progress(self) -> Progress | None:
         told, number = self.learner.progress, self.trained
         if told is None or number == 1:
             return told
         return lambda what, done, total: told(f"{what} network {number}", done, total)
-
-
-def _build(network: Network, seed: int, options: Mapping[str, Any]) -> nn.Module:
-    if not options:
-        return initialise(network, seed)
-    named = ", ".join(f"{name}={value}" for name, value in options.items())
-    if isinstance(network, nn.Module):
-        raise Unsupported(
-            f"a network cannot be made again with {named}; give the learner a factory of networks"
-        )
-    try:
-        inspect.signature(network).bind(**options)
-    except (TypeError, ValueError):  # it takes no such argument, or does not say what it takes
-        raise Unsupported(
-            f"the learner's factory of networks takes no {' and no '.join(options)}, so it cannot be asked for {named}"
-        ) from None
-    return initialise(partial(network, **options), seed)
-
-
-def _go_on_from(network: nn.Module, before: nn.Module) -> None:
-    try:
-        restore(network, tensors(before))
-    except (KeyError, RuntimeError) as error:
-        raise Unsupported(f"a warm start needs the network of last round, not another one: {error}") from None
 
 
 def gather(pool: Pool) -> Batch:
@@ -320,23 +398,4 @@ def gather(pool: Pool) -> Batch:
         One tree of tensors, in the order of the pool.
     """
     parts = [x for _, x in pool.batches(np.arange(len(pool)), _READ)]
-    return _join(parts)
-
-
-def _join(parts: list[Any]) -> Any:
-    first = parts[0]
-    if isinstance(first, dict):
-        return {key: _join([part[key] for part in parts]) for key in first}
-    if isinstance(first, tuple | list):
-        return type(first)([_join(list(members)) for members in zip(*parts, strict=True)])
-    return torch.cat(parts)
-
-
-def _networks_of(posterior: Posterior) -> list[nn.Module]:
-    members = getattr(posterior, "members", None)
-    if isinstance(members, list | tuple):
-        return [network for member in members for network in _networks_of(member)]
-    network = getattr(posterior, "network", None)
-    if not isinstance(network, nn.Module):
-        raise Unsupported(f"a warm start needs a posterior over networks, not {type(posterior).__name__}")
-    return [network]
+    return join(parts)

@@ -1,11 +1,13 @@
 """What a posterior is fitted with: a way to train networks, as often as it needs."""
 
-from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from baldur.protocols import Batch, Labelled, Posterior
+from baldur.likelihoods import Likelihood
+from baldur.protocols import Batch, Labelled, Pool, Posterior
 from baldur.training import AfterEpoch, Penalty, Recipe
 
 
@@ -19,6 +21,21 @@ class Train(Protocol):
     @property
     def recipe(self) -> Recipe:
         """How networks are trained where nothing else is said."""
+        ...
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are; labels or targets an item, where it is no question of classes."""
+        ...
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """What the networks' outputs mean."""
+        ...
+
+    @property
+    def unlabelled(self) -> Pool:
+        """The items without labels."""
         ...
 
     def __call__(
@@ -59,6 +76,34 @@ class Train(Protocol):
 
     def data(self) -> tuple[Batch, Tensor, Tensor]:
         """What is trained on: inputs, classes (n,) and weights (n,). What is held out is not in it."""
+        ...
+
+
+Together = Literal["auto", "stacked", "turn"]
+"""How several networks are trained."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A network that is to be trained with others; the arguments are those of `Train`."""
+
+    seed: int
+    network: nn.Module
+    penalty: Penalty | None = None
+    after_epoch: AfterEpoch | None = None
+    recipe: Recipe | None = None
+
+
+@runtime_checkable
+class TrainsTogether(Protocol):
+    """Can train several networks at once; what only wraps a `Train` need not."""
+
+    def worth(self, asked: Asked, how: Together) -> bool:
+        """Whether to wait for the other networks, of which this is the first."""
+        ...
+
+    def together(self, asked: Sequence[Asked], how: Together) -> None:
+        """Train the networks, in place: at once where that can be done, else in turn."""
         ...
 
 

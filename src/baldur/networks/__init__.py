@@ -13,7 +13,7 @@ from baldur.networks.residual import resnet18
 __all__ = ["auto", "batchbald2019", "cnn8", "cnn32", "gal2017", "head", "mlp", "resnet18"]
 
 
-def auto(shape: tuple[int, ...], classes: int) -> nn.Module:
+def auto(shape: tuple[int, ...], classes: int, *, width: float = 1.0) -> nn.Module:
     """The network that suits items of this shape.
 
     Vectors get `mlp`, images below 16 pixels `cnn8`, below 32 `gal2017`, up to 48 `cnn32`, and larger ones
@@ -22,18 +22,19 @@ def auto(shape: tuple[int, ...], classes: int) -> nn.Module:
     Args:
         shape: Shape of one item: (features,) or (channels, height, width).
         classes: How many classes there are.
+        width: The share of its units that each hidden layer keeps.
 
     Returns:
         The network, freshly initialised.
 
     Raises:
-        InvalidArgument: There is no such shape or no such number of classes.
+        InvalidArgument: There is no such shape or no such number of classes, or the width is no share.
     """
     side = min(shape[1:]) if len(shape) == 3 else 0
     if side < 4:
-        return mlp(shape, classes)
+        return mlp(shape, classes, width=width)
     if side < 16:
-        return cnn8(shape, classes)
+        return cnn8(shape, classes, width=width)
     if side < 32:
-        return gal2017(shape, classes)
-    return cnn32(shape, classes) if side <= 48 else resnet18(shape, classes)
+        return gal2017(shape, classes, width=width)
+    return cnn32(shape, classes, width=width) if side <= 48 else resnet18(shape, classes, width=width)

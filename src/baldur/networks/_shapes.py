@@ -42,3 +42,23 @@ def image(shape: tuple[int, ...], classes: int, least: int, name: str) -> tuple[
     if min(shape[1:]) < least:
         raise InvalidArgument(f"{name} takes images of at least {least} pixels a side, not {shape}; try mlp")
     return shape[0], shape[1], shape[2]
+
+
+def units(count: int, width: float) -> int:
+    """How many units a layer keeps.
+
+    Args:
+        count: How many it has.
+        width: Which share it keeps.
+
+    Returns:
+        At least 1.
+
+    Raises:
+        InvalidArgument: The share is not in (0, 1].
+    """
+    if not 0 < width <= 1:
+        raise InvalidArgument(
+            f"width is {width}, the share of units that hidden layers keep; above 0, at most 1"
+        )
+    return max(1, round(count * width))

@@ -4,32 +4,34 @@ from math import prod
 
 from torch import nn
 
-from baldur.networks._shapes import check_classes
+from baldur.networks._shapes import check_classes, units
 
 
-def mlp(shape: tuple[int, ...], classes: int) -> nn.Sequential:
+def mlp(shape: tuple[int, ...], classes: int, *, width: float = 1.0) -> nn.Sequential:
     """Two hidden layers of 128 rectified units with dropout ½ after each.
 
     Args:
         shape: Shape of one item; it is flattened.
         classes: How many classes there are.
+        width: The share of its units that each hidden layer keeps.
 
     Returns:
         The network, freshly initialised: (n, *shape) to logits (n, classes).
 
     Raises:
-        InvalidArgument: There is no such shape or no such number of classes.
+        InvalidArgument: There is no such shape or no such number of classes, or the width is no share.
     """
     check_classes(shape, classes)
+    hidden = units(128, width)
     return nn.Sequential(
         nn.Flatten(),
-        nn.Linear(prod(shape), 128),
+        nn.Linear(prod(shape), hidden),
         nn.ReLU(),
         nn.Dropout(0.5),
-        nn.Linear(128, 128),
+        nn.Linear(hidden, hidden),
         nn.ReLU(),
         nn.Dropout(0.5),
-        nn.Linear(128, classes),
+        nn.Linear(hidden, classes),
     )
 
 

@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from baldur.networks._shapes import image
+from baldur.networks._shapes import image, units
 
 
 class Residual(nn.Module):
@@ -42,7 +42,7 @@ class Residual(nn.Module):
         return y
 
 
-def resnet18(shape: tuple[int, ...], classes: int, rate: float = 0.5) -> nn.Sequential:
+def resnet18(shape: tuple[int, ...], classes: int, rate: float = 0.5, *, width: float = 1.0) -> nn.Sequential:
     """ResNet-18 of He, Zhang, Ren & Sun, "Deep residual learning for image recognition", CVPR 2016.
 
     Images up to 64 pixels get the 3x3 stem that is usual for CIFAR, larger ones 7x7 with max-pooling. Dropout
@@ -52,6 +52,7 @@ def resnet18(shape: tuple[int, ...], classes: int, rate: float = 0.5) -> nn.Sequ
         shape: Shape of one image: (channels, height, width), at least 8 pixels a side.
         classes: How many classes there are.
         rate: The probability that dropout zeroes a feature.
+        width: The share of its channels that each layer keeps.
 
     Returns:
         The network, freshly initialised: (n, *shape) to logits (n, classes).
@@ -59,22 +60,23 @@ def resnet18(shape: tuple[int, ...], classes: int, rate: float = 0.5) -> nn.Sequ
     Raises:
         InvalidArgument: The shape is not that of an image, or the image is too small.
     """
-    channels, height, width = image(shape, classes, 8, "resnet18")
-    if min(height, width) <= 64:
-        stem = nn.Sequential(_convolution(channels, 64, 3, 1), nn.ReLU())
+    channels, rows, columns = image(shape, classes, 8, "resnet18")
+    a, b, c, d = (units(count, width) for count in (64, 128, 256, 512))
+    if min(rows, columns) <= 64:
+        stem = nn.Sequential(_convolution(channels, a, 3, 1), nn.ReLU())
     else:
-        stem = nn.Sequential(_convolution(channels, 64, 7, 2), nn.ReLU(), nn.MaxPool2d(3, 2, padding=1))
+        stem = nn.Sequential(_convolution(channels, a, 7, 2), nn.ReLU(), nn.MaxPool2d(3, 2, padding=1))
     network = nn.Sequential(
         OrderedDict[str, nn.Module](
             stem=stem,
-            stage1=nn.Sequential(Residual(64, 64, 1), Residual(64, 64, 1)),
-            stage2=nn.Sequential(Residual(64, 128, 2), Residual(128, 128, 1)),
-            stage3=nn.Sequential(Residual(128, 256, 2), Residual(256, 256, 1)),
-            stage4=nn.Sequential(Residual(256, 512, 2), Residual(512, 512, 1)),
+            stage1=nn.Sequential(Residual(a, a, 1), Residual(a, a, 1)),
+            stage2=nn.Sequential(Residual(a, b, 2), Residual(b, b, 1)),
+            stage3=nn.Sequential(Residual(b, c, 2), Residual(c, c, 1)),
+            stage4=nn.Sequential(Residual(c, d, 2), Residual(d, d, 1)),
             pool=nn.AdaptiveAvgPool2d(1),
             flatten=nn.Flatten(),
             dropout=nn.Dropout(rate),
-            output=nn.Linear(512, classes),
+            output=nn.Linear(d, classes),
         )
     )
     for module in network.modules():

@@ -1,19 +1,70 @@
 """What does the model believe? A fitted network becomes a posterior, which gives functions."""
 
-import copy
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from baldur.errors import DamagedArtefact
-from baldur.posteriors._saving import read
+from baldur.posteriors import (
+    calibrated,
+    deterministic,
+    dropconnect,
+    ensemble,
+    laplace,
+    learning_loss,
+    mc_dropout,
+    swag,
+    variational,
+)
+from baldur.posteriors._insertion import insert_dropout as insert_dropout
+from baldur.posteriors._saving import read_facts
+from baldur.posteriors.calibrated import Calibrated as Calibrated
 from baldur.posteriors.deterministic import Deterministic as Deterministic
+from baldur.posteriors.dropconnect import DropConnect as DropConnect
 from baldur.posteriors.ensemble import Ensemble as Ensemble
-from baldur.posteriors.ensemble import member_folder, saved_members
+from baldur.posteriors.laplace import Laplace as Laplace
+from baldur.posteriors.learning_loss import LearningLoss as LearningLoss
 from baldur.posteriors.mc_dropout import MCDropout as MCDropout
+from baldur.posteriors.swag import SWAG as SWAG
+from baldur.posteriors.variational import BayesByBackprop as BayesByBackprop
+from baldur.protocols import Posterior
+
+_LOADERS: dict[str, Callable[[Path, nn.Module], Posterior]] = {
+    module.KIND: module.load
+    for module in (
+        mc_dropout,
+        deterministic,
+        ensemble,
+        dropconnect,
+        swag,
+        variational,
+        laplace,
+        learning_loss,
+        calibrated,
+    )
+}
 
 
-def load(folder: Path, network: nn.Module) -> MCDropout | Deterministic | Ensemble:
+def _load_estimators(folder: Path, network: nn.Module) -> Posterior:
+    from baldur.posteriors import scikit_learn  # a second to import
+
+    return scikit_learn.load(folder)
+
+
+_LOADERS["scikit-learn"] = _load_estimators
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Estimators":
+        from baldur.posteriors.scikit_learn import Estimators
+
+        return Estimators
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def load(folder: Path, network: nn.Module) -> Posterior:
     """Rebuild a saved posterior.
 
     Args:
@@ -26,13 +77,9 @@ def load(folder: Path, network: nn.Module) -> MCDropout | Deterministic | Ensemb
     Raises:
         DamagedArtefact: A file is missing, cut short or of another network.
     """
-    if members := saved_members(folder):
-        return Ensemble([load(member_folder(folder, m), copy.deepcopy(network)) for m in range(members)])
-    kind = read(folder, network)
-    if kind == "mc-dropout":
-        return MCDropout(network)
-    if kind == "deterministic":
-        return Deterministic(network)
-    raise DamagedArtefact(
-        f"{folder} holds a posterior of the kind {kind!r}, which this version does not know"
-    )
+    kind = read_facts(folder)["kind"]
+    if kind not in _LOADERS:
+        raise DamagedArtefact(
+            f"{folder} holds a posterior of the kind {kind!r}, which this version does not know"
+        )
+    return _LOADERS[kind](folder, network)

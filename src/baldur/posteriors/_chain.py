@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from baldur._modules import call
+from baldur.posteriors._insertion import inserted, is_hooked, is_in_front
 from baldur.posteriors._sites import Dropouts, Site
 from baldur.posteriors._steps import Function, Pair, step
 
@@ -110,10 +111,10 @@ def find_tail(network: nn.Module, sites: Sequence[Site]) -> Tail | None:
     """
     if any(site.batch_axis != 0 or site.kind not in ("unit", "channel") for site in sites):
         return None
-    if any(module._forward_hooks or module._forward_pre_hooks for module in network.modules()):
+    if any(map(is_hooked, network.modules())):
         return None  # a hook may change what its module gives, and the tracer does not see it
     try:
-        traced = fx.symbolic_trace(network)
+        traced = fx.GraphModule(network, _Tracer().trace(network))
     except Exception:  # a network that cannot be traced takes the general path, whatever the tracer said
         return None
     modules = dict(traced.named_modules())
@@ -126,6 +127,20 @@ def find_tail(network: nn.Module, sites: Sequence[Site]) -> Tail | None:
         return None
     flat = builder.layers[0].options is None
     return Tail(_trunk(traced, first, builder.ahead, flat), tuple(builder.layers))
+
+
+class _Tracer(fx.Tracer):
+    """Sees the dropout that was inserted at a layer, which hooks call."""
+
+    def call_module(self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        dropout = inserted(m)
+        if dropout is None or not self.is_leaf_module(m, self.path_of_module(m)):
+            return super().call_module(m, forward, args, kwargs)
+        if not isinstance(m, nn.Linear | nn.Conv2d):
+            raise TypeError(f"{type(m).__name__} is no link of a chain")
+        if is_in_front(m):
+            return super().call_module(m, forward, (dropout(args[0]), *args[1:]), kwargs)
+        return dropout(super().call_module(m, forward, args, kwargs))
 
 
 class _Builder:

@@ -5,6 +5,7 @@ every batch, order, device and process; T samples are a prefix of T + 1; and pad
 whichever axis, moves no mask of the part that is not padding.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,40 +18,63 @@ from baldur._seeds import derive
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: steps that never fall into a short pattern
 
 
-def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Stafford's variant 13 of the 64-bit finaliser (the mixer of SplitMix64; Steele, Lea & Flood, OOPSLA 2014)."""
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+# Numbers at a time: what stays in a processor's nearest caches.
+_BLOCK = 2**13
+# Axes that are added column by column.
+_SHORT = 16
 
 
-def uniforms(seed: int, site: int, samples: range, shape: Sequence[int]) -> NDArray[np.float64]:
+def _mix(z: NDArray[np.uint64]) -> None:
+    """Stafford's variant 13 of the 64-bit finaliser, in place (the mixer of SplitMix64; Steele et al., OOPSLA 2014)."""
+    z ^= z >> np.uint64(30)
+    z *= np.uint64(0xBF58476D1CE4E5B9)
+    z ^= z >> np.uint64(27)
+    z *= np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+
+
+def _hashes(seed: int, site: int | str, samples: range, shape: Sequence[int]) -> NDArray[np.uint64]:
+    """64 bits for every sample and coordinate, (T, *shape)."""
+    hashes = np.array([derive(seed, "mask", site)], dtype=np.uint64)
+    for size in (samples, *map(range, shape)):
+        steps = np.arange(size.start, size.stop, size.step).astype(np.uint64) + np.uint64(1)
+        steps *= _GOLDEN  # arithmetic modulo 2**64 is meant
+        longer = np.empty((len(hashes), len(steps)), np.uint64)
+        rows = max(1, _BLOCK // max(1, len(steps)))
+        for start in range(0, len(hashes), rows):
+            before, block = hashes[start : start + rows], longer[start : start + rows]
+            _mix(before)
+            if len(steps) < _SHORT:
+                for column, step in enumerate(steps):
+                    np.add(before, step, out=block[:, column])
+            else:
+                np.add(before[:, None], steps, out=block)
+            _mix(block)
+        hashes = longer.reshape(-1)
+    return hashes.reshape(len(samples), *shape)
+
+
+def uniforms(seed: int, site: int | str, samples: range, shape: Sequence[int]) -> NDArray[np.float64]:
     """One number in [0, 1) for every sample and coordinate of a site, shape (T, *shape).
 
     Args:
         seed: The seed of the draws.
-        site: Which dropout call of the network, in order of execution.
+        site: Which dropout call of the network, in order of execution; or the name of the weights that are masked.
         samples: The absolute numbers of the T samples.
         shape: The shape of the site inside one item.
 
     Returns:
         53-bit uniform numbers.
     """
-    hashes = np.array([derive(seed, "mask", site)], dtype=np.uint64)
-    with np.errstate(over="ignore"):  # arithmetic modulo 2**64 is meant
-        for size in (samples, *map(range, shape)):
-            steps = np.arange(size.start, size.stop, size.step).astype(np.uint64) + np.uint64(1)
-            hashes = _mix(_mix(hashes)[..., None] + steps * _GOLDEN)
-    numbers: NDArray[np.float64] = (hashes[0] >> np.uint64(11)) * 2.0**-53
-    return numbers
+    return (_hashes(seed, site, samples, shape) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def keep(seed: int, site: int, samples: range, shape: Sequence[int], p: float) -> Tensor:
+def keep(seed: int, site: int | str, samples: range, shape: Sequence[int], p: float) -> Tensor:
     """Which units every sample keeps: Bernoulli(1 - p), bool, shape (T, *shape).
 
     Args:
         seed: The seed of the draws.
-        site: Which dropout call of the network, in order of execution.
+        site: Which dropout call of the network, in order of execution; or the name of the weights that are masked.
         samples: The absolute numbers of the T samples.
         shape: The shape of the site inside one item.
         p: The probability of dropping a unit.
@@ -58,4 +82,5 @@ def keep(seed: int, site: int, samples: range, shape: Sequence[int], p: float) -
     Returns:
         A tensor on the CPU.
     """
-    return torch.from_numpy(uniforms(seed, site, samples, shape) >= p)
+    least = np.uint64(math.ceil(p * 2.0**53))  # the uniform numbers are multiples of 2**-53
+    return torch.from_numpy(_hashes(seed, site, samples, shape) >> np.uint64(11) >= least)

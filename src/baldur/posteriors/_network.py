@@ -101,35 +101,6 @@ def shapes(x: Any) -> Any:
     return (tuple(x.shape[1:]), x.dtype)
 
 
-def log_probabilities(logits: Any, axis: int) -> Tensor:
-    """log softmax in at least float32. Log-probabilities pass through unchanged.
-
-    Args:
-        logits: What the network returned.
-        axis: The axis of the classes.
-
-    Returns:
-        Normalised log-probabilities.
-
-    Raises:
-        UnsupportedNetwork: It is not a floating tensor with at least two classes on that axis.
-    """
-    if not isinstance(logits, Tensor):
-        raise UnsupportedNetwork(
-            f"the network returned a {type(logits).__name__}; wrap it in a module whose forward returns the logits, "
-            "a tensor of shape (n, C)"
-        )
-    if logits.ndim <= axis or not logits.is_floating_point():
-        raise UnsupportedNetwork(
-            f"the network returned {logits.dtype} of shape {tuple(logits.shape)}; logits (n, C) expected"
-        )
-    if logits.shape[axis] < 2:
-        raise UnsupportedNetwork(
-            "the network returned one column; a two-class problem needs two logits (a sigmoid output z is 0, z)"
-        )
-    return torch.log_softmax(logits if logits.dtype == torch.float64 else logits.float(), axis)
-
-
 def penultimate(network: nn.Module, x: Any) -> Tensor:
     """The input of the last linear layer that runs, flattened to (n, D).
 

@@ -1,30 +1,138 @@
-"""A posterior on disk: weights as safetensors, everything else as JSON; never pickle."""
+"""A posterior on disk: weights and other tensors as safetensors, everything else as JSON; never pickle."""
 
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
-from baldur._modules import bits
-from baldur.errors import DamagedArtefact
+from baldur._modules import bits, read_tensors, write_tensors
+from baldur.errors import DamagedArtefact, InvalidArgument
+from baldur.likelihoods import CATEGORICAL, Likelihood, named
 
 _FORMAT = 1
 
 
-def save(folder: Path, network: nn.Module, kind: str) -> None:
-    """Write `network.safetensors` and `posterior.json`.
+@dataclass(frozen=True)
+class Saved:
+    """What was saved of a posterior beside its network.
+
+    Args:
+        kind: Which posterior it is.
+        likelihood: What its outputs mean.
+        facts: Numbers and words of its own.
+        tensors: Tensors of its own, by group and name.
+    """
+
+    kind: str
+    likelihood: Likelihood
+    facts: Mapping[str, Any]
+    tensors: Mapping[str, Mapping[str, Tensor]]
+
+
+def save(
+    folder: Path,
+    network: nn.Module,
+    kind: str,
+    *,
+    likelihood: Likelihood = CATEGORICAL,
+    facts: Mapping[str, Any] | None = None,
+    tensors: Mapping[str, Mapping[str, Tensor]] | None = None,
+) -> None:
+    """Write `network.safetensors`, `posterior.json`, and `posterior.safetensors` where there are tensors.
 
     Args:
         folder: An existing folder.
         network: What to save.
         kind: Which posterior it belongs to.
+        likelihood: What its outputs mean.
+        facts: Numbers and words, as JSON has them.
+        tensors: By group and name; a group's name holds no "/".
     """
     save_model(network, str(folder / "network.safetensors"))
-    about = {"format": _FORMAT, "kind": kind, "outside": _outside(network)}
+    if tensors is not None:
+        write_tensors(folder / "posterior.safetensors", tensors, {})
+    write_facts(folder, kind, likelihood, facts or {}, outside=_outside(network), tensors=tensors is not None)
+
+
+def write_facts(
+    folder: Path, kind: str, likelihood: Likelihood, facts: Mapping[str, Any], **other: Any
+) -> None:
+    """Write `posterior.json` alone, for a posterior made of other posteriors.
+
+    Args:
+        folder: An existing folder.
+        kind: Which posterior it is.
+        likelihood: What its outputs mean.
+        facts: Numbers and words, as JSON has them.
+        other: Further entries.
+    """
+    about = {"format": _FORMAT, "kind": kind, "likelihood": likelihood.name, "facts": dict(facts), **other}
     (folder / "posterior.json").write_text(json.dumps(about) + "\n")
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What `posterior.json` says.
+
+    Args:
+        folder: Where it was saved.
+
+    Returns:
+        At least "kind", "likelihood" (an object) and "facts".
+
+    Raises:
+        DamagedArtefact: It is missing, cut short or of another format.
+    """
+    try:
+        about = json.loads((folder / "posterior.json").read_text())
+        if about["format"] != _FORMAT:
+            raise DamagedArtefact(
+                f"{folder}: format {about['format']} is not format {_FORMAT}, which this version reads"
+            )
+        likelihood = named(about.get("likelihood", CATEGORICAL.name))
+        return {
+            **about,
+            "kind": str(about["kind"]),
+            "likelihood": likelihood,
+            "facts": about.get("facts", {}),
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, InvalidArgument) as error:
+        raise DamagedArtefact(f"the saved posterior in {folder} cannot be read: {error}") from error
+
+
+def read(folder: Path, network: nn.Module) -> Saved:
+    """Fill a network of the same architecture with what `save` wrote.
+
+    Args:
+        folder: Where it was saved.
+        network: The architecture; its weights are overwritten.
+
+    Returns:
+        What else was saved.
+
+    Raises:
+        DamagedArtefact: A file is missing, cut short, of another format, or of another architecture.
+    """
+    about = read_facts(folder)
+    try:
+        load_model(network, str(folder / "network.safetensors"))
+        tensors, _ = read_tensors(folder / "posterior.safetensors") if about.get("tensors") else ({}, {})
+        outside = about["outside"]
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise DamagedArtefact(f"the saved posterior in {folder} cannot be read: {error}") from error
+    except RuntimeError as error:  # the weights of another network
+        raise DamagedArtefact(f"the saved posterior in {folder} is of another network: {error}") from error
+    if outside != _outside(network):
+        raise DamagedArtefact(
+            f"the network in {folder} held tensors that are no parameters or persistent buffers, and the one given "
+            "here holds others: register them as buffers, so that they are saved"
+        )
+    return Saved(about["kind"], about["likelihood"], about["facts"], tensors)
 
 
 def _outside(network: nn.Module) -> str:
@@ -37,35 +145,3 @@ def _outside(network: nn.Module) -> str:
                 digest.update(f"{path}.{name}".encode())
                 digest.update(bits(value))
     return digest.hexdigest()
-
-
-def read(folder: Path, network: nn.Module) -> str:
-    """Fill a network of the same architecture with what `save` wrote.
-
-    Args:
-        folder: Where it was saved.
-        network: The architecture; its weights are overwritten.
-
-    Returns:
-        The kind of the posterior.
-
-    Raises:
-        DamagedArtefact: A file is missing, cut short, of another format, or of another architecture.
-    """
-    try:
-        about = json.loads((folder / "posterior.json").read_text())
-        if about["format"] != _FORMAT:
-            raise DamagedArtefact(
-                f"{folder}: format {about['format']} is not format {_FORMAT}, which this version reads"
-            )
-        load_model(network, str(folder / "network.safetensors"))
-        if about["outside"] != _outside(network):
-            raise DamagedArtefact(
-                f"the network in {folder} held tensors that are no parameters or persistent buffers, and the one given "
-                "here holds others: register them as buffers, so that they are saved"
-            )
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise DamagedArtefact(f"the saved posterior in {folder} cannot be read: {error}") from error
-    except RuntimeError as error:  # the weights of another network
-        raise DamagedArtefact(f"the saved posterior in {folder} is of another network: {error}") from error
-    return str(about["kind"])

@@ -5,7 +5,6 @@ modules, functional calls and dropout inside attention are all seen. At predicti
 evaluation mode but for the modules that own a site, and `masking` replaces each call.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,8 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from baldur._modules import call
+from baldur._modules import call, seeded
 from baldur.errors import UnsupportedNetwork
+from baldur.posteriors._attention import attention
+from baldur.posteriors._network import device_of
+from baldur.posteriors._recurrent import RECURRENT, recurrent
 
 _UNIT: set[Callable[..., Tensor]] = {functional.dropout, torch.dropout, torch.dropout_}
 _CHANNEL: set[Callable[..., Tensor]] = {functional.dropout1d, functional.dropout2d, functional.dropout3d}
@@ -32,7 +34,6 @@ _KINDS: dict[Callable[..., Any], str] = {
     **dict.fromkeys(_ALPHA, "alpha"),
     **dict.fromkeys(_FEATURE_ALPHA, "channel alpha"),
 }
-_RECURRENT = {torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu}
 _RANDOM = {
     torch.rand,
     torch.randn,
@@ -42,7 +43,21 @@ _RANDOM = {
     torch.normal,
     torch.randint,
 }
-_RANDOM |= {Tensor.bernoulli_, Tensor.uniform_, Tensor.normal_, functional.gumbel_softmax, functional.rrelu}
+_RANDOM |= {
+    Tensor.bernoulli,
+    Tensor.bernoulli_,
+    Tensor.uniform_,
+    Tensor.normal_,
+    Tensor.exponential_,
+    Tensor.random_,
+}
+_RANDOM |= {
+    torch.multinomial,
+    torch.randperm,
+    torch.native_dropout,
+    functional.gumbel_softmax,
+    functional.rrelu,
+}
 
 # The value that SELU tends to for -inf; alpha dropout sets dropped units to it (Klambauer et al., NeurIPS 2017).
 _ALPHA_PRIME = -1.0507009873554805 * 1.6732632423543772
@@ -54,10 +69,10 @@ class Site:
 
     Args:
         name: The module that makes the call, by its path, with the kind of the call.
-        kind: "unit", "channel", "alpha", "channel alpha" or "attention".
+        kind: "unit", "channel", "alpha", "channel alpha", "attention", or "sequence": between recurrent layers.
         p: The probability of dropping.
         shape: The shape of what it acts on, in a batch of two items.
-        batch_axis: Which axis is the batch; None where no axis is (a mask on a table of positions).
+        batch_axis: Which axis is the batch; None where none is (a mask on a table of positions, or of sequences).
     """
 
     name: str
@@ -67,7 +82,9 @@ class Site:
     batch_axis: int | None
 
     def mask_shape(self, shape: torch.Size) -> tuple[int, ...]:
-        """The shape of one sample's mask on an input of this shape: the batch axis (and, by channel, space) is 1."""
+        """The shape of one sample's mask on an input of this shape: the batch axis (and space, or time) is 1."""
+        if self.kind == "sequence":  # also packed, where no axis is the batch alone
+            return (*[1] * (len(shape) - 1), shape[-1])
         axis = -1 if self.batch_axis is None else self.batch_axis
         sizes = [1 if i == axis else size for i, size in enumerate(shape)]
         if self.kind.startswith("channel"):
@@ -143,6 +160,7 @@ class Dropouts(TorchFunctionMode):
         self.noise = noise
         self.where = where
         self.last: Callable[..., Any] | None = None
+        self.heads: int | None = None  # of the attention that is running with its heads folded into the batch
 
     def __torch_function__(
         self,
@@ -156,25 +174,26 @@ class Dropouts(TorchFunctionMode):
         if func in _KINDS:
             p, training = _arguments(func, args, kwargs)
             x: Tensor = args[0] if args else kwargs["input"]
-            return self.replace(_KINDS[func], p, x) if training else x
+            if not training:
+                return x
+            if self.heads is not None:
+                return self.replace("attention", p, torch.unflatten(x, 0, (-1, self.heads))).flatten(0, 1)
+            return self.replace(_KINDS[func], p, x)
         if func is functional.scaled_dot_product_attention:
-            p = float(args[4] if len(args) > 4 else kwargs.get("dropout_p", 0.0))
-            return self._attention(p, *args, **kwargs) if p > 0 else func(*args, **kwargs)
+            return attention(lambda p, h: self.replace("attention", p, h), *args, **kwargs)
         if func is functional.multi_head_attention_forward:
-            with self:
-                return _attention_forward(*args, **kwargs)
+            self.heads = args[4] if len(args) > 4 else kwargs["num_heads"]
+            try:
+                with self:
+                    return _attention_forward(*args, **kwargs)
+            finally:
+                self.heads = None
         if func is functional.batch_norm:  # statistics are those of training, whoever owns the call
             if (args[1] if len(args) > 1 else kwargs.get("running_mean")) is None:
                 raise UnsupportedNetwork(f"{self.where()}: {_UNTRACKED}")
             return func(*args[:5], **{**kwargs, "training": False}, **_rest(args))
-        if func in _RECURRENT:
-            layers, p, training = _recurrent_dropout(args)
-            if layers > 1 and p > 0 and training:
-                raise UnsupportedNetwork(
-                    f"{self.where()}: dropout between the layers of a recurrent network happens inside one "
-                    f"fused call ({getattr(func, '__name__', 'rnn')}, dropout={p}) and cannot share a mask. "
-                    "Stack single-layer networks with nn.Dropout between them."
-                )
+        if func in RECURRENT:
+            return recurrent(func, args, lambda p, h: self.replace("sequence", p, h))
         if func in _RANDOM:
             self.noise(getattr(func, "__name__", str(func)))
         return func(*args, **kwargs)
@@ -191,44 +210,10 @@ class Dropouts(TorchFunctionMode):
                 "take that off: logits (or log-probabilities) are expected"
             )
 
-    def _attention(
-        self,
-        p: float,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        enable_gqa: bool = False,
-    ) -> Tensor:
-        """softmax(q kᵀ / sqrt(d)) with dropout on the weights, then times v: the definition, so that a mask fits in."""
-        if enable_gqa:
-            key = key.repeat_interleave(query.size(-3) // key.size(-3), -3)
-            value = value.repeat_interleave(query.size(-3) // value.size(-3), -3)
-        logits = query @ key.transpose(-2, -1) * (1 / math.sqrt(query.size(-1)) if scale is None else scale)
-        if is_causal:
-            allowed = torch.ones(logits.shape[-2:], dtype=torch.bool, device=logits.device).tril()
-            logits = logits.masked_fill(~allowed, -math.inf)
-        if attn_mask is not None:
-            logits = (
-                logits.masked_fill(~attn_mask, -math.inf)
-                if attn_mask.dtype == torch.bool
-                else logits + attn_mask
-            )
-        return self.replace("attention", p, logits.softmax(-1)) @ value
-
 
 def _rest(args: tuple[Any, ...]) -> dict[str, Any]:
     """The arguments of `batch_norm` after `training`, where they were given by position."""
     return dict(zip(("momentum", "eps"), args[6:], strict=False))
-
-
-def _recurrent_dropout(args: tuple[Any, ...]) -> tuple[int, float, bool]:
-    """(layers, dropout, training) of a recurrent call: the three numbers that follow `has_biases`."""
-    start = next(i for i, a in enumerate(args) if isinstance(a, bool))
-    return int(args[start + 1]), float(args[start + 2]), bool(args[start + 3])
 
 
 @contextmanager
@@ -268,7 +253,7 @@ def _watch(network: nn.Module, x: Any) -> tuple[list[_Seen], list[tuple[str, nn.
         noise.append((f"{where()} ({name})", running[-1][1] if running else None))
 
     mode = Dropouts(record, owned, where)
-    with _as_training(network, running), torch.random.fork_rng(), torch.no_grad(), mode:
+    with _as_training(network, running), seeded(0, device_of(network)), torch.no_grad(), mode:
         call(network, x)
     mode.refuse_probabilities()
     return seen, noise
@@ -276,6 +261,8 @@ def _watch(network: nn.Module, x: Any) -> tuple[list[_Seen], list[tuple[str, nn.
 
 def _batch_axis(two: _Seen, three: _Seen) -> int | None:
     """The one axis that has two entries in a batch of two items and three in a batch of three."""
+    if two.kind == "sequence":
+        return None
     changed = [i for i, (a, b) in enumerate(zip(two.shape, three.shape, strict=True)) if a != b]
     if not changed:
         return None
@@ -283,8 +270,7 @@ def _batch_axis(two: _Seen, three: _Seen) -> int | None:
         return changed[0]
     raise UnsupportedNetwork(
         f"dropout at {two.name} acts on a tensor of shape {two.shape} for two items and {three.shape} for three, "
-        "so no axis is the batch alone and no mask can be shared by all items. Keep the batch as an axis of its own"
-        + (" (nn.MultiheadAttention: call it with need_weights=False)." if len(two.shape) == 3 else ".")
+        "so no axis is the batch alone and no mask can be shared by all items. Keep the batch as an axis of its own."
     )
 
 
@@ -301,8 +287,8 @@ def find_sites(network: nn.Module, two: Any, three: Any) -> tuple[list[Site], li
         (stochastic depth, say), which stay as evaluation mode has them.
 
     Raises:
-        UnsupportedNetwork: A site has no batch axis of its own or is hidden in a fused recurrent call, its module
-            draws other random numbers, or the network returns probabilities.
+        UnsupportedNetwork: A site has no batch axis of its own, its module draws other random numbers, or the network
+            returns probabilities.
     """
     (first, noise), (second, _) = _watch(network, two), _watch(network, three)
     if [s.name for s in first] != [s.name for s in second]:

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from baldur._modules import place, take, tensors
+from baldur._modules import channels_first, place, take, tensors, wants_channels_first
 from baldur._seeds import derive
 from baldur.errors import InvalidArgument
-from baldur.posteriors._network import device_of, differ, items_of, log_probabilities, penultimate
+from baldur.likelihoods import CATEGORICAL, Likelihood
+from baldur.posteriors._network import device_of, differ, items_of, penultimate
 from baldur.posteriors._sites import Dropouts
 
 Weights = Mapping[str, Tensor]
@@ -44,13 +45,13 @@ class WeightDraws:
         weights: t to the weights and buffers of sample t, always the same ones, derived from a seed and t. What is
             not named is that of the network.
         samples: The absolute numbers t.
+        likelihood: What the network's outputs mean.
         degenerate: Whether all samples are the same function by the user's own word.
 
     Raises:
         InvalidArgument: There are no samples.
     """
 
-    kind = "categorical"
     names = ("log_probs", "features")
 
     def __init__(
@@ -59,6 +60,7 @@ class WeightDraws:
         weights: Callable[[int], Weights],
         samples: range,
         *,
+        likelihood: Likelihood = CATEGORICAL,
         degenerate: bool = False,
     ) -> None:
         if not samples:
@@ -68,11 +70,14 @@ class WeightDraws:
         self.network = network
         self.weights = weights
         self.samples = samples
+        self.likelihood = likelihood
+        self.kind = likelihood.kind
         self.degenerate = degenerate or len(samples) == 1
         self._of_user = degenerate
         self._kept: dict[int, Weights] = {}
         self._room = _KEPT
         self._in_place: bool | None = None  # unknown before the first batch
+        self._channels_first = False
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -81,7 +86,8 @@ class WeightDraws:
         chosen = self.samples[samples]
         if not chosen:
             raise InvalidArgument(f"{samples} of {len(self)} samples holds none")
-        return WeightDraws(self.network, self.weights, chosen, degenerate=self._of_user)
+        of_user = self._of_user
+        return WeightDraws(self.network, self.weights, chosen, likelihood=self.likelihood, degenerate=of_user)
 
     @torch.inference_mode()
     def __call__(self, x: Any) -> Tensor:
@@ -138,15 +144,27 @@ class WeightDraws:
         return None
 
     def _sample(self, t: int, x: Any) -> Tensor:
+        try:
+            outputs = self._outputs(t, x)
+        except RuntimeError as error:
+            if not wants_channels_first(error) or self._channels_first:
+                raise
+            self._channels_first = channels_first(self.network)
+            self._kept, self._room = {}, _KEPT
+            outputs = self._outputs(t, x)
+        return self.likelihood.log_probs(outputs, 1)
+
+    def _outputs(self, t: int, x: Any) -> Any:
         arguments: tuple[Any, ...] = tuple(x) if isinstance(x, tuple | list) else (x,)
         named: dict[str, Any] = {}
         if isinstance(x, dict):
             arguments, named = (), x
+        weights = dict(self._weights(t))
         mode = Dropouts()  # also what is always on is off
         with mode:
-            logits = functional_call(self.network, dict(self._weights(t)), arguments, named)
+            outputs = functional_call(self.network, weights, arguments, named)
         mode.refuse_probabilities()
-        return log_probabilities(logits, 1)
+        return outputs
 
     def _weights(self, t: int) -> Weights:
         """The weights of a sample, kept while there is room."""
@@ -158,6 +176,8 @@ class WeightDraws:
             raise InvalidArgument(
                 f"the network has no weights or buffers called {', '.join(sorted(unknown))}"
             )
+        if self._channels_first:
+            made = {name: tensor.contiguous() for name, tensor in made.items()}
         size = sum(tensor.nbytes for tensor in made.values())
         if size <= self._room:
             self._kept[t] = made

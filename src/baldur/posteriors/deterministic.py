@@ -9,17 +9,19 @@ from torch import Tensor, nn
 
 from baldur._modules import call, map_tree, place, take
 from baldur.errors import InvalidArgument
+from baldur.likelihoods import CATEGORICAL, Likelihood
 from baldur.posteriors._network import (
     device_of,
     differ,
     frozen,
     items_of,
-    log_probabilities,
     penultimate,
     shapes,
 )
-from baldur.posteriors._saving import save
+from baldur.posteriors._saving import read, save
 from baldur.posteriors._sites import Dropouts
+
+KIND = "deterministic"
 
 
 class Deterministic:
@@ -29,10 +31,14 @@ class Deterministic:
 
     Args:
         network: A trained network that returns logits; it is copied and left untouched.
+        likelihood: What its outputs mean.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    functions = 1
+
+    def __init__(self, network: nn.Module, *, likelihood: Likelihood = CATEGORICAL) -> None:
         self.network = frozen(network)
+        self.likelihood = likelihood
 
     def draw(self, T: int | None = None, seed: int = 0) -> "DeterministicDraws":
         """The one function.
@@ -49,7 +55,7 @@ class Deterministic:
         """
         if T not in (None, 1):
             raise InvalidArgument(f"a deterministic network is one function; T = {T} was asked for")
-        return DeterministicDraws(self.network)
+        return DeterministicDraws(self.network, self.likelihood)
 
     def save(self, folder: Path) -> None:
         """Write the weights as safetensors and the kind as JSON.
@@ -57,7 +63,7 @@ class Deterministic:
         Args:
             folder: An existing folder.
         """
-        save(folder, self.network, "deterministic")
+        save(folder, self.network, KIND, likelihood=self.likelihood)
 
 
 class DeterministicDraws:
@@ -65,14 +71,16 @@ class DeterministicDraws:
 
     Args:
         network: A network in evaluation mode.
+        likelihood: What its outputs mean.
     """
 
-    kind = "categorical"
     names = ("log_probs", "features")
     degenerate = True
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, likelihood: Likelihood = CATEGORICAL) -> None:
         self.network = network
+        self.likelihood = likelihood
+        self.kind = likelihood.kind
         self._in_place: dict[Any, bool] = {}
 
     def __len__(self) -> int:
@@ -87,9 +95,9 @@ class DeterministicDraws:
     def __call__(self, x: Any) -> Tensor:
         mode = Dropouts()  # also what is always on is off
         with mode:
-            logits = call(self.network, self._placed(x))
+            outputs = call(self.network, self._placed(x))
         mode.refuse_probabilities()
-        return log_probabilities(logits, 1).unsqueeze(1)
+        return self.likelihood.log_probs(outputs, 1).unsqueeze(1)
 
     @torch.inference_mode()
     def features(self, x: Any) -> Tensor:
@@ -135,3 +143,19 @@ class DeterministicDraws:
             None.
         """
         return None
+
+
+def load(folder: Path, network: nn.Module) -> Deterministic:
+    """Rebuild what was saved.
+
+    Args:
+        folder: Where it was saved.
+        network: The architecture; its weights are overwritten.
+
+    Returns:
+        The posterior.
+
+    Raises:
+        DamagedArtefact: A file is missing, cut short or of another network.
+    """
+    return Deterministic(network, likelihood=read(folder, network).likelihood)

@@ -4,7 +4,7 @@ Lakshminarayanan, Pritzel & Blundell, "Simple and scalable predictive uncertaint
 ensembles", NeurIPS 2017; Wilson & Izmailov, NeurIPS 2020.
 """
 
-import json
+import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from baldur._seeds import derive
-from baldur.errors import InvalidArgument
+from baldur.errors import DamagedArtefact, InvalidArgument
+from baldur.likelihoods import CATEGORICAL, Likelihood
+from baldur.posteriors._saving import read_facts, write_facts
 from baldur.posteriors.deterministic import Deterministic
 from baldur.protocols import Draws, Posterior
 
 KIND = "ensemble"
-_FORMAT = 1
 
 
 class Ensemble:
@@ -40,9 +41,15 @@ class Ensemble:
         self.members: list[Posterior] = [Deterministic(m) if isinstance(m, nn.Module) else m for m in members]
 
     @property
+    def likelihood(self) -> Likelihood:
+        """What the first member's outputs mean."""
+        likelihood: Likelihood = getattr(self.members[0], "likelihood", CATEGORICAL)
+        return likelihood
+
+    @property
     def functions(self) -> int | None:
         """How many functions there are, each member giving as many: M for trained networks. None: any number."""
-        counts = [1 if isinstance(m, Deterministic) else getattr(m, "functions", None) for m in self.members]
+        counts = [getattr(m, "functions", None) for m in self.members]
         known = [count for count in counts if count is not None]
         return len(self.members) * min(known) if known else None
 
@@ -82,8 +89,7 @@ class Ensemble:
             own = member_folder(folder, number)
             own.mkdir(exist_ok=True)
             member.save(own)
-        about = {"format": _FORMAT, "kind": KIND, "members": len(self.members)}
-        (folder / "posterior.json").write_text(json.dumps(about) + "\n")
+        write_facts(folder, KIND, self.likelihood, {"members": len(self.members)})
 
 
 class EnsembleDraws:
@@ -108,9 +114,7 @@ class EnsembleDraws:
             raise InvalidArgument(f"members of one ensemble predict different things: {sorted(kinds)}")
         self.kind = kinds.pop()
         known = [set(draws.names) for *_, draws in self._parts]
-        self.names = tuple(
-            name for name in ("log_probs", "features") if all(name in names for names in known)
-        )
+        self.names = tuple(name for name in self._parts[0][2].names if all(name in names for names in known))
 
     @property
     def degenerate(self) -> bool:
@@ -161,7 +165,12 @@ class EnsembleDraws:
             The outputs by name.
         """
         functions: dict[str, Callable[[Any], Tensor]] = {"log_probs": self, "features": self.features}
-        return {name: functions[name](x) for name in names}
+        return {name: functions[name](x) if name in functions else self._mean(x, name) for name in names}
+
+    def _mean(self, x: Any, name: str) -> Tensor:
+        """The mean of another output, a predicted loss say, over the members."""
+        told = [member.draw(1, self.seed).outputs(x, (name,))[name] for member in self.members]
+        return torch.stack(told).mean(0)
 
     def split(self) -> None:
         """Members share no trunk.
@@ -209,17 +218,27 @@ def member_folder(folder: Path, member: int) -> Path:
     return folder / f"member-{member}"
 
 
-def saved_members(folder: Path) -> int:
-    """How many members of an ensemble were saved to a folder.
+def load(folder: Path, network: nn.Module) -> Ensemble:
+    """Rebuild what was saved.
 
     Args:
-        folder: Where a posterior was saved.
+        folder: Where it was saved.
+        network: The architecture of every member.
 
     Returns:
-        M; 0 where it is no ensemble, or where its file cannot be read.
+        The posterior.
+
+    Raises:
+        DamagedArtefact: A file is missing, cut short or of another network.
     """
+    from baldur import posteriors  # members may be of any kind
+
     try:
-        about = json.loads((folder / "posterior.json").read_text())
-        return int(about["members"]) if (about["format"], about["kind"]) == (_FORMAT, KIND) else 0
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
+        members = int(read_facts(folder)["facts"]["members"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedArtefact(
+            f"the saved ensemble in {folder} does not say how many members it has"
+        ) from error
+    return Ensemble(
+        [posteriors.load(member_folder(folder, m), copy.deepcopy(network)) for m in range(members)]
+    )

@@ -12,25 +12,28 @@ import torch
 from torch import Tensor, nn
 
 from baldur._modules import call, place, take
-from baldur.errors import InvalidArgument, NoStochasticSite, UnsupportedNetwork
+from baldur.errors import DamagedArtefact, InvalidArgument, NoStochasticSite, UnsupportedNetwork
+from baldur.likelihoods import CATEGORICAL, Likelihood
 from baldur.posteriors._chain import Tail, find_tail
 from baldur.posteriors._convolutional import ConvolutionalSamples
 from baldur.posteriors._dense import DenseSamples
+from baldur.posteriors._insertion import insert_dropout, insertion, order_checked
 from baldur.posteriors._masks import keep
 from baldur.posteriors._network import (
     device_of,
     differ,
     frozen,
     items_of,
-    log_probabilities,
     penultimate,
     shapes,
 )
-from baldur.posteriors._saving import save
+from baldur.posteriors._saving import read, save
 from baldur.posteriors._sites import Dropouts, Site, find_sites, masking
 
 # The general path computes items times samples rows at a time: enough to fill the processor, little to hold.
 _ROWS = 2048
+
+KIND = "mc-dropout"
 
 
 class Plan:
@@ -75,14 +78,32 @@ class MCDropout:
     """Dropout at prediction time as samples from an approximate posterior.
 
     Sample t replaces each activation h by h ⊙ m_t / (1 - p) with m_t ~ Bernoulli(1 - p), the same m_t for every
-    item. (Gal & Ghahramani, ICML 2016.)
+    item. Dropout between the layers inside an `nn.LSTM` or `nn.GRU` has one mask for all steps of a sequence.
+    (Gal & Ghahramani, ICML 2016.)
 
     Args:
         network: A trained network that returns logits (n, C); it is copied and left untouched.
+        rate: Insert dropout of this rate, beside what the network has; see `insert_dropout`.
+        where: In front of the "last" layer, or behind "every" one but the last.
+        likelihood: What its outputs mean.
+
+    Raises:
+        InvalidArgument: The rate is no probability, or dropout was inserted already.
+        NoStochasticSite: There is no place for the rate.
+        UnsupportedNetwork: The network cannot be copied, or normalises by the batch.
     """
 
-    def __init__(self, network: nn.Module) -> None:
-        self.network = frozen(network)
+    def __init__(
+        self,
+        network: nn.Module,
+        rate: float | None = None,
+        where: str = "last",
+        *,
+        likelihood: Likelihood = CATEGORICAL,
+    ) -> None:
+        self.network = frozen(network if rate is None else insert_dropout(network, rate, where))
+        self.inserted = insertion(self.network)
+        self.likelihood = likelihood
         self._plans: dict[Any, Plan] = {}
 
     def draw(self, T: int | None = None, seed: int = 0) -> "DropoutDraws":
@@ -104,12 +125,28 @@ class MCDropout:
         return DropoutDraws(self, seed, range(T))
 
     def save(self, folder: Path) -> None:
-        """Write the weights as safetensors and the kind as JSON.
+        """Write the weights as safetensors, the kind and what was inserted as JSON.
 
         Args:
             folder: An existing folder.
         """
-        save(folder, self.network, "mc-dropout")
+        facts = dict(zip(("rate", "where"), self.inserted or (), strict=False))
+        save(folder, self.network, KIND, likelihood=self.likelihood, facts=facts)
+
+    def report(self, x: Any) -> str:
+        """Which calls are stochastic on inputs like x, at which rate, and how they are computed.
+
+        Args:
+            x: A batch.
+
+        Returns:
+            Text for a person, one line each.
+
+        Raises:
+            NoStochasticSite: Training would call no dropout.
+            UnsupportedNetwork: A dropout call cannot share its mask.
+        """
+        return self.plan(place(x, device_of(self.network))).describe()
 
     def plan(self, x: Any) -> Plan:
         """How the network is sampled on inputs like x.
@@ -135,14 +172,14 @@ class MCDropout:
                 "the first batch holds no items, so nothing can be learnt of the network's dropout"
             )
         two, three = (take(x, torch.arange(size) % items_of(x)) for size in (2, 3))
-        with torch.inference_mode(), Dropouts():
+        with torch.inference_mode(), order_checked(self.network), Dropouts():
             call(self.network, take(two, slice(None)))  # settles the format of its weights
         sites, owners, left_out = find_sites(self.network, two, three)
         in_place = differ(two, take(x, torch.arange(2) % items_of(x)))
         if not sites:
             raise NoStochasticSite(
-                "training this network calls no dropout, so all its samples would be the same; add nn.Dropout layers "
-                "(before the last layer is enough), or use the posterior Deterministic"
+                "training this network calls no dropout, so all its samples would be the same; have dropout inserted "
+                "with rate=0.5, add nn.Dropout layers (before the last layer is enough), or use Deterministic"
             )
         if all(site.p == 0 for site in sites):
             warnings.warn("every dropout rate is 0, so all samples are the same function", stacklevel=5)
@@ -165,11 +202,11 @@ class DropoutDraws:
         samples: Their absolute numbers.
     """
 
-    kind = "categorical"
     names = ("log_probs", "features")
 
     def __init__(self, posterior: MCDropout, seed: int, samples: range) -> None:
         self.posterior = posterior
+        self.kind = posterior.likelihood.kind
         self.seed = seed
         self.samples = samples
         self._masks: dict[tuple[int, tuple[int, ...]], Tensor] = {}
@@ -196,7 +233,7 @@ class DropoutDraws:
         if plan.tail is not None:
             return self._rest(plan, plan.tail.trunk(x))
         size, n = max(1, _ROWS // len(self)), items_of(x)
-        parts = [self._general(plan, take(x, slice(a, min(a + size, n)))) for a in range(0, n, size)]
+        parts = [self._general(plan, take(x, slice(a, min(a + size, n)))) for a in range(0, max(n, 1), size)]
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     @torch.inference_mode()
@@ -273,7 +310,7 @@ class DropoutDraws:
         """The tail: what the trunk gives to (n, T, C)."""
         if id(plan) not in self._tails:
             self._tails[id(plan)] = self._tail_samples(plan)
-        return log_probabilities(self._tails[id(plan)](h), 2)
+        return self.posterior.likelihood.log_probs(self._tails[id(plan)](h), 2)
 
     def _tail_samples(self, plan: Plan) -> DenseSamples | ConvolutionalSamples:
         assert plan.tail is not None
@@ -309,13 +346,13 @@ class DropoutDraws:
 
             with masking(plan.sites, mask):
                 logits = call(network, x)
-            return log_probabilities(logits, 1)
+            return self.posterior.likelihood.log_probs(logits, 1)
 
         every = torch.arange(len(self), device=device_of(network)).unsqueeze(1)
         if plan.vectorised:
             try:
                 return torch.vmap(sample, out_dims=1)(every)
-            except UnsupportedNetwork:
+            except (UnsupportedNetwork, torch.OutOfMemoryError):
                 raise
             except (RuntimeError, ValueError) as error:  # what vmap says of code that it cannot vectorise
                 self._fall_back(plan, error)
@@ -329,3 +366,27 @@ class DropoutDraws:
             f"the network cannot be vectorised over the samples, so it runs {len(self)} times ({reason})",
             stacklevel=6,
         )
+
+
+def load(folder: Path, network: nn.Module) -> MCDropout:
+    """Rebuild what was saved.
+
+    Args:
+        folder: Where it was saved.
+        network: The architecture; its weights are overwritten.
+
+    Returns:
+        The posterior.
+
+    Raises:
+        DamagedArtefact: A file is missing, cut short or of another network.
+    """
+    saved = read(folder, network)
+    rate, where = saved.facts.get("rate"), saved.facts.get("where", "last")
+    try:
+        if insertion(network) not in (None, (rate, where)):
+            raise InvalidArgument(f"dropout of {insertion(network)} is inserted in the network given")
+        rate = rate if insertion(network) is None else None
+        return MCDropout(network, rate, where, likelihood=saved.likelihood)
+    except (InvalidArgument, NoStochasticSite, TypeError) as error:
+        raise DamagedArtefact(f"the saved posterior in {folder} is of another network: {error}") from error

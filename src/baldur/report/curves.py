@@ -16,7 +16,7 @@ from baldur.store import Store
 from baldur.store.artefacts import write_text
 
 HEADER = ("strategy", "seed", "round", "labels", "metric", "value")
-LOSSES = frozenset({"nll", "ece", "brier"})
+LOSSES = frozenset({"nll", "ece", "adaptive_ece", "brier"})
 """The metrics of which smaller is better."""
 
 RANDOM = "random"

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shutil
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,7 +18,8 @@ MODELS = "models"
 def export(store: Store, folder: Path) -> list[Path]:
     """Write the labels, the curves and each trial's newest model with its classes and preprocessing.
 
-    Every model is a folder `models/STRATEGY-SEED`: the saved posterior and `model.json`.
+    Every model is a folder `models/STRATEGY-SEED`: the saved posterior and `model.json`. Where labels are a consensus,
+    `votes.csv` has the answers behind them.
 
     Args:
         store: The run.
@@ -37,14 +39,35 @@ def export(store: Store, folder: Path) -> list[Path]:
     write_curves(store, curves)
     write_text(settings, store.settings)
     models = (_model(store, trial, folder / MODELS) for trial in store.trials())
-    return [labels, curves, settings, *(model for model in models if model is not None)]
+    return [
+        labels,
+        *_votes(store, folder),
+        curves,
+        settings,
+        *(model for model in models if model is not None),
+    ]
 
 
 def _labels(store: Store) -> str:
+    return _table(("strategy", "seed", "id", "label", "annotator", "time", "round"), store.labels())
+
+
+def _votes(store: Store, folder: Path) -> list[Path]:
+    """Write the answers that labels are a consensus of, if there are some."""
+    given = [row for row in store.ledger() if row.source == "vote"]
+    if not given:
+        return []
+    path = folder / "votes.csv"
+    rows = ((row.strategy, row.seed, row.item, row.annotator, row.value) for row in given)
+    write_text(path, _table(("strategy", "seed", "id", "annotator", "label"), rows))
+    return [path]
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("strategy", "seed", "id", "label", "annotator", "time", "round"))
-    writer.writerows(store.labels())
+    writer.writerow(head)
+    writer.writerows(rows)
     return text.getvalue()
 
 

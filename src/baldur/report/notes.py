@@ -29,6 +29,7 @@ def notes_on(store: Store, groups: Sequence[Group], stretch: tuple[float, float]
         *_comparability(store, groups),
         *_extent(groups, stretch),
         *_labels(plan),
+        *answers(store),
         *differing_starts(store),
         *_losses(store),
     ]
@@ -101,12 +102,51 @@ def _labels(plan: Plan) -> Iterator[str]:
             f"{count(plan.free_labels, 'more label')} were used for validation and declared free: "
             "no count on this page includes them."
         )
-
     if plan.until is not None:
         yield (
             f"Trials ended when their test accuracy was {plan.until:g}: last accuracies say nothing, and the crossing "
             "was sought on the test set."
         )
+    if plan.stop:
+        yield (
+            f"Trials ended when {' or '.join(plan.stop)} said so, so their curves have different ends; what each gave "
+            "up against its best round is under Trials."
+        )
+    if plan.stops_on_test:
+        yield "That looked at the test set, so the last test accuracies are better than new data would show."
+
+
+def answers(store: Store) -> list[str]:
+    """How answers err, and how many were given for the labels of a run.
+
+    Args:
+        store: The run.
+
+    Returns:
+        One sentence; none where each label is one answer that is never wrong, or comes from outside.
+    """
+    plan = read_plan(store)
+    people, _, who = plan.noise.partition(":")
+    rate = _share(plan.noise)
+    if plan.oracle != "simulated" or (plan.annotators == 1 and people != "people" and not rate):
+        return []
+    if people == "people":
+        said = "Answers are those of the people of CIFAR-10N" + (f" ({who})" if who else "")
+    else:
+        said = f"Answers are simulated with {100 * rate:g} % errors"
+    if plan.annotators == 1:
+        return [f"{said}, one for each label."]
+    labels = len(store.labels())
+    votes = sum(row.source == "vote" for row in store.ledger())
+    given = f", so {count(labels, 'label')} are {count(votes, 'answer')}" if labels else ""
+    return [f"{said}; each label is the majority of {count(plan.annotators, 'answer')}{given}."]
+
+
+def _share(noise: str) -> float:
+    try:
+        return float(noise)
+    except ValueError:
+        return 0.0
 
 
 def differing_starts(store: Store) -> list[str]:

@@ -32,12 +32,15 @@ class Asked:
         labels: How many labels there were before.
         requests: By rank.
         pictures: Data URIs of the first of them, in the same order; empty where there are none.
+        made_up: Data URIs of what the learner trained on in their place, each after the item itself; empty where it
+            makes nothing up.
     """
 
     round: int
     labels: int
     requests: tuple[RequestRow, ...]
     pictures: tuple[str, ...]
+    made_up: tuple[str, ...] = ()
 
 
 def picked(study: Study) -> Html:
@@ -78,16 +81,18 @@ def _rounds_of(study: Study, trial: Trial, requests: list[RequestRow]) -> Iterat
         if round > 0:
             sheet = study.find(trial, round, "picks")
             pictures = tuple(tiles(sheet, len(asked))[:MOST_ITEMS]) if sheet else ()
-            yield Asked(round, labels, asked, pictures)
+            made_up = study.find(trial, round, "generated")
+            pairs = tuple(tiles(made_up)[: 2 * MOST_ITEMS]) if made_up else ()
+            yield Asked(round, labels, asked, pictures, pairs)
         labels += sum(request.label is not None for request in asked)
 
 
-def tiles(sheet: Path, count: int) -> list[str]:
+def tiles(sheet: Path, count: int | None = None) -> list[str]:
     """The pictures of a contact sheet, which is one row of squares.
 
     Args:
         sheet: An image file.
-        count: How many pictures it should hold.
+        count: How many pictures it should hold; as many as it does where unset.
 
     Returns:
         Data URIs from left to right; none if it does not hold so many.
@@ -98,6 +103,7 @@ def tiles(sheet: Path, count: int) -> list[str]:
         with Image.open(sheet) as opened:
             opened.load()
             side = opened.height
+            count = opened.width // side if count is None else count
             if opened.width != side * count:
                 return []
             return [_uri(opened.crop((i * side, 0, (i + 1) * side, side))) for i in range(count)]
@@ -118,7 +124,10 @@ def _uri(image: "Image.Image") -> str:
 def _thinned(rounds: list[Asked], most: int) -> list[Asked]:
     """Every round, or every second, third, ... if the pictures would be too large."""
     step = 1
-    while step < len(rounds) and sum(len(p) for one in rounds[::step] for p in one.pictures) > most:
+    while (
+        step < len(rounds)
+        and sum(len(p) for one in rounds[::step] for p in one.pictures + one.made_up) > most
+    ):
         step += 1
     return rounds[::step]
 
@@ -135,7 +144,12 @@ def _show(asked: Asked) -> Html:
     hidden = len(asked.requests) - len(shown)
     if hidden:
         items.append(element("li", f"and {hidden} more", class_="words"))
-    return element("div", title, element("ul", *items, class_="tiles"), class_="round")
+    parts = [title, element("ul", *items, class_="tiles")]
+    if asked.made_up:
+        parts.append(element("p", "Pairs of an item and what was made up from it to train on:"))
+        images = (element("li", element("img", src=p, alt="item or made up")) for p in asked.made_up)
+        parts.append(element("ul", *images, class_="tiles"))
+    return element("div", *parts, class_="round")
 
 
 def _tile(request: RequestRow, picture: str) -> Html:

@@ -4,6 +4,8 @@ import tomllib
 from dataclasses import dataclass
 from typing import Any
 
+from baldur.errors import InvalidSettings
+from baldur.stopping import named
 from baldur.store import Store
 
 
@@ -19,6 +21,9 @@ class Plan:
         oracle: Who answers.
         free_labels: Labels used for validation beside the counted ones.
         until: The test accuracy at which a trial ends; None if only rounds end it.
+        stop: Criteria each of which ends a trial.
+        noise: How simulated answers err: a share, or whose answers they are; empty if they do not.
+        annotators: How many answers a label is the majority of.
     """
 
     data: str
@@ -28,11 +33,19 @@ class Plan:
     oracle: str
     free_labels: int
     until: float | None = None
+    stop: tuple[str, ...] = ()
+    noise: str = ""
+    annotators: int = 1
 
     @property
     def trials(self) -> int:
         """How many trials the run will have; 0 if unknown."""
         return len(self.strategies) * self.seeds
+
+    @property
+    def stops_on_test(self) -> bool:
+        """Whether a criterion is known to look at the test set."""
+        return any(map(_reads_test, self.stop))
 
 
 def read_plan(store: Store) -> Plan:
@@ -46,7 +59,7 @@ def read_plan(store: Store) -> Plan:
     """
     told = _settings(store)
     strategies, rounds = told.get("strategies"), told.get("rounds")
-    until = told.get("until")
+    until, stop = told.get("until"), told.get("stop")
     validation = told.get("validation") if told.get("validation_free") is True else 0
     return Plan(
         data=str(told.get("data", "")),
@@ -56,6 +69,9 @@ def read_plan(store: Store) -> Plan:
         oracle=str(told.get("oracle", "simulated")),
         free_labels=_whole(validation),
         until=float(until) if isinstance(until, int | float) else None,
+        stop=tuple(map(str, stop)) if isinstance(stop, list) else (),
+        noise=str(told.get("noise", "")),
+        annotators=_whole(told.get("annotators")) or 1,
     )
 
 
@@ -64,6 +80,13 @@ def _settings(store: Store) -> dict[str, Any]:
         return tomllib.loads(store.settings)
     except tomllib.TOMLDecodeError:
         return {}
+
+
+def _reads_test(criterion: str) -> bool:
+    try:
+        return "test" in named(criterion).splits
+    except InvalidSettings:  # one's own
+        return False
 
 
 def _whole(value: object) -> int:

@@ -4,7 +4,10 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 
+import numpy as np
+
 from baldur.report import wording
+from baldur.report.curves import LOSSES, Curve
 from baldur.report.markup import Html, details, element, join, table
 from baldur.report.notes import differing_starts
 from baldur.report.study import Study
@@ -14,7 +17,7 @@ _MOST_ROWS = 200
 
 
 def trials(study: Study) -> Html:
-    """Every trial, how far it is and why it stopped.
+    """Every trial, how far it is, why it stopped, and what it gave up against its own best round.
 
     Args:
         study: What the page is about.
@@ -34,12 +37,31 @@ def trials(study: Study) -> Html:
                     f"{trial.state}: {trial.reason}" if trial.reason else trial.state,
                     "–" if latest is None else str(latest.round),
                     str(labels),
-                    "–" if curve is None else wording.value(float(curve.values[-1])),
+                    *(("–", "–", "–") if curve is None else _end_and_best(curve, study.metric)),
                 ]
             )
-    heads = ["Trial", "State", "Round", "Labels", f"Last {wording.full_name(study.metric)}"]
-    shown = table("All trials", heads, rows, numbers=range(2, 5))
+    heads = [
+        "Trial",
+        "State",
+        "Round",
+        "Labels",
+        f"Last {wording.full_name(study.metric)}",
+        "Best",
+        "Given up",
+    ]
+    shown = table("All trials", heads, rows, numbers=range(2, 7))
     return details(wording.count(len(rows), "trial"), shown) if rows else Html("")
+
+
+def _end_and_best(curve: Curve, metric: str) -> tuple[str, str, str]:
+    """The last value, the best one, and the regret: how much worse the last is. Nothing was decided by it."""
+    best = int(np.argmin(curve.values) if metric in LOSSES else np.argmax(curve.values))
+    last, top = float(curve.values[-1]), float(curve.values[best])
+    return (
+        wording.value(last),
+        f"{wording.value(top)} at {curve.labels[best]:.0f} labels",
+        wording.value(abs(top - last)),
+    )
 
 
 def data(study: Study) -> Html:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from baldur.evaluate import interval
 from baldur.report import charts, wording
 from baldur.report.charts import Series
 from baldur.report.curves import RANDOM, group_curves, mean_curve, read_curves
@@ -181,7 +182,7 @@ def _scores(study: Study, member: Member) -> tuple[list[charts.Scores], int]:
 
 
 def calibration(study: Study) -> Html:
-    """Reliability in the last round, and the calibration error over labels.
+    """Reliability in the last round, the calibration error over labels, and what scores probabilities.
 
     Args:
         study: What the page is about.
@@ -204,7 +205,51 @@ def calibration(study: Study) -> Html:
             "Expected calibration error, 15 bins; smaller is better. Mean and 95 % t-interval over seeds."
         )
         drawn.append(figure(charts.learning("ece", series, "ece", ()), caption))
-    return element("div", *drawn, class_="charts") if drawn else Html("")
+    shown = [element("div", *drawn, class_="charts")] if drawn else []
+    return join([*shown, _probabilities(study)])
+
+
+_OF_PROBABILITIES = {
+    "ece": "ECE",
+    "adaptive_ece": "Adaptive ECE",
+    "brier": "Brier",
+    "nll": "NLL",
+    "auroc": "AUROC",
+}
+
+
+def _probabilities(study: Study) -> Html:
+    """How good the probabilities of the last round are; empty where none of it was measured."""
+    columns = {
+        metric: {
+            (run, group.strategy): [float(curve.values[-1]) for curve in group.counted]
+            for run, store in study.runs.items()
+            for group in group_curves(read_curves(store, run, metric))
+            if group.counted
+        }
+        for metric in _OF_PROBABILITIES
+    }
+    measured = {metric: found for metric, found in columns.items() if found}
+    if not measured:
+        return Html("")
+    rows = [
+        [
+            member.name,
+            *(_mean(found.get((member.group.run, member.group.strategy), ())) for found in measured.values()),
+        ]
+        for member in study.measured
+    ]
+    head = ["Strategy", *(_OF_PROBABILITIES[metric] for metric in measured)]
+    caption = "On the test items, after the last round: mean over seeds, ± standard deviation"
+    return table(caption, head, rows, numbers=range(1, len(head)))
+
+
+def _mean(values: Sequence[float]) -> str:
+    """The mean of a metric over seeds, and how far they are apart."""
+    if not values or not np.isfinite(values).all():
+        return "–"
+    found = interval(list(values))
+    return wording.value(found.mean) + ("" if found.n == 1 else f" ± {wording.value(found.sd)}")
 
 
 def _ece_series(study: Study) -> Iterator[Series]:

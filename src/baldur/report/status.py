@@ -7,6 +7,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from baldur.report import wording
+from baldur.report.notes import answers
 from baldur.report.plan import Plan, read_plan
 from baldur.store import PhaseRow, Store, Trial
 from baldur.store.locks import is_held
@@ -27,8 +28,8 @@ def status(store: Store) -> dict[str, Any]:
         "run" (its folder), "state" ("running", "stopped", "waiting", "failed" or "done"), "labels" (over all
         trials), "round" (the newest of any trial), "rounds" (planned, or None), "trials_done",
         "trials_planned", "phase" (the one going on, or None), "seconds_left" (an estimate, or None),
-        "quarantined", "incidents" and "trials": for each its strategy, seed, state, reason, round,
-        round_state, labels and accuracy.
+        "quarantined", "incidents", "notes" (on what the answers are) and "trials": for each its strategy, seed,
+        state, reason, round, round_state, labels and accuracy.
     """
     plan = read_plan(store)
     trials = _trials(store)
@@ -48,6 +49,7 @@ def status(store: Store) -> dict[str, Any]:
         "seconds_left": 0.0 if state == "done" else _seconds_left(phases, plan, done),
         "quarantined": sum(item.state == "quarantined" for item in store.items().values()),
         "incidents": len(store.incidents()),
+        "notes": answers(store),
         "trials": trials,
     }
 
@@ -79,6 +81,8 @@ def print_status(status: dict[str, Any], console: "Console") -> None:
         console.print(table)
     if len(shown) < len(rows):
         console.print(Text(f"{wording.count(len(rows) - len(shown), 'more trial')} not shown"))
+    for note in status["notes"]:
+        console.print(Text(note))
     for thing, name in (("quarantined", "quarantined item"), ("incidents", "incident")):
         if status[thing]:
             console.print(Text(f"{wording.count(status[thing], name)}: see the report"))
@@ -167,6 +171,6 @@ def _cells(row: dict[str, Any], run: str) -> list[str]:
     number = "–" if row["round"] is None else str(row["round"])
     accuracy = "–" if row["accuracy"] is None else wording.value(row["accuracy"])
     state = "stopped" if row["state"] == "running" and run != "running" else row["state"]
-    if row["reason"] and state != "done":
+    if row["reason"]:
         state += f": {row['reason']}"
     return [row["strategy"], str(row["seed"]), number, str(row["labels"]), accuracy, state]

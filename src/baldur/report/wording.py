@@ -14,6 +14,7 @@ _FULL_NAMES = {
     "accuracy": "accuracy",
     "nll": "negative log-likelihood",
     "ece": "expected calibration error",
+    "adaptive_ece": "adaptive calibration error",
     "brier": "Brier score",
     "auroc": "area under the ROC curve",
     "f1_macro": "macro F1",

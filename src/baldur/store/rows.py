@@ -51,6 +51,15 @@ class Round(NamedTuple):
     labels: int | None
 
 
+class PastRow(NamedTuple):
+    """One round of a trial: what it measured, and the scores of the batch that it was the first to train on."""
+
+    round: int
+    labels: int
+    metrics: dict[tuple[str, str], float]
+    scores: tuple[float, ...]
+
+
 class RankingRow(NamedTuple):
     """One of the best items of a round's pool; rank 0 is the best."""
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from uuid import UUID, uuid5
 
@@ -21,7 +22,7 @@ from baldur.store import artefacts, schema
 from baldur.store.checkpoint import ArtefactCheckpoint
 from baldur.store.database import Database
 from baldur.store.phase import PhaseHandle, advance, open_round, record_cut, state_of
-from baldur.store.rows import LabelRow, RankingRow, Request, Round
+from baldur.store.rows import LabelRow, PastRow, RankingRow, Request, Round
 
 _EVENTS = UUID("6f2f3c1e-3f0f-5f0e-9d53-0c4c2b6d7a11")
 """The namespace of event ids."""
@@ -143,6 +144,19 @@ class Trial:
         rows = self.database.rows(query.where(c.number.in_(newest.group_by(c.item))).order_by(c.number))
         return [LabelRow(*row) for row in rows]
 
+    def votes(self) -> dict[str, dict[str, str]]:
+        """What each annotator answered where labels are a consensus of votes.
+
+        Returns:
+            By annotator, class names by item id; the newest where one answered again.
+        """
+        c = schema.ledger.c
+        query = sa.select(c.annotator, c.item, c.value).where(c.trial == self.id, c.source == "vote")
+        said: dict[str, dict[str, str]] = {}
+        for row in self.database.rows(query.order_by(c.number)):
+            said.setdefault(row.annotator, {})[row.item] = row.value
+        return said
+
     def open_requests(self, round: int) -> list[str]:
         """The items of a round that are not answered yet.
 
@@ -156,7 +170,14 @@ class Trial:
         query = sa.select(c.item).where(c.trial == self.id, c.round == round, c.state == "open")
         return [row.item for row in self.database.rows(query.order_by(c.rank, c.item))]
 
-    def answer(self, round: int, answers: Mapping[str, str], annotator: str, source: str = "oracle") -> None:
+    def answer(
+        self,
+        round: int,
+        answers: Mapping[str, str],
+        annotator: str,
+        source: str = "oracle",
+        votes: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
         """Append answers to the ledger and close their requests, all or none.
 
         The event's id follows from (trial, round, item, annotator), so giving an answer again adds nothing.
@@ -166,6 +187,7 @@ class Trial:
             answers: Class names by item id.
             annotator: Who says so.
             source: By what way the answers came.
+            votes: What the answers are a consensus of: by annotator, class names by item id.
 
         Raises:
             StoreError: The round did not ask for an item, or this annotator gave another answer before.
@@ -173,10 +195,17 @@ class Trial:
         """
         with self.database.write() as connection:
             wanted = self._wanted(connection, round, answers)
-            self._check_classes(connection, answers)
-            events = self._new_events(connection, round, {item: answers[item] for item in wanted}, annotator)
-            if events:
-                connection.execute(schema.ledger.insert(), [event | {"source": source} for event in events])
+            # Votes first: the current label of an item is the newest event about it, the consensus.
+            said = [
+                *((name, given, "vote") for name, given in (votes or {}).items()),
+                (annotator, answers, source),
+            ]
+            for name, given, way in said:
+                self._check_classes(connection, given)
+                new = {item: given[item] for item in wanted if item in given}
+                events = self._new_events(connection, round, new, name)
+                if events:
+                    connection.execute(schema.ledger.insert(), [event | {"source": way} for event in events])
             if wanted:
                 c = schema.requests.c
                 this = (c.trial == self.id, c.round == round, c.item == sa.bindparam("answered"))
@@ -198,6 +227,28 @@ class Trial:
         this = (c.trial == self.id, c.round == round, c.metric == name, c.split == split)
         rows = self.database.rows(sa.select(c.value).where(*this))
         return math.nan if not rows or rows[0].value is None else float(rows[0].value)
+
+    def past(self) -> list[PastRow]:
+        """Every round that was labelled, with what it measured and the scores of its batch.
+
+        Returns:
+            One row a round, the oldest first; an undefined metric is NaN, and an initial item has no score.
+        """
+        r, m, q = schema.rounds.c, schema.metrics.c, schema.requests.c
+        rounds = (
+            sa.select(r.round, r.labels).where(r.trial == self.id, r.labels.is_not(None)).order_by(r.round)
+        )
+        past = {row.round: PastRow(row.round, row.labels, {}, ()) for row in self.database.rows(rounds)}
+        for row in self.database.rows(
+            sa.select(m.round, m.metric, m.split, m.value).where(m.trial == self.id)
+        ):
+            past[row.round].metrics[row.metric, row.split] = math.nan if row.value is None else row.value
+        scored = sa.select(q.round, q.score).where(q.trial == self.id, q.score.is_not(None))
+        rows = self.database.rows(scored.order_by(q.round, q.rank))
+        for round, scores in groupby(rows, key=lambda row: row.round):
+            if round in past:
+                past[round] = past[round]._replace(scores=tuple(row.score for row in scores))
+        return list(past.values())
 
     def ranking(self, round: int) -> list[RankingRow]:
         """The best items of a round's pool, as `PhaseHandle.chosen` recorded them.

@@ -1,5 +1,6 @@
 """What every posterior must satisfy."""
 
+import importlib
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,8 @@ from baldur.protocols import Posterior
 
 
 def verify_posterior(
-    make: Callable[[nn.Module], Posterior],
-    network: nn.Module,
+    make: Callable[[Any], Posterior],
+    network: Any,
     x: Any,
     load: Callable[[Path], Posterior] | None = None,
     T: int = 4,
@@ -25,12 +26,13 @@ def verify_posterior(
 
     Sample t is the same function for any batch size, order and remainder; samples differ from each other; one
     seed gives the same samples, another gives others; `draw(T)` is a prefix of `draw(T + 1)`, and slices are
-    what they say; rows are normalised; the network's weights, buffers and modes, the input, and every global
-    generator are as before; features and the split agree; saved and loaded, the draws are equal bit for bit.
+    what they say; rows are normalised, variances positive; the network's weights, buffers and modes, the input, and
+    every global generator are as before; features and the split agree; saved and loaded, the draws are equal bit
+    for bit.
 
     Args:
-        make: A trained network to a posterior.
-        network: A network that the posterior can take.
+        make: A trained network to a posterior, of any likelihood.
+        network: A network that the posterior can take; or whatever else it takes, such as fitted estimators.
         x: A batch of at least seven items.
         load: Rebuilds a saved posterior; checked where given.
         T: How many samples to draw; 1 skips what needs two.
@@ -39,7 +41,7 @@ def verify_posterior(
     Raises:
         AssertionError: It does not; the message says what failed.
     """
-    before, modes = weights_hash(network), [module.training for module in network.modules()]
+    before = _state_of(network)
     state, input_before = _generators(), map_tree(torch.clone, x)
     posterior = make(network)
     draws = posterior.draw(T, seed=1)
@@ -48,12 +50,11 @@ def verify_posterior(
     _require(
         whole.shape[:2] == (n, T), f"log-probabilities have the shape {tuple(whole.shape)}, not ({n}, {T}, C)"
     )
-    _close(whole.double().exp().sum(2), torch.ones(()), 1e-4, "rows are not normalised")
+    _check_values(draws.kind, whole)
     _check_functions(draws, x, whole, n, tolerance)
     _check_samples(posterior, x, whole, T, tolerance)
     _check_outputs(draws, x, whole, tolerance)
-    _require(weights_hash(network) == before, "the network's weights or buffers were changed")
-    _require([m.training for m in network.modules()] == modes, "the network's modes were changed")
+    _require(_state_of(network) == before, "the network's weights, buffers or modes were changed")
     _require(_equal_trees(x, input_before), "the input was changed")
     _require(_generators() == state, "a global random generator was used")
     if load is not None:
@@ -69,8 +70,24 @@ def _require(condition: bool, message: str) -> None:
 
 
 def _close(actual: Tensor, expected: Tensor, tolerance: float, message: str) -> None:
-    difference = float((actual - expected).abs().max())
+    difference = float(torch.where(actual == expected, 0, actual - expected).abs().max())  # -inf is -inf
     _require(difference <= tolerance, f"{message} (by {difference:.2g})")
+
+
+def _check_values(kind: str, whole: Tensor) -> None:
+    """What draws of that kind may be."""
+    if kind == "gaussian":
+        _require(bool(whole.isfinite().all()), "a mean or a variance is not finite")
+        _require(bool((whole[:, :, 1] > 0).all()), "a variance is not positive")
+    else:  # classes, or the two answers for each label
+        _close(whole.double().exp().sum(2), torch.ones(()), 1e-4, "rows are not normalised")
+
+
+def _state_of(model: Any) -> Any:
+    """What may not change: weights, buffers and modes of a network; all that estimators hold."""
+    if isinstance(model, nn.Module):
+        return weights_hash(model), [module.training for module in model.modules()]
+    return importlib.import_module("joblib").hash(model)
 
 
 def _check_functions(draws: Any, x: Any, whole: Tensor, n: int, tolerance: float) -> None:

@@ -7,15 +7,28 @@ changes, and what a fit needs to go on after an epoch is weights and optimiser, 
 from baldur._modules import call, initialise, weights_hash
 from baldur.training._checkpoints import Checkpoints
 from baldur.training.fit import train
-from baldur.training.recipe import AfterEpoch, Augment, Penalty, Progress, Recipe, TrainingResult
+from baldur.training.recipe import (
+    AfterEpoch,
+    Augment,
+    Loss,
+    Penalty,
+    Progress,
+    Recipe,
+    Schedule,
+    Step,
+    TrainingResult,
+)
 
 __all__ = [
     "AfterEpoch",
     "Augment",
     "Checkpoints",
+    "Loss",
     "Penalty",
     "Progress",
     "Recipe",
+    "Schedule",
+    "Step",
     "TrainingResult",
     "call",
     "initialise",

@@ -77,14 +77,15 @@ class Checkpoints:
         """
         if self._done < len(self._states):
             state = self._states[self._done]
+            if state.seed != seed:
+                del self._states[self._done :]
+                return None
             differing = [key for key, value in identity.items() if state.identity.get(key) != value]
             if differing:
                 raise InvalidCheckpoint(
                     f"the checkpoint {self.path} has another {' and '.join(differing)}; {_REMEDY}"
                 )
-            if state.seed == seed:
-                return state
-            del self._states[self._done :]
+            return state
         if self._unsaved and self.due():  # fits of less than an interval add up
             self._write()
         return None

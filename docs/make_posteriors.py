@@ -1,0 +1,237 @@
+"""Writes docs/posteriors.md from the figures in docs/posteriors/, which `python -m studies PART ...` measures."""
+
+import csv
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baldur.evaluate import aulc, labels_to_target, paired, quantile
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "posteriors.md"
+FIGURES = ROOT / "docs" / "posteriors"
+SINGLE = "deterministic"
+
+MEASURES = {
+    "accuracy": ("accuracy, %", True),
+    "nll": ("NLL", False),
+    "ece": ("ECE", False),
+    "auroc_entropy": ("AUROC, entropy", True),
+    "auroc_bald": ("AUROC, BALD", True),
+}
+"""Columns of the table of posteriors: their heads, and whether larger is better."""
+
+Cells = Mapping[tuple[str, int], Mapping[str, NDArray[np.float64]]]
+"""Values over the seeds by (posterior, labels) and measure."""
+
+Curves = Mapping[str, Mapping[int, tuple[NDArray[np.float64], NDArray[np.float64]]]]
+"""Labels and accuracies by strategy and seed."""
+
+
+def cells(rows: Iterable[Mapping[str, str]]) -> Cells:
+    """The figures of posteriors.csv, in the order of the seeds."""
+    found: dict[tuple[str, int], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in sorted(rows, key=lambda row: int(row["seed"])):
+        for name in ("seed", *MEASURES, "fit", "predict"):
+            found[row["posterior"], int(row["labels"])][name].append(float(row[name] or math.nan))
+    return {key: {name: np.array(v) for name, v in values.items()} for key, values in found.items()}
+
+
+def posteriors(table: Cells) -> str:
+    """The tables of posteriors, one for each number of labels, and what is not better than one network."""
+    parts = []
+    for labels in sorted({labels for _, labels in table}):
+        mine = {name: values for (name, n), values in table.items() if n == labels}
+        heads = [head for head, _ in MEASURES.values()]
+        lines = [
+            f"### {labels:,} labels\n",
+            "| posterior | " + " | ".join(heads) + " | fit, s | predict, s |",
+            "|---|" + "---|" * (len(heads) + 2),
+        ]
+        for name, values in mine.items():
+            told = [_cell(values[m], mine[SINGLE][m], m) for m in MEASURES]
+            costs = [f"{values[cost].mean():.0f}" for cost in ("fit", "predict")]
+            lines.append(f"| {name} | " + " | ".join([*told, *costs]) + " |")
+        parts.append("\n".join(lines) + "\n\n" + "\n".join(_not_better(mine)))
+    return "\n\n".join(parts)
+
+
+def _cell(values: NDArray[np.float64], single: NDArray[np.float64], measure: str) -> str:
+    """Mean ± sd over seeds, with an arrow where every seed is better, or worse, than one network."""
+    if np.isnan(values).any():
+        return ""
+    scale, digits = (100, 1) if measure == "accuracy" else (1, 3)
+    spread = f" ± {scale * values.std(ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{scale * values.mean():.{digits}f}{spread}{_sign(values, single, MEASURES[measure][1])}"
+
+
+def _sign(values: NDArray[np.float64], single: NDArray[np.float64], larger: bool) -> str:
+    n = min(len(values), len(single))
+    if n < 2 or np.isnan(single).any():
+        return ""
+    gain = (values[:n] - single[:n]) * (1 if larger else -1)
+    return " ▲" if (gain > 0).all() else " ▼" if (gain < 0).all() else ""
+
+
+def _not_better(mine: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> list[str]:
+    lines = []
+    for measure, (head, larger) in MEASURES.items():
+        if measure == "auroc_bald":  # one network has none
+            continue
+        names = [name for name in mine if name != SINGLE]
+        flat = [n for n in names if _sign(mine[n][measure], mine[SINGLE][measure], larger) != " ▲"]
+        said = ", ".join(f"`{name}`" for name in flat) or "none"
+        lines.append(f"- {head.removesuffix(', %')}: not better than one network in every seed: {said}.")
+    return lines
+
+
+def read_curves(path: Path) -> Curves:
+    """The curves of a run."""
+    found: dict[str, dict[int, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            found[row["strategy"]][int(row["seed"])].append((float(row["labels"]), float(row["value"])))
+    return {
+        name: {
+            seed: (np.array(points)[:, 0], np.array(points)[:, 1]) for seed, points in sorted(seeds.items())
+        }
+        for name, seeds in found.items()
+    }
+
+
+def learners(curves: Mapping[str, Curves], targets: Sequence[float]) -> str:
+    """The table of learners: labels to each target, accuracy on the way."""
+    heads = [f"labels to {100 * t:g} %, median (each seed)" for t in targets]
+    lines = [
+        "| learner | choice | " + " | ".join(heads) + " | % right at 80 labels | at 140 | at 320 |",
+        "|---|---|" + "---|" * (len(targets) + 3),
+    ]
+    for name, by_strategy in curves.items():
+        for strategy, seeds in by_strategy.items():
+            told = [_needed(seeds.values(), target) for target in targets]
+            told += [_right_at(seeds.values(), n) for n in (80, 140, 320)]
+            lines.append(f"| {name} | {strategy} | " + " | ".join(told) + " |")
+    return "\n".join(lines)
+
+
+def _needed(curves: Iterable[tuple[NDArray[np.float64], NDArray[np.float64]]], target: float) -> str:
+    needed = [labels_to_target(labels, values, target) for labels, values in curves]
+    shown = [f"{n:g}" if math.isfinite(n) else "–" for n in (quantile(needed, 0.5), *needed)]
+    return f"{shown[0]} ({', '.join(shown[1:])})"
+
+
+def _right_at(curves: Iterable[tuple[NDArray[np.float64], NDArray[np.float64]]], n: int) -> str:
+    at = [100 * values[labels == n][0] for labels, values in curves if (labels == n).any()]
+    if not at:
+        return ""
+    return f"{np.mean(at):.1f}" + (f" ± {np.std(at, ddof=1):.1f}" if len(at) > 1 else "")
+
+
+def run(curves: Curves, targets: Sequence[float]) -> str:
+    """The table of one run: labels to targets and area under the curve, against random."""
+    heads = [f"labels to {100 * t:g} %, median" for t in targets]
+    lines = [
+        "| strategy | " + " | ".join(heads) + " | area under the curve | minus random (95 % interval) | |",
+        "|---|" + "---|" * (len(targets) + 3),
+    ]
+    areas = {
+        name: np.array([aulc(labels, values) for labels, values in seeds.values()])
+        for name, seeds in curves.items()
+    }
+    for name, seeds in curves.items():
+        needed = [quantile([labels_to_target(n, v, t) for n, v in seeds.values()], 0.5) for t in targets]
+        told = [f"{n:g}" if math.isfinite(n) else "–" for n in needed]
+        area = f"{areas[name].mean():.4f} ± {areas[name].std(ddof=1):.4f}"
+        versus = ["", ""]
+        if name != "random":
+            difference = paired(areas[name], areas["random"])
+            versus = [
+                f"{difference.difference:+.4f} ({difference.low:+.4f}, {difference.high:+.4f})",
+                difference.verdict,
+            ]
+        lines.append(f"| {name} | " + " | ".join([*told, area, *versus]) + " |")
+    return "\n".join(lines)
+
+
+def page() -> str:
+    """The page, of what was measured so far."""
+    with (FIGURES / "posteriors.csv").open(newline="") as file:
+        table = cells(csv.DictReader(file))
+    taught = {
+        path.stem.removeprefix("learners-"): read_curves(path)
+        for path in sorted(FIGURES.glob("learners-*.csv"))
+    }
+    taught = dict(sorted(taught.items(), key=lambda item: item[0] != "supervised"))
+    runs = [
+        f"### {title}\n\n{text}\n\n{run(read_curves(FIGURES / f'{name}.csv'), targets)}"
+        for name, (title, text, targets) in RUNS.items()
+        if (FIGURES / f"{name}.csv").exists()
+    ]
+    seeds = max(len(values["seed"]) for values in table.values())
+    return PAGE_TEXT.format(
+        seeds=seeds,
+        posteriors=posteriors(table),
+        learners=learners(taught, (0.9, 0.95)),
+        runs="\n\n".join(runs),
+    )
+
+
+RUNS: Mapping[str, tuple[str, str, tuple[float, ...]]] = {
+    "trec": (
+        "TREC: what a question asks for",
+        "5,452 questions of 6 classes (Li & Roth 2002), 500 for testing; a bag of words and\npairs of words, "
+        "MC-dropout; 50 labels at first, then 50 at a time, 5 paired seeds.",
+        (0.75, 0.8),
+    ),
+    "banknote_authentication": (
+        "A table: the shape of bank notes",
+        "1,372 rows of 4 numbers, 2 classes, a fifth for testing; `mlp`, MC-dropout;\n"
+        "6 labels at first, then 2 at a time, 10 paired seeds.",
+        (0.95, 0.98),
+    ),
+    "ionosphere": (
+        "A table: radar returns from the ionosphere",
+        "351 rows of 33 numbers, 2 classes, a fifth for testing; `mlp`, MC-dropout;\n"
+        "6 labels at first, then 2 at a time, 10 paired seeds.",
+        (0.85, 0.9),
+    ),
+}
+
+PAGE_TEXT = """# What posteriors and learners are worth
+
+Written by `python docs/make_posteriors.py` from the figures in [posteriors/](posteriors/), which
+`python -m studies posteriors learners text tables` measures; `$BALDUR_DATA` says where the data sets lie.
+
+## Posteriors
+
+The network of BatchBALD (Kirsch, van Amersfoort & Gal 2019), trained on random labels of MNIST by one recipe: Adam,
+10 epochs of 2,000 items (or of all labels), no validation items, no tuning for each posterior. Measured on the 10,000
+test images, T = 20 samples (an ensemble: its members). AUROC is how well a score tells 2,000 test images of
+Fashion-MNIST from those of MNIST: the entropy of the mean prediction, and the samples' disagreement (BALD). Seconds are
+of one processor core, for fitting and for predicting the 10,000 images. Means ± standard deviations over {seeds} seeds,
+which all posteriors share; ▲ better and ▼ worse than `deterministic`, one network at its word, in every seed.
+
+{posteriors}
+
+`no dropout` rows train the same network without its dropout layers. `temperature` and `dirichlet` hold a fifth of the
+labels out to calibrate with, and so train on fewer.
+
+## Learners
+
+The same network and recipe, MC-dropout, a pool of 5,000 images of MNIST: 20 labels at first, two of a class, then 60 at
+a time up to 320. The choice is random unless said otherwise, so that the learner alone makes the difference;
+`supervised` is the plain one, `augmented` the same with shifted images. – means not reached with 320 labels.
+
+{learners}
+
+## Active learning of text and tables
+
+{runs}
+"""
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

@@ -1,0 +1,178 @@
+"""What the loop does for a stopping criterion: keeps what it looks at, and tells it the past from the store alone."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baldur._seeds import derive, generator
+from baldur.errors import DamagedArtefact
+from baldur.protocols import Labelled, Pool, Posterior, View
+from baldur.store import Round, Trial
+
+STOP_SET = 2000
+"""Items on which successive models are compared, as many as Bloodgood & Vijay-Shanker (CoNLL 2009) took."""
+
+Metrics = Mapping[tuple[str, str], float]
+
+
+@runtime_checkable
+class Enough(Protocol):
+    """Says when a trial has learned enough."""
+
+    @property
+    def rounds(self) -> int:
+        """At how many of the newest rounds' predictions on the stop set it looks."""
+        ...
+
+    @property
+    def splits(self) -> frozenset[str]:
+        """The splits whose metrics it reads; "query" is the batch just labelled, before it was trained on."""
+        ...
+
+    @property
+    def limit(self) -> int | None:
+        """The most labels that may be asked for."""
+        ...
+
+    def reason(
+        self,
+        *,
+        labels: Sequence[int],
+        metrics: Sequence[Metrics],
+        predictions: Sequence[NDArray[np.floating]],
+        scores: Sequence[NDArray[np.float64]],
+    ) -> str:
+        """Why to stop, in words; empty to go on. All but the predictions have one entry for each round."""
+        ...
+
+
+def _no_metrics(posterior: Posterior, labelled: Labelled, seed: int) -> Metrics:
+    return {}
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """A stopping criterion, and how to get what it looks at.
+
+    Args:
+        criterion: Says when it is enough.
+        predict: Mean log-probabilities (n, C) of items, given a seed.
+        validate: Metrics of the labelled items that were held out from training, and of whatever else the criterion
+            reads, given what is labelled and a seed.
+    """
+
+    criterion: Enough
+    predict: Callable[[Posterior, Pool, int], NDArray[np.floating]]
+    validate: Callable[[Posterior, Labelled, int], Metrics] = _no_metrics
+
+    def measured(
+        self, trial: Trial, latest: Round, posterior: Posterior, labelled: Labelled, pool: Pool
+    ) -> Metrics:
+        """Keep a round's predictions on the stop set, and measure what the criterion reads beside the test split.
+
+        Args:
+            trial: The trial.
+            latest: The round that is being measured.
+            posterior: What it believes.
+            labelled: What it was trained on.
+            pool: What there is to label, and was.
+
+        Returns:
+            More metrics of the round.
+        """
+        if self.criterion.rounds:
+            stop_set = View(pool, _stop_set(trial, len(pool)))
+            log_probs = self.predict(posterior, stop_set, _seed(trial)).astype(np.float32)
+            trial.artefact(latest.round, "stop", ".npz", lambda path: _write(path, {"log_probs": log_probs}))
+        metrics = dict(self.validate(posterior, labelled, _seed(trial)))
+        asked = _read(trial, latest.round - 1, "query") if "query" in self.criterion.splits else None
+        if asked is not None:
+            truth = dict(zip(labelled.pool.ids, labelled.labels.tolist(), strict=True))
+            predicted = dict(zip(asked["ids"].tolist(), asked["log_probs"].argmax(1).tolist(), strict=True))
+            right = [predicted[i] == truth[i] for i in predicted if i in truth]
+            if right:
+                metrics |= {
+                    ("accuracy", "query"): sum(right) / len(right),
+                    ("items", "query"): float(len(right)),
+                }
+        return metrics
+
+    def chosen(self, trial: Trial, latest: Round, posterior: Posterior, batch: Pool) -> None:
+        """Keep what is predicted of a batch before anybody knows its labels, where the criterion reads that.
+
+        Args:
+            trial: The trial.
+            latest: The round that chose.
+            posterior: What it believes.
+            batch: The batch.
+        """
+        if "query" in self.criterion.splits:
+            log_probs = self.predict(posterior, batch, _seed(trial)).astype(np.float32)
+            arrays = {"ids": np.array(list(batch.ids), dtype=np.str_), "log_probs": log_probs}
+            trial.artefact(latest.round, "query", ".npz", lambda path: _write(path, arrays))
+
+    def reason(self, trial: Trial, latest: Round, unlabelled: View) -> str:
+        """Why to stop after a round that was measured, from what the store holds.
+
+        Args:
+            trial: The trial.
+            latest: The round.
+            unlabelled: What is not labelled by now.
+
+        Returns:
+            Words; empty to go on.
+        """
+        trial.forget("query", before=latest.round)
+        trial.forget("stop", before=latest.round + 1 - self.criterion.rounds)
+        past = trial.past()
+        return self.criterion.reason(
+            labels=[row.labels for row in past],
+            metrics=[row.metrics for row in past],
+            predictions=self._predictions(trial, latest, unlabelled),
+            scores=[np.array(row.scores, np.float64) for row in past],
+        )
+
+    def _predictions(self, trial: Trial, latest: Round, unlabelled: View) -> list[NDArray[np.floating]]:
+        """Of the newest rounds, the newest last, on those of the stop set that nobody labelled by now.
+
+        A file that was lost cuts the past short there: the criterion waits until its window is full again.
+        """
+        keep = np.isin(_stop_set(trial, len(unlabelled.whole)), unlabelled.positions)
+        found: list[NDArray[np.floating]] = []
+        while len(found) < self.criterion.rounds:
+            kept = _read(trial, latest.round - len(found), "stop")
+            if kept is None:
+                break
+            found.append(kept["log_probs"][keep])
+        return found[::-1]
+
+
+def _stop_set(trial: Trial, size: int) -> NDArray[np.intp]:
+    """The same items in all rounds, and for all strategies of a seed."""
+    chosen = generator(trial.seed, "stop").choice(size, min(STOP_SET, size), replace=False)
+    return np.sort(chosen).astype(np.intp)
+
+
+def _seed(trial: Trial) -> int:
+    """Of the draws: the same in all rounds, so that what changes is what the model has learned."""
+    return derive(trial.seed, "stop")
+
+
+def _read(trial: Trial, round: int, kind: str) -> dict[str, NDArray[Any]] | None:
+    try:
+        path = trial.find(round, kind)
+    except DamagedArtefact:
+        return None
+    if path is None:
+        return None
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def _write(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    with path.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]

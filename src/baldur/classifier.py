@@ -1,0 +1,328 @@
+"""Baldur's own classifier for tables, as scikit-learn has them: for pipelines, searches and cross-validation."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from baldur.errors import InvalidArgument
+from baldur.protocols import Labelled, Positions, View
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from baldur.protocols import Draws
+
+_ITEMS = 1024
+"""Rows that are predicted at a time."""
+
+
+class BayesianClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """A network over the columns of a table with a posterior over its functions.
+
+    p(y | x) = 1/T Σ_t p(y | x, w_t), w_t from the posterior. Columns are standardised by what is fitted. No global
+    random generator is read or moved.
+
+    Args:
+        hidden: Units of the rectified hidden layers.
+        dropout: Rate of the dropout behind each of them.
+        network: Instead of these: a name of `baldur.networks`, or a function (shape, classes) that gives a module.
+        posterior: A name such as "mc-dropout" or "ensemble(members=5)", or a function as `learners.Fitting` has it.
+        draws: Posterior samples T; where there are only so many functions, all of them are taken.
+        epochs: Passes over the rows.
+        epoch_size: Rows in an epoch at least; fewer rows are repeated.
+        batch_size: Rows in a step.
+        learning_rate: Step size of Adam.
+        weight_decay: L2 penalty.
+        random_state: A seed, or a generator of NumPy, from which one is drawn. None: another one at each fit.
+        device: "cpu", "auto", "cuda", ...
+    """
+
+    def __init__(
+        self,
+        hidden: Sequence[int] = (128, 128),
+        dropout: float = 0.5,
+        *,
+        network: "str | Callable[[tuple[int, ...], int], nn.Module] | None" = None,
+        posterior: Any = "mc-dropout",
+        draws: int = 20,
+        epochs: int = 50,
+        epoch_size: int = 512,
+        batch_size: int = 64,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 1e-4,
+        random_state: Any = None,
+        device: str = "cpu",
+    ) -> None:
+        self.hidden = hidden
+        self.dropout = dropout
+        self.network = network
+        self.posterior = posterior
+        self.draws = draws
+        self.epochs = epochs
+        self.epoch_size = epoch_size
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.random_state = random_state
+        self.device = device
+
+    def fit(self, X: Any, y: Any) -> "BayesianClassifier":
+        """Fit the posterior.
+
+        Args:
+            X: Rows, (n, features), finite numbers.
+            y: Their classes, (n,), of any kind.
+
+        Returns:
+            Itself, with `classes_`, `n_features_in_`, `posterior_`, and what standardises: `mean_` and `scale_`.
+
+        Raises:
+            ValueError: The table or an argument is not as it should be, or there is one class only.
+        """
+        X, y = validate_data(self, X, y, dtype=np.float64)
+        check_classification_targets(y)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise InvalidArgument(
+                f"two classes or more are needed to tell apart, not 1 class, {self.classes_[0]}"
+            )
+        self.mean_, spread = X.mean(0), X.std(0)
+        self.scale_ = np.where(spread > 0, spread, 1.0)
+        pool = _Rows(_standardised(self, X))
+        n = len(X)
+        labelled = Labelled(
+            pool, codes.astype(np.int64), np.zeros(n, np.int64), np.ones(n, np.float32), ("fit",) * n
+        )
+        nothing = View(pool, np.arange(0))
+        seed = _seed(self.random_state)
+        self.posterior_ = self._learner(X.shape[1]).fit(labelled, nothing, seed=seed, round=0)
+        return self
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """The mean of the draws' probabilities.
+
+        Args:
+            X: Rows, (n, features).
+
+        Returns:
+            (n, C), columns in the order of `classes_`.
+        """
+        import torch
+
+        from baldur.evaluate import predictive
+
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float64, reset=False)
+        draws = self.draw()
+        parts = [predictive(draws(torch.tensor(X[a : a + _ITEMS]))) for a in range(0, len(X), _ITEMS)]
+        mean: NDArray[np.float64] = torch.cat(parts).exp().cpu().numpy()
+        return mean
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """The most probable classes.
+
+        Args:
+            X: Rows, (n, features).
+
+        Returns:
+            (n,), of `classes_`.
+        """
+        p = self.predict_proba(X)
+        chosen: NDArray[Any] = self.classes_[p.argmax(1)]
+        return chosen
+
+    def draw(self, T: int | None = None, seed: int = 0) -> "TableDraws":
+        """T functions of rows as they came to `fit`: what acquisition functions and `score.predict` take.
+
+        Args:
+            T: How many; unset, `draws`, or all functions where there are only so many.
+            seed: Which ones.
+
+        Returns:
+            The functions, which give log-probabilities (n, T, C) of tensors (n, features).
+        """
+        check_is_fitted(self)
+        if T is None:
+            T = getattr(self.posterior_, "functions", None) or self.draws
+        return TableDraws(self.posterior_.draw(T, seed), self.mean_, self.scale_)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and copies: the posterior as the files that it saves."""
+        state: dict[str, Any] = super().__getstate__()
+        if "posterior_" not in state:
+            return state
+        with TemporaryDirectory() as name:
+            folder = Path(name)
+            self.posterior_.save(folder)
+            files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+            return {**state, "posterior_": {str(f.relative_to(folder)): f.read_bytes() for f in files}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "posterior_" not in state:
+            return
+        with TemporaryDirectory() as name:
+            for path, content in state["posterior_"].items():
+                (Path(name) / path).parent.mkdir(parents=True, exist_ok=True)
+                (Path(name) / path).write_bytes(content)
+            self.posterior_ = self._learner(self.n_features_in_).load(Path(name))
+
+    def _learner(self, features: int) -> Any:
+        """How the network is trained; in double precision, so that a row's prediction does not depend on the others."""
+        from baldur._names import fitting_named, network_named
+        from baldur.learners import Supervised
+        from baldur.training import Recipe
+
+        if self.network is None:
+            factory: Any = partial(_mlp, hidden=tuple(self.hidden), dropout=self.dropout)
+        else:
+            factory = network_named(self.network) if isinstance(self.network, str) else self.network
+        recipe = Recipe(
+            epochs=self.epochs,
+            epoch_size=self.epoch_size,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            precision="float32",
+            device=self.device,
+        )
+        posterior = fitting_named(self.posterior) if isinstance(self.posterior, str) else self.posterior
+        shape, classes = (features,), len(self.classes_)
+        return Supervised(
+            partial(_double, factory, shape, classes), classes=classes, recipe=recipe, posterior=posterior
+        )
+
+
+class TableDraws:
+    """Draws of rows that are standardised first; see `protocols.Draws`.
+
+    Args:
+        draws: Draws of standardised rows.
+        mean: Of the columns, (features,).
+        scale: Their standard deviations, (features,).
+    """
+
+    def __init__(self, draws: "Draws", mean: NDArray[np.float64], scale: NDArray[np.float64]) -> None:
+        self.inner = draws
+        self.mean_ = mean
+        self.scale_ = scale
+        self.kind = draws.kind
+        self.names = draws.names
+        self.degenerate = draws.degenerate
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def __getitem__(self, samples: slice) -> "TableDraws":
+        return TableDraws(self.inner[samples], self.mean_, self.scale_)
+
+    def __call__(self, x: Any) -> "Tensor":
+        log_probs: Tensor = self.inner(self._rows(x))
+        return log_probs
+
+    def features(self, x: Any) -> "Tensor":
+        """The features of the mean network, (n, D).
+
+        Args:
+            x: Rows.
+
+        Returns:
+            Features.
+        """
+        features: Tensor = self.inner.features(self._rows(x))
+        return features
+
+    def outputs(self, x: Any, names: Sequence[str]) -> "dict[str, Tensor]":
+        """Several outputs of one batch.
+
+        Args:
+            x: Rows.
+            names: Some of `names`.
+
+        Returns:
+            The outputs by name.
+        """
+        return self.inner.outputs(self._rows(x), names)
+
+    def split(self) -> tuple[Callable[[Any], Any], Callable[[Any], Any]] | None:
+        """What runs once and what runs for each sample, where there is such a cut.
+
+        Returns:
+            (trunk, rest), or None.
+        """
+        parts = self.inner.split()
+        return None if parts is None else (lambda x: parts[0](self._rows(x)), parts[1])
+
+    def _rows(self, x: Any) -> "Tensor":
+        import torch
+
+        rows = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
+        return torch.from_numpy(_standardised(self, rows.astype(np.float64)))
+
+
+class _Rows:
+    """A pool of rows in double precision."""
+
+    groups = None
+
+    def __init__(self, X: NDArray[np.float64]) -> None:
+        self.X = X
+        self.ids = [str(i) for i in range(len(X))]
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    def batches(self, positions: Positions, size: int) -> "Iterator[tuple[Positions, Tensor]]":
+        import torch
+
+        for start in range(0, len(positions), size):
+            chosen = positions[start : start + size]
+            yield chosen, torch.from_numpy(self.X[chosen])
+
+
+def _standardised(by: Any, X: NDArray[np.float64]) -> NDArray[np.float64]:
+    scaled: NDArray[np.float64] = (X - by.mean_) / by.scale_
+    return scaled
+
+
+def _seed(random_state: Any) -> int:
+    if random_state is None:
+        return int(np.random.default_rng().integers(2**63))
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**63))
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**31))
+    if not isinstance(random_state, int | np.integer):
+        raise InvalidArgument(f"random_state is None, a number or a generator of NumPy, not {random_state!r}")
+    return int(random_state)
+
+
+def _mlp(
+    shape: tuple[int, ...], classes: int, hidden: tuple[int, ...], dropout: float, width: float = 1.0
+) -> "nn.Module":
+    """A network for rows whose hidden layers have the share `width` of their units, and one at least."""
+    from torch import nn
+
+    layers: list[nn.Module] = []
+    inputs = shape[0]
+    for units in (max(1, round(width * units)) for units in hidden):
+        layers += [nn.Linear(inputs, units), nn.ReLU(), nn.Dropout(dropout)]
+        inputs = units
+    return nn.Sequential(*layers, nn.Linear(inputs, classes))
+
+
+def _double(
+    factory: "Callable[[tuple[int, ...], int], nn.Module]",
+    shape: tuple[int, ...],
+    classes: int,
+    **options: Any,
+) -> "nn.Module":
+    return factory(shape, classes, **options).double()

@@ -1,0 +1,131 @@
+"""A way to train that adds something to every fit: what semi-supervised learners put around supervised ones."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from baldur.learners.train import Train
+from baldur.likelihoods import Likelihood
+from baldur.protocols import Batch, Pool
+from baldur.training import AfterEpoch, Penalty, Recipe, Step
+
+
+@dataclass(frozen=True)
+class Addition:
+    """What is added to one fit.
+
+    Args:
+        penalty: Added to the mean loss of every step.
+        after_epoch: Keeps what the penalty gathers from step to step.
+        finish: Done with the network once it is trained.
+    """
+
+    penalty: Penalty
+    after_epoch: AfterEpoch | None = None
+    finish: Callable[[nn.Module], None] = lambda network: None
+
+
+Make = Callable[[int, nn.Module, Train], Addition]
+"""(seed of the fit, network before training, how it is trained) to what is added."""
+
+
+def adding(train: Train, make: Make) -> Train:
+    """Training with an addition to each fit, beside what a posterior function adds itself.
+
+    Args:
+        train: How networks are trained.
+        make: What is added to each of them.
+
+    Returns:
+        How they are trained then.
+    """
+    return _Adding(train, make)
+
+
+@dataclass(frozen=True)
+class _Adding:
+    train: Train
+    make: Make
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.train.recipe
+
+    @property
+    def classes(self) -> int:
+        return self.train.classes
+
+    @property
+    def likelihood(self) -> Likelihood:
+        return self.train.likelihood
+
+    @property
+    def unlabelled(self) -> Pool:
+        return self.train.unlabelled
+
+    def data(self) -> tuple[Batch, Tensor, Tensor]:
+        return self.train.data()
+
+    def build(self, seed: int, **options: Any) -> nn.Module:
+        return self.train.build(seed, **options)
+
+    def __call__(
+        self,
+        seed: int,
+        *,
+        network: nn.Module | None = None,
+        penalty: Penalty | None = None,
+        after_epoch: AfterEpoch | None = None,
+        recipe: Recipe | None = None,
+    ) -> nn.Module:
+        network = self.build(seed) if network is None else network
+        added = self.make(seed, network, self.train)
+        trained = self.train(
+            seed,
+            network=network,
+            penalty=_sum(added.penalty, penalty),
+            after_epoch=_both(added.after_epoch, after_epoch),
+            recipe=recipe,
+        )
+        added.finish(trained)
+        return trained
+
+
+def _sum(added: Penalty, own: Penalty | None) -> Penalty:
+    if own is None:
+        return added
+
+    def both(network: nn.Module, step: Step) -> Tensor:
+        return own(network, step) + added(network, step)
+
+    return both
+
+
+def _both(added: AfterEpoch | None, own: AfterEpoch | None) -> AfterEpoch | None:
+    if added is None or own is None:
+        return added or own
+    return _Both(added, own)
+
+
+@dataclass(frozen=True)
+class _Both:
+    """Two watchers of one fit, their states side by side."""
+
+    added: AfterEpoch
+    own: AfterEpoch
+
+    def __call__(self, network: nn.Module, epoch: int) -> None:
+        self.own(network, epoch)
+        self.added(network, epoch)
+
+    def state(self) -> Mapping[str, Tensor]:
+        return {
+            **{f"added.{name}": value for name, value in self.added.state().items()},
+            **{f"own.{name}": value for name, value in self.own.state().items()},
+        }
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        for part, prefix in ((self.added, "added."), (self.own, "own.")):
+            part.load({name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)})

@@ -1,0 +1,74 @@
+"""How a learner trains several networks: at once where that can be done."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from baldur._seeds import derive
+from baldur.learners.train import Asked, Together
+from baldur.protocols import Batch
+from baldur.training import Recipe, TrainingResult
+from baldur.training._stack import pays
+from baldur.training.stacked import CannotStack, train_stacked
+
+
+def worth_waiting(first: Asked, how: Together, recipe: Recipe) -> bool:
+    """Whether networks of which this is the first are to be trained at once.
+
+    Args:
+        first: The network and what is asked of its training.
+        how: "stacked" if it can be, "auto" if it pays, too.
+        recipe: The learner's.
+
+    Returns:
+        True if so.
+    """
+    if how == "turn" or not _plain(first, how):
+        return False
+    return how == "stacked" or pays(first.network, first.recipe or recipe)
+
+
+def at_once(
+    asked: Sequence[Asked], how: Together, x: Batch, y: Tensor, *, recipe: Recipe, **about: Any
+) -> list[TrainingResult] | None:
+    """Train networks at once, in place.
+
+    Args:
+        asked: The networks.
+        how: As the user said.
+        x: Inputs.
+        y: Labels.
+        recipe: The learner's.
+        about: Further arguments of `train_stacked`.
+
+    Returns:
+        How each went; None where they have to be trained in turn.
+    """
+    recipes = [one.recipe or recipe for one in asked]
+    if not all(_plain(one, how) for one in asked):
+        return None
+    if any(own != recipes[0] for own in recipes):
+        _say_in_turn(how, "they have other recipes")
+        return None
+    networks = [one.network for one in asked]
+    seeds = [derive(one.seed, "training") for one in asked]
+    try:
+        return train_stacked(networks, x, y, recipe=recipes[0], seeds=seeds, **about)
+    except CannotStack as error:
+        _say_in_turn(how, str(error))
+        return None
+
+
+def _plain(asked: Asked, how: Together) -> bool:
+    """Whether the loss is that of the recipe, and nobody watches."""
+    plain = asked.penalty is None and asked.after_epoch is None
+    if not plain:
+        _say_in_turn(how, "something is added to their training")
+    return plain
+
+
+def _say_in_turn(how: Together, reason: str) -> None:
+    if how == "stacked":
+        warnings.warn(f"the members are trained in turn, not stacked: {reason}", stacklevel=2)

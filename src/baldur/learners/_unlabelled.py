@@ -1,0 +1,217 @@
+"""What learners that use unlabelled items share: pools put together, random batches, and modes of a network."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from baldur._modules import join, map_tree, place, take
+from baldur.learners._adding import Make, adding
+from baldur.learners._wrapping import WrappingFitting
+from baldur.learners.supervised import gather
+from baldur.learners.train import Fitting, Train
+from baldur.protocols import Batch, Labelled, Pool, Positions, Posterior
+from baldur.training import Augment, Recipe
+
+_KEPT = 256 << 20  # bytes; a pool up to this size is read once and kept
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Two pools, one after the other."""
+
+    first: Pool
+    second: Pool
+
+    @property
+    def ids(self) -> Sequence[str]:
+        return [*self.first.ids, *self.second.ids]
+
+    @property
+    def groups(self) -> Sequence[str] | None:
+        if self.first.groups is None and self.second.groups is None:
+            return None
+        return [g for pool in (self.first, self.second) for g in pool.groups or pool.ids]
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def batches(self, positions: Positions, size: int) -> Iterator[tuple[Positions, Batch]]:
+        border = len(self.first)
+        for start in range(0, len(positions), size):
+            part = positions[start : start + size]
+            sides = (part < border, part >= border)
+            pools = ((self.first, 0), (self.second, border))
+            read = [
+                x
+                for (pool, offset), here in zip(pools, sides, strict=True)
+                if here.any()
+                for _, x in pool.batches(part[here] - offset, size)
+            ]
+            back = np.argsort(np.concatenate([np.flatnonzero(here) for here in sides]))
+            yield part, take(join(read), torch.from_numpy(back))
+
+
+@dataclass
+class Sampler:
+    """Random batches of a pool on a device; a pool that fits is read once, of a larger one each batch alone.
+
+    Args:
+        pool: What to draw from.
+        memory: Bytes that may be kept.
+    """
+
+    pool: Pool
+    memory: int = _KEPT
+    _kept: Batch = field(default=None, init=False, repr=False)
+    _fits: bool | None = field(default=None, init=False, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.pool)
+
+    def draw(self, n: int, device: torch.device) -> Batch:
+        """Items drawn with replacement by PyTorch's generator.
+
+        Args:
+            n: How many.
+            device: Where they should be.
+
+        Returns:
+            A batch.
+        """
+        return self.at(torch.randint(len(self.pool), (n,)), device)
+
+    def at(self, positions: Tensor, device: torch.device) -> Batch:
+        """The items at some positions.
+
+        Args:
+            positions: On the CPU, (n,).
+            device: Where the items should be.
+
+        Returns:
+            A batch.
+        """
+        if self._fits is None:
+            self._fits = self._bytes() * len(self.pool) <= self.memory
+        if not self._fits:
+            ((_, x),) = self.pool.batches(positions.numpy(), len(positions))
+            return place(x, device)
+        if self._kept is None:
+            self._kept = place(gather(self.pool), device)
+        return take(self._kept, positions.to(device))
+
+    def _bytes(self) -> int:
+        sizes: list[int] = []
+        _, x = next(iter(self.pool.batches(np.zeros(1, np.intp), 1)))
+        map_tree(lambda leaf: sizes.append(leaf.nbytes), x)
+        return sum(sizes)
+
+
+@dataclass(frozen=True)
+class File:
+    """A checkpoint's slot that is one file, replaced as a whole."""
+
+    path: Path
+
+    def latest(self) -> Path | None:
+        return self.path if self.path.exists() else None
+
+    def save(self, write: Callable[[Path], None]) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_suffix(f".{os.getpid()}.part")
+        write(temporary)
+        temporary.replace(self.path)
+
+
+@dataclass(frozen=True)
+class Added(WrappingFitting):
+    """A posterior function that trains with an addition.
+
+    Args:
+        inner: The posterior function.
+        begin: Called once a fit; makes what is added to each network that is trained.
+    """
+
+    inner: Fitting
+    begin: Callable[[Train], Make]
+
+    def __call__(self, train: Train, labelled: Labelled, seed: int) -> Posterior:
+        return self.inner(adding(train, self.begin(train)), labelled, seed)
+
+
+def changed(x: Batch, augment: Augment, device: torch.device) -> Batch:
+    """A batch changed at random, by a generator that PyTorch's own one seeds.
+
+    Args:
+        x: A batch on the device.
+        augment: How.
+        device: Where it is.
+
+    Returns:
+        A batch of the same form.
+    """
+    return augment(x, torch.Generator(device).manual_seed(int(torch.randint(2**62, ()))))
+
+
+def augmented(recipe: Recipe, augment: Augment) -> Recipe:
+    """A recipe that changes labelled items, too.
+
+    Args:
+        recipe: How to train.
+        augment: Taken where the recipe has none of its own.
+
+    Returns:
+        The recipe.
+    """
+    return recipe if recipe.augment is not None else replace(recipe, augment=augment)
+
+
+@contextmanager
+def without_dropout(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode, but batches are still normalised by themselves.
+
+    Args:
+        network: In training mode, and again so afterwards.
+
+    Yields:
+        Nothing.
+    """
+    before = [(module, module.training) for module in network.modules()]
+    network.eval()
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._NormBase):
+            module.train()
+    try:
+        yield
+    finally:
+        for module, training in before:
+            module.training = training
+
+
+@contextmanager
+def statistics_kept(network: nn.Module) -> Iterator[None]:
+    """Batches are normalised by themselves, but the running statistics do not hear of it.
+
+    Args:
+        network: In training mode.
+
+    Yields:
+        Nothing.
+    """
+    normal = [
+        module
+        for module in network.modules()
+        if isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats
+    ]
+    for module in normal:
+        module.track_running_stats = False
+    try:
+        yield
+    finally:
+        for module in normal:
+            module.track_running_stats = True

@@ -1,0 +1,239 @@
+"""CEAL: what the model is sure of is learnt as if a person had said it.
+
+Wang, Zhang, Li, Zhang & Lin, "Cost-effective active learning for deep image classification", IEEE TCSVT 2017.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from baldur import acquire, evaluate, score
+from baldur.errors import InvalidArgument, Unsupported
+from baldur.learners._stages import Stages
+from baldur.learners._unlabelled import Joined
+from baldur.learners._wrapping import WrappingLearner
+from baldur.protocols import Checkpoint, Labelled, Learner, Pool, Positions, Posterior, View
+
+SOURCE = "pseudo"
+
+
+def ceal(
+    learner: Learner,
+    *,
+    threshold: float = 0.05,
+    decay_rate: float = 0.0033,
+    decay: Literal["linear", "cumulative"] = "linear",
+    model: Literal["previous", "current"] = "previous",
+    weight: float = 1.0,
+    most: int | None = None,
+) -> "Ceal":
+    """Learns the unlabelled items of which the model is sure, with the label that it gives them itself.
+
+    D_H = {(x, argmax_c p̄_c(x)) : H(p̄(x)) < δ_r}, and the learner is fitted on D_L ∪ D_H. In round r, δ_r is
+    max(0, δ_0 - ρ r) or, cumulative, max(0, δ_0 - ρ r (r + 1) / 2): the model knows more items well by then, and is
+    to take fewer on trust. Pseudo-labels are made anew in each round and forgotten after it; nobody is asked for
+    them, and the items stay in the pool. (Wang et al., 2017.)
+
+    As in the paper, last round's model gives the labels, so a round costs one fit and one pass over the pool. Where
+    there is none (the first round), the learner is fitted on D_L, gives the labels, and is fitted again.
+
+    Args:
+        learner: Any learner of classes. One with `warm_start` is fine-tuned, as in the paper; others begin anew.
+        threshold: δ_0, nats. 0 is the learner as it is.
+        decay_rate: ρ, nats a round.
+        decay: How the paper's "δ - ρ r" is read: from δ_0, or from the round before.
+        model: Whose labels: last round's, which learnt pseudo-labels itself; or this round's, which learnt D_L
+            alone, for two fits a round.
+        weight: What a pseudo-label weighs in the loss against an answer.
+        most: How many pseudo-labels at most, those of the least entropy; unset, all.
+
+    Returns:
+        A learner.
+
+    Raises:
+        InvalidArgument: A value is out of its domain.
+    """
+    usable = threshold >= 0 and 0 <= decay_rate < math.inf and 0 < weight < math.inf  # not of nan
+    if not usable or (most is not None and most < 1):
+        raise InvalidArgument(
+            f"threshold {threshold} and decay_rate {decay_rate} must be numbers and not negative, weight {weight} "
+            f"must be positive and finite, and most, where it is given, at least 1, not {most}"
+        )
+    if decay not in ("linear", "cumulative") or model not in ("previous", "current"):
+        raise InvalidArgument(
+            f"decay is linear or cumulative, not {decay!r}, and model previous or current, not {model!r}"
+        )
+    return Ceal(learner, threshold, decay_rate, decay, model, weight, most)
+
+
+@dataclass(frozen=True)
+class Ceal(WrappingLearner):
+    """A learner with pseudo-labels; see `ceal`."""
+
+    learner: Learner
+    threshold: float
+    decay_rate: float
+    decay: Literal["linear", "cumulative"]
+    model: Literal["previous", "current"]
+    weight: float
+    most: int | None
+
+    def level(self, round: int) -> float:
+        """δ_r, below which an entropy is taken for certainty.
+
+        Args:
+            round: r, from 0.
+
+        Returns:
+            Nats, never negative.
+        """
+        steps = round if self.decay == "linear" else round * (round + 1) / 2
+        return max(0.0, self.threshold - self.decay_rate * steps)
+
+    def fit(
+        self,
+        labelled: Labelled,
+        unlabelled: Pool,
+        *,
+        seed: int,
+        round: int,
+        previous: Posterior | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> Posterior:
+        """Fit on what is labelled and on what the model is sure of.
+
+        Args:
+            labelled: What to learn from.
+            unlabelled: Where pseudo-labels are given; it is read once, in batches.
+            seed: Of the fits and of the posterior's samples.
+            round: r, from 0.
+            previous: Last round's posterior, which gives the labels.
+            checkpoint: Keeps both fits, where there are two.
+
+        Returns:
+            The posterior.
+
+        Raises:
+            Unsupported: The labels or the learner's predictions are not of classes.
+        """
+        level = self.level(round)
+        if not level or not len(unlabelled):
+            return self.learner.fit(
+                labelled, unlabelled, seed=seed, round=round, previous=previous, checkpoint=checkpoint
+            )
+        if previous is not None and self.model == "previous":
+            more = self._enlarged(previous, labelled, unlabelled, seed, round)
+            return self.learner.fit(
+                more, unlabelled, seed=seed, round=round, previous=previous, checkpoint=checkpoint
+            )
+        with Stages(checkpoint, self.learner) as stages:
+            first = stages.first(
+                lambda slot: self.learner.fit(
+                    labelled, unlabelled, seed=seed, round=round, previous=previous, checkpoint=slot
+                )
+            )
+            more = self._enlarged(first, labelled, unlabelled, seed, round)
+            return self.learner.fit(
+                more, unlabelled, seed=seed, round=round, previous=first, checkpoint=stages.second()
+            )
+
+    def load(self, folder: Path) -> Posterior:
+        """Rebuild a posterior that this learner fitted.
+
+        Args:
+            folder: Where it was saved.
+
+        Returns:
+            The posterior.
+        """
+        return self.learner.load(folder)
+
+    def _enlarged(
+        self, posterior: Posterior, labelled: Labelled, unlabelled: Pool, seed: int, round: int
+    ) -> Labelled:
+        if labelled.labels.ndim != 1 or labelled.labels.dtype.kind != "i":
+            raise Unsupported(
+                "CEAL gives an item one class; it has no pseudo-labels for maps, sets or numbers"
+            )
+        positions, labels = pseudo_labels(posterior, unlabelled, self.level(round), seed, self.most)
+        return enlarged(
+            labelled, unlabelled, positions, labels, round=round, weight=self.weight, source=SOURCE
+        )
+
+
+def pseudo_labels(
+    posterior: Posterior, pool: Pool, level: float, seed: int, most: int | None = None
+) -> tuple[Positions, NDArray[np.int64]]:
+    """The items whose mean prediction has an entropy below a level, and their likeliest classes.
+
+    Args:
+        posterior: Predicts classes.
+        pool: The items.
+        level: δ, nats.
+        seed: Of the posterior's samples.
+        most: How many at most, those of the least entropy.
+
+    Returns:
+        Ascending positions and class indices, both (m,).
+
+    Raises:
+        Unsupported: The posterior predicts something else than classes.
+    """
+    draws = posterior.draw(None, seed)
+    if draws.kind != "categorical":
+        raise Unsupported(f"CEAL gives an item one class; this posterior is {draws.kind}")
+    told = score.predict(draws, pool, _entropy_and_class)  # (N, 2)
+    sure = np.flatnonzero(told[:, 0] < level)
+    if most is not None:
+        sure = np.sort(sure[np.argsort(told[sure, 0], kind="stable")[:most]])
+    return sure, told[sure, 1].astype(np.int64)
+
+
+def _entropy_and_class(log_probs: Any) -> Any:
+    likeliest = evaluate.predictive(log_probs).argmax(1)
+    return torch.stack([torch.as_tensor(acquire.entropy(log_probs)), torch.as_tensor(likeliest).double()], 1)
+
+
+def enlarged(
+    labelled: Labelled,
+    pool: Pool,
+    positions: Positions,
+    labels: NDArray[np.int64],
+    *,
+    round: int,
+    weight: float,
+    source: str,
+) -> Labelled:
+    """Labelled items and, after them, others with labels that nobody gave.
+
+    Args:
+        labelled: The labelled items.
+        pool: Where the others are.
+        positions: Which, shape (m,).
+        labels: Their classes, shape (m,).
+        round: When these labels were made.
+        weight: What each weighs.
+        source: Who made them.
+
+    Returns:
+        All of them; the first `len(labelled)` are as they were.
+    """
+    m = len(positions)
+    return Labelled(
+        _join(labelled.pool, View(pool, positions)),
+        np.concatenate([labelled.labels, labels]),
+        np.concatenate([labelled.rounds, np.full(m, round, np.int64)]),
+        np.concatenate([labelled.weights, np.full(m, weight, np.float32)]),
+        (*labelled.sources, *(source,) * m),
+    )
+
+
+def _join(first: Pool, second: View) -> Pool:
+    if isinstance(first, View) and isinstance(second.whole, View) and first.whole is second.whole.whole:
+        return View(first.whole, np.concatenate([first.positions, second.whole.positions[second.positions]]))
+    return Joined(first, second)

@@ -1,0 +1,206 @@
+"""Consistency training: what is predicted of an unlabelled item shall not depend on noise."""
+
+import copy
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from baldur._modules import call, restore, tensors
+from baldur.errors import InvalidArgument
+from baldur.learners._adding import Addition, Make
+from baldur.learners._unlabelled import Added, Sampler, augmented, changed
+from baldur.learners.augmentation import weak
+from baldur.learners.supervised import Supervised
+from baldur.learners.train import Train
+from baldur.likelihoods import Likelihood
+from baldur.training import Augment, Penalty, Step
+
+
+def pi_model(
+    learner: Supervised,
+    *,
+    weight: float = 10.0,
+    ramp_up: float = 0.4,
+    unlabelled_batch: int | None = None,
+    augment: Augment | None = None,
+) -> Supervised:
+    """Two predictions of an unlabelled item, under other noise and other dropout, shall be the same.
+
+    L = CE + w(s) · 1/(B·C) Σ_u ‖p(· | u') − p(· | u'')‖², w(s) = weight · exp(−5 (1 − min(s / ramp_up, 1))²), with s
+    the share of the steps that is done, u' and u'' two changes of u, and no gradient through p(· | u''). (S. Laine and
+    T. Aila, "Temporal ensembling for semi-supervised learning", ICLR 2017; the stopped gradient as in Oliver et al.,
+    NeurIPS 2018.) With a Gaussian likelihood the means are compared. Labelled items get the same noise, where the
+    recipe has no `augment` of its own. All passes are in training mode: batches are normalised by themselves, and
+    running statistics hear of unlabelled items too, which look like those to be predicted. A step costs two passes
+    more, one of them without gradients.
+
+    Args:
+        learner: Learns from what is labelled.
+        weight: Of the consistency once it is ramped up.
+        ramp_up: The share of the steps over which it comes in, 0 to 1.
+        unlabelled_batch: B; the recipe's batch size where unset.
+        augment: The noise; `augmentation.weak` where unset.
+
+    Returns:
+        A learner.
+
+    Raises:
+        InvalidArgument: A value is out of its domain.
+    """
+    _check(weight, ramp_up, unlabelled_batch)
+    noise = augment or weak
+
+    def begin(train: Train) -> Make:
+        pool, size = Sampler(train.unlabelled), unlabelled_batch or train.recipe.batch_size
+
+        def penalty(network: nn.Module, step: Step) -> Tensor:
+            if not len(pool):
+                return step.losses.new_zeros(())
+            x = pool.draw(size, step.losses.device)
+            with torch.no_grad():
+                target = _belief(train.likelihood, call(network, changed(x, noise, step.losses.device)))
+            ours = _belief(train.likelihood, call(network, changed(x, noise, step.losses.device)))
+            return weight * _ramp(step.share, ramp_up) * functional.mse_loss(ours, target)
+
+        return lambda seed, network, train: Addition(penalty)
+
+    return learner.but(posterior=Added(learner.posterior, begin), recipe=augmented(learner.recipe, noise))
+
+
+def mean_teacher(
+    learner: Supervised,
+    *,
+    decay: float = 0.95,
+    weight: float = 10.0,
+    ramp_up: float = 0.4,
+    unlabelled_batch: int | None = None,
+    augment: Augment | None = None,
+    predict: str = "teacher",
+) -> Supervised:
+    """A network learns to predict of unlabelled items what the running average of its weights does.
+
+    θ'_t = α_t θ'_{t−1} + (1 − α_t) θ_t with α_t = min(1 − 1/(t + 1), decay), and the loss of the Π-model with
+    p(· | u''; θ') as target. (A. Tarvainen and H. Valpola, "Mean teachers are better role models", NIPS 2017.) The
+    teacher has dropout and noise of its own, normalises batches by themselves and keeps its own running statistics. Its
+    weights stand in the checkpoints. With validation items, early stopping judges the network that is trained; the
+    teacher is that of the last epoch.
+
+    Args:
+        learner: Learns from what is labelled.
+        decay: α of the average. The papers' fits of ten thousands of steps take 0.99 to 0.999; those from few labels
+            last some hundreds.
+        weight: Of the consistency once it is ramped up.
+        ramp_up: The share of the steps over which it comes in, 0 to 1.
+        unlabelled_batch: Unlabelled items a step; the recipe's batch size where unset.
+        augment: The noise; `augmentation.weak` where unset.
+        predict: "teacher": the posterior is over the average; "student": over the network that was trained.
+
+    Returns:
+        A learner.
+
+    Raises:
+        InvalidArgument: A value is out of its domain.
+    """
+    _check(weight, ramp_up, unlabelled_batch)
+    if not 0 <= decay < 1 or predict not in ("teacher", "student"):
+        raise InvalidArgument(
+            f"decay is in [0, 1) and predict teacher or student, not {decay} and {predict!r}"
+        )
+    noise = augment or weak
+
+    def begin(train: Train) -> Make:
+        pool, size = Sampler(train.unlabelled), unlabelled_batch or train.recipe.batch_size
+
+        def make(seed: int, network: nn.Module, train: Train) -> Addition:
+            teacher = _Teacher(network, decay)
+            penalty = _taught(teacher, pool, size, noise, train.likelihood, weight, ramp_up)
+            return Addition(penalty, teacher, teacher.copy_to if predict == "teacher" else _nothing)
+
+        return make
+
+    return learner.but(posterior=Added(learner.posterior, begin), recipe=augmented(learner.recipe, noise))
+
+
+def _taught(
+    teacher: "_Teacher",
+    pool: Sampler,
+    size: int,
+    noise: Augment,
+    likelihood: Likelihood,
+    weight: float,
+    ramp_up: float,
+) -> Penalty:
+    def penalty(network: nn.Module, step: Step) -> Tensor:
+        device = step.losses.device
+        teacher.follow(network)
+        if not len(pool):
+            return step.losses.new_zeros(())
+        x = pool.draw(size, device)
+        with torch.no_grad():
+            target = _belief(likelihood, call(teacher.network, changed(x, noise, device)))
+        ours = _belief(likelihood, call(network, changed(x, noise, device)))
+        return weight * _ramp(step.share, ramp_up) * functional.mse_loss(ours, target)
+
+    return penalty
+
+
+class _Teacher:
+    """The running average of a network's weights; see `AfterEpoch`."""
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.network = copy.deepcopy(network).requires_grad_(False).train()
+        self.decay = decay
+        self.steps = torch.zeros((), dtype=torch.int64)
+
+    @torch.no_grad()
+    def follow(self, network: nn.Module) -> None:
+        """Take in what the network is at the beginning of a step."""
+        self.steps += 1
+        keep = min(1 - 1 / float(self.steps), self.decay)
+        own = dict(self.network.named_parameters())
+        for name, weight in network.named_parameters():
+            if own[name].device != weight.device:
+                self.network.to(weight.device)
+                own = dict(self.network.named_parameters())
+            own[name].lerp_(weight, 1 - keep)
+
+    def copy_to(self, network: nn.Module) -> None:
+        """Give a network the average, with the running statistics that belong to it."""
+        restore(network, tensors(self.network))
+
+    def __call__(self, network: nn.Module, epoch: int) -> None:
+        pass
+
+    def state(self) -> Mapping[str, Tensor]:
+        named = {f"teacher.{name}": tensor for name, tensor in tensors(self.network).items()}
+        return {**named, "steps": self.steps}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        self.steps = state["steps"].clone()
+        named = {name.removeprefix("teacher."): t for name, t in state.items() if name != "steps"}
+        restore(self.network, named)
+
+
+def _nothing(network: nn.Module) -> None:
+    pass
+
+
+def _belief(likelihood: Likelihood, outputs: Tensor) -> Tensor:
+    """Probabilities, or the means of numbers."""
+    told = likelihood.log_probs(outputs, 1)
+    return told[:, 0] if likelihood.kind == "gaussian" else told.exp()
+
+
+def _ramp(share: float, ramp_up: float) -> float:
+    return math.exp(-5 * (1 - share / ramp_up) ** 2) if share < ramp_up else 1.0
+
+
+def _check(weight: float, ramp_up: float, unlabelled_batch: int | None) -> None:
+    if weight < 0 or not 0 <= ramp_up <= 1 or (unlabelled_batch is not None and unlabelled_batch < 1):
+        raise InvalidArgument(
+            f"weight is {weight}, ramp_up {ramp_up} and unlabelled_batch {unlabelled_batch}; they must be at least 0, "
+            "in [0, 1], and at least 1"
+        )

@@ -1,0 +1,381 @@
+"""SimCLR: the encoder learns from all items, before anything is labelled, which of them are views of the same one."""
+
+import hashlib
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from baldur._modules import (
+    bits,
+    call,
+    initialise,
+    join,
+    map_tree,
+    pick_device,
+    place,
+    read_tensors,
+    restore,
+    tensors,
+    weights_hash,
+    write_tensors,
+)
+from baldur._seeds import derive
+from baldur.errors import InvalidArgument, Unsupported
+from baldur.learners._unlabelled import File, Joined, Sampler, changed, without_dropout
+from baldur.learners._wrapping import WrappingFitting
+from baldur.learners.augmentation import strong
+from baldur.learners.supervised import Network, Supervised
+from baldur.learners.train import Fitting, Train
+from baldur.posteriors._network import penultimate
+from baldur.protocols import Labelled, Pool, Posterior, View
+from baldur.training import Augment, Progress, Recipe, train
+
+_READ = 512
+_INTERVAL = 10.0  # least seconds between two checkpoints
+_WIDEST = 512  # units of the projection's hidden layer
+
+
+def contrastive(
+    learner: Supervised,
+    *,
+    epochs: int = 30,
+    temperature: float = 0.5,
+    batch_size: int = 256,
+    projection: int = 64,
+    learning_rate: float = 1e-3,
+    augment: Augment | None = None,
+    seed: int = 0,
+    cache: Path | str | None = None,
+) -> Supervised:
+    """The networks of every round begin with an encoder that was trained on all items without labels.
+
+    ℓ(i, j) = −log exp(s(z_i, z_j)/τ) / Σ_{k≠i} exp(s(z_i, z_k)/τ), s the cosine, z = g(h) a projection of the features
+    h of a changed item, (i, j) the two changes of the same one among the 2B of a batch. (Chen, Kornblith, Norouzi and
+    Hinton, "A simple framework for contrastive learning of visual representations", ICML 2020.) The encoder is all
+    that comes before the last linear layer; that layer is drawn anew for each network, and g, of one hidden layer, is
+    dropped. The encoder is trained without dropout.
+
+    Training happens once, at the first fit, on labelled and unlabelled items alike, in the order of their ids: so it is
+    the same in every round, trial and process that has the same items. It is kept on the learner and, where a folder is
+    given, in a file there, with checkpoints on the way; without one, a process that starts again trains it again.
+
+    Args:
+        learner: Learns from what is labelled.
+        epochs: Passes over all items.
+        temperature: τ.
+        batch_size: B.
+        projection: The length of z.
+        learning_rate: Of Adam, at the beginning of a cosine schedule.
+        augment: Changes items; `augmentation.strong` where unset.
+        seed: Of the encoder's initial weights and training.
+        cache: A folder for trained encoders.
+
+    Returns:
+        A learner.
+
+    Raises:
+        InvalidArgument: A value is out of its domain.
+    """
+    if epochs < 1 or batch_size < 2 or projection < 1 or temperature <= 0 or learning_rate <= 0:
+        raise InvalidArgument(
+            "epochs and projection must be at least 1, batch_size at least 2, temperature and learning_rate positive"
+        )
+    recipe = Recipe(
+        epochs=epochs,
+        epoch_size=1,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        schedule=_cosine,
+        precision=learner.recipe.precision,
+        device=learner.recipe.device,
+    )
+    plan = _Plan(recipe, temperature, projection, augment or strong, seed)
+    encoder = Pretrained(learner.network, plan, None if cache is None else Path(cache), learner.progress)
+    return learner.but(network=encoder, posterior=_After(learner.posterior, encoder))
+
+
+@dataclass(frozen=True)
+class NTXent:
+    """The loss of two projections (n, 2D) of each of n items; see `contrastive`. A likelihood of no labels."""
+
+    temperature: float
+    name = kind = "contrastive"
+
+    def losses(
+        self, outputs: Float[Tensor, "n twoD"], y: Tensor, smoothing: float = 0.0
+    ) -> Float[Tensor, " n"]:
+        """The mean loss of an item's two views, nats.
+
+        Args:
+            outputs: Both projections, side by side.
+            y: Not looked at.
+            smoothing: Of no effect.
+
+        Returns:
+            Losses.
+        """
+        n = len(outputs)
+        z = functional.normalize(torch.cat(outputs.chunk(2, 1)), dim=1)
+        similarity = (z @ z.T / self.temperature).fill_diagonal_(-math.inf)
+        other = torch.arange(2 * n, device=z.device).roll(n)
+        return functional.cross_entropy(similarity, other, reduction="none").view(2, n).mean(0)
+
+    def log_probs(self, outputs: Any, axis: int) -> Tensor:
+        """There are no predictions.
+
+        Args:
+            outputs: Not looked at.
+            axis: Not looked at.
+
+        Raises:
+            Unsupported: Always.
+        """
+        raise Unsupported("a contrastive loss predicts nothing")
+
+    def right(self, outputs: Tensor, y: Tensor) -> None:
+        """Nothing is right or wrong.
+
+        Args:
+            outputs: Not looked at.
+            y: Not looked at.
+
+        Returns:
+            None.
+        """
+        return None
+
+    def check(self, outputs: Any, y: Tensor, classes: int | None) -> None:
+        """Anything goes.
+
+        Args:
+            outputs: Not looked at.
+            y: Not looked at.
+            classes: Not looked at.
+        """
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How an encoder is trained."""
+
+    recipe: Recipe
+    temperature: float
+    projection: int
+    augment: Augment
+    seed: int
+
+    def identity(self) -> str:
+        """What another one of the same results has in common with it."""
+        bound = getattr(self.augment, "keywords", {})  # of a partial
+        augment = getattr(self.augment, "func", self.augment)
+        name = getattr(augment, "__qualname__", type(augment).__qualname__), bound
+        r = self.recipe
+        return repr(
+            (r.epochs, r.batch_size, r.learning_rate, self.temperature, self.projection, name, self.seed)
+        )
+
+
+class Pretrained:
+    """A factory of networks whose encoder was trained on the items that are shown to it; see `contrastive`."""
+
+    def __init__(self, network: Network, plan: _Plan, cache: Path | None, progress: Progress | None) -> None:
+        self.network = network
+        self.plan = plan
+        self.cache = cache
+        self.progress = progress
+        self.pool: Pool | None = None
+        self._known: dict[str, dict[str, Tensor]] = {}
+        with suppress(TypeError, ValueError):  # some do not say what they take
+            made = isinstance(network, nn.Module)  # and cannot be made in another way
+            self.__signature__ = inspect.Signature() if made else inspect.signature(network)
+
+    def __call__(self, **options: Any) -> nn.Module:
+        """A network; while items are shown, with the trained encoder.
+
+        Args:
+            options: For the factory.
+
+        Returns:
+            The network.
+        """
+        network = self._fresh(options)
+        if self.pool is not None:
+            restore(network, self._encoder(options))
+        return network
+
+    def show(self, labelled: Pool, unlabelled: Pool) -> None:
+        """Say which items there are; the encoder is trained when the next network is asked for.
+
+        Args:
+            labelled: Some of them.
+            unlabelled: The others. What is in both counts once.
+        """
+        pool = Joined(labelled, unlabelled)
+        _, first = np.unique(np.array(pool.ids), return_index=True)
+        self.pool = View(pool, first)
+
+    def hide(self) -> None:
+        """No items are there any more: networks come as the factory makes them."""
+        self.pool = None
+
+    def features(self, pool: Pool) -> NDArray[np.float32]:
+        """Features under the trained encoder, without dropout, while items are shown.
+
+        Args:
+            pool: Any items.
+
+        Returns:
+            (N, D).
+        """
+        network = initialise(self.__call__, derive(self.plan.seed, "contrastive")).eval()
+        device = pick_device(self.plan.recipe.device)
+        network.to(device)
+        found = []
+        with torch.inference_mode():
+            for _, x in pool.batches(np.arange(len(pool)), _READ):
+                found.append(penultimate(network, place(x, device)).float().cpu())
+        features: NDArray[np.float32] = join(found).numpy()
+        return features
+
+    def _fresh(self, options: Mapping[str, Any]) -> nn.Module:
+        if isinstance(self.network, nn.Module):
+            return initialise(self.network, 0)
+        return self.network(**options)
+
+    def _encoder(self, options: Mapping[str, Any]) -> dict[str, Tensor]:
+        assert self.pool is not None
+        seed = derive(self.plan.seed, "contrastive")
+        network = initialise(partial(self._fresh, options), seed)
+        key = self._key(network)
+        if key not in self._known:
+            self._known[key] = self._kept(key) or self._trained(key, network)
+        return self._known[key]
+
+    def _key(self, network: nn.Module) -> str:
+        """What decides the encoder: the plan, the network as it begins, and the items, of which 64 are looked at."""
+        assert self.pool is not None
+        modules = [type(module).__qualname__ for module in network.modules()]
+        text = "\n".join([self.plan.identity(), weights_hash(network), *modules, *self.pool.ids])
+        digest = hashlib.sha256(text.encode())
+        some = np.unique(np.linspace(0, len(self.pool) - 1, 64).astype(np.intp))
+        for _, x in self.pool.batches(some, len(some)):
+            map_tree(lambda leaf: digest.update(bits(leaf)), x)
+        return digest.hexdigest()[:32]
+
+    def _kept(self, key: str) -> dict[str, Tensor]:
+        """An encoder that was trained before; nothing, if there is none or its file is damaged."""
+        if self.cache is None or not (path := self.cache / f"{key}.encoder").exists():
+            return {}
+        try:
+            groups, said = read_tensors(path)
+        except ValueError:
+            return {}
+        return groups.get("encoder", {}) if said.get("key") == key else {}
+
+    def _trained(self, key: str, network: nn.Module) -> dict[str, Tensor]:
+        assert self.pool is not None
+        seed = derive(self.plan.seed, "contrastive", "training")
+        device = pick_device(self.plan.recipe.device)
+        views = _Views(network.to(device), Sampler(self.pool), self.plan)
+        slot = None if self.cache is None else File(self.cache / f"{key}.checkpoint")
+        told = self.progress
+        n = len(self.pool)
+        train(
+            views,
+            torch.arange(n),
+            torch.zeros(n, dtype=torch.int64),
+            recipe=self.plan.recipe,
+            likelihood=NTXent(self.plan.temperature),
+            seed=seed,
+            checkpoint=slot,
+            interval=_INTERVAL,
+            progress=None
+            if told is None
+            else lambda _, done, total: told("training the encoder", done, total),
+        )
+        last = views.last + "."
+        own = tensors(network).items()
+        encoder = {name: t.detach().cpu().clone() for name, t in own if not name.startswith(last)}
+        if slot is not None and self.cache is not None:
+            kept = File(self.cache / f"{key}.encoder")
+            kept.save(lambda path: write_tensors(path, {"encoder": encoder}, {"key": key}))
+            slot.path.unlink(missing_ok=True)
+        return encoder
+
+
+class _Views(nn.Module):
+    """Positions (n,) to the projections (n, 2D) of two changes of each of these items."""
+
+    def __init__(self, network: nn.Module, pool: Sampler, plan: _Plan) -> None:
+        super().__init__()
+        self.network = network
+        self._pool, self._plan = pool, plan
+        device = next(network.parameters()).device
+        network.eval()
+        with torch.no_grad():
+            x = pool.at(torch.arange(min(2, len(pool))), device)
+            self.last, width = _last_linear(network, x)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(derive(plan.seed, "contrastive", "projection"))
+            hidden = min(width, _WIDEST)
+            layers = nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, plan.projection)
+        self.projection = nn.Sequential(*layers).to(device)
+
+    def forward(self, positions: Tensor) -> Tensor:
+        x = self._pool.at(positions.cpu(), positions.device)
+        views = [changed(x, self._plan.augment, positions.device) for _ in range(2)]
+        with without_dropout(self.network) if self.training else nullcontext():
+            return torch.cat([self.projection(penultimate(self.network, view)) for view in views], 1)
+
+
+def _last_linear(network: nn.Module, x: Any) -> tuple[str, int]:
+    """The name of the last linear layer that runs, and how many features it takes."""
+    seen: list[tuple[str, int]] = []
+
+    def watch(name: str, width: int) -> Callable[..., None]:
+        return lambda *_: seen.append((name, width))
+
+    handles = [
+        module.register_forward_pre_hook(watch(name, module.in_features))
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Linear)
+    ]
+    try:
+        call(network, x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not seen or not seen[-1][0]:
+        raise Unsupported("an encoder is what comes before the last nn.Linear, and this network has none")
+    return seen[-1]
+
+
+@dataclass(frozen=True)
+class _After(WrappingFitting):
+    """A posterior function whose networks begin with the trained encoder."""
+
+    inner: Fitting
+    encoder: Pretrained
+
+    def __call__(self, train: Train, labelled: Labelled, seed: int) -> Posterior:
+        self.encoder.show(labelled.pool, train.unlabelled)
+        try:
+            return self.inner(train, labelled, seed)
+        finally:
+            self.encoder.hide()
+
+
+def _cosine(share: float) -> float:
+    return (1 + math.cos(math.pi * share)) / 2

@@ -1,0 +1,115 @@
+"""Which labels to show to a person again, by cross-validation of a learner."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray
+from numpy.typing import NDArray
+
+from baldur._seeds import derive
+from baldur.errors import InvalidArgument
+from baldur.evaluate import predictive
+from baldur.evaluate.agreement import Votes
+from baldur.evaluate.doubt import relabelling_proposals
+from baldur.protocols import Choice, Labelled, Learner, Pool, Scorer, View
+from baldur.score import PoolScorer
+
+
+def proposals(
+    learner: Learner,
+    labelled: Labelled,
+    unlabelled: Pool,
+    *,
+    k: int,
+    seed: int,
+    folds: int = 5,
+    votes: Votes | None = None,
+    scorer: Scorer | None = None,
+) -> Choice:
+    """Labelled items to ask about again: those whose label a learner that has not seen it holds wrong.
+
+    The items are dealt out evenly by class, whole groups together, and each part is predicted by what was fitted on the
+    others; `evaluate.doubt.relabelling_proposals` does the rest. A label is not judged where no item of its class is
+    left to train on.
+
+    C. G. Northcutt, L. Jiang and I. L. Chuang, Confident Learning: Estimating Uncertainty in Dataset Labels, JAIR 2021.
+
+    Args:
+        learner: Fitted once for each part.
+        labelled: The items and their labels, n of them.
+        unlabelled: What else there is, for learners that look at it.
+        k: How many to propose.
+        seed: Of the parts, the fits and the draws.
+        folds: How many parts.
+        votes: What annotators answered about the labelled items, shape (n, A), -1 for nothing.
+        scorer: How predictions are made; unset, with the posterior's own number of samples.
+
+    Returns:
+        Ids, most doubtful first, at most k; by how much another class is more probable; `info["labels"]` are the class
+        indices proposed, `info["judged"]` how many labels were judged.
+
+    Raises:
+        InvalidArgument: There are fewer than two parts, or fewer groups than parts.
+    """
+    log_probs, judged = _out_of_sample(learner, labelled, unlabelled, seed, folds, scorer)
+    doubts = relabelling_proposals(
+        log_probs[judged], labelled.labels[judged], k, votes=None if votes is None else votes[judged]
+    )
+    ids = labelled.pool.ids
+    info = {"labels": tuple(doubts.labels.tolist()), "judged": len(judged)}
+    return Choice(tuple(ids[i] for i in judged[doubts.positions]), doubts.scores, info)
+
+
+def _out_of_sample(
+    learner: Learner, labelled: Labelled, unlabelled: Pool, seed: int, folds: int, scorer: Scorer | None
+) -> tuple[Float[ndarray, "n C"], Int[ndarray, " m"]]:
+    """The log-probabilities of every item, and the positions of those whose label they can judge."""
+    groups = labelled.pool.groups or labelled.pool.ids
+    fold = _deal(labelled.labels, groups, folds, seed)
+    scorer = scorer or PoolScorer(draws=None, seed=derive(seed, "doubts", "draws"))
+    parts, judged = [], np.zeros(len(labelled), np.bool_)
+    for f in range(folds):
+        inside, outside = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
+        fitted = learner.fit(
+            _part(labelled, inside),
+            unlabelled,
+            seed=derive(seed, "doubts", f),
+            round=int(labelled.rounds.max()),
+        )
+        parts.append((outside, scorer.predict(fitted, View(labelled.pool, outside), predictive)))
+        judged[outside] = np.isin(labelled.labels[outside], labelled.labels[inside])
+    log_probs = np.empty((len(labelled), parts[0][1].shape[1]))
+    for outside, values in parts:
+        log_probs[outside] = values
+    return log_probs, np.flatnonzero(judged)
+
+
+def _deal(labels: Int[ndarray, " n"], groups: Sequence[str], folds: int, seed: int) -> NDArray[np.intp]:
+    """The part of each item: whole groups, in seeded order, each to where there are fewest of its classes."""
+    members: dict[str, list[int]] = {}
+    for i, group in enumerate(groups):
+        members.setdefault(group, []).append(i)
+    if not 2 <= folds <= len(members):
+        raise InvalidArgument(
+            f"{len(members)} items or groups cannot be dealt out to {folds} parts of two or more"
+        )
+    _, classes = np.unique(labels, return_inverse=True)
+    counts = np.zeros((folds, int(classes.max()) + 1), np.int64)
+    fold = np.empty(len(labels), np.intp)
+    for group in sorted(members, key=lambda group: derive(seed, "doubts", group)):
+        own = np.bincount(classes[members[group]], minlength=counts.shape[1])
+        best = int(np.lexsort((counts.sum(axis=1), counts @ own))[0])
+        counts[best] += own
+        fold[members[group]] = best
+    return fold
+
+
+def _part(labelled: Labelled, positions: NDArray[np.intp]) -> Labelled:
+    return Labelled(
+        View(labelled.pool, positions),
+        labelled.labels[positions],
+        labelled.rounds[positions],
+        labelled.weights[positions],
+        tuple(labelled.sources[i] for i in positions),
+    )

@@ -1,0 +1,34 @@
+"""Networks trained and sampled with masked weights."""
+
+from baldur.learners.train import Train
+from baldur.posteriors.dropconnect import LAYERS, DropConnect, Layers, weights_dropped
+from baldur.protocols import Labelled
+
+
+def dropconnect(
+    train: Train, labelled: Labelled, seed: int, *, p: float = 0.3, layers: Layers = LAYERS
+) -> DropConnect:
+    """One network, trained with a fresh mask on its weights in each step, whose masks are the posterior.
+
+    W ⊙ M / (1 - p), M ~ Bernoulli(1 - p), shared by the items of a step. What is kept, and what early stopping
+    measures, is W. (Wan et al., ICML 2013; Mobiny et al., Scientific Reports 11, 2021.)
+
+    Args:
+        train: Trains a network.
+        labelled: What it is trained on.
+        seed: Of the training.
+        p: The probability of dropping a weight, in training and in sampling.
+        layers: Whose weights are masked: types, or paths.
+
+    Returns:
+        A `DropConnect`.
+
+    Raises:
+        InvalidArgument: p is no probability, or there is no layer of that path.
+        NoStochasticSite: The network has no such layers.
+        UnsupportedNetwork: A layer computes its weights from others.
+    """
+    network = train.build(seed)
+    with weights_dropped(network, p, layers):
+        train(seed, network=network)
+    return DropConnect(network, p, layers, likelihood=train.likelihood)

@@ -1,0 +1,84 @@
+"""FixMatch: what is sure of a weakly changed item is the label of the strongly changed one."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from baldur._modules import call
+from baldur.errors import InvalidArgument, Unsupported
+from baldur.learners import augmentation
+from baldur.learners._adding import Addition, Make
+from baldur.learners._unlabelled import Added, Sampler, augmented, changed, statistics_kept, without_dropout
+from baldur.learners.supervised import Supervised
+from baldur.learners.train import Train
+from baldur.training import Augment, Penalty, Step
+
+
+def fixmatch(
+    learner: Supervised,
+    *,
+    threshold: float = 0.95,
+    weight: float = 1.0,
+    ratio: int = 3,
+    weak: Augment | None = None,
+    strong: Augment | None = None,
+) -> Supervised:
+    """Unlabelled items that the network is sure of under weak changes are labels for their strong changes.
+
+    L = CE + weight · 1/(μB) Σ_u 1[max_c q_u(c) ≥ τ] · −log p(argmax_c q_u(c) | strong(u)), q_u = p(· | weak(u)) without
+    gradient; μB = `ratio` times the recipe's batch size, τ = `threshold`. (Sohn et al., "FixMatch: simplifying
+    semi-supervised learning with consistency and confidence", NeurIPS 2020; their λ is `weight`.) Labelled items are
+    changed weakly, too, where the recipe has no `augment` of its own. q_u is taken without dropout, so that it is what
+    the network would predict. Every pass normalises batches by themselves; running statistics hear of labelled and of
+    weakly changed items, not of strongly changed ones, which look unlike those to be predicted. A step costs
+    2 · `ratio` passes more, half of them without gradients.
+
+    Args:
+        learner: Learns from what is labelled; one class an item.
+        threshold: τ, in [0, 1].
+        weight: λ.
+        ratio: μ, unlabelled items for each labelled one in a step; 7 in the paper.
+        weak: `augmentation.weak` where unset.
+        strong: `augmentation.strong` where unset.
+
+    Returns:
+        A learner.
+
+    Raises:
+        InvalidArgument: A value is out of its domain.
+        Unsupported: The learner's likelihood is not categorical.
+    """
+    if not 0 <= threshold <= 1 or weight < 0 or ratio < 1:
+        raise InvalidArgument(
+            f"threshold is {threshold}, weight {weight} and ratio {ratio}; they must be in [0, 1], at least 0 and at "
+            "least 1"
+        )
+    if learner.likelihood.kind != "categorical":
+        raise Unsupported(f"FixMatch needs one class an item, not a {learner.likelihood.kind} likelihood")
+    weakly, strongly = weak or augmentation.weak, strong or augmentation.strong
+
+    def begin(train: Train) -> Make:
+        pool, size = Sampler(train.unlabelled), ratio * train.recipe.batch_size
+        penalty = _penalty(pool, size, weakly, strongly, threshold, weight)
+        return lambda seed, network, train: Addition(penalty)
+
+    return learner.but(posterior=Added(learner.posterior, begin), recipe=augmented(learner.recipe, weakly))
+
+
+def _penalty(
+    pool: Sampler, size: int, weak: Augment, strong: Augment, threshold: float, weight: float
+) -> Penalty:
+    def penalty(network: nn.Module, step: Step) -> Tensor:
+        if not len(pool):
+            return step.losses.new_zeros(())
+        device = step.losses.device
+        x = pool.draw(size, device)
+        with torch.no_grad(), without_dropout(network):
+            sure, labels = call(network, changed(x, weak, device)).float().softmax(1).max(1)
+        with statistics_kept(network):
+            outputs = call(network, changed(x, strong, device)).float()
+        losses = functional.cross_entropy(outputs, labels, reduction="none")
+        kept: Tensor = losses * (sure >= threshold)
+        return weight * kept.mean()
+
+    return penalty

@@ -1,0 +1,344 @@
+"""Bayesian generative active learning: the labelled items are learnt with images that are made of them.
+
+T. Tran, T.-T. Do, I. Reid and G. Carneiro, "Bayesian generative active deep learning", ICML 2019.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from baldur._modules import call, pick_device, restore, seeded, tensors
+from baldur._seeds import derive
+from baldur.data.pictures import contact_sheet
+from baldur.errors import InvalidArgument, Unsupported
+from baldur.learners._adding import Addition, adding
+from baldur.learners._generator import Discriminator, Encoder, Generator
+from baldur.learners.supervised import Supervised
+from baldur.learners.train import Fitting, Train
+from baldur.protocols import Labelled, Posterior
+from baldur.training import Step
+
+_LEAST_SIDE = 8
+_SHOWN = 8
+
+
+def bayesian_generative(
+    learner: Supervised,
+    *,
+    weight: float = 1.0,
+    reconstruction: float = 0.75,
+    divergence: float = 1.0,
+    latent: int = 100,
+    learning_rate: float = 1e-3,
+) -> Supervised:
+    """Learns, beside each labelled image x* with label y*, images x' = g(e(x*), y*) and g(z, y*) with the same label.
+
+    An encoder e, a generator g and a discriminator d are trained with the classifier c, a step each for each of its
+    own. With code z' ~ q(z | x) = N(μ, σ²) of e, z ~ N(0, 1), x' = g(z', y) and x_z = g(z, y), they minimise
+
+        e: MSE(x', x) + β KL(q ‖ N(0, 1)) / pixels
+        g: CE(d(x_z), real) + CE(c(x_z), y) + γ MSE(x', x)
+        d: CE(d(x), real) + CE(d(x_z), made) + CE(d(x'), made)
+        c: CE(c(x), y) + λ (CE(c(x_z), y) + CE(c(x'), y))
+
+    where c's loss does not reach e and g, and MSE is the mean over pixels in [0, 1]. Images are made anew in each
+    step, are never stored and cost no label. Batch normalisation in c keeps the statistics of real images. After
+    each query all networks begin anew. (Tran et al., ICML 2019.)
+
+    Cost: c sees three times the images, and three small networks are trained: 2.6 times the time of the learner
+    (MNIST, two convolutions, one thread).
+
+    Use: measure it against the plain learner first. With 200 labels of MNIST and 15 to 50 epochs it cost 3 points of
+    accuracy (a point with `reconstruction=100, divergence=0.1, weight=0.3`): images that are invented from so few
+    are too poor to learn from. With more labels it was not measured.
+
+    Args:
+        learner: Trains classifiers of images (n, C, H, W) of at least 8 pixels a side; its posterior stays what it is.
+        weight: λ. 0 gives the weights of the learner as it is, bit for bit.
+        reconstruction: γ.
+        divergence: β. Divided by the pixels, 1 is the sum over the code against the sum over the pixels.
+        latent: Length of the code.
+        learning_rate: Of e, g and d (Adam, moments .5 and .999).
+
+    Returns:
+        A learner. After a fit, `pictures()` of its `posterior` is a PNG of newest items and what was made of them.
+
+    Raises:
+        InvalidArgument: A value is out of its domain.
+    """
+    if min(weight, reconstruction, divergence) < 0 or latent < 1 or learning_rate <= 0:
+        raise InvalidArgument(
+            f"weight {weight}, reconstruction {reconstruction} and divergence {divergence} must not be negative, and "
+            f"latent {latent} and learning_rate {learning_rate} must be positive"
+        )
+    options = Options(weight, reconstruction, divergence, latent, learning_rate)
+    return learner.but(posterior=Generative(learner.posterior, options))
+
+
+@dataclass(frozen=True)
+class Options:
+    """See `bayesian_generative`."""
+
+    weight: float
+    reconstruction: float
+    divergence: float
+    latent: int
+    learning_rate: float
+
+
+@dataclass
+class Generative:
+    """A posterior function whose networks learn generated images, too; see `bayesian_generative`.
+
+    Args:
+        each: The posterior function.
+        plan: How images are made.
+    """
+
+    each: Fitting
+    plan: Options
+    _sheet: bytes | None = field(default=None, init=False)
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """What networks are built with."""
+        options: Mapping[str, Any] = getattr(self.each, "options", {})
+        return options
+
+    def __call__(self, train: Train, labelled: Labelled, seed: int) -> Posterior:
+        games: list[Game] = []
+
+        def make(seed: int, network: nn.Module, train: Train) -> Addition:
+            games.append(Game(train, self.plan, seed))
+            return Addition(games[-1].penalty, games[-1])
+
+        posterior = self.each(adding(train, make), labelled, seed)
+        self._sheet = _pairs(games[-1], labelled) if games else None
+        return posterior
+
+    def pictures(self) -> bytes | None:
+        """Of the last fit: newest labelled items, each followed by an image that was made of it.
+
+        Returns:
+            A PNG of one row; None where nothing was fitted or images have other than 1 or 3 channels.
+        """
+        return self._sheet
+
+
+class Game:
+    """Encoder, generator and discriminator beside one classifier; it is the penalty and the watcher of its fit.
+
+    Args:
+        train: How the classifier is trained.
+        options: How images are made.
+        seed: Of initial weights and codes.
+
+    Raises:
+        Unsupported: The items are no images, or the labels no classes.
+    """
+
+    def __init__(self, train: Train, options: Options, seed: int) -> None:
+        x, y, _ = train.data()
+        shape = _shape(x, y)
+        self.options = options
+        self.seed = seed
+        device = pick_device(train.recipe.device)
+        with seeded(derive(seed, "generator"), torch.device("cpu")):
+            self.encoder = Encoder(shape, options.latent).to(device)
+            self.generator = Generator(shape, options.latent, train.classes).to(device)
+            self.discriminator = Discriminator(shape).to(device)
+        self.parts: dict[str, nn.Module] = {
+            "encoder": self.encoder,
+            "generator": self.generator,
+            "discriminator": self.discriminator,
+        }
+        self.optimizers = {
+            name: torch.optim.Adam(part.parameters(), options.learning_rate, betas=(0.5, 0.999))
+            for name, part in self.parts.items()
+        }
+        self.low = x.amin((0, 2, 3)).reshape(-1, 1, 1).to(device)
+        span = x.amax((0, 2, 3)).reshape(-1, 1, 1).to(device) - self.low
+        self.span = torch.where(span > 0, span, torch.ones_like(span))
+
+    def penalty(self, network: nn.Module, step: Step) -> Tensor:
+        """One step of each part, and what the classifier is to learn of the images that were made.
+
+        Args:
+            network: The classifier.
+            step: Its step.
+
+        Returns:
+            λ (CE(c(x_z), y) + CE(c(x'), y)).
+        """
+        images = step.x
+        with seeded(derive(self.seed, "images", str(step.share)), images.device):
+            x, y = (images - self.low) / self.span, step.y
+            mean, log_variance = self.encoder(x)
+            remade = self.generator(mean + (0.5 * log_variance).exp() * torch.randn_like(mean), y)
+            made = self.generator(torch.randn_like(mean), y)
+            of_made, of_remade, wish = self._classified(network, made, remade, y)
+            real, copied, invented = self.discriminator(torch.cat([x, remade.detach(), made])).chunk(3)
+            losses = {
+                "distance": functional.mse_loss(remade, x),
+                "coding": self.options.divergence * divergence(mean, log_variance).mean() / x[0].numel(),
+                "making": _bce(invented, real=True) + (made * wish).sum(),
+                "judging": _bce(real, real=True) + _bce(copied, real=False) + _bce(invented, real=False),
+            }
+        self._move(losses)
+        return self.options.weight * (of_made + of_remade)
+
+    def _classified(
+        self, network: nn.Module, made: Tensor, remade: Tensor, y: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The classifier's losses on images as constants, and the gradient of the first by these images."""
+        leaf = made.detach().requires_grad_()
+        given = self.low + self.span * torch.cat([leaf, remade.detach()])
+        with _statistics_kept(network):
+            logits = call(network, given).float()
+        of_made = functional.cross_entropy(logits[: len(y)], y)
+        of_remade = functional.cross_entropy(logits[len(y) :], y)
+        (wish,) = torch.autograd.grad(of_made, leaf, retain_graph=True)
+        return of_made, of_remade, wish
+
+    def _move(self, losses: Mapping[str, Tensor]) -> None:
+        """A step of each part down its own loss; all gradients are those before the first step."""
+        e, g, d = (list(part.parameters()) for part in self.parts.values())
+
+        def slopes(name: str, parameters: list[nn.Parameter]) -> tuple[Tensor, ...]:
+            return torch.autograd.grad(losses[name], parameters, retain_graph=True)
+
+        near = slopes("distance", e + g)
+        coding = [a + b for a, b in zip(near[: len(e)], slopes("coding", e), strict=True)]
+        share = self.options.reconstruction
+        making = [share * a + b for a, b in zip(near[len(e) :], slopes("making", g), strict=True)]
+        for parameters, gradients in ((e, coding), (g, making), (d, slopes("judging", d))):
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+
+    @torch.inference_mode()
+    def remake(self, x: Float[Tensor, "n c h w"], y: Tensor) -> Float[Tensor, "n c h w"]:
+        """x' = g(e(x), y).
+
+        Args:
+            x: Images as the classifier gets them.
+            y: Their classes.
+
+        Returns:
+            Images of the same range.
+        """
+        self.generator.eval()
+        x, y = x.to(self.low.device), y.to(self.low.device)
+        with seeded(derive(self.seed, "shown"), x.device):
+            mean, log_variance = self.encoder((x - self.low) / self.span)
+            codes = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
+            images: Tensor = self.low + self.span * self.generator(codes, y)
+        self.generator.train()
+        return images
+
+    def __call__(self, network: nn.Module, epoch: int) -> None:
+        """There is nothing to see in the classifier."""
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Weights and moments of all parts.
+
+        Returns:
+            Tensors by name.
+        """
+        state: dict[str, Tensor] = {}
+        for part, module in self.parts.items():
+            state |= {f"{part}.weights.{name}": value for name, value in tensors(module).items()}
+            for number, moments in self.optimizers[part].state_dict()["state"].items():
+                state |= {f"{part}.moments.{number}.{name}": value for name, value in moments.items()}
+        return state
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what `state` gave.
+
+        Args:
+            state: Tensors by name.
+        """
+        for part, module in self.parts.items():
+            weights, moments = f"{part}.weights.", f"{part}.moments."
+            restore(module, {n.removeprefix(weights): v for n, v in state.items() if n.startswith(weights)})
+            kept: dict[int, dict[str, Tensor]] = {}
+            for name, value in state.items():
+                if name.startswith(moments):
+                    number, _, moment = name.removeprefix(moments).partition(".")
+                    kept.setdefault(int(number), {})[moment] = value.clone()
+            groups = self.optimizers[part].state_dict()["param_groups"]
+            self.optimizers[part].load_state_dict({"state": kept, "param_groups": groups})
+
+
+def divergence(
+    mean: Float[Tensor, "n latent"], log_variance: Float[Tensor, "n latent"]
+) -> Float[Tensor, " n"]:
+    """KL(N(μ, σ²) ‖ N(0, 1)) = -½ Σ (1 + log σ² - μ² - σ²), summed over the code.
+
+    Args:
+        mean: μ.
+        log_variance: log σ².
+
+    Returns:
+        Nats of each item.
+    """
+    return -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).sum(1)
+
+
+def _bce(logits: Tensor, *, real: bool) -> Tensor:
+    return functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))
+
+
+@contextmanager
+def _statistics_kept(network: nn.Module) -> Iterator[None]:
+    """Batch normalisation goes by the batch, and its running statistics stay those of real images."""
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    own = [(m, dict(m._buffers)) for m in norms]
+    for module, buffers in own:
+        module._buffers.update({name: None if b is None else b.clone() for name, b in buffers.items()})
+    try:
+        yield
+    finally:
+        for module, buffers in own:
+            module._buffers.update(buffers)
+
+
+def _shape(x: Any, y: Tensor) -> tuple[int, int, int]:
+    if (
+        not isinstance(x, Tensor)
+        or x.ndim != 4
+        or not x.is_floating_point()
+        or min(x.shape[2:]) < _LEAST_SIDE
+    ):
+        given = f"{x.dtype} {tuple(x.shape[1:])}" if isinstance(x, Tensor) else type(x).__name__
+        raise Unsupported(
+            f"bayesian_generative makes images (C, H, W) of at least {_LEAST_SIDE} pixels a side, floating; the items "
+            f"are {given}"
+        )
+    if y.ndim != 1 or y.is_floating_point():
+        raise Unsupported("bayesian_generative makes images of one class each; the labels are no classes")
+    return x.shape[1], x.shape[2], x.shape[3]
+
+
+def _pairs(game: Game, labelled: Labelled) -> bytes | None:
+    """Newest items, each followed by what the generator makes of it."""
+    answered = np.array([source == "oracle" for source in labelled.sources], np.bool_)
+    newest = np.flatnonzero(answered & (labelled.rounds == labelled.rounds[answered].max(initial=-1)))[
+        :_SHOWN
+    ]
+    if not len(newest):
+        return None
+    images = [x for _, x in labelled.pool.batches(newest, _SHOWN)]
+    x = torch.cat(images)
+    remade = game.remake(x, torch.from_numpy(labelled.labels[newest]))
+    return contact_sheet(
+        [image for pair in zip(x.cpu().numpy(), remade.cpu().numpy(), strict=True) for image in pair]
+    )

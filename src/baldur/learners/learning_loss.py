@@ -1,0 +1,311 @@
+"""Learning loss: a module beside the network learns which items the network gets wrong.
+
+D. Yoo and I. S. Kweon, "Learning loss for active learning", CVPR 2019.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from baldur._modules import call, place, seeded, take
+from baldur._seeds import derive
+from baldur.errors import InvalidArgument, Unsupported
+from baldur.learners.supervised import deterministic
+from baldur.learners.train import Fitting, Train
+from baldur.likelihoods import Likelihood
+from baldur.posteriors._network import device_of
+from baldur.posteriors.learning_loss import LearningLoss, LossModule, maps_of, pooled, tapped
+from baldur.protocols import Batch, Labelled, Pool
+from baldur.training import AfterEpoch, Penalty, Recipe, Step
+
+_MOST = 4
+_SEVERAL = (
+    "learning_loss watches one network; for several, make each of them one: ensemble(each=learning_loss)"
+)
+
+
+def learning_loss(
+    train: Train,
+    labelled: Labelled,
+    seed: int,
+    *,
+    layers: Sequence[str] | None = None,
+    width: int = 128,
+    margin: float = 1.0,
+    weight: float = 1.0,
+    stop: float = 0.6,
+    each: Fitting = deterministic,
+) -> LearningLoss:
+    """A posterior and, trained beside its network, a module that predicts each item's loss.
+
+    Adds λ (2/B) Σ max(0, ξ - sign(l_i - l_j)(l̂_i - l̂_j)) to the loss of a batch, over its B/2 disjoint pairs (i, j),
+    where l are the losses of the items, taken as constants, and l̂ = `LossModule` of the network's feature maps. It
+    learns the order of the losses, for their scale falls as training goes on. A pair of equal losses has no order and
+    is skipped; an odd batch leaves one item out. (Yoo & Kweon, CVPR 2019.)
+
+    Args:
+        train: Trains a network.
+        labelled: What it is trained on.
+        seed: Of the training.
+        layers: Modules of the network, by name, whose outputs are the feature maps. Unset, of each number of channels
+            that its modules give, the last module that gives it, and of these the last 4; `posterior.layers` says
+            which. For a ResNet they are its four stages.
+        width: Units of the module for each map.
+        margin: ξ.
+        weight: λ.
+        stop: The share of the training after which the maps are constants for the module, so that it no longer shapes
+            the network.
+        each: The posterior of the network: it has to be of one network, and to run it once for a batch.
+
+    Returns:
+        The posterior, whose draws have the further output "loss": what the strategy `learning_loss` asks for.
+
+    Raises:
+        InvalidArgument: A value is out of its domain.
+        Unsupported: The network has no such layers, or there are several networks.
+    """
+    if width < 1 or margin < 0 or weight < 0 or not 0 <= stop <= 1:
+        raise InvalidArgument(
+            f"width {width} must be at least 1, margin {margin} and weight {weight} not negative, and stop {stop} "
+            "a share"
+        )
+    if layers is not None and not layers:
+        raise InvalidArgument("give at least one layer, or leave layers unset")
+    if hasattr(each, "members"):
+        raise Unsupported(_SEVERAL)
+
+    def penalty(watched: "Watched", step: Step) -> Tensor:
+        predicted = watched.predict(constant=step.share >= stop)
+        if len(predicted) != len(step.losses):
+            raise Unsupported(
+                f"losses are learnt of whole batches, and the posterior function runs {len(step.losses)} items as "
+                f"parts, the last of {len(predicted)}; with bayes_by_backprop take draws=1"
+            )
+        return weight * ranking(predicted, step.losses.detach(), margin)
+
+    watching = _Watching(train, layers, width, penalty)
+    posterior = each(watching, labelled, seed)
+    if watching.watched is None:
+        raise Unsupported("the posterior function trained no network, so there is no loss to learn")
+    return LearningLoss(posterior, watching.watched.module, watching.watched.layers)
+
+
+def ranking(
+    predicted: Float[Tensor, " n"], losses: Float[Tensor, " n"], margin: float = 1.0
+) -> Float[Tensor, ""]:
+    """How far predicted losses are out of order: the mean over pairs of max(0, ξ - sign(l_i - l_j)(l̂_i - l̂_j)).
+
+    The pairs are the first two items, the next two, ...; the order of a batch is random. (Yoo & Kweon, CVPR 2019.)
+
+    Args:
+        predicted: l̂.
+        losses: l, without gradients.
+        margin: ξ.
+
+    Returns:
+        0 if each pair is in order by at least ξ, or equal in l; a batch of one has no pair.
+    """
+    pairs = len(losses) // 2
+    if not pairs:
+        return 0 * predicted.sum()
+    order = losses[: 2 * pairs].reshape(pairs, 2).diff(dim=1).sign()
+    gaps = predicted[: 2 * pairs].reshape(pairs, 2).diff(dim=1)
+    return ((margin - order * gaps).clamp(min=0) * order.abs()).mean()
+
+
+class Watched(nn.Module):
+    """A network and, beside it, the module that predicts its losses; they are trained as one.
+
+    Args:
+        network: Trained in place.
+        module: Its weights are trained, too.
+        layers: Whose outputs the module is given.
+        within: The part of the network in which the layers have these names; the whole where unset.
+    """
+
+    def __init__(
+        self, network: nn.Module, module: LossModule, layers: Sequence[str], within: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self._within = (
+            network if within is None else within,
+        )  # in a tuple: it has its weights under one name
+        self.module = module
+        self.layers = tuple(layers)
+        self._taken: list[Tensor] = []
+
+    def forward(self, *arguments: Any, **named: Any) -> Any:
+        """What the network gives; what it gave on the way is kept for `predict`.
+
+        Args:
+            arguments: Of the network.
+            named: Of the network.
+
+        Returns:
+            Its outputs.
+        """
+        with tapped(self._within[0], self.layers) as taken:
+            outputs = self.network(*arguments, **named)
+        self._taken = maps_of(taken, self.layers) if self.training else []
+        return outputs
+
+    def predict(self, *, constant: bool) -> Tensor:
+        """The predicted losses of the last batch.
+
+        Args:
+            constant: Whether the network's features are constants.
+
+        Returns:
+            (n,).
+        """
+        taken, self._taken = self._taken, []
+        predicted: Tensor = self.module([h.detach() for h in taken] if constant else taken)
+        return predicted
+
+
+class _Watching:
+    """How the network is trained with its module beside it; see `Train`."""
+
+    def __init__(
+        self,
+        train: Train,
+        layers: Sequence[str] | None,
+        width: int,
+        penalty: Callable[[Watched, Step], Tensor],
+    ) -> None:
+        self.train = train
+        self.layers = layers
+        self.width = width
+        self.penalty = penalty
+        self.watched: Watched | None = None
+        self.built: list[nn.Module] = []
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.train.recipe
+
+    @property
+    def classes(self) -> int:
+        return self.train.classes
+
+    @property
+    def likelihood(self) -> Likelihood:
+        return self.train.likelihood
+
+    @property
+    def unlabelled(self) -> Pool:
+        return self.train.unlabelled
+
+    def data(self) -> tuple[Batch, Tensor, Tensor]:
+        return self.train.data()
+
+    def build(self, seed: int, **options: Any) -> nn.Module:
+        self.built.append(self.train.build(seed, **options))
+        return self.built[-1]
+
+    def __call__(
+        self,
+        seed: int,
+        *,
+        network: nn.Module | None = None,
+        penalty: Penalty | None = None,
+        after_epoch: AfterEpoch | None = None,
+        recipe: Recipe | None = None,
+    ) -> nn.Module:
+        network = self.build(seed) if network is None else network
+        if self.watched is None:
+            self.watched = self._watch(network, seed)
+        if self.watched.network is not network:
+            raise Unsupported(_SEVERAL)
+        self.train(
+            seed,
+            network=self.watched,
+            penalty=self._with(penalty),
+            after_epoch=None if after_epoch is None else _Within(after_epoch),
+            recipe=recipe,
+        )
+        return network
+
+    def _watch(self, network: nn.Module, seed: int) -> Watched:
+        """The network with a fresh module. Layers go by their names in the plain network, also where it is wrapped."""
+        x, y, _ = self.data()
+        parts = list(network.modules())
+        plain = next((built for built in self.built if any(built is part for part in parts)), network)
+        channels = channels_of(plain, take(x, torch.arange(2) % len(y)), self.layers)
+        layers = list(channels) if self.layers is not None else list(channels)[-_MOST:]
+        if not layers:
+            raise Unsupported(
+                "none of the network's modules gives a feature map before its outputs, so no loss can be predicted"
+            )
+        with seeded(derive(seed, "loss module"), torch.device("cpu")):
+            module = LossModule([channels[name] for name in layers], self.width)
+        return Watched(network, module.to(device_of(network)), layers, plain)
+
+    def _with(self, own: Penalty | None) -> Penalty:
+        """The penalty of the module, and that of the posterior function on the plain network."""
+
+        def learning_loss_penalty(watched: nn.Module, step: Step) -> Tensor:
+            assert isinstance(watched, Watched)
+            total = self.penalty(watched, step)  # first: another pass would give other feature maps
+            return total if own is None else total + own(watched.network, step)
+
+        return learning_loss_penalty
+
+
+def channels_of(network: nn.Module, x: Batch, layers: Sequence[str] | None = None) -> dict[str, int]:
+    """The channels of feature maps of a network, by the name of the module that gives them, in order of execution.
+
+    Args:
+        network: It is run once, in evaluation mode.
+        x: A small batch, which may be changed.
+        layers: Which modules; unset, of each number of channels the last module that gives it, but for the outputs,
+            and for modules that give what they are given (dropout, flattening).
+
+    Returns:
+        Numbers of channels.
+
+    Raises:
+        Unsupported: A layer that is named gives no feature map.
+    """
+    modules = dict(network.named_modules())
+    passive = (nn.Flatten, nn.Identity, nn.modules.dropout._DropoutNd)
+    names = layers or [name for name, module in modules.items() if name and not isinstance(module, passive)]
+    modes = {module: module.training for module in modules.values()}
+    network.eval()
+    try:
+        with seeded(0, device_of(network)), torch.inference_mode(), tapped(network, names) as taken:
+            outputs = call(network, place(x, device_of(network)))
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    if layers is not None:
+        return {name: pooled(h).shape[1] for name, h in zip(layers, maps_of(taken, layers), strict=True)}
+    last: dict[int, str] = {}
+    for name, h in taken.items():  # in the order in which modules ended
+        fits = isinstance(h, Tensor) and h.is_floating_point() and h.ndim > 1 and len(h) == len(outputs)
+        if fits and h.shape != outputs.shape:
+            count = pooled(h).shape[1]
+            last.pop(count, None)
+            last[count] = name
+    return {name: count for count, name in last.items()}
+
+
+class _Within:
+    """Shows a watcher the plain network."""
+
+    def __init__(self, own: AfterEpoch) -> None:
+        self.own = own
+
+    def __call__(self, network: nn.Module, epoch: int) -> None:
+        assert isinstance(network, Watched)
+        self.own(network.network, epoch)
+
+    def state(self) -> Mapping[str, Tensor]:
+        return self.own.state()
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        self.own.load(state)

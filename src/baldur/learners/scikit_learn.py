@@ -1,0 +1,390 @@
+"""Learning with scikit-learn: tables and embeddings need no network."""
+
+import hashlib
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baldur._seeds import derive, generator
+from baldur.errors import (
+    EmptyLabelledSet,
+    InvalidArgument,
+    InvalidCheckpoint,
+    InvalidLabel,
+    OneClassOnly,
+    Unsupported,
+)
+from baldur.learners.supervised import gather
+from baldur.likelihoods import CATEGORICAL, GAUSSIAN, Likelihood
+from baldur.protocols import Checkpoint, Labelled, Pool, Posterior
+
+if TYPE_CHECKING:  # scikit-learn takes a second to import, and those who train networks do not need it
+    from baldur.posteriors.scikit_learn import Estimators
+
+_FOLDS = 5
+_LEAST_NOISE = 1e-6
+
+
+class Estimator:
+    """A learner that fits scikit-learn classifiers or regressors to the labelled items, each flattened to a row.
+
+    Every `random_state` in an estimator follows from the seed. Where all labels are of one class, the posterior is the
+    constant prediction. The noise around regressors is the mean square of the residuals of 5-fold cross-validation,
+    so it holds the regressors' own errors, too; Bayesian linear models bring their own.
+
+    Args:
+        estimator: An unfitted estimator, which is cloned for each fit, or a function that makes one.
+        classes: How many classes there are; of no effect on regressors.
+        members: How many estimators are fitted, alike but for their seeds.
+        bootstrap: Fit each member to as many items drawn with replacement (Breiman, Machine Learning, 1996).
+        smoothing: α of p' = (p + α/C)/(1 + α); 0 for none.
+        likelihood: What is predicted; numbers for regressors and classes for others where unset.
+        trusted: Types beside scikit-learn's that may be saved and loaded, as `package.module.Class`.
+        interval: Least seconds between two checkpoints; there is at most one for each member.
+
+    Raises:
+        InvalidArgument: A number is out of its domain, or it is no estimator.
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        *,
+        classes: int,
+        members: int = 1,
+        bootstrap: bool = False,
+        smoothing: float = 0.0,
+        likelihood: Likelihood | None = None,
+        trusted: Sequence[str] = (),
+        interval: float = 10.0,
+    ) -> None:
+        from sklearn.base import is_regressor
+
+        made = estimator() if isinstance(estimator, type) or not hasattr(estimator, "fit") else estimator
+        if not (hasattr(made, "fit") and hasattr(made, "get_params")):
+            raise InvalidArgument(f"a scikit-learn estimator was expected, not a {type(made).__name__}")
+        if members < 1 or smoothing < 0:
+            raise InvalidArgument(
+                f"at least one member and smoothing >= 0 are needed, not {members}, {smoothing}"
+            )
+        self.estimator = made
+        self.likelihood = likelihood or (GAUSSIAN if is_regressor(made) else CATEGORICAL)
+        if classes < 2 and self.likelihood.kind == "categorical":
+            raise InvalidArgument(f"there must be at least 2 classes to tell apart, not {classes}")
+        self.classes = classes
+        self.members = members
+        self.bootstrap = bootstrap
+        self.smoothing = smoothing
+        self.trusted = tuple(trusted)
+        self.interval = interval
+
+    def fit(
+        self,
+        labelled: Labelled,
+        unlabelled: Pool,
+        *,
+        seed: int,
+        round: int,
+        previous: Posterior | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> "Estimators":
+        """Fit on what is labelled and return what is now believed.
+
+        Args:
+            labelled: What to learn from.
+            unlabelled: Not looked at.
+            seed: Of every `random_state`, of the bootstrap and of the folds.
+            round: Not looked at.
+            previous: Not looked at.
+            checkpoint: Where members of a long fit are kept, and where an interrupted one goes on from.
+
+        Returns:
+            The posterior. Its features are the standardised inputs, or what a pipeline makes of them.
+
+        Raises:
+            EmptyLabelledSet: Nothing is labelled.
+            InvalidLabel: A label is not one of the classes.
+            InvalidArgument: A regressor has one item only, so that its noise cannot be known.
+            Unsupported: Items have different weights, and the estimator takes none.
+        """
+        from sklearn.pipeline import Pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        from baldur.posteriors.scikit_learn import Estimators
+
+        x, y, weights = self._read(labelled)
+        if self.likelihood.kind == "categorical" and bool((y == y[0]).all()):
+            warnings.warn(f"all {len(y)} labels are of class {int(y[0])}", OneClassOnly, stacklevel=2)
+            fitted, noise, inputs = [_constant(x, y)], None, StandardScaler().fit(x)
+        else:
+            fitted = self._members(x, y, weights, seed, checkpoint)
+            noise = self._noise(x, y, weights, seed, fitted)
+            inputs = None if isinstance(self.estimator, Pipeline) else StandardScaler().fit(x)
+        return Estimators(
+            fitted,
+            self.classes,
+            smoothing=self.smoothing,
+            noise=noise,
+            likelihood=self.likelihood,
+            inputs=inputs,
+            trusted=self.trusted,
+        )
+
+    def load(self, folder: Path) -> "Estimators":
+        """Rebuild a posterior that this learner fitted.
+
+        Args:
+            folder: Where it was saved.
+
+        Returns:
+            The posterior, whose draws equal those of the saved one.
+
+        Raises:
+            DamagedArtefact: A file of it is missing, cut short, altered, or of another release of scikit-learn.
+        """
+        from baldur.posteriors.scikit_learn import load
+
+        return load(folder, self.trusted)
+
+    def _read(self, labelled: Labelled) -> tuple[NDArray[np.float64], NDArray[Any], NDArray[np.float64]]:
+        from baldur.posteriors.scikit_learn import table_of
+
+        if len(labelled) == 0:
+            raise EmptyLabelledSet("nothing is labelled yet; label at least one item of each of two classes")
+        y = np.asarray(labelled.labels)
+        low, high = y.min(), y.max()
+        if self.likelihood.kind == "categorical" and (low < 0 or high >= self.classes):
+            raise InvalidLabel(f"labels run from {low} to {high}, not from 0 to {self.classes - 1}")
+        return table_of(gather(labelled.pool)).astype(np.float64), y, labelled.weights.astype(np.float64)
+
+    def _members(
+        self,
+        x: NDArray[np.float64],
+        y: NDArray[Any],
+        weights: NDArray[np.float64],
+        seed: int,
+        checkpoint: Checkpoint | None,
+    ) -> list[Any]:
+        """The fitted members, those of an interrupted fit first."""
+        about = self._about(seed, x, y, weights)
+        fitted = [] if checkpoint is None else self._kept(checkpoint, about)
+        saved = monotonic()
+        while len(fitted) < self.members:
+            m = len(fitted)
+            chosen: NDArray[np.intp] | slice = slice(None)
+            if self.bootstrap:
+                chosen = generator(seed, "bootstrap", m).integers(len(y), size=len(y))
+            own = derive(seed, "estimator", m)
+            fitted.append(self._fitted(x[chosen], y[chosen], weights[chosen], own))
+            if checkpoint is not None and monotonic() - saved >= self.interval:
+                self._keep(checkpoint, about, fitted)
+                saved = monotonic()
+        return fitted
+
+    def _about(self, seed: int, *arrays: NDArray[Any]) -> str:
+        """A SHA-256 of what a checkpoint must agree with to be that of this fit."""
+        kind, options = type(self.estimator), self.estimator.get_params()
+        said = [seed, self.members, self.bootstrap, kind.__module__, kind.__qualname__]
+        said += [f"{name}={_said(options[name])}" for name in sorted(options)]
+        return hashlib.sha256(" ".join(map(str, [*said, *map(_said, arrays)])).encode()).hexdigest()
+
+    def _fitted(
+        self, x: NDArray[np.float64], y: NDArray[Any], weights: NDArray[np.float64], seed: int
+    ) -> Any:
+        from sklearn.base import clone
+
+        if self.likelihood.kind == "categorical" and bool((y == y[0]).all()):  # many classifiers refuse this
+            return _constant(x, y)
+        estimator = clone(self.estimator)
+        states = [name for name in sorted(estimator.get_params()) if name.split("__")[-1] == "random_state"]
+        estimator.set_params(**{name: derive(seed, name) % 2**32 for name in states})
+        given = _weighted(estimator, weights)
+        try:
+            return estimator.fit(x, y, **given)
+        except ValueError as error:
+            same = np.flatnonzero((y == y[0]).all(0)).tolist() if y.ndim > 1 else []
+            if self.likelihood.kind != "bernoulli" or not same:
+                raise
+            raise InvalidLabel(
+                f"all {len(y)} items agree on label {', '.join(map(str, same))}, and {type(estimator).__name__} cannot "
+                f"learn one that all or none have ({error}); label more, or take a forest"
+            ) from error
+
+    def _noise(
+        self,
+        x: NDArray[np.float64],
+        y: NDArray[Any],
+        weights: NDArray[np.float64],
+        seed: int,
+        fitted: Sequence[Any],
+    ) -> NDArray[np.float64] | None:
+        """Mean squared residual of items that a fit did not see, for each target."""
+        from sklearn.model_selection import KFold
+
+        from baldur.posteriors.scikit_learn import Estimators
+
+        if self.likelihood.kind != "gaussian" or Estimators(fitted, noise=1.0).functions is None:
+            return None
+        if len(y) < 2:
+            raise InvalidArgument("the noise around a regressor takes two labelled items or more to know")
+        residuals = np.empty(y.shape)
+        folds = KFold(min(_FOLDS, len(y)), shuffle=True, random_state=derive(seed, "folds") % 2**32)
+        for number, (rest, fold) in enumerate(folds.split(x)):
+            model = self._fitted(x[rest], y[rest], weights[rest], derive(seed, "fold", number))
+            residuals[fold] = y[fold] - model.predict(x[fold])
+        least = _LEAST_NOISE * max(float(np.var(y)), _LEAST_NOISE)
+        return np.asarray(np.maximum(np.mean(residuals**2, 0), least))
+
+    def _keep(self, checkpoint: Checkpoint, about: str, fitted: list[Any]) -> None:
+        from baldur.posteriors import _skops
+
+        checkpoint.save(lambda path: _skops.write(path, {"about": about, "members": fitted}, self.trusted))
+
+    def _kept(self, checkpoint: Checkpoint, about: str) -> list[Any]:
+        from baldur.posteriors import _skops
+
+        path = checkpoint.latest()
+        if path is None:
+            return []
+        kept = _skops.read(path, self.trusted)
+        if not isinstance(kept, dict) or kept.get("about") != about:
+            raise InvalidCheckpoint(f"{path} is a checkpoint of another fit")
+        return list(kept["members"])
+
+
+def random_forest(
+    classes: int, *, trees: int = 100, min_samples_leaf: int = 1, smoothing: float = 0.01
+) -> Estimator:
+    """A random forest, whose trees are the samples (Breiman, Machine Learning, 2001).
+
+    With leaves of one item each tree is sure of itself, so BALD is the entropy of the trees' votes.
+
+    Args:
+        classes: How many classes there are.
+        trees: How many trees.
+        min_samples_leaf: Items in a leaf at least.
+        smoothing: See `Estimator`.
+
+    Returns:
+        The learner.
+    """
+    from sklearn.ensemble import RandomForestClassifier
+
+    forest = RandomForestClassifier(trees, min_samples_leaf=min_samples_leaf)
+    return Estimator(forest, classes=classes, smoothing=smoothing)
+
+
+def extra_trees(
+    classes: int, *, trees: int = 100, min_samples_leaf: int = 1, smoothing: float = 0.01
+) -> Estimator:
+    """Extremely randomised trees, each a sample (Geurts, Ernst and Wehenkel, Machine Learning, 2006).
+
+    Args:
+        classes: How many classes there are.
+        trees: How many trees.
+        min_samples_leaf: Items in a leaf at least.
+        smoothing: See `Estimator`.
+
+    Returns:
+        The learner.
+    """
+    from sklearn.ensemble import ExtraTreesClassifier
+
+    forest = ExtraTreesClassifier(trees, min_samples_leaf=min_samples_leaf)
+    return Estimator(forest, classes=classes, smoothing=smoothing)
+
+
+def logistic_regression(classes: int, *, C: float = 1.0, smoothing: float = 0.0) -> Estimator:
+    """Logistic regression on standardised inputs: one function.
+
+    Args:
+        classes: How many classes there are.
+        C: Inverse strength of the L2 penalty.
+        smoothing: See `Estimator`.
+
+    Returns:
+        The learner.
+    """
+    return Estimator(_logistic(C), classes=classes, smoothing=smoothing)
+
+
+def committee(
+    classes: int, *, members: int = 10, of: str = "logistic-regression", smoothing: float = 0.01
+) -> Estimator:
+    """Classifiers of one kind, each fitted to a bootstrap sample (Abe and Mamitsuka, ICML 1998).
+
+    Args:
+        classes: How many classes there are.
+        members: How many classifiers.
+        of: logistic-regression, naive-bayes, decision-tree or nearest-neighbours.
+        smoothing: See `Estimator`.
+
+    Returns:
+        The learner.
+
+    Raises:
+        InvalidArgument: There is no such kind.
+    """
+    from sklearn.naive_bayes import GaussianNB
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.tree import DecisionTreeClassifier
+
+    kinds: Mapping[str, Callable[[], Any]] = {
+        "logistic-regression": lambda: _logistic(1.0),
+        "naive-bayes": GaussianNB,
+        "decision-tree": DecisionTreeClassifier,
+        "nearest-neighbours": lambda: make_pipeline(StandardScaler(), KNeighborsClassifier(1)),
+    }
+    kind = kinds.get(of.replace("_", "-"))
+    if kind is None:
+        raise InvalidArgument(f"a committee is of {', '.join(kinds)}, not {of!r}; others go into Estimator")
+    return Estimator(kind(), classes=classes, members=members, bootstrap=True, smoothing=smoothing)
+
+
+def _logistic(C: float) -> Any:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=1000))
+
+
+def _said(value: Any) -> str:
+    """An option as it is in every process: nothing goes by its address, and arrays are whole."""
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return f"{value.dtype} {value.shape} {hashlib.sha256(value.tobytes()).hexdigest()}"
+    if hasattr(value, "get_params"):  # its options are told by themselves
+        return type(value).__qualname__
+    return str(getattr(value, "__qualname__", re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))))
+
+
+def _constant(x: NDArray[np.float64], y: NDArray[Any]) -> Any:
+    from sklearn.dummy import DummyClassifier
+
+    return DummyClassifier(strategy="prior").fit(x, y)
+
+
+def _weighted(estimator: Any, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """The argument of `fit` that takes the weights; none where they are all one."""
+    from sklearn.pipeline import Pipeline
+    from sklearn.utils.validation import has_fit_parameter
+
+    if bool((weights == 1).all()):
+        return {}
+    steps, last = "", estimator
+    while isinstance(last, Pipeline):
+        step, last = last.steps[-1]
+        steps += f"{step}__"
+    if not has_fit_parameter(last, "sample_weight"):
+        raise Unsupported(
+            f"items have different weights, and {type(last).__name__}.fit takes no sample_weight; take another"
+        )
+    return {f"{steps}sample_weight": weights}

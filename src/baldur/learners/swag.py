@@ -1,0 +1,210 @@
+"""SWAG and MultiSWAG: what SGD with a constant rate visits once it has arrived.
+
+Maddox et al., "A simple baseline for Bayesian uncertainty in deep learning", NeurIPS 2019; Wilson & Izmailov, "Bayesian
+deep learning and a probabilistic perspective of generalization", NeurIPS 2020.
+"""
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from baldur._modules import restore, take
+from baldur._seeds import derive
+from baldur.errors import InvalidArgument
+from baldur.learners.ensembles import ensemble
+from baldur.learners.train import Train
+from baldur.posteriors.swag import SWAG
+from baldur.protocols import Labelled, Posterior
+
+_LEAST_VARIANCE = 1e-30
+
+
+def swag(
+    train: Train,
+    labelled: Labelled,
+    seed: int,
+    *,
+    rank: int = 20,
+    collections: int = 20,
+    learning_rate: float = 0.02,
+    scale: float = 0.5,
+    batch_norm_items: int = 1024,
+) -> SWAG:
+    """One network trained by the recipe, then SGD with a constant rate, whose weights are collected after each epoch.
+
+    θ̄ = mean θᵢ, Σ = mean θᵢ² - θ̄², and the last K columns D̂ᵢ = θᵢ - θ̄ᵢ, where θ̄ᵢ is the mean up to and with θᵢ. Of the
+    recipe, the second phase has other epochs, optimiser and rate, no schedule and no early stopping. It costs
+    `collections` epochs more than one network, and memory for K + 3 networks.
+
+    The samples differ as much as SGD moves. Where a network without dropout has come down to no loss, it hardly moves,
+    at any rate: pre-train for fewer epochs and take a higher rate, or take `multi_swag`.
+
+    Args:
+        train: Trains a network.
+        labelled: What it is trained on.
+        seed: Of the training.
+        rank: K, the deviations that are kept, at least 2; 0 for the diagonal alone.
+        collections: Epochs of the second phase, at least 2.
+        learning_rate: Of the second phase; its momentum is the recipe's.
+        scale: What the covariance is multiplied by: ½ in the paper.
+        batch_norm_items: On how many items, at most, batch normalisation is estimated for each sample; at least 2.
+
+    Returns:
+        The posterior.
+
+    Raises:
+        InvalidArgument: A value is out of its domain.
+    """
+    if collections < 2 or rank < 0 or rank == 1 or batch_norm_items < 2:
+        raise InvalidArgument(
+            f"SWAG needs at least 2 collections, a rank of 0 or at least 2, and 2 items for batch normalisation; not "
+            f"{collections}, {rank} and {batch_norm_items}"
+        )
+    network = train(seed)
+    recipe = replace(
+        train.recipe,
+        epochs=collections,
+        patience=collections,  # never reached: all collections are wanted
+        optimizer="sgd",
+        learning_rate=learning_rate,
+        schedule=None,
+    )
+    moments = Moments(rank)
+    train(derive(seed, "swag"), network=network, after_epoch=moments, recipe=recipe)
+    restore(network, moments.mean)
+    x, y, _ = train.data()
+    random = torch.Generator().manual_seed(derive(seed, "batch norm"))
+    some = torch.randperm(len(y), generator=random)[:batch_norm_items].sort().values
+    return SWAG(
+        network,
+        moments.variances(),
+        moments.deviations(),
+        take(x, some),
+        scale=scale,
+        likelihood=train.likelihood,
+    )
+
+
+def multi_swag(
+    train: Train,
+    labelled: Labelled,
+    seed: int,
+    *,
+    members: int = 5,
+    rank: int = 20,
+    collections: int = 20,
+    learning_rate: float = 0.02,
+    scale: float = 0.5,
+    batch_norm_items: int = 1024,
+) -> Posterior:
+    """The equal mixture of independent SWAGs; sample t is of member t mod M. It costs M times as much as one.
+
+    Args:
+        train: Trains a network.
+        labelled: What it is trained on.
+        seed: Of the training.
+        members: M; one alone is `swag`.
+        rank: See `swag`.
+        collections: See `swag`.
+        learning_rate: See `swag`.
+        scale: See `swag`; 0 gives an ensemble of averaged networks.
+        batch_norm_items: See `swag`.
+
+    Returns:
+        An `Ensemble`.
+
+    Raises:
+        InvalidArgument: A value is out of its domain.
+    """
+    each = partial(
+        swag,
+        rank=rank,
+        collections=collections,
+        learning_rate=learning_rate,
+        scale=scale,
+        batch_norm_items=batch_norm_items,
+    )
+    return ensemble(members, each=each)(train, labelled, seed)
+
+
+class Moments:
+    """Gathers the weights of a network after each epoch; see `training.AfterEpoch`.
+
+    In float64 and by updating the mean, since mean θ² - θ̄² cancels. On the processor, so that samples do not depend on
+    the device.
+
+    Args:
+        rank: How many deviations are kept.
+    """
+
+    def __init__(self, rank: int) -> None:
+        self.count = 0
+        self.mean: dict[str, Tensor] = {}
+        self._squares: dict[str, Tensor] = {}  # Σ (θᵢ - θ̄)²
+        self._last: deque[dict[str, Tensor]] = deque(maxlen=rank)
+
+    def __call__(self, network: nn.Module, epoch: int) -> None:
+        self.count += 1
+        column = {}
+        for name, parameter in network.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            weights = parameter.detach().to("cpu", torch.float64)
+            before = self.mean.get(name, torch.zeros_like(weights))
+            mean = before + (weights - before) / self.count
+            squares = self._squares.get(name, torch.zeros_like(weights))
+            self._squares[name] = squares + (weights - before) * (weights - mean)
+            self.mean[name] = mean
+            column[name] = (weights - mean).to(parameter.dtype)
+        self._last.append(column)
+
+    def variances(self) -> dict[str, Tensor]:
+        """Σ by name, at least 1e-30, float32.
+
+        Returns:
+            Variances.
+        """
+        return {n: (s / self.count).clamp(min=_LEAST_VARIANCE).float() for n, s in self._squares.items()}
+
+    def deviations(self) -> dict[str, Tensor] | None:
+        """D̂ by name, (K, *shape), in order; None where none are kept.
+
+        Returns:
+            Deviations.
+        """
+        return {n: torch.stack([c[n] for c in self._last]) for n in self.mean} if self._last else None
+
+    def state(self) -> Mapping[str, Tensor]:
+        """All that was gathered so far.
+
+        Returns:
+            Tensors by name.
+        """
+        state = {"count": torch.tensor(self.count)}
+        state |= {f"mean/{name}": mean for name, mean in self.mean.items()}
+        state |= {f"squares/{name}": squares for name, squares in self._squares.items()}
+        return state | {f"last/{i}/{n}": d for i, column in enumerate(self._last) for n, d in column.items()}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what `state` gave.
+
+        Args:
+            state: Tensors by name.
+        """
+        self.count = int(state["count"])
+        columns: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in state.items():
+            group, _, name = key.partition("/")
+            if group == "mean":
+                self.mean[name] = tensor
+            elif group == "squares":
+                self._squares[name] = tensor
+            elif group == "last":
+                number, _, name = name.partition("/")
+                columns.setdefault(int(number), {})[name] = tensor
+        self._last.clear()
+        self._last.extend(columns[i] for i in sorted(columns))

@@ -1,0 +1,255 @@
+"""A posterior whose probabilities are corrected by what was seen on held-out items."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from baldur.errors import DamagedArtefact, InvalidArgument
+from baldur.evaluate.calibration import LEAST
+from baldur.likelihoods import CATEGORICAL, Likelihood
+from baldur.posteriors._saving import read_facts, write_facts
+from baldur.protocols import Draws, Posterior
+
+KIND = "calibrated"
+
+Method = Literal["temperature", "dirichlet"]
+
+
+class Calibrated:
+    """Another posterior, each of whose samples is corrected by one map: what changes is how sure it is.
+
+    "temperature": p_t -> softmax(log p_t / τ), each sample before their mean is taken (C. Guo, G. Pleiss, Y. Sun and
+    K. Q. Weinberger, ICML 2017). "dirichlet": p_t -> softmax(W log p_t + b) (M. Kull et al., NeurIPS 2019).
+
+    Args:
+        posterior: What is corrected; of classes, or of labels where it is a temperature.
+        method: Which map.
+        parameters: "temperature" a number; or "weights" (C, C) and "intercept" (C,), in rows.
+
+    Raises:
+        InvalidArgument: The parameters are not those of the method.
+    """
+
+    def __init__(self, posterior: Posterior, method: Method, parameters: Mapping[str, Any]) -> None:
+        self.posterior = posterior
+        self.method = method
+        self.parameters = dict(parameters)
+        self._map = mapping(method, parameters)
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """What the outputs mean."""
+        likelihood: Likelihood = getattr(self.posterior, "likelihood", CATEGORICAL)
+        return likelihood
+
+    @property
+    def functions(self) -> int | None:
+        """How many functions there are; None: any number."""
+        functions: int | None = getattr(self.posterior, "functions", None)
+        return functions
+
+    def draw(self, T: int | None = None, seed: int = 0) -> "CalibratedDraws":
+        """T functions, those of the posterior corrected.
+
+        Args:
+            T: How many samples.
+            seed: Which samples.
+
+        Returns:
+            The functions.
+        """
+        return CalibratedDraws(self.posterior.draw(T, seed), self._map)
+
+    def save(self, folder: Path) -> None:
+        """Write the posterior to a folder of its own, and the map as JSON.
+
+        Args:
+            folder: An existing folder.
+        """
+        inner(folder).mkdir(exist_ok=True)
+        self.posterior.save(inner(folder))
+        write_facts(folder, KIND, self.likelihood, {"method": self.method, "parameters": self.parameters})
+
+
+class CalibratedDraws:
+    """T corrected functions; see `protocols.Draws`.
+
+    Args:
+        draws: The functions.
+        correct: Log-probabilities (n, T, C, ...) to such.
+
+    Raises:
+        InvalidArgument: The draws are of numbers.
+    """
+
+    def __init__(self, draws: Draws, correct: Callable[[Tensor], Tensor]) -> None:
+        if draws.kind not in ("categorical", "bernoulli"):
+            raise InvalidArgument(f"draws of classes or labels can be calibrated, not {draws.kind} ones")
+        self.draws = draws
+        self.correct = correct
+
+    @property
+    def kind(self) -> str:
+        """As the functions."""
+        return self.draws.kind
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """As the functions."""
+        return self.draws.names
+
+    @property
+    def degenerate(self) -> bool:
+        """As the functions."""
+        return self.draws.degenerate
+
+    def __len__(self) -> int:
+        return len(self.draws)
+
+    def __getitem__(self, samples: slice) -> "CalibratedDraws":
+        return CalibratedDraws(self.draws[samples], self.correct)
+
+    def __call__(self, x: Any) -> Tensor:
+        return self._corrected(self.draws(x))
+
+    def features(self, x: Any) -> Any:
+        """The features of the functions.
+
+        Args:
+            x: A batch.
+
+        Returns:
+            Features, (n, D).
+        """
+        return self.draws.features(x)
+
+    def outputs(self, x: Any, names: Sequence[str]) -> dict[str, Any]:
+        """Several outputs of one batch, from one pass where the functions need but one.
+
+        Args:
+            x: A batch.
+            names: Some of `names`.
+
+        Returns:
+            The outputs by name.
+        """
+        outputs = self.draws.outputs(x, names)
+        corrected = {"log_probs": self._corrected(outputs["log_probs"])} if "log_probs" in outputs else {}
+        return {**outputs, **corrected}
+
+    def split(self) -> tuple[Callable[[Any], Any], Callable[[Any], Tensor]] | None:
+        """The cut of the functions, if there is one.
+
+        Returns:
+            Two functions with rest(trunk(x)) equal to self(x), or None.
+        """
+        parts = self.draws.split()
+        if parts is None:
+            return None
+        trunk, rest = parts
+        return trunk, lambda h: self._corrected(rest(h))
+
+    @torch.inference_mode()
+    def _corrected(self, log_probs: Any) -> Tensor:
+        return self.correct(torch.as_tensor(log_probs))
+
+
+def inner(folder: Path) -> Path:
+    """Where what is corrected is saved.
+
+    Args:
+        folder: Of the whole.
+
+    Returns:
+        Its folder.
+    """
+    return folder / "posterior"
+
+
+def read(folder: Path) -> tuple[Method, dict[str, Any]]:
+    """The map of a saved calibrated posterior.
+
+    Args:
+        folder: Where `save` wrote it.
+
+    Returns:
+        Its method and parameters.
+
+    Raises:
+        DamagedArtefact: The file is missing, cut short, or of another posterior.
+    """
+    about = read_facts(folder)
+    if about["kind"] != KIND:
+        raise DamagedArtefact(f"{folder} holds a posterior of the kind {about['kind']!r}, not {KIND!r}")
+    try:
+        method, parameters = about["facts"]["method"], dict(about["facts"]["parameters"])
+        mapping(method, parameters)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedArtefact(f"the saved posterior in {folder} cannot be read: {error}") from error
+    return method, parameters
+
+
+def load(folder: Path, network: nn.Module) -> Calibrated:
+    """Rebuild a saved calibrated posterior.
+
+    Args:
+        folder: Where `save` wrote it.
+        network: The architecture of what is corrected; its weights are overwritten.
+
+    Returns:
+        The posterior.
+
+    Raises:
+        DamagedArtefact: A file is missing, cut short or of another network.
+    """
+    from baldur import posteriors  # it imports this module
+
+    method, parameters = read(folder)
+    return Calibrated(posteriors.load(inner(folder), network), method, parameters)
+
+
+def mapping(method: str, parameters: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
+    """The map of a method.
+
+    Args:
+        method: Which.
+        parameters: Its parameters.
+
+    Returns:
+        Log-probabilities (n, T, C, ...) to such.
+
+    Raises:
+        InvalidArgument: There is no such method, or the parameters are not its own.
+    """
+    if method not in get_args(Method):
+        raise InvalidArgument(f"the method is temperature or dirichlet, not {method!r}")
+    return _tempered(parameters) if method == "temperature" else _linear(parameters)
+
+
+def _tempered(parameters: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
+    temperature = float(parameters.get("temperature", 0))
+    if not 0 < temperature < float("inf"):
+        raise InvalidArgument(f"a temperature is positive and finite, not {temperature}")
+    return lambda log_probs: torch.log_softmax(log_probs / temperature, 2)
+
+
+def _linear(parameters: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
+    weights, intercept = (
+        torch.tensor(parameters.get(name, ()), dtype=torch.float64) for name in ("weights", "intercept")
+    )
+    if weights.ndim != 2 or weights.shape != (len(intercept), len(intercept)):
+        raise InvalidArgument(
+            f"weights (C, C) and intercept (C,) were expected, not {tuple(weights.shape)} and {tuple(intercept.shape)}"
+        )
+
+    def correct(log_probs: Tensor) -> Tensor:
+        if log_probs.shape[2] != len(intercept):
+            raise InvalidArgument(f"the map is of {len(intercept)} classes, not of {log_probs.shape[2]}")
+        w, b = weights.to(log_probs), intercept.to(log_probs)
+        last = log_probs.clamp(min=LEAST).movedim(2, -1)
+        return torch.log_softmax(last @ w.T + b, -1).movedim(-1, 2)
+
+    return correct

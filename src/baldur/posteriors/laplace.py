@@ -1,0 +1,398 @@
+"""Laplace's approximation in the last layer: a Gaussian around the trained weights.
+
+E. Daxberger, A. Kristiadi, A. Immer, R. Eschenhagen, M. Bauer and P. Hennig, Laplace Redux: effortless Bayesian deep
+learning, NeurIPS 2021; D. J. C. MacKay, A practical Bayesian framework for backpropagation networks, 1992.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from baldur.errors import DamagedArtefact, InvalidArgument, Unsupported
+from baldur.likelihoods import CATEGORICAL, Likelihood
+from baldur.posteriors._curvature import Curvature, Structure, curvature, evidence, mode, most_likely
+from baldur.posteriors._last_layer import copied, last_layer, linear, put, weights_of, with_one
+from baldur.posteriors._links import bridge, probit
+from baldur.posteriors._network import frozen, penultimate
+from baldur.posteriors._saving import read, save
+from baldur.posteriors._sites import Dropouts
+from baldur.posteriors._weights import generator
+
+KIND = "laplace"
+
+Link = Literal["probit", "bridge", "samples"]
+
+# Weights of the samples that are kept between batches, and that are made at a time; bytes.
+_KEPT = 2**28
+_BLOCK = 2**25
+
+
+def approximate(
+    network: nn.Module,
+    x: Any,
+    y: Tensor,
+    *,
+    structure: Structure = "kronecker",
+    prior_precision: float | None = None,
+    temperature: float = 1.0,
+    likelihood: Likelihood = CATEGORICAL,
+    counts: Tensor | None = None,
+    refit: bool = True,
+) -> "Laplace":
+    """Laplace's approximation for the last layer of a trained network.
+
+    W_MAP = argmax_W Σ_n log p(y_n | W)/τ - ½δ‖W‖², and the δ of the largest marginal likelihood. A network that was
+    trained until it fits a few items is far from that mode, where its loss is flat: taken for it, its weights give a δ
+    so small that samples hardly know what was learnt. (Where training is to end in W_MAP by itself, the weight decay is
+    δ/n for a loss that is a mean over n items.)
+
+    Args:
+        network: A trained network whose last layer is an `nn.Linear`; it is left untouched.
+        x: What it was trained on.
+        y: The labels.
+        structure: What is kept of the curvature: "full", "kronecker" or "diagonal".
+        prior_precision: δ; None for the one that maximises the marginal likelihood.
+        temperature: τ; below 1 the data count for more.
+        likelihood: What the outputs mean.
+        counts: How often each item counts.
+        refit: Move the last layer to the mode; else its weights are taken for the mode.
+
+    Returns:
+        The posterior.
+
+    Raises:
+        InvalidArgument: An argument is out of its domain, or the full structure is too large.
+        UnsupportedNetwork: The outputs are not those of a linear layer.
+    """
+    _check(1.0 if prior_precision is None else prior_precision, temperature)
+    twin = frozen(network)
+    last = last_layer(twin, x, likelihood, counts)
+    layer, labels = linear(twin, last.path), y.cpu()
+    trained = weights_of(layer)
+    weights, given = trained, None if refit else curvature(last, trained, structure)
+
+    def moved(delta: float) -> Tensor:
+        """The mode, sought from the last one."""
+        return trained if given is not None else mode(last, weights, labels, delta, temperature)
+
+    def explains(delta: float) -> float:
+        nonlocal weights
+        weights = moved(delta)
+        return evidence(last, labels, weights, given or structure, delta, temperature)
+
+    delta = most_likely(explains) if prior_precision is None else prior_precision
+    weights = moved(delta)
+    h = curvature(last, weights, structure) if given is None else given
+    put(weights, layer)
+    return Laplace(
+        twin,
+        h,
+        layer=last.path,
+        shape=last.shape,
+        prior_precision=delta,
+        temperature=temperature,
+        likelihood=likelihood,
+    )
+
+
+class Laplace:
+    """A Gaussian over the last layer's weights around their mode, everything before them fixed.
+
+    p(W | D) ≈ N(W_MAP, (H/τ + δI)⁻¹) with the curvature H of the loss, the temperature τ and the prior precision δ; the
+    bias is a column of W. Sample t is one W_t for all items, so joint scores are those of functions. (Daxberger et
+    al., NeurIPS 2021.) `approximate` makes one of a trained network.
+
+    Args:
+        network: A network that has W_MAP in its last layer; it is copied and left untouched.
+        curvature: H.
+        layer: The path of the last layer, an `nn.Linear`.
+        shape: The shape of one item's outputs.
+        prior_precision: δ.
+        temperature: τ; below 1 the data count for more.
+        likelihood: What the network's outputs mean.
+
+    Raises:
+        InvalidArgument: δ or τ is not positive.
+        UnsupportedNetwork: There is no such layer.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        curvature: Curvature,
+        *,
+        layer: str,
+        shape: Sequence[int],
+        prior_precision: float = 1.0,
+        temperature: float = 1.0,
+        likelihood: Likelihood = CATEGORICAL,
+    ) -> None:
+        _check(prior_precision, temperature)
+        self.network = frozen(network)
+        self.curvature = curvature
+        self.path = layer
+        self.layer = linear(self.network, layer)
+        self.shape = tuple(shape)
+        self.mean = weights_of(self.layer)
+        self.prior_precision = prior_precision
+        self.temperature = temperature
+        self.likelihood = likelihood
+
+    @property
+    def precision(self) -> Float[Tensor, "C D"]:
+        """The eigenvalues h/τ + δ of the posterior's precision."""
+        return self.curvature.values / self.temperature + self.prior_precision
+
+    def draw(self, T: int | None = None, seed: int = 0) -> "LaplaceDraws":
+        """T functions. `draw(T)` is a prefix of `draw(T + 1)` with the same seed.
+
+        Args:
+            T: How many samples; 20 where unset.
+            seed: Which samples.
+
+        Returns:
+            The functions.
+
+        Raises:
+            InvalidArgument: T < 1.
+        """
+        T = 20 if T is None else T
+        if T < 1:
+            raise InvalidArgument(f"at least one posterior sample is needed; T = {T} was asked for")
+        return LaplaceDraws(self, seed, range(T))
+
+    def weights(self, samples: Sequence[int], seed: int) -> Float[Tensor, "T C D"]:
+        """The last layer's weights in some samples.
+
+        W_t = W_MAP + (H/τ + δI)^(-1/2) E_t with the symmetric root, which does not depend on how eigenvectors of
+        equal eigenvalues were chosen, and so not on the processor.
+
+        Args:
+            samples: The absolute numbers t.
+            seed: Of the draws.
+
+        Returns:
+            Weights, float64, with the bias as their last column.
+        """
+        shape = self.mean.shape
+        noise = [torch.randn(shape, dtype=torch.float64, generator=generator(seed, t)) for t in samples]
+        return self.mean + self.curvature.scaled(self.precision.rsqrt(), torch.stack(noise))
+
+    def log_marginal_likelihood(self, x: Any, y: Tensor, counts: Tensor | None = None) -> float:
+        """How well the model explains what it was trained on, all weights of the last layer considered.
+
+        log p(D) ≈ log p(D | W_MAP)/τ - ½ (log det(H/τ + δI) - CD log δ + δ‖W_MAP‖²).
+
+        Args:
+            x: What was trained on.
+            y: Its labels.
+            counts: How often each item counts.
+
+        Returns:
+            Nats.
+        """
+        last = last_layer(self.network, x, self.likelihood, counts)
+        return evidence(last, y.cpu(), self.mean, self.curvature, self.prior_precision, self.temperature)
+
+    def predictive(
+        self, x: Any, link: Link = "probit", *, T: int = 20, seed: int = 0
+    ) -> Float[Tensor, "n C *K"]:
+        """The mean prediction of one batch, without samples where there is a formula.
+
+        Args:
+            x: A batch.
+            link: "probit" or "bridge", which take the covariance of the outputs; or "samples", the mean over T draws.
+            T: How many samples.
+            seed: Which samples.
+
+        Returns:
+            Log-probabilities, float64: (n, C) for classes, (n, 2, K) for labels.
+
+        Raises:
+            InvalidArgument: There is no such link.
+            Unsupported: It is not one of this likelihood.
+        """
+        if link not in ("probit", "bridge", "samples"):
+            raise InvalidArgument(f"the link is probit, bridge or samples, not {link!r}")
+        kind = self.likelihood.kind
+        if kind == "gaussian" or (link == "bridge" and kind != "categorical"):
+            raise Unsupported(f"a mean prediction by {link!r} is not defined for {kind} outputs; use draws")
+        if link == "samples":
+            return self.draw(T, seed)(x).double().logsumexp(1).cpu() - math.log(T)
+        with torch.inference_mode():
+            inputs = with_one(self.trunk(x).cpu().double(), self.layer)
+            f, covariance = inputs @ self.mean.T, self.outputs_covariance(inputs)
+            return bridge(f, covariance) if link == "bridge" else probit(f, covariance, self.likelihood)
+
+    def outputs_covariance(self, inputs: Float[Tensor, "n D"]) -> Float[Tensor, "n C C"]:
+        """The covariance of the outputs of some items.
+
+        Args:
+            inputs: What the last layer sees, float64, with the bias's 1.
+
+        Returns:
+            Σ_f of each item.
+        """
+        return self.curvature.outputs_covariance(inputs, 1 / self.precision)
+
+    def trunk(self, x: Any) -> Float[Tensor, "n D"]:
+        """What the last layer sees of a batch.
+
+        Args:
+            x: A batch.
+
+        Returns:
+            Features.
+        """
+        with torch.inference_mode(), Dropouts():
+            return penultimate(self.network, copied(self.network, x))
+
+    def save(self, folder: Path) -> None:
+        """Write weights and curvature as safetensors, and the rest as JSON.
+
+        Args:
+            folder: An existing folder.
+        """
+        h = self.curvature
+        facts = {
+            "structure": h.structure,
+            "layer": self.path,
+            "shape": list(self.shape),
+            "prior_precision": self.prior_precision,
+            "temperature": self.temperature,
+        }
+        vectors = {str(i): v for i, v in enumerate(h.vectors)}
+        tensors = {"values": {"0": h.values}, "vectors": vectors}
+        save(folder, self.network, KIND, likelihood=self.likelihood, facts=facts, tensors=tensors)
+
+
+class LaplaceDraws:
+    """T functions that share all but the last layer; see `protocols.Draws`.
+
+    Args:
+        posterior: Whose samples.
+        seed: Which samples.
+        samples: Their absolute numbers.
+    """
+
+    names = ("log_probs", "features")
+
+    def __init__(self, posterior: Laplace, seed: int, samples: range) -> None:
+        self.posterior = posterior
+        self.seed = seed
+        self.samples = samples
+        self.kind = posterior.likelihood.kind
+        self._kept: dict[range, Tensor] = {}
+
+    @property
+    def degenerate(self) -> bool:
+        """Whether there is one sample only."""
+        return len(self) == 1
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, samples: slice) -> "LaplaceDraws":
+        chosen = self.samples[samples]
+        if not chosen:
+            raise InvalidArgument(f"{samples} of {len(self)} samples holds none")
+        return LaplaceDraws(self.posterior, self.seed, chosen)
+
+    def __call__(self, x: Any) -> Tensor:
+        return self._rest(self.posterior.trunk(x))
+
+    def features(self, x: Any) -> Tensor:
+        """What the last layer sees, (n, D).
+
+        Args:
+            x: A batch.
+
+        Returns:
+            Features.
+        """
+        return self.posterior.trunk(x)
+
+    def outputs(self, x: Any, names: Sequence[str]) -> dict[str, Tensor]:
+        """Several outputs of one batch, from one pass.
+
+        Args:
+            x: A batch.
+            names: Some of "log_probs" and "features".
+
+        Returns:
+            The outputs by name.
+        """
+        h = self.posterior.trunk(x)
+        functions: dict[str, Callable[[Tensor], Tensor]] = {"log_probs": self._rest, "features": lambda h: h}
+        return {name: functions[name](h) for name in names}
+
+    def split(self) -> tuple[Callable[[Any], Tensor], Callable[[Tensor], Tensor]]:
+        """The network up to its last layer, and the samples of that layer.
+
+        Returns:
+            Two functions with rest(trunk(x)) equal to self(x).
+        """
+        return self.posterior.trunk, self._rest
+
+    @torch.inference_mode()
+    def _rest(self, h: Tensor) -> Tensor:
+        """Features (n, D) to (n, T, C)."""
+        posterior = self.posterior
+        size = max(1, _BLOCK // posterior.mean.nbytes)
+        blocks = [self.samples[start : start + size] for start in range(0, len(self), size)]
+        phi = with_one(h, posterior.layer)
+        outputs = len(posterior.mean)
+        parts = [(phi @ self._weights(block).T).view(len(h), len(block), outputs) for block in blocks]
+        logits = torch.cat(parts, 1) if len(parts) > 1 else parts[0]  # (n, T, C)
+        return posterior.likelihood.log_probs(logits.reshape(*logits.shape[:2], *posterior.shape), 2)
+
+    def _weights(self, block: range) -> Tensor:
+        """The weights of some samples one below the other, (TC, D), in the type of the network."""
+        if block in self._kept:
+            return self._kept[block]
+        posterior = self.posterior
+        made = posterior.weights(block, self.seed).flatten(0, 1).to(posterior.layer.weight)
+        if len(self) * posterior.mean.numel() * made.itemsize <= _KEPT:
+            self._kept[block] = made
+        return made
+
+
+def load(folder: Path, network: nn.Module) -> Laplace:
+    """Rebuild a saved Laplace approximation.
+
+    Args:
+        folder: Where `save` wrote it.
+        network: The architecture; its weights are overwritten.
+
+    Returns:
+        The posterior.
+
+    Raises:
+        DamagedArtefact: A file is missing, cut short or of another network.
+    """
+    saved = read(folder, network)
+    try:
+        facts, vectors = saved.facts, saved.tensors.get("vectors", {})
+        every = tuple(vectors[str(i)] for i in range(len(vectors)))
+        return Laplace(
+            network,
+            Curvature(facts["structure"], saved.tensors["values"]["0"], every),
+            layer=facts["layer"],
+            shape=facts["shape"],
+            prior_precision=float(facts["prior_precision"]),
+            temperature=float(facts["temperature"]),
+            likelihood=saved.likelihood,
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise DamagedArtefact(f"the saved posterior in {folder} cannot be read: {error}") from error
+
+
+def _check(prior_precision: float, temperature: float) -> None:
+    for name, value in (("prior_precision", prior_precision), ("temperature", temperature)):
+        if not 0 < value < math.inf:
+            raise InvalidArgument(f"{name} is {value}; it must be positive and finite")

@@ -1,0 +1,285 @@
+"""A posterior with a module beside its network that predicts the loss of an item.
+
+D. Yoo and I. S. Kweon, "Learning loss for active learning", CVPR 2019.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from baldur._modules import call, map_tree, place, read_tensors, tensors, write_tensors
+from baldur.errors import DamagedArtefact, Unsupported
+from baldur.likelihoods import CATEGORICAL, Likelihood
+from baldur.posteriors._network import device_of, frozen
+from baldur.posteriors._saving import read_facts, write_facts
+from baldur.posteriors._sites import Dropouts
+from baldur.protocols import Draws, Posterior
+
+KIND = "learning-loss"
+_INNER = "inner"
+
+
+class LossModule(nn.Module):
+    """Feature maps to a predicted loss: l̂ = w · [relu(A_j mean(h_j)) ...]_j + b, the mean over all places of a map.
+
+    Args:
+        channels: Of each feature map.
+        width: Units for each of them.
+    """
+
+    def __init__(self, channels: Sequence[int], width: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(count, width) for count in channels)
+        self.head = nn.Linear(width * len(channels), 1)
+
+    def forward(self, taken: Sequence[Tensor]) -> Tensor:
+        """Predict losses.
+
+        Args:
+            taken: Feature maps (n, C, ...), or (n, L, C) of sequences, or vectors (n, C).
+
+        Returns:
+            (n,), float32. Only their order means something.
+        """
+        hidden = [torch.relu(layer(pooled(h).float())) for layer, h in zip(self.layers, taken, strict=True)]
+        predicted: Tensor = self.head(torch.cat(hidden, 1))
+        return predicted[:, 0]
+
+
+def pooled(h: Tensor) -> Tensor:
+    """The mean of a feature map over its places.
+
+    Args:
+        h: (n, C, H, W), and with more axes; (n, L, C) of a sequence; or (n, C).
+
+    Returns:
+        (n, C).
+    """
+    if h.ndim == 2:
+        return h
+    return h.mean(1) if h.ndim == 3 else h.flatten(2).mean(2)
+
+
+@contextmanager
+def tapped(network: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Sees what some modules of a network give; of one that runs several times the last.
+
+    Args:
+        network: Any network.
+        layers: Names of modules, as `named_modules` has them.
+
+    Yields:
+        The outputs by name in the order in which the modules ended, those of the last pass.
+
+    Raises:
+        Unsupported: There is no such module.
+    """
+    modules = dict(network.named_modules())
+    unknown = [name for name in layers if name not in modules]
+    if unknown:
+        raise Unsupported(
+            f"the network has no module {', '.join(map(repr, unknown))}; it has {', '.join(filter(None, modules))}"
+        )
+    taken: dict[str, Any] = {}
+
+    def keep(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            taken.pop(name, None)
+            taken[name] = output
+
+        return hook
+
+    handles = [modules[name].register_forward_hook(keep(name)) for name in layers]
+    try:
+        yield taken
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def maps_of(taken: Mapping[str, Any], layers: Sequence[str]) -> list[Tensor]:
+    """What was tapped, in the order of the layers.
+
+    Args:
+        taken: As `tapped` gives it.
+        layers: Their names.
+
+    Returns:
+        Feature maps.
+
+    Raises:
+        Unsupported: A module did not run, or gives no tensor with the item as first axis.
+    """
+    for name in layers:
+        if not isinstance(taken.get(name), Tensor) or taken[name].ndim < 2:
+            given = type(taken[name]).__name__ if name in taken else "nothing: it does not run"
+            raise Unsupported(f"a feature map of '{name}' is needed, (n, C, ...), but it gives {given}")
+    return [taken[name] for name in layers]
+
+
+class LearningLoss:
+    """What a posterior believes, and how wrong it is going to be: draws have the further output "loss".
+
+    Args:
+        posterior: Over one network, which it calls `network`.
+        module: Predicts the loss from feature maps of that network; it is copied.
+        layers: The names of the modules that give these maps.
+
+    Raises:
+        Unsupported: The posterior has no one network, or the network has no such modules.
+    """
+
+    def __init__(self, posterior: Posterior, module: LossModule, layers: Sequence[str]) -> None:
+        network = getattr(posterior, "network", None)
+        if not isinstance(network, nn.Module):
+            raise Unsupported(
+                f"a loss is predicted from one network's features, and {type(posterior).__name__} has none"
+            )
+        self.posterior = posterior
+        self.network = network
+        self.layers = tuple(layers)
+        self.module = frozen(module).to(device_of(network))
+        with tapped(network, self.layers):
+            pass
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """What the network's outputs mean."""
+        likelihood: Likelihood = getattr(self.posterior, "likelihood", CATEGORICAL)
+        return likelihood
+
+    @property
+    def functions(self) -> int | None:
+        """How many functions there are; None for any number."""
+        count: int | None = getattr(self.posterior, "functions", None)
+        return count
+
+    def draw(self, T: int | None = None, seed: int = 0) -> "LearningLossDraws":
+        """T functions of the posterior within.
+
+        Args:
+            T: How many samples.
+            seed: Which.
+
+        Returns:
+            Its draws, which predict losses, too.
+        """
+        return LearningLossDraws(self, self.posterior.draw(T, seed))
+
+    @torch.inference_mode()
+    def losses(self, x: Any) -> Tensor:
+        """The predicted loss of each item under the mean network.
+
+        Args:
+            x: A batch.
+
+        Returns:
+            (n,), float32. Only their order means something.
+        """
+        given = map_tree(torch.clone, place(x, device_of(self.network)))
+        with tapped(self.network, self.layers) as taken, Dropouts():
+            call(self.network, given)
+        losses: Tensor = self.module(maps_of(taken, self.layers))
+        return losses
+
+    def save(self, folder: Path) -> None:
+        """Write the posterior within to a folder of its own, and the module beside it.
+
+        Args:
+            folder: An existing folder.
+        """
+        inner = folder / _INNER
+        inner.mkdir(exist_ok=True)
+        self.posterior.save(inner)
+        write_tensors(folder / "posterior.safetensors", {"module": tensors(self.module)}, {})
+        write_facts(folder, KIND, self.likelihood, {"layers": list(self.layers)})
+
+
+class LearningLossDraws:
+    """The draws of a posterior, which predict losses, too; see `protocols.Draws`.
+
+    Args:
+        posterior: Predicts the losses.
+        draws: Predict everything else.
+    """
+
+    def __init__(self, posterior: LearningLoss, draws: Draws) -> None:
+        self.posterior = posterior
+        self.draws = draws
+        self.kind = draws.kind
+        self.names = (*draws.names, "loss")
+        self.degenerate = draws.degenerate
+
+    def __len__(self) -> int:
+        return len(self.draws)
+
+    def __getitem__(self, samples: slice) -> "LearningLossDraws":
+        return LearningLossDraws(self.posterior, self.draws[samples])
+
+    def __call__(self, x: Any) -> Any:
+        return self.draws(x)
+
+    def features(self, x: Any) -> Any:
+        """Those of the draws within.
+
+        Args:
+            x: A batch.
+
+        Returns:
+            (n, D).
+        """
+        return self.draws.features(x)
+
+    def outputs(self, x: Any, names: Sequence[str]) -> dict[str, Any]:
+        """Several outputs of one batch.
+
+        Args:
+            x: A batch.
+            names: Some of `names`.
+
+        Returns:
+            The outputs by name; "loss" is (n,).
+        """
+        own = {"loss": self.posterior.losses(x)} if "loss" in names else {}
+        others = [name for name in names if name != "loss"]
+        return {**(self.draws.outputs(x, others) if others else {}), **own}
+
+    def split(self) -> tuple[Callable[[Any], Any], Callable[[Any], Any]] | None:
+        """That of the draws within.
+
+        Returns:
+            (trunk, rest), or None.
+        """
+        return self.draws.split()
+
+
+def load(folder: Path, network: nn.Module) -> LearningLoss:
+    """Rebuild a saved posterior.
+
+    Args:
+        folder: Where it was saved.
+        network: The architecture; its weights are overwritten.
+
+    Returns:
+        The posterior.
+
+    Raises:
+        DamagedArtefact: A file is missing, cut short, or of another network.
+    """
+    from baldur import posteriors
+
+    facts = read_facts(folder)["facts"]
+    inner = posteriors.load(folder / _INNER, network)
+    try:
+        groups, _ = read_tensors(folder / "posterior.safetensors")
+        values, layers = groups["module"], [str(name) for name in facts["layers"]]
+        weights = [values[f"layers.{i}.weight"] for i in range(len(layers))]
+        module = LossModule([weight.shape[1] for weight in weights], weights[0].shape[0])
+        module.load_state_dict(values)
+        return LearningLoss(inner, module, layers)
+    except (ValueError, KeyError, TypeError, IndexError, RuntimeError, Unsupported) as error:
+        raise DamagedArtefact(f"the saved posterior in {folder} cannot be read: {error}") from error

@@ -1,0 +1,41 @@
+"""Is it enough? The past of a trial to a reason to stop, in words; nothing to go on.
+
+A criterion is a value; `a | b` stops as soon as one does, `a & b` when both do. None of them looks at the test split
+unless it is told so by name. To add one, write a function that returns a `Criterion` and name it here.
+"""
+
+from baldur.stopping.agreement import delta_f, divergence
+from baldur.stopping.criterion import Criterion, History, all_of, any_of
+from baldur.stopping.held_out import held_out_metrics, wilson
+from baldur.stopping.naming import named
+from baldur.stopping.performance import budget, plateau, selected_accuracy, target
+from baldur.stopping.predictions import (
+    classification_change,
+    predicted_change_of_f,
+    stabilising_predictions,
+    successive_divergence,
+)
+from baldur.stopping.uncertainty import max_uncertainty, minimum_expected_error, overall_uncertainty
+
+__all__ = [
+    "Criterion",
+    "History",
+    "all_of",
+    "any_of",
+    "budget",
+    "classification_change",
+    "delta_f",
+    "divergence",
+    "held_out_metrics",
+    "max_uncertainty",
+    "minimum_expected_error",
+    "named",
+    "overall_uncertainty",
+    "plateau",
+    "predicted_change_of_f",
+    "selected_accuracy",
+    "stabilising_predictions",
+    "successive_divergence",
+    "target",
+    "wilson",
+]

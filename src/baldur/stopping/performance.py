@@ -1,0 +1,168 @@
+"""Stop when labels are spent, when the model is good enough, or when it gets no better."""
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+
+from baldur.errors import InvalidArgument
+from baldur.stopping.criterion import Criterion, History, check_number, check_window
+from baldur.stopping.held_out import check_level, wilson
+
+_LOSSES = ("nll", "brier")
+
+
+def budget(labels: int) -> Criterion:
+    """Stop when so many labels are there; the last batch is cut so that no more are asked for.
+
+    Args:
+        labels: How many, initial ones included.
+
+    Returns:
+        The criterion.
+
+    Raises:
+        InvalidArgument: It is not a whole number of at least 1.
+    """
+    check_number("labels", labels, 1)
+    if int(labels) != labels:
+        raise InvalidArgument(f"labels is a whole number, not {labels!r}")
+
+    def why(history: History) -> str:
+        return f"the budget of {labels} labels is spent" if history.labels[-1] >= labels else ""
+
+    return Criterion(f"budget(labels={labels})", why, limit=int(labels))
+
+
+def target(
+    value: float, metric: str = "accuracy", level: float = 0.95, split: str = "validation"
+) -> Criterion:
+    """Stop when a metric has reached a value and the luck of the held-out items cannot be why.
+
+    The end of the two-sided interval that is the worse one must reach the value: for accuracy the lower end of Wilson's
+    interval, for a mean loss (nll, brier) the upper end of mean ± z·se.
+
+    Args:
+        value: To reach; an easier one stops earlier.
+        metric: accuracy, nll or brier.
+        level: The coverage of the interval, in (0, 1); smaller stops earlier.
+        split: "validation", the items held out; or "test", for studies only, and only for accuracy: a stop that the
+            test set decides makes the last test accuracy too good.
+
+    Returns:
+        The criterion.
+
+    Raises:
+        InvalidArgument: An option is out of its domain.
+    """
+    check_number("value", value, 0, 1 if metric == "accuracy" else math.inf)
+    check_level(level)
+    if metric not in ("accuracy", *_LOSSES):
+        raise InvalidArgument(
+            f"target is for accuracy, nll or brier, which have an interval; {metric!r} has none here"
+        )
+    if split not in ("validation", "test") or (split == "test" and metric != "accuracy"):
+        raise InvalidArgument(f"target reads 'validation', or accuracy on 'test'; not {metric} on {split!r}")
+
+    def why(history: History) -> str:
+        mean = _measured(history, metric, split)
+        if metric == "accuracy":
+            items = _measured(history, "items", split)
+            end, held = wilson(mean, round(items), level)[0], f"over {items:.0f} {split} items"
+        else:
+            z = NormalDist().inv_cdf((1 + level) / 2)
+            end, held = mean + z * _measured(history, f"{metric}_se", split), f"over {split} items"
+        reached = end <= value if metric in _LOSSES else end >= value
+        ends = "up to" if metric in _LOSSES else "from"
+        said = f"{metric} {mean:.4f} {held}, {level:.0%} interval {ends} {end:.4f}, reaches {value:g}"
+        return said if reached else ""
+
+    name = f"target(value={value}, metric={metric!r}, level={level}, split={split!r})"
+    return Criterion(name, why, splits=frozenset({split}))
+
+
+def plateau(
+    metric: str = "accuracy", window: int = 3, tolerance: float = 0.005, split: str = "validation"
+) -> Criterion:
+    """Stop when a metric has not moved: |m_j - m_{j-w}| < tolerance for each of the last w rounds j.
+
+    The performance difference on held-out items; it needs 2w rounds.
+
+    Args:
+        metric: accuracy, nll or brier; on "test" any that is measured.
+        window: w.
+        tolerance: By how much it may move; larger stops earlier.
+        split: "validation"; or "test", for studies only.
+
+    Returns:
+        The criterion.
+
+    Raises:
+        InvalidArgument: An option is out of its domain.
+    """
+    check_number("tolerance", tolerance, 0)
+    check_window(window)
+    if split not in ("validation", "test") or (
+        split == "validation" and metric not in ("accuracy", *_LOSSES)
+    ):
+        raise InvalidArgument(
+            f"plateau reads accuracy, nll or brier on 'validation', or a metric on 'test'; not {metric} on {split!r}"
+        )
+
+    def why(history: History) -> str:
+        _measured(history, metric, split)
+        values = np.array(history.values(metric, split)[-2 * window :])
+        if len(values) < 2 * window:
+            return ""
+        moved = float(np.max(np.abs(values[window:] - values[:window])))
+        said = (
+            f"{metric} ({split}) moved by {moved:.4f} at most over {window} rounds, less than {tolerance:g}"
+        )
+        return said if moved < tolerance else ""
+
+    name = f"plateau(metric={metric!r}, window={window}, tolerance={tolerance}, split={split!r})"
+    return Criterion(name, why, splits=frozenset({split}))
+
+
+def selected_accuracy(value: float = 0.9, window: int = 1) -> Criterion:
+    """Stop when the model was right about the batch that it chose, before it was trained on it.
+
+    The batch is what the model is least sure of, so its accuracy there is below that on the rest.
+
+    J. Zhu, H. Wang, E. Hovy and M. Ma, Confidence-Based Stopping Criteria for Active Learning for Data Annotation, ACM
+    Transactions on Speech and Language Processing, 2010.
+
+    Args:
+        value: The accuracy to exceed, in [0, 1]; smaller stops earlier.
+        window: Over how many batches in turn, all items counted alike.
+
+    Returns:
+        The criterion.
+
+    Raises:
+        InvalidArgument: An option is out of its domain.
+    """
+    check_number("value", value, 0, 1)
+    check_window(window)
+
+    def why(history: History) -> str:
+        right = np.array(history.values("accuracy", "query")[-window:])
+        items = np.array(history.values("items", "query")[-window:])
+        if len(right) < window or not np.isfinite(right).all():
+            return ""
+        mean = float(right @ items / items.sum())
+        said = (
+            f"accuracy {mean:.4f} on the last {items.sum():.0f} items chosen, before they were trained on, "
+        )
+        return said + f"above {value:g}" if mean > value else ""
+
+    return Criterion(f"selected_accuracy(value={value}, window={window})", why, splits=frozenset({"query"}))
+
+
+def _measured(history: History, metric: str, split: str) -> float:
+    """The newest value; a criterion whose metric nobody measures would never stop, and must not stay silent."""
+    if (metric, split) not in history.metrics[-1]:
+        raise InvalidArgument(
+            f"no {metric} was measured on {split!r}; hold labelled items out, or name a split that is measured"
+        )
+    return history.metrics[-1][metric, split]

@@ -1,0 +1,238 @@
+"""What the fit of one network and that of several at once have in common."""
+
+import hashlib
+import math
+from dataclasses import dataclass, field, fields
+from functools import partial
+from types import FunctionType
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from baldur._modules import bits, call, map_tree, restore, seeded, take, tensors
+from baldur.errors import (
+    EmptyLabelledSet,
+    InvalidArgument,
+    InvalidLabel,
+    TrainingDiverged,
+    UnsupportedNetwork,
+)
+from baldur.likelihoods import Likelihood
+from baldur.protocols import Batch
+from baldur.training._checkpoints import State
+from baldur.training.recipe import AfterEpoch, Penalty, Recipe, TrainingResult
+
+EVALUATION_BATCH = 512
+_KEPT = ("epoch", "loss", "reason", "best_epoch", "accuracy", "nll", "seconds")
+
+
+@dataclass
+class Fit:
+    """One fit as it goes on; from `epoch` on, what a checkpoint keeps beside weights and optimiser."""
+
+    kept: ClassVar[tuple[str, ...]] = _KEPT
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    recipe: Recipe
+    device: torch.device
+    seed: int
+    identity: dict[str, Any]
+    likelihood: Likelihood
+    penalty: Penalty | None
+    after_epoch: AfterEpoch | None
+    epoch: int = 0
+    loss: float = math.nan
+    reason: Literal["epochs", "patience"] = "epochs"
+    best_epoch: int = 0
+    accuracy: float | None = None
+    nll: float | None = None
+    seconds: float = 0.0
+    best: dict[str, Tensor] = field(default_factory=dict)
+
+    def state(self) -> State:
+        """Everything needed to go on from here."""
+        groups = {"network": tensors(self.network), "best": self.best}
+        for i, moments in self.optimizer.state_dict()["state"].items():
+            groups[f"optimizer.{i}"] = {name: value for name, value in moments.items() if value is not None}
+        return self._state(groups, done=False)
+
+    def ended(self) -> State:
+        """What is needed of it once it has ended."""
+        return self._state({"network": tensors(self.network)}, done=True)
+
+    def _state(self, groups: dict[str, dict[str, Tensor]], *, done: bool) -> State:
+        if self.after_epoch is not None:
+            groups["seen"] = {name: t.detach().clone() for name, t in self.after_epoch.state().items()}
+        return State(
+            self.identity, self.seed, done, {name: getattr(self, name) for name in self.kept}, groups
+        )
+
+    def go_back(self, state: State) -> None:
+        """Put everything where it was when the state was taken."""
+        groups = {name: dict(members) for name, members in state.groups.items()}
+        restore(self.network, groups.pop("network"))
+        self.best = groups.pop("best", {})
+        seen = groups.pop("seen", {})
+        if self.after_epoch is not None:
+            self.after_epoch.load(seen)
+        for name, value in state.values.items():
+            setattr(self, name, value)
+        moments = {int(name.removeprefix("optimizer.")): members for name, members in groups.items()}
+        for number, parameter in enumerate(self.optimizer.param_groups[0]["params"]):
+            for name, moment in moments.get(number, {}).items():
+                if moment.shape == parameter.shape:  # fused optimisers walk over memory: it must lie alike
+                    moments[number][name] = torch.empty_like(parameter).copy_(moment)
+        own = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": own})
+
+    def result(self) -> TrainingResult:
+        """How it went."""
+        return TrainingResult(
+            self.epoch, self.loss, self.reason, self.seconds, self.best_epoch, self.accuracy, self.nll
+        )
+
+
+def autocast(fit: Fit) -> torch.autocast:
+    """The precision of the recipe, on the device of the fit."""
+    wanted = fit.recipe.precision
+    if wanted == "auto":
+        wanted = "bfloat16" if fit.device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+    return torch.autocast(fit.device.type, torch.bfloat16, enabled=wanted == "bfloat16")
+
+
+def factors_of(x: Batch, y: Tensor, weights: Tensor | None, recipe: Recipe) -> Tensor | None:
+    """The weight of each item in the loss, mean 1; None where all are equal."""
+    n = len(y)
+    if n == 0:
+        raise EmptyLabelledSet("there are no labelled items to train on; label some first")
+    lengths: list[int] = []
+    map_tree(lambda leaf: lengths.append(len(leaf)), x)
+    if set(lengths) != {n} or (weights is not None and len(weights) != n):
+        raise InvalidArgument(
+            f"{n} labels came with inputs of lengths {sorted(set(lengths))} or with other weights"
+        )
+    factors = torch.ones(n) if weights is None else weights.detach().to("cpu", torch.float32)
+    if not bool(torch.isfinite(factors).all()) or bool((factors < 0).any()) or float(factors.sum()) == 0:
+        raise InvalidArgument("weights must be finite, not negative and not all zero")
+    if recipe.class_weights:
+        if y.ndim > 1 or y.is_floating_point():
+            raise InvalidArgument("class_weights balance classes, so every item must have one")
+        if int(y.min()) < 0:
+            raise InvalidLabel(
+                f"class index {int(y.min())} is negative; unlabelled items cannot be trained on"
+            )
+        labels = y.cpu()
+        factors = factors / torch.bincount(labels)[labels]
+    factors = factors / factors.mean()
+    return None if bool((factors == factors[0]).all()) else factors
+
+
+def optimizer_of(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The optimiser of the recipe over what can be trained."""
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    if not parameters:
+        raise UnsupportedNetwork(
+            "the network has no parameters that require gradients, so nothing can be trained"
+        )
+    rate, decay = recipe.learning_rate, recipe.weight_decay
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(parameters, rate, recipe.momentum, weight_decay=decay, fused=True)
+    kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
+    return kind(parameters, rate, weight_decay=decay, fused=True)
+
+
+def check_output(fit: Fit, network: nn.Module, x: Batch, y: Tensor, classes: int | None) -> None:
+    """Refuse a network that does not take such inputs or give such outputs."""
+    network.eval()
+    try:
+        with seeded(fit.seed, fit.device), torch.inference_mode(), autocast(fit):
+            outputs = call(network, take(x, slice(2)))
+    except RuntimeError as error:
+        kinds: list[str] = []
+        map_tree(lambda leaf: kinds.append(f"{leaf.dtype} {tuple(leaf.shape[1:])}".removeprefix("torch.")), x)
+        raise UnsupportedNetwork(
+            f"the network cannot take inputs of {', '.join(kinds)}: {error}. "
+            "Numbers that are no codes belong in float32"
+        ) from error
+    fit.likelihood.check(outputs, y, classes)
+
+
+def losses_of(fit: Fit, outputs: Tensor, y: Tensor) -> Tensor:
+    """The loss of each item, by the recipe or the likelihood."""
+    if fit.recipe.loss is not None:
+        return fit.recipe.loss(outputs, y)
+    return fit.likelihood.losses(outputs, y, fit.recipe.label_smoothing)
+
+
+def order_of(n: int, size: int, seed: int) -> Tensor:
+    """`size` positions below n in random order, each as often as any other, give or take one."""
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(n, generator=generator)
+    return order if size == n else order[torch.randperm(size, generator=generator) % n]
+
+
+def steps_of(order: Tensor, batch_size: int) -> list[Tensor]:
+    """Batches of positions; a last one of a single item joins the one before."""
+    steps = list(torch.split(order, batch_size))
+    if len(steps) > 1 and len(steps[-1]) == 1:
+        steps[-2:] = [torch.cat(steps[-2:])]
+    return steps
+
+
+def check_finite(fit: Fit) -> None:
+    """Refuse weights or a loss that are no longer finite."""
+    finite = torch.stack([p.detach().isfinite().all() for p in fit.network.parameters()]).all()
+    if not math.isfinite(fit.loss) or not bool(finite):
+        raise TrainingDiverged(
+            f"after epoch {fit.epoch} the training loss is {fit.loss} or a weight is not finite, with "
+            f"learning rate {fit.recipe.learning_rate:g}; try a tenth of it, and look for extreme inputs"
+        )
+
+
+def architecture_of(network: nn.Module) -> str:
+    """A digest of the names, types and shapes of all tensors and of the kinds of all layers."""
+    parts = [f"{name} {t.dtype} {tuple(t.shape)}" for name, t in tensors(network).items()]
+    parts += [f"{name} {type(module).__qualname__}" for name, module in network.named_modules()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def identity_of(network: nn.Module, recipe: Recipe, y: Tensor, factors: Tensor | None) -> dict[str, Any]:
+    """What a checkpoint must agree with to be that of this fit."""
+    values = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
+    for name in ("augment", "schedule", "loss"):
+        values[name] = _name(values[name])
+    labels = bits(y) + (b"" if factors is None else bits(factors))
+    return {
+        "recipe": values,
+        "network": architecture_of(network),
+        "labels": hashlib.sha256(labels).hexdigest(),
+    }
+
+
+def added_to(penalty: Penalty | None, after_epoch: AfterEpoch | None) -> dict[str, str | None]:
+    """What a checkpoint must agree with beside, of what is added to a fit."""
+    return {
+        "penalty": _name(penalty),
+        "after_epoch": None if after_epoch is None else _name(type(after_epoch)),
+    }
+
+
+def _name(thing: Any) -> str | None:
+    """What a function or class is called, with the options bound to it or closed over; an object goes by its class."""
+    if isinstance(thing, partial):
+        options = ", ".join(f"{key}={value!r}" for key, value in sorted(thing.keywords.items()))
+        return f"{_name(thing.func)}({options})"
+    name = None if thing is None else str(getattr(thing, "__qualname__", type(thing).__qualname__))
+    cells = (
+        zip(thing.__code__.co_freevars, thing.__closure__ or (), strict=True)
+        if isinstance(thing, FunctionType)
+        else ()
+    )
+    told = [
+        f"{key}={cell.cell_contents!r}"
+        for key, cell in cells
+        if isinstance(cell.cell_contents, bool | int | float | str)
+    ]
+    return f"{name}({', '.join(told)})" if told else name

@@ -1,0 +1,154 @@
+"""Baldur's classifier as scikit-learn's tools see it."""
+
+import json
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures
+from tests.runs import blobs
+
+from baldur import acquire, learners, networks
+from baldur.classifier import BayesianClassifier
+from baldur.errors import InvalidArgument
+from baldur.score import predict
+from baldur.testing.posterior import verify_posterior
+
+X, Y = blobs(120)
+X = (X * [1, 1000, 1e-3, 1] + [0, 5000, 0, 0]).astype(
+    np.float64
+)  # columns of unlike scales, as tables have them
+NAMES = np.array(["ant", "bee", "cow"])[Y]
+QUICK = {
+    "hidden": (32,),
+    "dropout": 0.1,
+    "epochs": 20,
+    "epoch_size": 128,
+    "batch_size": 32,
+    "learning_rate": 1e-2,
+}
+
+
+def quick(**options):
+    return BayesianClassifier(**{**QUICK, "draws": 5, "random_state": 0, **options})
+
+
+SEEDS = (np.random.default_rng, np.random.RandomState)
+FITTED = quick().fit(X[:90], NAMES[:90])
+
+
+CHECKS = f"""
+import json
+from sklearn.utils.estimator_checks import check_estimator
+from baldur.classifier import BayesianClassifier
+records = check_estimator(BayesianClassifier(**{QUICK}), on_fail=None, on_skip=None)
+print(json.dumps([[r["check_name"], r["status"], repr(r["exception"])] for r in records]))
+"""
+
+
+def test_every_check_of_scikit_learn_passes():
+    """In a process of its own: there `__init__` takes anything, as scikit-learn wants, and no types are checked."""
+    done = subprocess.run([sys.executable, "-c", CHECKS], capture_output=True, text=True, check=True)
+    records = json.loads(done.stdout)
+    assert [record for record in records if record[1] not in ("passed", "skipped")] == []
+    passed = {name for name, status, _ in records if status == "passed"}
+    assert {"check_classifiers_train", "check_estimators_pickle", "check_methods_subset_invariance"} <= passed
+    # What is skipped needs pandas, or a variable of the environment.
+    skipped = {name for name, status, _ in records if status == "skipped"}
+    assert skipped <= {"check_array_api_input", "check_classifier_data_not_an_array"}
+
+
+def test_it_works_in_pipelines_searches_and_cross_validation():
+    assert cross_val_score(quick(), X, NAMES, cv=3).mean() > 0.8
+    pipeline = make_pipeline(PolynomialFeatures(2), quick(epochs=5))
+    search = GridSearchCV(pipeline, {"bayesianclassifier__dropout": [0.1, 0.5]}, cv=2, scoring="neg_log_loss")
+    assert search.fit(X, NAMES).best_score_ > -np.log(3)
+
+
+def test_predictions_are_the_mean_of_the_draws_over_unlike_columns():
+    p = FITTED.predict_proba(X[90:])
+    draws = FITTED.draw()
+    np.testing.assert_allclose(draws(X[90:]).exp().mean(1), p, rtol=1e-12)
+    assert (FITTED.predict(X[90:]) == FITTED.classes_[p.argmax(1)]).all()
+    assert FITTED.score(X[90:], NAMES[90:]) > 0.7
+
+
+class AsPosterior:
+    def __init__(self, model):
+        self.draw = model.draw
+
+    def save(self, folder):
+        raise NotImplementedError
+
+
+def test_its_draws_are_draws():
+    x = torch.from_numpy(X[90:])
+    verify_posterior(AsPosterior, FITTED, x)
+    draws = FITTED.draw(5, seed=1)
+    assert draws.features(x).shape == (30, 32)
+    assert draws.split() is not None
+    assert (predict(draws, x, acquire.bald) > 0).any()
+
+
+def test_the_seed_decides_everything_and_no_global_generator_moves():
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002 - what is watched
+    one, two, other = (quick(random_state=s).fit(X, Y).predict_proba(X) for s in (0, 0, 1))
+    assert (one == two).all()
+    assert (one != other).any()
+    assert (quick(random_state=None).fit(X, Y).predict_proba(X) != one).any()
+    fresh = [quick(random_state=make(3)).fit(X, Y).predict_proba(X) for make in SEEDS for _ in range(2)]
+    assert (fresh[0] == fresh[1]).all()
+    assert (fresh[2] == fresh[3]).all()
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (np.random.get_state()[1] == before[1]).all()  # noqa: NPY002
+
+
+@pytest.mark.parametrize(
+    "posterior",
+    [
+        "mc-dropout",
+        "deterministic",
+        "ensemble(members=3)",
+        "ensemble(members=2, capacity=0.5)",
+        learners.deterministic,
+    ],
+)
+def test_any_posterior_will_do_and_survives_pickle(posterior):
+    model = quick(posterior=posterior, epochs=5).fit(X, NAMES)
+    p = model.predict_proba(X)
+    assert (pickle.loads(pickle.dumps(model)).predict_proba(X) == p).all()
+    assert len(model.draw()) == {
+        "mc-dropout": 5,
+        "ensemble(members=3)": 3,
+        "ensemble(members=2, capacity=0.5)": 2,
+    }.get(posterior, 1)
+    assert not hasattr(clone(model), "posterior_")
+
+
+@pytest.mark.parametrize("network", ["mlp", networks.mlp])
+def test_a_network_of_the_house_or_ones_own(network):
+    assert quick(network=network, epochs=10, learning_rate=1e-3).fit(X, Y).score(X, Y) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: quick().fit(X[:5], np.ones(5)), "1 class"),
+        (lambda: quick(random_state="x").fit(X, Y), "random_state"),
+        (lambda: quick(epochs=0).fit(X, Y), "epochs"),
+    ],
+)
+def test_what_cannot_be_is_refused(make, match):
+    with pytest.raises(InvalidArgument, match=match):
+        make()
+
+
+def test_importing_it_does_not_import_torch():
+    code = "import sys, baldur.classifier; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

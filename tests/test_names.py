@@ -1,0 +1,227 @@
+"""Names in settings."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import pytest
+import torch
+from torch import nn
+
+from baldur import learners
+from baldur._names import (
+    augment_named,
+    fitting_named,
+    learner_named,
+    loss_named,
+    network_named,
+    schedule_named,
+    strategy_named,
+)
+from baldur._options import fits, split
+from baldur.errors import InvalidArgument, InvalidSettings
+from baldur.learners import Supervised, augmentation
+
+
+def test_a_posterior_is_named_with_its_options():
+    assert fitting_named("mc-dropout") is fitting_named("mc_dropout") is learners.mc_dropout
+    assert fitting_named("ensemble", members=3) == learners.ensemble(3)
+    assert fitting_named("ensemble(members=2, init='shared')", members=3) == learners.ensemble(
+        2, init="shared"
+    )
+    both = learners.ensemble(4, each=learners.mc_dropout)
+    assert (
+        fitting_named("dropout-ensemble", members=4)
+        == fitting_named("ensemble(members=4, each='mc-dropout')")
+        == both
+        == fitting_named("dropout-ensemble(members=4)")
+    )
+    assert fitting_named("dropconnect") is learners.dropconnect
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("mc-dropot", "did you mean mc_dropout"),
+        ("supervised", "no posterior 'supervised'"),
+        ("ensemble(size=3)", "ensemble\\(members"),
+        ("ensemble(members=0)", "at least one member"),
+        ("ensemble(each='swug')", "no posterior 'swug'"),
+        ("ensemble(3)", "option=value"),
+        ("no.such.module:thing", "no.such"),
+        ("ensemble(each=3)", "each is the name of a posterior"),
+        ("ensemble(members='a')", "members is a whole number, not 'a'"),
+        ("ensemble(**{'members': 3})", "option=value"),
+        ("ensemble({[]: 1})", "option=value"),
+        ("swag(rank='a')", "rank is a whole number, not 'a'"),
+        ("swag(rank=True)", "rank is a whole number, not True"),
+        ("swag(train=1)", "multiple values for argument 'train'"),
+        ("swag(size=1)", r"it is swag\(rank: int = 20, collections: int = 20, "),
+        ("laplace(structure='round')", "structure is 'full' or 'kronecker' or 'diagonal'"),
+        ("learning_loss(layers='a')", "layers is a row or None, not 'a'"),
+        ("mean-teacher", "it is a learner: --learner mean-teacher"),
+    ],
+)
+def test_a_posterior_that_is_not_there_is_said(name, words):
+    with pytest.raises(InvalidSettings, match=words):
+        fitting_named(name)
+
+
+class Fake:
+    """A learner that tells how it was made."""
+
+    def __init__(self, *made):
+        self.made = made
+
+    def fit(self, labelled, unlabelled, *, seed, round, previous=None, checkpoint=None):
+        raise NotImplementedError
+
+    def load(self, folder):
+        raise NotImplementedError
+
+
+def test_a_learner_wraps_another(monkeypatch):
+    def outer(learner, *, weight=1.0):
+        return Fake("outer", learner.made, weight)
+
+    def inner(learner):
+        return Fake("inner", learner.made)
+
+    def table(classes, *, trees=10):
+        return Fake("table", classes, trees)
+
+    for function in (outer, inner, table):
+        function.__module__ = "baldur.learners.fake"
+        monkeypatch.setattr(learners, function.__name__, function, raising=False)
+
+    def named(name):
+        return learner_named(name, lambda: Fake("plain"), 3).made
+
+    assert named("supervised") == ("plain",)
+    assert named("outer(weight=2)") == ("outer", ("plain",), 2)
+    assert named("outer + inner") == ("outer", ("inner", ("plain",)), 1.0)
+    assert named("inner + table(trees=5)") == ("inner", ("table", 3, 5))
+    with pytest.raises(InvalidSettings, match="did you mean outer"):
+        named("outerr")
+
+
+def supervised():
+    return Supervised(lambda: nn.Linear(2, 3), classes=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("ceal(learner=3)", "multiple values for argument 'learner'"),
+        ("ceal(threshold='a')", "threshold is a number, not 'a'"),
+        ("ceal(threshold=-1)", "must be numbers and not negative"),
+        (
+            "mean_teacher(size=2)",
+            r"it is mean_teacher\(decay: float = 0.95, .*int \| None = None, predict: str",
+        ),
+        ("random_forest(classes=3)", "multiple values for argument 'classes'"),
+        ("random_forest(trees='x')", "trees is a whole number, not 'x'"),
+        ("supervised(p=1)", r"it is supervised\(\)"),
+        ("mean_teacher + ceal(most=3)", r"it goes inside: 'ceal\(most=3\) \+ mean_teacher'"),
+        ("mean_teacher + ceal + pi_model", r"it goes inside: 'ceal \+ mean_teacher \+ pi_model'"),
+        ("mean_teacher + random_forest", "random_forest is no `Supervised`"),
+        ("supervised + ceal", r"supervised wraps no other, so it comes last: 'ceal \+ supervised'"),
+        ("random_forest(trees=3) + ceal", r"it comes last: 'ceal \+ random_forest\(trees=3\)'"),
+        ("ceal + ", "no learner ''"),
+        ("learning-loss", "it is a posterior: --posterior learning-loss"),
+        (f"{__name__}:own(size=2)", f"it is {__name__}:own\\(depth: int = 1\\)"),
+        (f"{__name__}:own(depth='a')", "depth is a whole number"),
+        (f"{__name__}:own + ceal", "own wraps no other"),
+        (f"{__name__}:nothing", "made a int"),
+    ],
+)
+def test_a_learner_that_cannot_be_is_said(name, words):
+    with pytest.raises(InvalidSettings, match=words):
+        learner_named(name, supervised, 3, own=("network", 3, "settings"))
+
+
+@pytest.mark.parametrize("values", [{"threshold": math.nan}, {"decay_rate": math.nan}, {"weight": math.nan}])
+def test_what_is_no_number_is_refused(values):
+    with pytest.raises(InvalidArgument, match="must be numbers"):
+        learners.ceal(supervised(), **values)
+
+
+def own(network, classes, settings, *, depth: int = 1):
+    return Fake(network, classes, settings, depth)
+
+
+def nothing(network, classes, settings):
+    return 3
+
+
+def broken(network, classes, settings):
+    raise TypeError("of one's own")
+
+
+def around(learner, *, weight=1.0):
+    return Fake(learner.made, weight)
+
+
+def test_one_s_own_learner_is_written_like_any_other():
+    def named(name):
+        return learner_named(name, supervised, 3, own=("network", 3, "settings"))
+
+    assert named(f"{__name__}:own").made == ("network", 3, "settings", 1)
+    assert named(f"{__name__}:own(depth=2)").made == ("network", 3, "settings", 2)
+    assert named(f"ceal(most=4) + {__name__}:own").learner.made[-1] == 1
+    assert named(f"{__name__}:around(weight=2)+{__name__}:own").made == (("network", 3, "settings", 1), 2)
+    assert isinstance(named("ceal+mean_teacher").learner, Supervised)
+    with pytest.raises(TypeError, match="of one's own"):
+        named(f"{__name__}:broken")
+
+
+def test_texts_are_cut_outside_of_brackets_and_quotes():
+    assert split("a(x=[1+2], y='+)')+ b", "+") == ["a(x=[1+2], y='+)')", "b"]
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation", "said"),
+    [
+        (1, float, True), (True, float, False), (True, int, False), (1, bool, False), (1.0, int, False),
+        (None, int | None, True), ("a", int | None, False), ("a", Literal["a"], True), (True, Literal[1], False),
+        ([1, 2.5], Sequence[float], True), ("ab", Sequence[str], False), ((1, "a"), Sequence[float], False),
+        ([1, 2], tuple[float, float], True), ([1], tuple[float, float], False), ([1], tuple[int, ...], True),
+        ("a", Callable[[int], int], False), (print, Callable[[int], int] | None, True), (1, Any, True),
+        (["a"], Sequence[type[nn.Module]], False), ({"a": 1}, dict[str, int], True), (1, "Unknown", True),
+    ],
+)  # fmt: skip
+def test_a_value_is_held_against_its_annotation(value, annotation, said):
+    assert fits(value, annotation) is said
+
+
+def test_augmentations_have_short_names():
+    assert augment_named("weak") is augmentation.weak
+    flipped = augment_named("baldur.learners.augmentation:weak(flip=True)")
+    x = torch.rand(4, 1, 8, 8)
+    said = [
+        change(x, torch.Generator().manual_seed(0))
+        for change in (flipped, partial(augmentation.weak, flip=True))
+    ]
+    assert torch.equal(*said)
+    assert torch.equal(said[0], augment_named("weak(flip=True)")(x, torch.Generator().manual_seed(0)))
+
+
+@pytest.mark.parametrize(
+    ("named", "name", "words"),
+    [
+        (augment_named, "week", "did you mean weak"),
+        (augment_named, "weak(flip=2)", "flip is True or False"),
+        (augment_named, "weak(x=2)", "multiple values for argument 'x'"),
+        (loss_named, "generalised-cross-entropy(q=2)", "q is 2"),
+        (loss_named, "generalised-cross-entropy(q='a')", "q is a number"),
+        (schedule_named, "steps(at=0.5)", "at is a row"),
+        (schedule_named, "steps(factor=-1)", "multiplied by -1"),
+        (network_named, "resnet18(classes=3)", "multiple values for argument 'classes'"),
+        (strategy_named, "power_bald(k=3)", "argument 'k'; it is power_bald.beta: float = 1.0"),
+        (strategy_named, "power_bald(beta='a')", "beta is a number"),
+    ],
+)
+def test_options_that_cannot_be_used_are_said(named, name, words):
+    with pytest.raises(InvalidSettings, match=words):
+        named(name)
