@@ -242,7 +242,7 @@ def test_why_a_trial_stopped_and_what_that_gave_up(run: Run, tmp_path: Path) -> 
     assert "done: 2 rounds" in page
     assert "0.900 at 30 labels" in page
     assert "0.050" in page
-    assert "Trials ended when budget(40) or target(0.9, split='test') said so" in page
+    assert "A trial ends when budget(40) or target(0.9, split='test') says so" in page
     assert "That looked at the test set" in page
     honest = run(
         peaked, "honest", strategies=("bald",), seeds=1, rounds=2, settings=SETTINGS + 'stop = ["a:b"]\n'

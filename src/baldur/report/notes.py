@@ -109,8 +109,8 @@ def _labels(plan: Plan) -> Iterator[str]:
         )
     if plan.stop:
         yield (
-            f"Trials ended when {' or '.join(plan.stop)} said so, so their curves have different ends; what each gave "
-            "up against its best round is under Trials."
+            f"A trial ends when {' or '.join(plan.stop)} says so, or after the last round: curves may have different "
+            "ends; why each ended, and what it gave up against its best round, is under Trials."
         )
     if plan.stops_on_test:
         yield "That looked at the test set, so the last test accuracies are better than new data would show."
