@@ -224,7 +224,8 @@ labels out to calibrate with, and so train on fewer.
 
 The same network and recipe, MC-dropout, a pool of 5,000 images of MNIST: 20 labels at first, two of a class, then 60 at
 a time up to 320. The choice is random unless said otherwise, so that the learner alone makes the difference;
-`supervised` is the plain one, `augmented` the same with shifted images. – means not reached with 320 labels.
+`supervised` is the plain one, `augmented` the same with shifted images. Label propagation leaves off once there are
+ten labels a class. – means not reached with 320 labels.
 
 {learners}
 

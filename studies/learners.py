@@ -22,7 +22,7 @@ LEARNERS: dict[str, dict[str, Any]] = {
     "mean-teacher": {"learner": "mean-teacher"},
     "fixmatch": {"learner": "fixmatch"},
     "contrastive": {"learner": "contrastive"},
-    "label-propagation": {"learner": "label-propagation + contrastive"},
+    "label-propagation + contrastive": {"learner": "label-propagation + contrastive"},
     "fixmatch + contrastive": {"learner": "fixmatch + contrastive"},
 }
 
