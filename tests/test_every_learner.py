@@ -13,6 +13,7 @@ from baldur.errors import EmptyLabelledSet, OneClassOnly
 from baldur.learners import Supervised
 from baldur.protocols import Labelled, View
 from baldur.store import Store
+from baldur.testing import verify_learner
 from baldur.training import Recipe
 
 OPTIONS = {"contrastive": "contrastive(epochs=1)", "committee": "committee(members=3)"}
@@ -39,7 +40,7 @@ def labelled(n=15, y=Y):
 
 def made(name):
     recipe = Recipe(epochs=3, epoch_size=32, batch_size=8, learning_rate=0.01, device="cpu")
-    return learner_named(name, lambda: Supervised(network, classes=3, recipe=recipe), 3)
+    return learner_named(name, lambda: Supervised(network, classes=3, recipe=recipe, interval=0.0), 3)
 
 
 def fitted(name, given, rest):
@@ -57,6 +58,19 @@ def test_a_short_run(name, tmp_path):
     with Store.open(tmp_path) as store:
         assert [m.labels for m in store.metrics("test") if m.metric == "accuracy"] == [12, 16, 20]
         assert all(np.isfinite(m.value) for m in store.metrics("test") if m.metric == "nll")
+
+
+@pytest.mark.parametrize(
+    "name", sorted(set(NAMES) - {"logistic_regression"})
+)  # whose fit has nothing to draw
+def test_the_contract_holds(name):
+    def often():
+        learner = made(name)
+        if name in WHOLE:
+            learner.interval = 0.0
+        return learner
+
+    verify_learner(often, labelled(30), View(POOL, np.arange(30, 60)))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -15,6 +15,7 @@ from baldur.errors import BaldurError, DamagedArtefact, OneClassOnly, TrainingDi
 from baldur.learners import Supervised
 from baldur.protocols import Labelled, View
 from baldur.store import Store
+from baldur.testing import verify_learner, verify_posterior
 from baldur.training import Recipe
 
 OPTIONS = {
@@ -133,6 +134,23 @@ def test_one_class_is_a_warning_and_few_labels_are_enough(name):
     assert alone.draw(seed=0)(torch.from_numpy(X)).exp().mean(1).argmax(1).eq(1).float().mean() > 0.5
     everything = supervised(name).fit(labelled(40), View(POOL, np.arange(0)), seed=0, round=0)
     assert everything.draw(seed=0)(torch.from_numpy(X)).isfinite().all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_contracts_hold(name):
+    rest = View(POOL, np.arange(16, 40))
+    verify_learner(lambda: supervised(name).but(interval=0.0), labelled(), rest)
+    made = without_dropout if "inserted" in name else network
+    posterior = supervised(name).fit(labelled(), rest, seed=0, round=0)
+    T = min(4, getattr(posterior, "functions", None) or 4)
+    other_seeds = not name.startswith("ensemble(members=2)") and T > 1
+    verify_posterior(
+        lambda _: posterior,
+        made(),
+        torch.from_numpy(X),
+        lambda f: posteriors.load(f, made()),
+        T if other_seeds else 1,
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)

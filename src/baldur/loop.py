@@ -17,7 +17,7 @@ from baldur._seeds import derive, generator
 from baldur.errors import DamagedArtefact, InvalidArgument, NonFiniteScore
 from baldur.protocols import Choice, Labelled, Learner, Oracle, Panel, Pool, Posterior, Scorer, Strategy, View
 from baldur.settings import Settings
-from baldur.store import PhaseHandle, Request, Round, Trial, schema
+from baldur.store import PhaseHandle, Request, Round, Trial
 
 State = Literal["done", "waiting"]
 
@@ -210,15 +210,10 @@ class _Going:
             why = "it is no longer there"
         except DamagedArtefact as error:  # many learners never look at it
             why = str(error)
-        self._incident(
-            latest, f"round {latest.round} was fitted without the posterior of the round before: {why}"
+        self.trial.incident(
+            latest.round, f"round {latest.round} was fitted without the posterior of the round before: {why}"
         )
         return None
-
-    def _incident(self, latest: Round, what: str) -> None:
-        row = {"time": schema.now(), "trial": self.trial.id, "round": latest.round, "what": what}
-        with self.trial.database.write() as connection:
-            connection.execute(schema.incidents.insert(), row)
 
     def _believed(self, latest: Round) -> Posterior:
         """This round's posterior: in memory, on disk, or fitted again where its file was lost."""

@@ -2,13 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor, nn
 
+from baldur.learners._wrapping import WrappingTrain
 from baldur.learners.train import Train
-from baldur.likelihoods import Likelihood
-from baldur.protocols import Batch, Pool
 from baldur.training import AfterEpoch, Penalty, Recipe, Step
 
 
@@ -45,31 +43,9 @@ def adding(train: Train, make: Make) -> Train:
 
 
 @dataclass(frozen=True)
-class _Adding:
+class _Adding(WrappingTrain):
     train: Train
     make: Make
-
-    @property
-    def recipe(self) -> Recipe:
-        return self.train.recipe
-
-    @property
-    def classes(self) -> int:
-        return self.train.classes
-
-    @property
-    def likelihood(self) -> Likelihood:
-        return self.train.likelihood
-
-    @property
-    def unlabelled(self) -> Pool:
-        return self.train.unlabelled
-
-    def data(self) -> tuple[Batch, Tensor, Tensor]:
-        return self.train.data()
-
-    def build(self, seed: int, **options: Any) -> nn.Module:
-        return self.train.build(seed, **options)
 
     def __call__(
         self,

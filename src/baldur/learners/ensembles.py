@@ -9,15 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from torch import Tensor, nn
+from torch import nn
 
 from baldur import posteriors
 from baldur.errors import InvalidArgument
+from baldur.learners._wrapping import WrappingTrain
 from baldur.learners.supervised import deterministic
 from baldur.learners.train import Asked, Fitting, Together, Train, TrainsTogether
-from baldur.likelihoods import Likelihood
 from baldur.posteriors.ensemble import member_seed
-from baldur.protocols import Batch, Labelled, Pool, Posterior
+from baldur.protocols import Labelled, Posterior
 from baldur.training import AfterEpoch, Penalty, Recipe, weights_hash
 
 Sharing = Literal["independent", "shared"]
@@ -132,7 +132,7 @@ class _Members:
         return self.waiting
 
 
-class _Member:
+class _Member(WrappingTrain):
     """How one member is trained: its own seeds where they are not shared; see `Train`."""
 
     def __init__(self, members: _Members, number: int) -> None:
@@ -147,25 +147,6 @@ class _Member:
 
     def _order_seed(self, seed: int) -> int:
         return seed if self.plan.order == "shared" else self._seed(seed)
-
-    @property
-    def recipe(self) -> Recipe:
-        return self.train.recipe
-
-    @property
-    def classes(self) -> int:
-        return self.train.classes
-
-    @property
-    def likelihood(self) -> Likelihood:
-        return self.train.likelihood
-
-    @property
-    def unlabelled(self) -> Pool:
-        return self.train.unlabelled
-
-    def data(self) -> tuple[Batch, Tensor, Tensor]:
-        return self.train.data()
 
     def build(self, seed: int, **options: Any) -> nn.Module:
         shared = self.plan.init == "shared"

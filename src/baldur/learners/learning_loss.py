@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from baldur._modules import call, place, seeded, take
 from baldur._seeds import derive
 from baldur.errors import InvalidArgument, Unsupported
+from baldur.learners._wrapping import WrappingTrain
 from baldur.learners.supervised import deterministic
 from baldur.learners.train import Fitting, Train
-from baldur.likelihoods import Likelihood
 from baldur.posteriors._network import device_of
 from baldur.posteriors.learning_loss import LearningLoss, LossModule, maps_of, pooled, tapped
-from baldur.protocols import Batch, Labelled, Pool
+from baldur.protocols import Batch, Labelled
 from baldur.training import AfterEpoch, Penalty, Recipe, Step
 
 _MOST = 4
@@ -167,7 +167,7 @@ class Watched(nn.Module):
         return predicted
 
 
-class _Watching:
+class _Watching(WrappingTrain):
     """How the network is trained with its module beside it; see `Train`."""
 
     def __init__(
@@ -183,25 +183,6 @@ class _Watching:
         self.penalty = penalty
         self.watched: Watched | None = None
         self.built: list[nn.Module] = []
-
-    @property
-    def recipe(self) -> Recipe:
-        return self.train.recipe
-
-    @property
-    def classes(self) -> int:
-        return self.train.classes
-
-    @property
-    def likelihood(self) -> Likelihood:
-        return self.train.likelihood
-
-    @property
-    def unlabelled(self) -> Pool:
-        return self.train.unlabelled
-
-    def data(self) -> tuple[Batch, Tensor, Tensor]:
-        return self.train.data()
 
     def build(self, seed: int, **options: Any) -> nn.Module:
         self.built.append(self.train.build(seed, **options))

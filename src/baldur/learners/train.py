@@ -53,7 +53,7 @@ class Train(Protocol):
             seed: Of the order of the items, dropout and augmentation; and of the initial weights, without `network`.
             network: What to train, in place, instead of `build(seed)`.
             penalty: Added to the mean loss of each step. A divergence of a whole posterior belongs here divided by
-                the number of training items, `len(data()[1])`.
+                the number of training items, `len(data()[1])`; of maps, of labelled places.
             after_epoch: Shown the network after each epoch.
             recipe: Instead of the learner's.
 

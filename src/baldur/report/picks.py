@@ -146,7 +146,7 @@ def _show(asked: Asked) -> Html:
         items.append(element("li", f"and {hidden} more", class_="words"))
     parts = [title, element("ul", *items, class_="tiles")]
     if asked.made_up:
-        parts.append(element("p", "Pairs of an item and what was made up from it to train on:"))
+        parts.append(element("h4", "In pairs", element("span", "an item, then one made up from it")))
         images = (element("li", element("img", src=p, alt="item or made up")) for p in asked.made_up)
         parts.append(element("ul", *images, class_="tiles"))
     return element("div", *parts, class_="round")

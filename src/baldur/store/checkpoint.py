@@ -39,8 +39,7 @@ class ArtefactCheckpoint:
         what = f"{path} {trouble}: this checkpoint of round {self.round} was thrown away, the fit starts over"
         with self.database.write() as connection:
             dropped = artefacts.drop(connection, artefacts.matching(self.trial, self.round, KIND))
-            incident = {"time": schema.now(), "trial": self.trial, "round": self.round, "what": what}
-            connection.execute(schema.incidents.insert(), incident)
+            connection.execute(schema.incident(self.trial, self.round, what))
         artefacts.remove(self.database.folder, dropped)
         warnings.warn(what, stacklevel=2)
         return None

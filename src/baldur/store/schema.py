@@ -13,6 +13,7 @@ from sqlalchemy import (
     Float,
     ForeignKey,
     ForeignKeyConstraint,
+    Insert,
     Integer,
     MetaData,
     String,
@@ -195,3 +196,17 @@ incidents = Table(
     Column("round", Integer),
     Column("what", String, nullable=False),
 )
+
+
+def incident(trial: int | None, round: int | None, what: str) -> Insert:
+    """The statement that records what went wrong and was got over.
+
+    Args:
+        trial: In which trial.
+        round: In which round.
+        what: A sentence.
+
+    Returns:
+        An insert.
+    """
+    return incidents.insert().values(time=now(), trial=trial, round=round, what=what)

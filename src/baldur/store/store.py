@@ -170,8 +170,7 @@ class Store:
                 artefacts.drop(connection, table.c.path.in_([row.path for row in gone]))
                 for row in gone:
                     what = f"{row.path} was no longer there, so it was forgotten"
-                    incident = {"time": schema.now(), "trial": row.trial, "round": row.round, "what": what}
-                    connection.execute(schema.incidents.insert(), incident)
+                    connection.execute(schema.incident(row.trial, row.round, what))
         unnamed = artefacts.unnamed(self.folder, {row.path for row in rows})
         artefacts.remove(self.folder, unnamed)
         return unnamed + [row.path for row in gone]

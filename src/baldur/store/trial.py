@@ -318,6 +318,16 @@ class Trial:
         """
         return artefacts.find(self.database, self.id, round, kind)
 
+    def incident(self, round: int, what: str) -> None:
+        """Record what went wrong and was got over.
+
+        Args:
+            round: In which round.
+            what: A sentence.
+        """
+        with self.database.write() as connection:
+            connection.execute(schema.incident(self.id, round, what))
+
     def forget(self, kind: str, before: int) -> None:
         """Delete the artefacts of one kind of older rounds.
 

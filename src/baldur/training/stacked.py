@@ -195,6 +195,8 @@ def _check_stack(fit: _Several, x: Batch) -> None:
             with torch.no_grad():
                 together = stack.eval()(x, shared=True)
                 alone = torch.stack([call(network.eval(), x) for network in fit.networks])
+    except torch.OutOfMemoryError:
+        raise
     except (RuntimeError, ValueError, TypeError, AttributeError, NotImplementedError) as error:
         raise CannotStack(f"PyTorch cannot vectorise the network: {error}") from error
     if any("performance drop" in str(warning.message) for warning in said):
