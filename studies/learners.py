@@ -46,7 +46,7 @@ def measure(*names: str) -> None:
             initial=20,
             initial_balanced=True,
             query_size=60,
-            rounds=5,
+            rounds=13,
             epochs=10,
             epoch_size=2000,
             batch_size=64,

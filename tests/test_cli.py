@@ -75,6 +75,15 @@ def test_quiet_prints_nothing(arrays, tmp_path):
     assert baldur("run", arrays, *OPTIONS, "--quiet", "--out", tmp_path / "run").output == ""
 
 
+def test_the_folder_and_more_rounds_make_a_run_longer(finished):
+    result = baldur("run", "--out", finished, "--rounds", QUICK["rounds"] + 1)
+    assert result.exit_code == 0, result.output
+    status = json.loads(baldur("status", finished, "--json").stdout)
+    assert (status["round"], status["state"]) == (QUICK["rounds"] + 1, "done")
+    refused = baldur("run", "--out", finished, "--draws", "4")
+    assert (refused.exit_code, "draws was 3 and is 4" in refused.output) == (1, True)
+
+
 def test_the_folder_alone_goes_on(finished):
     before = (finished / "curves.csv").read_bytes()
     assert baldur("run", "--out", finished).exit_code == 0

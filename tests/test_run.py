@@ -120,6 +120,34 @@ def test_other_settings_are_refused_and_named(tmp_path):
         run.run(blob_set(), tmp_path / "run", **QUICK | {"draws": 4})
 
 
+def test_a_run_can_be_made_longer_and_is_then_the_run_that_was_long_from_the_beginning(tmp_path):
+    short = QUICK | {"strategies": ["random"], "seeds": 1, "rounds": 1}
+    long = QUICK | {"strategies": ["bald", "random"], "seeds": 2, "rounds": 3}
+    run.run(blob_set(), tmp_path / "run", **short)
+    for _ in range(2):  # the second time there is nothing to do
+        assert run.run(blob_set(), tmp_path / "run", **long).state == "done"
+    run.run(blob_set(), tmp_path / "whole", **long)
+    histories = [history(tmp_path / folder) for folder in ("run", "whole")]
+    for told in histories[0]:
+        assert sorted(histories[0][told]) == sorted(histories[1][told])
+    assert sorted((tmp_path / "run" / "curves.csv").read_text().splitlines()) == sorted(
+        (tmp_path / "whole" / "curves.csv").read_text().splitlines()
+    )
+    settings = [(tmp_path / folder / "settings.toml").read_text() for folder in ("run", "whole")]
+    assert settings[0] == settings[1]
+    with pytest.raises(SettingsChanged, match=r"strategies was .* and is .*; rounds was 3 and is 1"):
+        run.run(blob_set(), tmp_path / "run", **short | {"seeds": 2})
+
+
+def test_a_trial_that_ended_for_another_reason_stays_ended_in_a_longer_run(tmp_path):
+    options = QUICK | {"strategies": ["random"], "seeds": 1, "until": 0.01}
+    run.run(blob_set(), tmp_path / "run", **options)
+    run.run(blob_set(), tmp_path / "run", **options | {"rounds": QUICK["rounds"] + 2})
+    with Store.open(tmp_path / "run") as store:
+        (trial,) = store.trials()
+        assert (trial.latest().round, trial.reason) == (0, "accuracy 0.01 reached")
+
+
 def test_a_second_trainer_is_refused(tmp_path):
     run.run(blob_set(), tmp_path / "run", **QUICK)
     with (

@@ -156,7 +156,7 @@ def run(
     """Learn from few labels: ask, label, train, measure; again and again, and compare the strategies.
 
     Killed and started again with the same words, it goes on where it stopped; the folder alone is enough:
-    [bold]baldur run --out RUN[/bold].
+    [bold]baldur run --out RUN[/bold]; with more [bold]--rounds[/bold], seeds or strategies it becomes longer.
     """
     from baldur import report
     from baldur import run as run_
@@ -170,11 +170,13 @@ def run(
         if isinstance(told.get(name), str) and Path(told[name]).exists():
             told[name] = str(Path(told[name]).resolve())  # so that the run goes on from any directory
     folder = _folder(out, told)
-    if set(told) <= {"data"} and (folder / "settings.toml").exists() and (data is None or out is None):
-        chosen = settings_.create(**settings_.read(folder / "settings.toml"))
-        if told.get("data", chosen.data) != chosen.data:
+    there = (folder / "settings.toml").exists()
+    if there and ("data" not in told or (set(told) == {"data"} and out is None)):
+        kept = settings_.read(folder / "settings.toml")
+        chosen = settings_.create(**kept | told)
+        if kept["data"] != chosen.data:
             raise SettingsChanged(
-                f"{folder} holds a run on {chosen.data}, not on {told['data']}; give another --out"
+                f"{folder} holds a run on {kept['data']}, not on {chosen.data}; give another --out"
             )
     elif "data" not in told:
         raise InvalidSettings("say what there is to label: baldur run DATA, for instance baldur run digits")

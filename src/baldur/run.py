@@ -16,6 +16,7 @@ import baldur
 from baldur import data as data_sets
 from baldur import loop, posteriors, report
 from baldur import settings as settings_
+from baldur._folder import grow, known_files, open_run
 from baldur._modules import pick_device
 from baldur._names import (
     NetworkFactory,
@@ -29,9 +30,7 @@ from baldur._parts import (
     Observer,
     Own,
     check_data,
-    fingerprint,
     initial,
-    item_shape,
     make_learner,
     make_oracle,
     make_stopping,
@@ -45,16 +44,12 @@ from baldur.errors import (
     BaldurError,
     DamagedArtefact,
     InvalidSettings,
-    ItemChanged,
-    RunNotFound,
-    SettingsChanged,
 )
 from baldur.learners._building import build
 from baldur.protocols import Learner, Oracle, Posterior, Strategy
 from baldur.settings import Settings
 from baldur.stopping import Criterion
 from baldur.store import ItemRecord, Store, Trial
-from baldur.store.database import FILE
 
 __all__ = ["Model", "NetworkFactory", "Observer", "Outcome", "Own", "load_model", "run", "start"]
 
@@ -185,14 +180,15 @@ def _start(settings: Settings, out: Path, observer: Observer, own: Own) -> Outco
     chosen = {name: own.strategies.get(name) or strategy_named(name) for name in settings.strategies}
     criterion = criterion_named(settings.stop)
     fitting_named(settings.posterior)  # a wrong name is said before data are read
-    known = _known(settings, out)
+    known = known_files(settings, out)
     dataset = own.dataset or _load(settings, known, observer)
     check_data(settings, dataset)
     pool, labels, validation = validation_part(settings, dataset)
     learner = own.learner or make_learner(settings, dataset, own, validation, observer, out / "encoders")
     oracle = make_oracle(settings, out, dataset, pool, labels)
     stopping = make_stopping(settings, criterion, learner, dataset, validation, observer)
-    with _opened(out, settings, dataset, observer) as store, store.lock("trainer"):
+    with open_run(out, settings, dataset, observer) as store, store.lock("trainer"):
+        grow(store, settings)
         store.sweep()
         store.record_start(_environment(settings))
         if dataset.records or dataset.quarantined:
@@ -222,18 +218,6 @@ def _start(settings: Settings, out: Path, observer: Observer, own: Own) -> Outco
     return Outcome(out, "waiting" if waiting else "done", waiting, summary)
 
 
-def _known(settings: Settings, out: Path) -> dict[str, tuple[str | None, int, int]]:
-    """What the run in the folder, if there is one, has recorded of its files; its settings must be these."""
-    try:
-        with Store.open(out) as store:
-            items = store.items().items() if _same_settings(store, settings) else ()
-    except RunNotFound:
-        return {}
-    return {
-        i: (r.sha256, r.size, r.mtime_ns) for i, r in items if r.size is not None and r.mtime_ns is not None
-    }
-
-
 def _load(
     settings: Settings, known: Mapping[str, tuple[str | None, int, int]], observer: Observer
 ) -> Dataset:
@@ -249,65 +233,6 @@ def _load(
         device=str(pick_device(settings.device)),
         progress=observer.detail,
         known=known,
-    )
-
-
-def _same_settings(store: Store, settings: Settings) -> bool:
-    """Going on with other settings would make a curve that no settings file reproduces; a new beginning would not."""
-    before = settings_.from_toml(store.settings)
-    old, new = before.model_dump(), settings.model_dump()
-    changed = [f"{key} was {old[key]!r} and is {new[key]!r}" for key in old if old[key] != new[key]]
-    if changed and not _empty(store, before):
-        raise SettingsChanged(
-            f"{store.folder} holds a run with other settings: {'; '.join(changed)}. "
-            f"To go on with it, name only the folder (baldur run --out {store.folder}); else take another folder"
-        )
-    return not changed
-
-
-def _empty(store: Store, settings: Settings) -> bool:
-    """Whether nothing is lost with a run: nothing is fitted or kept, and only the simulated oracle has answered."""
-    rounds = [trial.latest() for trial in store.trials()]
-    fitted = any(r and (r.round or r.state not in ("requested", "labelled")) for r in rounds)
-    return not (fitted or store.artefacts() or (settings.oracle != "simulated" and store.ledger()))
-
-
-def _discard(store: Store, settings: Settings) -> None:
-    """Delete the record of a run in which there is nothing; what a person has put into the folder stays."""
-    with store, store.lock("trainer"):
-        if not _same_settings(store, settings):  # again, for by now nobody else can work on it
-            store.close()
-            for suffix in ("", "-wal", "-shm", "-journal"):
-                (store.folder / (FILE + suffix)).unlink(missing_ok=True)
-
-
-def _opened(out: Path, settings: Settings, dataset: Dataset, observer: Observer) -> Store:
-    print_ = fingerprint(dataset)
-    try:
-        store = Store.open(out)
-    except RunNotFound:
-        pass
-    else:
-        if not _same_settings(store, settings):
-            _discard(store, settings)
-            observer.message(f"nothing was learned in {out} yet, so it begins anew with these settings")
-        elif store.preprocessing["facts"]["fingerprint"] == print_:
-            return store
-        else:
-            store.close()
-            raise ItemChanged(
-                f"the data are not those that the run in {out} was begun with (items, labels, splits or contents "
-                "differ); put them back, or take another folder for a new run"
-            )
-    shape = list(item_shape(dataset.train))
-    counts = np.bincount(dataset.labels[dataset.labels >= 0], minlength=len(dataset.classes))
-    facts: dict[str, Any] = {"duplicates": len(dataset.duplicates), "pool": len(dataset.train)}
-    facts |= {"test": len(dataset.test), "fingerprint": print_, "class counts": counts.tolist()}
-    return Store.create(
-        out,
-        settings=settings_.to_toml(settings),
-        classes=dataset.classes,
-        preprocessing={**dataset.preprocessing, "input_shape": shape, "facts": facts},
     )
 
 

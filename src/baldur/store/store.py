@@ -175,6 +175,17 @@ class Store:
         artefacts.remove(self.folder, unnamed)
         return unnamed + [row.path for row in gone]
 
+    def change_settings(self, settings: str) -> None:
+        """Go on with other settings.
+
+        Args:
+            settings: TOML text; also written to `settings.toml`.
+        """
+        with self._database.write() as connection:
+            connection.execute(schema.run.update().values(settings=settings))
+            artefacts.write_text(self.folder / backup.SETTINGS, settings)
+        self.settings = settings
+
     def record_start(self, environment: Mapping[str, Any]) -> None:
         """Record that a process starts to work on the run.
 

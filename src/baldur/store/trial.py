@@ -375,6 +375,15 @@ class Trial:
                 advance(connection, self.id, round, "measured", "closed")
             self._set(connection, state, reason)
 
+    def reopen(self) -> None:
+        """Open the last round of a trial that is done, so that more rounds can follow; else do nothing."""
+        c = schema.rounds.c
+        last = sa.select(sa.func.max(c.round)).where(c.trial == self.id).scalar_subquery()
+        closed = (c.trial == self.id, c.round == last, c.state == "closed")
+        with self.database.write() as connection:
+            if connection.execute(schema.rounds.update().where(*closed).values(state="measured")).rowcount:
+                self._set(connection, "waiting", "to go on")
+
     def _column(self, column: "sa.Column[str]") -> str:
         rows = self.database.rows(sa.select(column).where(schema.trials.c.id == self.id))
         return str(rows[0][0])
