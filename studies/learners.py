@@ -13,17 +13,17 @@ from studies.runs import RUNS, keep
 SEEDS = 3
 POOL = 5000
 LEARNERS: dict[str, dict[str, Any]] = {
-    "supervised": {},
-    "augmented": {"augment": "weak"},
-    "ceal": {"learner": "ceal"},
+    "supervised": {"rounds": 25},
+    "augmented": {"augment": "weak", "rounds": 25},
+    "ceal": {"learner": "ceal", "rounds": 5},
     "learning-loss": {"posterior": "learning-loss(each='mc-dropout')"},
-    "bayesian-generative": {"learner": "bayesian-generative"},
+    "bayesian-generative": {"learner": "bayesian-generative", "rounds": 5},
     "pi-model": {"learner": "pi-model"},
     "mean-teacher": {"learner": "mean-teacher"},
-    "fixmatch": {"learner": "fixmatch"},
+    "fixmatch": {"learner": "fixmatch", "until": 0.95, "rounds": 5},
     "contrastive": {"learner": "contrastive"},
     "label-propagation + contrastive": {"learner": "label-propagation + contrastive"},
-    "fixmatch + contrastive": {"learner": "fixmatch + contrastive"},
+    "fixmatch + contrastive": {"learner": "fixmatch + contrastive", "until": 0.95, "rounds": 5},
 }
 
 
@@ -46,13 +46,12 @@ def measure(*names: str) -> None:
             initial=20,
             initial_balanced=True,
             query_size=60,
-            rounds=13,
             epochs=10,
             epoch_size=2000,
             batch_size=64,
             draws=10,
             threads=1,
-            **LEARNERS[name],
+            **{"rounds": 13, **LEARNERS[name]},
         )
         print(name, outcome, flush=True)
         keep(RUNS / "learners" / name, f"learners-{name}")
