@@ -11,13 +11,44 @@ import numpy as np
 import torch
 
 import baldur
-from bench import badge, bald, batchbald, epig, k_center, overhead, peers, scoring, start, training
+from bench import (
+    badge,
+    bald,
+    batchbald,
+    cluster,
+    epig,
+    gpu,
+    jobs,
+    k_center,
+    large,
+    overhead,
+    passes,
+    peers,
+    racing,
+    start,
+    training,
+)
 from bench.measure import ROOT
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 PARTS = {
     part.__name__.split(".")[-1]: part
-    for part in (start, overhead, training, scoring, bald, epig, batchbald, k_center, badge)
+    for part in (
+        start,
+        overhead,
+        training,
+        passes,
+        gpu,
+        large,
+        racing,
+        bald,
+        epig,
+        batchbald,
+        k_center,
+        badge,
+        jobs,
+        cluster,
+    )
 }
 HEAD = """# Benchmarks
 

@@ -1,7 +1,8 @@
 """Other libraries for the same purpose, in a folder that only the processes that measure them look into."""
 
+import copy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import distributions
 from types import ModuleType
 from typing import Any
@@ -59,3 +60,28 @@ def activeml() -> tuple[Any, Any, Any]:
     from skactiveml.pool import Badge, CoreSet
 
     return CoreSet, Badge, SkactivemlClassifier
+
+
+def sampling(network: Any) -> Any:
+    """baal's wrapper of a copy of a network whose dropout stays on; `predict_on_batch(x, T)` as it comes."""
+    sys.path.append(str(FOLDER))
+    from baal.bayesian.dropout import patch_module
+    from baal.modelwrapper import ModelWrapper, TrainingArgs
+
+    wrapper = ModelWrapper(patch_module(copy.deepcopy(network)), TrainingArgs())
+    wrapper.eval()
+    return wrapper
+
+
+def ensemble(members: Sequence[Any]) -> Any:
+    """baal's wrapper of several sets of weights of one architecture."""
+    sys.path.append(str(FOLDER))
+    from baal.ensemble import EnsembleModelWrapper
+    from baal.modelwrapper import TrainingArgs
+
+    wrapper = EnsembleModelWrapper(copy.deepcopy(members[0]), TrainingArgs())
+    for member in members:
+        wrapper.model.load_state_dict(member.state_dict())
+        wrapper.add_checkpoint()
+    wrapper.eval()
+    return wrapper

@@ -77,6 +77,15 @@ The seed is the clearest of 24. In 21 of these, items of an entropy above 0.6 na
 and far from all (beyond 0.5); in 20 of the 21 their mean BALD is larger where they are far.
 """
 
+RACE = """`race=0.01` computes all samples for the contenders only: a few score every item, and an item leaves when it
+scores below what any of the k best found would fall below in few random subsets of their samples. The picks are those
+of all samples but for this probability, if the best items vary no more than the ones found
+([`baldur.racing`](../src/baldur/racing.py)). `race=0` lets an item leave only when no missing sample can bring it among
+the k best: exact, and a saving for `least_confidence`, `margin`, `entropy` and `expected_entropy`, none for `bald`. The
+score of an item that left is that of the samples it had by then. A race saves samples, and so time where these are
+dear: ensembles, dropout in every layer. Where they share a trunk and the rest is products of matrices, it saves little.
+"""
+
 WARNINGS = """## What published comparisons say
 
 Labels until 90 % accuracy, medians over seeds of the logs that the authors released
@@ -271,7 +280,7 @@ def _parts(name: str, definitions: dict[str, ast.stmt], seen: set[str]) -> Itera
 
 def _options(node: ast.stmt) -> str:
     if not isinstance(node, ast.FunctionDef):
-        return ""
+        return "`race=None`"  # those that `_by` makes
     names = node.args.args[len(node.args.args) - len(node.args.defaults) :]
     pairs = zip(names, node.args.defaults, strict=True)
     return ", ".join(f"`{name.arg}={ast.unparse(default)}`" for name, default in pairs)
@@ -309,6 +318,7 @@ def page() -> str:
     lines += ["## Which k items together? `baldur.select`\n", *_tables(batches, BATCHES)]
     lines += ["## By name: `baldur.strategies`\n"]
     lines += ["For the loop and `--strategy`; options are bound as in `power_bald(beta=8)`.\n"]
+    lines += [RACE]
     lines += [*_strategies(known), "", WARNINGS, "## References\n"]
     lines += [f'- <a id="{anchor}"></a>{references[anchor].text}.' for anchor in sorted(references)]
     return "\n".join(lines) + "\n"

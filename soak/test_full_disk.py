@@ -16,12 +16,12 @@ RUN = (
 )
 
 
-def baldur(*words) -> subprocess.CompletedProcess:
+def baldur(*words, **more) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", "baldur", *map(str, words)],
         capture_output=True,
         text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | more,
     )
 
 
@@ -55,6 +55,22 @@ def test_a_full_disk_loses_nothing(small_disk, tmp_path, room):
     assert history(run) == history(tmp_path / "whole")
     assert set(before) <= set(labels(run))
     assert [f for f in doctor(run) if f.level == "error"] == []
+
+
+def test_no_room_for_predictions_in_the_middle_of_scoring(small_disk, tmp_path):
+    """Predictions of 1.1 MiB go to a temporary file, for which the disk has no room at first."""
+    words = (*RUN, "--strategy", "expected_gradient_length", "--draws", "20", "--memory", "1MiB")
+    whole = baldur(*words, "--out", tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+    (small_disk / "ballast").write_bytes(bytes(1500 * 1024))
+    full = baldur(*words, "--out", tmp_path / "run", TMPDIR=str(small_disk))
+    assert full.returncode == 1, full.stderr
+    assert "no room for predictions" in full.stderr
+    assert "Traceback" not in full.stderr
+    (small_disk / "ballast").unlink()
+    again = baldur(*words, "--out", tmp_path / "run", TMPDIR=str(small_disk))
+    assert again.returncode == 0, again.stderr
+    assert history(tmp_path / "run") == history(tmp_path / "whole")
 
 
 def labels(folder: Path) -> list:

@@ -9,7 +9,7 @@ import torch
 from tests.runs import QUICK, blobs
 from torch import nn
 
-from baldur import data, learners, posteriors, run
+from baldur import data, learners, posteriors, run, score
 from baldur._names import fitting_named, functions_of
 from baldur.errors import BaldurError, DamagedArtefact, OneClassOnly, TrainingDiverged
 from baldur.learners import Supervised
@@ -151,6 +151,18 @@ def test_the_contracts_hold(name):
         lambda f: posteriors.load(f, made()),
         T if other_seeds else 1,
     )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_scores_in_bfloat16_are_near_those_in_float32(name):
+    posterior = supervised(name).fit(labelled(), View(POOL, np.arange(16, 40)), seed=0, round=0)
+    draws = posterior.draw(seed=0)
+    exact, near = score.predict(draws, X), score.predict(draws, X, precision="bfloat16")
+    assert near.dtype == np.float32
+    assert np.exp(near) == pytest.approx(np.exp(exact), abs=0.03)
+    assert np.exp(near).sum(2) == pytest.approx(1, abs=1e-5)
+    features = score.features(draws, X)
+    assert score.features(draws, X, precision="bfloat16") == pytest.approx(features, rel=0.05, abs=0.05)
 
 
 @pytest.mark.parametrize("name", NAMES)

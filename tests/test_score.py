@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from baldur import acquire, score
+from baldur import _parts, acquire, score, settings
 from baldur.data import from_arrays
 from baldur.errors import IdenticalDraws, InvalidPredictions, InvalidSettings
 from baldur.posteriors import Deterministic, MCDropout
@@ -71,6 +71,57 @@ def test_features(draws, inputs):
     features = score.features(draws, inputs, batch_size=7)
     assert features.shape == (101, 8)
     assert features == pytest.approx(draws.features(torch.from_numpy(inputs)).numpy(), abs=1e-6)
+
+
+class Products(nn.Module):
+    """Remembers in what its products are computed."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.seen = network(), []
+
+    def forward(self, x):
+        logits = self.inner(x)
+        self.seen.append(logits.dtype)
+        return logits
+
+
+def test_precision_is_that_of_the_draws_and_of_nothing_else(inputs):
+    posterior = Deterministic(Products())
+    for_float32, for_bfloat16 = score.PoolScorer(), score.PoolScorer(precision="bfloat16")
+    pool = from_arrays(inputs)
+
+    def reduce(log_probs):
+        assert log_probs.dtype == torch.float32
+        assert not torch.is_autocast_enabled("cpu")
+        return acquire.entropy(log_probs)
+
+    exact = for_float32.predict(posterior, pool, reduce)
+    assert set(posterior.network.seen) == {torch.float32}
+    near = for_bfloat16.predict(posterior, pool, reduce)
+    assert torch.bfloat16 in posterior.network.seen
+    assert near.dtype == np.float64
+    assert near == pytest.approx(exact, abs=0.01)
+    assert for_bfloat16.features(posterior, pool).dtype == np.float32
+    with pytest.raises(Exception, match="int8"):  # where types are checked, by that check
+        score.predict(posterior.draw(), inputs, precision="int8")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "device", "has", "precision"),
+    [
+        ("auto", "cpu", True, "float32"),
+        ("auto", "cuda", True, "bfloat16"),
+        ("auto", "cuda", False, "float32"),
+        ("bfloat16", "cpu", False, "bfloat16"),
+        ("float32", "cuda", True, "float32"),
+    ],
+)
+def test_the_precision_of_a_run(wanted, device, has, precision, monkeypatch):
+    monkeypatch.setattr(_parts, "pick_device", lambda name: torch.device(device))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has)
+    made = _parts.scorer(settings.create(score_precision=wanted), _parts.Observer(), 0)
+    assert made.precision == precision
 
 
 def test_progress_counts_items(draws, inputs):

@@ -17,6 +17,9 @@ from baldur.store.database import FILE
 GROWING = frozenset({"rounds", "seeds", "strategies"})
 """Settings that may become larger: the longer run's curve is the one that its new settings give from the beginning."""
 
+ELSEWHERE = frozenset({"engine", "address", "workers"})
+"""Settings that may differ: they say where a run is computed, and change nothing of what comes out."""
+
 
 def known_files(settings: Settings, out: Path) -> dict[str, tuple[str | None, int, int]]:
     """What the run in the folder, if there is one, has recorded of its files; its settings must be these."""
@@ -34,7 +37,7 @@ def _same_settings(store: Store, settings: Settings) -> bool:
     """Going on with other settings would make a curve that no settings file reproduces; a new beginning would not."""
     before = settings_.from_toml(store.settings)
     changed = _changed(before, settings)
-    refused = changed.keys() - GROWING | {
+    refused = changed.keys() - GROWING - ELSEWHERE | {
         name for name in changed.keys() & GROWING if not _more(*changed[name])
     }
     if refused and not _empty(store, before):

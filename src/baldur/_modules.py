@@ -79,9 +79,11 @@ def channels_first(network: nn.Module) -> bool:
     changed = False
     with torch.inference_mode(False):
         for parameter in network.parameters():
-            if parameter.ndim == 4 and not parameter.is_contiguous():
-                parameter.data = parameter.data.contiguous()
-                changed = True
+            if parameter.ndim == 4:
+                whole = parameter.data.contiguous().view(-1).view(parameter.shape)
+                if whole.stride() != parameter.stride():
+                    parameter.data = whole
+                    changed = True
     return changed
 
 
@@ -160,7 +162,10 @@ def channels_last(network: nn.Module) -> nn.Module:
     """
     for parameter in network.parameters():
         if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+            last = parameter.data.contiguous(memory_format=torch.channels_last)
+            if last.shape[1] == 1:  # both formats at once, and taken for the other one
+                last = last.as_strided(last.shape, (last[0].numel(), 1, last.shape[3], 1))
+            parameter.data = last
     return network
 
 

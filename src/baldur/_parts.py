@@ -13,7 +13,7 @@ from torch import nn
 
 from baldur import evaluate, learners, loop, oracles
 from baldur._ending import Stopping
-from baldur._modules import bits, map_tree
+from baldur._modules import bits, map_tree, pick_device
 from baldur._names import (
     NetworkFactory,
     augment_named,
@@ -24,13 +24,16 @@ from baldur._names import (
     schedule_named,
 )
 from baldur._seeds import derive, generator
+from baldur._trunks import Trunks
 from baldur.data import Dataset
+from baldur.data.official import cache_folder
 from baldur.data.people import cifar10n
 from baldur.data.pictures import contact_sheet
 from baldur.errors import InvalidArgument, InvalidData, InvalidSettings
-from baldur.protocols import Labelled, Learner, Oracle, Pool, Posterior, Strategy, View
-from baldur.score import PoolScorer
-from baldur.settings import Settings
+from baldur.learners import Fitting
+from baldur.protocols import Labelled, Learner, Oracle, Pool, Posterior, Scorer, Strategy, View
+from baldur.score import PoolScorer, Precision
+from baldur.settings import Settings, bytes_of
 from baldur.stopping import Criterion, held_out_metrics
 from baldur.training import Recipe
 
@@ -143,6 +146,7 @@ def make_learner(
     validation: Labelled | None,
     observer: Observer,
     cache: Path,
+    spread: Callable[[Fitting], Fitting] = lambda fitting: fitting,
 ) -> Learner:
     shape, classes = item_shape(dataset.train), len(dataset.classes)
     network: Callable[[], nn.Module] | nn.Module
@@ -155,7 +159,7 @@ def make_learner(
         network,
         classes=classes,
         recipe=_recipe(settings),
-        posterior=fitting_named(settings.posterior, settings.members),
+        posterior=spread(fitting_named(settings.posterior, settings.members)),
         validation=0 if settings.validation_free else settings.validation,
         validation_set=validation,
         warm_start=settings.warm_start,
@@ -278,25 +282,54 @@ def initial(
     return [ids[i] for i in even[: settings.initial]]
 
 
-def scorer(settings: Settings, observer: Observer, seed: int) -> PoolScorer:
+def make_trunks(settings: Settings, dataset: Dataset, observer: Observer) -> Trunks | None:
+    """Where outputs of unchanged trunks are kept, if the settings ask for it."""
+    if settings.trunk_cache is None:
+        return None
+    limit = bytes_of(settings.trunk_cache)
+    return Trunks(cache_folder() / "trunks", limit, observer.message, fixed=(dataset.test,))
+
+
+def scorer(settings: Settings, observer: Observer, seed: int, trunks: Trunks | None = None) -> PoolScorer:
     return PoolScorer(
         draws=settings.draws,
         seed=seed,
         memory=settings.memory,
         batch_size=settings.score_batch,
+        precision=_precision(settings),
+        trunks=trunks,
         progress=lambda done, total: observer.detail("scoring", done, total),
     )
 
 
+def _precision(settings: Settings) -> Precision:
+    if settings.score_precision != "auto":
+        return settings.score_precision
+    on_gpu = pick_device(settings.device).type == "cuda"
+    return "bfloat16" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+
+
+def here(plain: PoolScorer) -> Scorer:
+    """A pass is computed in this process."""
+    return plain
+
+
 def measure(
-    settings: Settings, dataset: Dataset, observer: Observer, posterior: Posterior, seed: int
+    settings: Settings,
+    dataset: Dataset,
+    observer: Observer,
+    posterior: Posterior,
+    seed: int,
+    trunks: Trunks | None = None,
+    place: Callable[[PoolScorer], Scorer] = here,
 ) -> loop.Measured:
     """The mean prediction on the test items against their labels; items without a label do not count."""
     told = replace(
-        scorer(settings, observer, seed),
+        scorer(settings, observer, seed, trunks),
+        precision="float32",  # what is reported of a model is not about how its pool was scored
         progress=lambda done, total: observer.detail("testing", done, total),
     )
-    log_probs = told.predict(posterior, dataset.test, evaluate.predictive)
+    log_probs = place(told).predict(posterior, dataset.test, evaluate.predictive)
     known = dataset.test_labels >= 0
     log_probs, labels = log_probs[known], dataset.test_labels[known]
     values = evaluate.measure(log_probs, labels, dataset.classes)
@@ -314,6 +347,7 @@ def make_stopping(
     dataset: Dataset,
     free: Labelled | None,
     observer: Observer,
+    place: Callable[[PoolScorer], Scorer] = here,
 ) -> Stopping | None:
     """The criterion with the means to see what it looks at; validation items are those that training holds out."""
     if criterion is None:
@@ -331,7 +365,7 @@ def make_stopping(
         )
 
     def predict(posterior: Posterior, pool: Pool, seed: int) -> NDArray[np.floating]:
-        return scorer(settings, observer, seed).predict(posterior, pool, evaluate.predictive)
+        return place(scorer(settings, observer, seed)).predict(posterior, pool, evaluate.predictive)
 
     def validate(posterior: Posterior, labelled: Labelled, seed: int) -> dict[tuple[str, str], float]:
         values = {}
@@ -350,7 +384,10 @@ def picture(dataset: Dataset, pool: Pool, ids: Sequence[str]) -> bytes | None:
     """What was picked, as one row of small pictures."""
     paths = {record.id: record.path for record in dataset.records}
     if paths:
-        return contact_sheet([paths[i] for i in ids if i in paths])
+        try:
+            return contact_sheet([paths[i] for i in ids if i in paths])
+        except (OSError, ValueError, SyntaxError):  # gone or damaged by now: as it was when it was decoded
+            pass
     where = {i: position for position, i in enumerate(pool.ids)}
     positions = np.array([where[i] for i in ids], np.intp)
     (_, x), *_ = pool.batches(positions, len(positions))

@@ -9,9 +9,12 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from baldur._arrays import log, map_samples
+from baldur._samples import SomeSamples
 from baldur.acquire import aggregate
 from baldur.errors import Unsupported
-from baldur.protocols import Choice, Labelled, Picks, Pool, Posterior, Scorer, View
+from baldur.protocols import Choice, Labelled, Picks, Pool, Positions, Posterior, Scorer, View
+from baldur.settings import bytes_of
 
 Reduce = Callable[[Any], Any]
 """Log-probabilities (n, T, C) to scores (n,)."""
@@ -60,6 +63,20 @@ class Round:
     def log_probs(self, pool: Pool | None = None) -> NDArray[Any]:
         """(N, T, C) of the unlabelled items, or of a pool."""
         return self.scorer.predict(self.posterior, self.unlabelled if pool is None else pool)
+
+    def mean(self, pool: Pool | None = None) -> NDArray[Any]:
+        """(N, 1, C), streamed: the mean prediction, for what needs no more."""
+        return self.scorer.predict(self.posterior, self.unlabelled if pool is None else pool, mean_prediction)
+
+    def reader(self) -> Callable[[Positions], NDArray[Any]]:
+        """What gives (n, T, C) of some unlabelled items: for those that can do without most of them."""
+        posterior = SomeSamples(self.posterior, slice(None), part=True)
+        return lambda positions: self.scorer.predict(posterior, View(self.unlabelled, positions))
+
+    @property
+    def memory(self) -> int:
+        """What may be used beyond the pool, in bytes."""
+        return bytes_of(getattr(self.scorer, "memory", "1GiB"))
 
     def features(self, bias: bool = False) -> NDArray[np.float32]:
         """(N, D), or (N, D + 1) with the 1 that the last layer's bias multiplies."""
@@ -126,6 +143,11 @@ def strategy(recipe: Callable[..., Picks | Scored | Choice]) -> Recipe:
     told = [p.replace(kind=p.KEYWORD_ONLY) for p in options]
     choose.__signature__ = Signature([*own, *told], return_annotation=Choice)  # type: ignore[attr-defined]
     return choose
+
+
+def mean_prediction(log_probs: Any) -> Any:
+    """log p̄, (n, 1, C), of log-probabilities (n, T, C); they are checked."""
+    return log(map_samples(log_probs, lambda s: s.mean, axes=1))[:, None, ...]
 
 
 def _with_one(features: NDArray[np.float32], bias: bool) -> NDArray[np.float32]:

@@ -3,6 +3,8 @@
 A message says what arrived, what was expected and what to do about it.
 """
 
+from collections.abc import Mapping
+
 
 class BaldurError(Exception):
     """Base of everything that Baldur raises on purpose."""
@@ -68,12 +70,37 @@ class InvalidData(BaldurError, ValueError):
     """A data file is there, but its content cannot be used."""
 
 
+class UnreadableItems(InvalidData):
+    """Items that a pool could not read in the middle of a pass; a pool of one's own may raise it, too.
+
+    Args:
+        reasons: Why, by item id.
+    """
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        self.reasons = dict(reasons)
+        told = [f"{id}: {why}" for id, why in self.reasons.items()]
+        more = f"; and {len(told) - 3} more" if len(told) > 3 else ""
+        super().__init__(f"{'; '.join(told[:3])}{more}")
+
+    def __reduce__(self) -> tuple[type, tuple[dict[str, str]]]:
+        return type(self), (self.reasons,)
+
+
+class NonFiniteItems(UnreadableItems, InvalidPredictions):
+    """Items whose inputs hold NaN or an infinite value, so that their predictions are NaN."""
+
+
 class ItemChanged(BaldurError):
     """A file is no longer the one whose content was recorded under its id."""
 
 
 class DownloadFailed(BaldurError):
     """A download did not arrive, or not with the right checksum."""
+
+
+class ClusterFailed(BaldurError):
+    """A cluster cannot be reached, or it lost its workers again and again; what was done before is kept."""
 
 
 class StoreError(BaldurError):

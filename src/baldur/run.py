@@ -3,7 +3,8 @@
 import json
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ import baldur
 from baldur import data as data_sets
 from baldur import loop, posteriors, report
 from baldur import settings as settings_
+from baldur._clustered import Elsewhere, Place, make_elsewhere
+from baldur._faults import Faults
 from baldur._folder import grow, known_files, open_run
 from baldur._modules import pick_device
 from baldur._names import (
@@ -30,10 +33,12 @@ from baldur._parts import (
     Observer,
     Own,
     check_data,
+    here,
     initial,
     make_learner,
     make_oracle,
     make_stopping,
+    make_trunks,
     measure,
     picture,
     scorer,
@@ -46,7 +51,7 @@ from baldur.errors import (
     InvalidSettings,
 )
 from baldur.learners._building import build
-from baldur.protocols import Learner, Oracle, Posterior, Strategy
+from baldur.protocols import Labelled, Learner, Posterior, Strategy
 from baldur.settings import Settings
 from baldur.stopping import Criterion
 from baldur.store import ItemRecord, Store, Trial
@@ -184,10 +189,14 @@ def _start(settings: Settings, out: Path, observer: Observer, own: Own) -> Outco
     dataset = own.dataset or _load(settings, known, observer)
     check_data(settings, dataset)
     pool, labels, validation = validation_part(settings, dataset)
-    learner = own.learner or make_learner(settings, dataset, own, validation, observer, out / "encoders")
+    elsewhere = make_elsewhere(settings, out)
+    learner = own.learner or _learner(settings, dataset, own, validation, observer, out, elsewhere)
     oracle = make_oracle(settings, out, dataset, pool, labels)
-    stopping = make_stopping(settings, criterion, learner, dataset, validation, observer)
-    with open_run(out, settings, dataset, observer) as store, store.lock("trainer"):
+    stopping = partial(make_stopping, settings, criterion, learner, dataset, validation, observer)
+    stopping()  # what it cannot do is said now
+    trunks = make_trunks(settings, dataset, observer)
+    cluster = nullcontext() if elsewhere is None else elsewhere.cluster
+    with cluster, open_run(out, settings, dataset, observer) as store, store.lock("trainer"):
         grow(store, settings)
         store.sweep()
         store.record_start(_environment(settings))
@@ -197,25 +206,45 @@ def _start(settings: Settings, out: Path, observer: Observer, own: Own) -> Outco
             observer.message(f"left out: {name}: {reason}")
         if (more := len(dataset.quarantined) - 5) > 0:
             observer.message(f"... and {more} more unreadable items, named in the report")
-        shared = loop.Parts(
-            pool=pool,
-            classes=dataset.classes,
-            learner=learner,
-            strategy=next(iter(chosen.values())),
-            oracle=oracle(settings.first_seed),
-            scorer=partial(scorer, settings, observer),
-            measure=partial(measure, settings, dataset, observer),
-            initial=partial(initial, settings, pool, labels),
-            picture=partial(picture, dataset, pool),
-            generated=getattr(learner, "pictures", lambda: None),
-            observe=observer.event,
-            stopping=stopping,
-        )
-        waiting = _trials(settings, store, chosen, shared, oracle)
+
+        def parts(name: str, seed: int, place: Place = here) -> loop.Parts:
+            return loop.Parts(
+                pool=pool,
+                classes=dataset.classes,
+                learner=learner,
+                strategy=chosen[name],
+                oracle=oracle(seed),
+                scorer=lambda draws: place(scorer(settings, observer, draws, trunks=trunks)),
+                measure=partial(measure, settings, dataset, observer, trunks=trunks, place=place),
+                initial=partial(initial, settings, pool, labels),
+                picture=partial(picture, dataset, pool),
+                generated=getattr(learner, "pictures", lambda: None),
+                observe=observer.event,
+                stopping=stopping(place),
+            )
+
+        waiting = _trials(settings, store, parts, elsewhere, Faults(store, observer.message))
         report.write_curves(store, out / "curves.csv")
         report.write_html([store], out / "report.html", settings.targets)
         summary = report.summarise([store], settings.targets)
     return Outcome(out, "waiting" if waiting else "done", waiting, summary)
+
+
+def _learner(
+    settings: Settings,
+    dataset: Dataset,
+    own: Own,
+    validation: Labelled | None,
+    observer: Observer,
+    out: Path,
+    elsewhere: Elsewhere | None,
+) -> Learner:
+    cache = (out / "encoders").absolute()
+    if elsewhere is None:
+        return make_learner(settings, dataset, own, validation, observer, cache)
+    # A learner that travels takes no display with it. With a warm start members are fitted in turn.
+    spread = (lambda fitting: fitting) if settings.warm_start else elsewhere.spread
+    return make_learner(settings, dataset, own, validation, Observer(), cache, spread)
 
 
 def _load(
@@ -255,26 +284,30 @@ def _records(dataset: Dataset) -> Iterable[ItemRecord]:
 def _trials(
     settings: Settings,
     store: Store,
-    chosen: Mapping[str, Strategy],
-    shared: loop.Parts,
-    oracle: Callable[[int], Oracle],
+    parts: Callable[..., loop.Parts],
+    elsewhere: Elsewhere | None,
+    faults: Faults,
 ) -> str:
     """Every strategy with every seed, the strategies of a seed side by side; what it waits for, if it does."""
-    waiting = ""
-    for seed in range(settings.first_seed, settings.first_seed + settings.seeds):
-        mine = replace(shared, oracle=oracle(seed))
-        for name, strategy in chosen.items():
-            trial = store.trial(name, seed)
-            if trial.state == "done":
-                continue
-            if _advance(trial, replace(mine, strategy=strategy), settings) == "waiting":
-                waiting = f"{trial.reason} of {name}, seed {seed}"
-    return waiting
+    seeds = range(settings.first_seed, settings.first_seed + settings.seeds)
+
+    def go(trial: Trial) -> str:
+        if trial.state == "done":
+            return ""
+        made = partial(parts, trial.strategy, trial.seed)
+        mine = made() if elsewhere is None else elsewhere.parts(trial, made)
+        if _advance(trial, mine, settings, faults) != "waiting":
+            return ""
+        return f"{trial.reason} of {trial.strategy}, seed {trial.seed}"
+
+    trials = (store.trial(name, seed) for seed in seeds for name in settings.strategies)
+    said = map(go, trials) if elsewhere is None else elsewhere.side_by_side(list(trials), go)
+    return ([""] + [words for words in said if words])[-1]
 
 
-def _advance(trial: Trial, parts: loop.Parts, settings: Settings) -> str:
+def _advance(trial: Trial, parts: loop.Parts, settings: Settings, faults: Faults) -> str:
     try:
-        return loop.advance(trial, parts, settings)
+        return faults.advance(trial, parts, settings)
     except BaldurError as error:
         trial.finish("failed", str(error))
         raise

@@ -1,21 +1,37 @@
 """Evaluates draws over a whole pool, in one pass and in bounded memory."""
 
+import errno
+import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from baldur._modules import map_tree
+from baldur._trunks import Trunks
 from baldur.data import from_arrays
-from baldur.errors import IdenticalDraws, InvalidPredictions, Unsupported
-from baldur.protocols import Batch, Draws, Pool, Posterior
+from baldur.errors import (
+    DiskFull,
+    IdenticalDraws,
+    InvalidArgument,
+    InvalidPredictions,
+    NonFiniteItems,
+    Unsupported,
+)
+from baldur.protocols import Batch, Draws, Pool, Positions, Posterior
 from baldur.settings import bytes_of
 
 Progress = Callable[[int, int], None]
 """Called with (items done, items in all)."""
+
+Precision = Literal["float32", "bfloat16"]
+"""What matrix products are computed in; log-probabilities and scores are float32 or more in either."""
 
 # What a network holds of one item at a time, in multiples of the item itself; layers come and go, so that even
 # wide convolutions on small images stay below it.
@@ -29,6 +45,8 @@ def predict(
     memory: str | int = "1GiB",
     *,
     batch_size: int = 128,
+    precision: Precision = "float32",
+    trunks: Trunks | None = None,
     progress: Progress | None = None,
 ) -> NDArray[Any]:
     """Evaluate T functions on every item of a pool: `reduce` of log p(y | x_n, w_t).
@@ -43,6 +61,8 @@ def predict(
         memory: What the pass may use beyond the pool, "1GiB" say. The returned log-probabilities are a
             memory-mapped temporary file where they would take more than half of it.
         batch_size: Items at a time; fewer where `memory` asks for it.
+        precision: "bfloat16" is faster where the processor or the GPU has it, and has two to three digits.
+        trunks: Keeps what an unchanged trunk gives, for the next pass.
         progress: Told how many items are done.
 
     Returns:
@@ -51,21 +71,21 @@ def predict(
     Raises:
         IdenticalDraws: All T > 1 samples gave the same for every item.
         InvalidPredictions: Predictions are NaN, or, from `reduce`, not normalised.
+        NonFiniteItems: Inputs are not finite.
+        UnreadableItems: The pool cannot read them.
+        DiskFull: There is no room for the temporary file.
     """
     whole = _as_pool(pool)
     n, budget = len(whole), bytes_of(memory)
     out: NDArray[Any] | None = None
     done, differ = 0, len(draws) == 1
-    size = _batch_size(draws, whole, budget, batch_size)
-    for positions, x in whole.batches(np.arange(n), size):
-        log_probs = draws(x)
+    size = _batch_size(draws, whole, budget, batch_size, precision)
+    for positions, log_probs in _evaluated(draws, whole, size, precision, trunks):
         differ = differ or bool((log_probs[:, :1] != log_probs[:, 1:]).any())
-        if reduce is None and bool((bad := log_probs.isnan().flatten(1).any(1)).any()):
-            row = int(positions[int(bad.nonzero()[0])])
-            raise InvalidPredictions(
-                f"the predictions of item {row} of the pool hold NaN; are its inputs finite?"
-            )
-        values = _to_numpy(log_probs if reduce is None else reduce(log_probs))
+        try:
+            values = _to_numpy(_without_nan(log_probs) if reduce is None else reduce(log_probs))
+        except InvalidPredictions as error:
+            raise _blamed(error, log_probs, whole, positions) from error
         if out is None:
             kind = np.dtype(np.float32) if reduce is None else np.result_type(values.dtype, np.float64)
             out = _allocate((n, *values.shape[1:]), kind, budget // 2)
@@ -76,10 +96,7 @@ def predict(
     if out is None:
         return np.empty((0,))
     if not differ and not draws.degenerate:
-        raise IdenticalDraws(
-            f"the {len(draws)} posterior samples agree on all {n} items, so disagreement is 0 everywhere and a ranking "
-            "by it would be the order of the pool; is dropout behind a layer whose output does not matter?"
-        )
+        raise identical(draws, n)
     return out
 
 
@@ -89,6 +106,7 @@ def features(
     memory: str | int = "1GiB",
     *,
     batch_size: int = 128,
+    precision: Precision = "float32",
     progress: Progress | None = None,
 ) -> NDArray[np.float32]:
     """The features of every item under the mean network, (N, D).
@@ -98,6 +116,7 @@ def features(
         pool: A pool, or an array of N inputs.
         memory: As in `predict`.
         batch_size: Items at a time; fewer where `memory` asks for it.
+        precision: "bfloat16" is faster where the processor or the GPU has it, and has two to three digits.
         progress: Told how many items are done.
 
     Returns:
@@ -106,7 +125,9 @@ def features(
     Raises:
         Unsupported: The draws have no features.
     """
-    return outputs(draws, pool, "features", memory, batch_size=batch_size, progress=progress)
+    return outputs(
+        draws, pool, "features", memory, batch_size=batch_size, precision=precision, progress=progress
+    )
 
 
 def outputs(
@@ -116,6 +137,7 @@ def outputs(
     memory: str | int = "1GiB",
     *,
     batch_size: int = 128,
+    precision: Precision = "float32",
     progress: Progress | None = None,
 ) -> NDArray[np.float32]:
     """One of the outputs that `draws.names` lists, of every item, (N, ...).
@@ -126,6 +148,7 @@ def outputs(
         name: Which: "features", or "loss" where the learner predicts it.
         memory: As in `predict`.
         batch_size: Items at a time; fewer where `memory` asks for it.
+        precision: "bfloat16" is faster where the processor or the GPU has it, and has two to three digits.
         progress: Told how many items are done.
 
     Returns:
@@ -142,8 +165,11 @@ def outputs(
     n, budget = len(whole), bytes_of(memory)
     out: NDArray[np.float32] | None = None
     done = 0
-    for positions, x in whole.batches(np.arange(n), _batch_size(draws, whole, budget, batch_size)):
-        values = _to_numpy(draws.features(x) if name == "features" else draws.outputs(x, (name,))[name])
+    size = _batch_size(draws, whole, budget, batch_size, precision)
+    for positions, x in whole.batches(np.arange(n), size):
+        with _computed_in(precision):
+            values = draws.features(x) if name == "features" else draws.outputs(x, (name,))[name]
+        values = _to_numpy(values)
         if out is None:
             out = _allocate((n, *values.shape[1:]), np.dtype(np.float32), budget // 2)
         out[done : done + len(positions)] = values
@@ -163,6 +189,8 @@ class PoolScorer:
         seed: Which samples.
         memory: What a pass may use beyond the pool.
         batch_size: Items at a time.
+        precision: Of matrix products; see `predict`.
+        trunks: Keeps what an unchanged trunk gives, for the next pass.
         progress: Told how many items are done.
     """
 
@@ -170,7 +198,25 @@ class PoolScorer:
     seed: int = 0
     memory: str = "1GiB"
     batch_size: int = 128
+    precision: Precision = "float32"
+    trunks: Trunks | None = None
     progress: Progress | None = None
+
+    @property
+    def _bound(self) -> dict[str, Any]:
+        return {"batch_size": self.batch_size, "precision": self.precision, "progress": self.progress}
+
+    def items_at_once(self, draws: Draws, pool: Pool) -> int:
+        """How many items a batch has, which decides where batches are cut.
+
+        Args:
+            draws: T functions.
+            pool: The items.
+
+        Returns:
+            At most `batch_size`; fewer where `memory` asks for it.
+        """
+        return _batch_size(draws, pool, bytes_of(self.memory), self.batch_size, self.precision)
 
     def predict(
         self, posterior: Posterior, pool: Pool, reduce: Callable[[Any], Any] | None = None
@@ -187,7 +233,7 @@ class PoolScorer:
         """
         only = getattr(posterior, "functions", None)
         draws = posterior.draw(only or self.draws, self.seed)
-        return predict(draws, pool, reduce, self.memory, batch_size=self.batch_size, progress=self.progress)
+        return predict(draws, pool, reduce, self.memory, trunks=self.trunks, **self._bound)
 
     def features(self, posterior: Posterior, pool: Pool) -> NDArray[np.float32]:
         """`features` with what is bound here.
@@ -213,7 +259,69 @@ class PoolScorer:
             (N, ...).
         """
         draws = posterior.draw(None, self.seed)
-        return outputs(draws, pool, name, self.memory, batch_size=self.batch_size, progress=self.progress)
+        return outputs(draws, pool, name, self.memory, **self._bound)
+
+
+def identical(draws: Draws, n: int) -> IdenticalDraws:
+    """The error that all samples gave the same for all items of a pass.
+
+    Args:
+        draws: T > 1 functions.
+        n: Items.
+
+    Returns:
+        To be raised.
+    """
+    return IdenticalDraws(
+        f"the {len(draws)} posterior samples agree on all {n} items, so disagreement is 0 everywhere and a ranking "
+        "by it would be the order of the pool; is dropout behind a layer whose output does not matter?"
+    )
+
+
+def _evaluated(
+    draws: Draws, pool: Pool, size: int, precision: Precision, trunks: Trunks | None
+) -> Iterator[tuple[Positions, Any]]:
+    """Positions and log-probabilities of all items of a pool, batch by batch."""
+    parts = None if trunks is None or not len(pool) else draws.split()
+    if trunks is not None and parts is not None:
+        trunk, rest = parts
+        rows = trunks.rows(trunk, pool, size, partial(_computed_in, precision), precision)
+        if rows is not None:
+            for positions, h in rows:
+                with _computed_in(precision):
+                    log_probs = rest(h)
+                yield positions, log_probs
+            return
+    for positions, x in pool.batches(np.arange(len(pool)), size):
+        with _computed_in(precision):
+            log_probs = draws(x)
+        yield positions, log_probs
+
+
+def _without_nan(log_probs: Any) -> Any:
+    if bool(log_probs.isnan().any()):
+        raise InvalidPredictions("the predictions hold NaN")
+    return log_probs
+
+
+def _blamed(error: InvalidPredictions, log_probs: Any, pool: Pool, positions: Positions) -> Exception:
+    """The same error with the names of the items, and whether these or the network are to blame."""
+    bad = positions[torch.as_tensor(log_probs).isnan().flatten(1).any(1).cpu().numpy()]
+    if not len(bad):
+        return error
+    ids, reasons = pool.ids, {}
+    for position, (_, x) in zip(bad, pool.batches(bad, 1), strict=True):
+        finite: list[Any] = []
+        map_tree(finite.append, map_tree(torch.isfinite, x))
+        if not all(bool(leaf.all()) for leaf in finite):
+            reasons[ids[int(position)]] = "holds NaN or an infinite value"
+    if reasons:
+        return NonFiniteItems(reasons)
+    more = f" and of {len(bad) - 1} more" if len(bad) > 1 else ""
+    return InvalidPredictions(
+        f"the predictions of {ids[int(bad[0])]}{more} hold NaN, and the inputs are finite: look at the fit's loss, "
+        "and lower the learning rate"
+    )
 
 
 def _as_pool(pool: Pool | Any) -> Pool:
@@ -223,12 +331,26 @@ def _as_pool(pool: Pool | Any) -> Pool:
     return whole
 
 
-def _batch_size(draws: Draws, pool: Pool, budget: int, limit: int) -> int:
+@contextmanager
+def _computed_in(precision: Precision) -> Iterator[None]:
+    """Matrix products in that type, wherever they are computed; what the caller asked for is left as it is."""
+    if precision == "float32":
+        yield
+        return
+    if precision != "bfloat16":
+        raise InvalidArgument(f"the precision of scoring is float32 or bfloat16, not {precision!r}")
+    on_gpu = torch.autocast("cuda", torch.bfloat16, enabled=torch.cuda.is_available())
+    with torch.autocast("cpu", torch.bfloat16), on_gpu:  # what the draws are on is theirs to know
+        yield
+
+
+def _batch_size(draws: Draws, pool: Pool, budget: int, limit: int, precision: Precision) -> int:
     """At most `limit` items, so that inputs, activations and log-probabilities stay within a quarter of the budget."""
     if not len(pool):
         return 1
     _, x = next(iter(pool.batches(np.arange(1), 1)))
-    item = _ACTIVATIONS * _bytes(x) + 8 * int(draws(x).nbytes)
+    with _computed_in(precision):
+        item = _ACTIVATIONS * _bytes(x) + 8 * int(draws(x).nbytes)
     return max(1, min(limit, budget // 4 // item))
 
 
@@ -241,12 +363,27 @@ def _bytes(x: Batch) -> int:
 
 
 def _to_numpy(values: Any) -> NDArray[Any]:
-    return values.cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+    if not isinstance(values, torch.Tensor):
+        return np.asarray(values)
+    return (values.float() if values.dtype == torch.bfloat16 else values).cpu().numpy()
 
 
 def _allocate(shape: tuple[int, ...], dtype: np.dtype[Any], limit: int) -> NDArray[Any]:
     """An array in memory, or in an unnamed temporary file where it is larger than `limit`."""
-    if int(np.prod(shape)) * dtype.itemsize <= limit:
+    size = int(np.prod(shape)) * dtype.itemsize
+    if size <= limit:
         return np.empty(shape, dtype)
-    with tempfile.TemporaryFile() as file:  # the mapping keeps the pages alive; the file itself has no name
-        return np.memmap(file, dtype, "w+", shape=shape)
+    folder = tempfile.gettempdir()
+    try:
+        # the mapping keeps the pages alive; the file itself has no name
+        with tempfile.TemporaryFile(dir=folder) as file:
+            if hasattr(os, "posix_fallocate"):  # else a page without room would kill the process later
+                os.posix_fallocate(file.fileno(), 0, size)
+            return np.memmap(file, dtype, "w+", shape=shape)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise DiskFull(
+            f"there is no room for predictions of {size / 2**20:,.0f} MiB in {folder}; make room there, set TMPDIR to "
+            "another folder, or choose among fewer items (candidates). What was recorded before is safe: start again"
+        ) from error

@@ -42,7 +42,8 @@ class Settings(BaseModel):
 
     # What there is to label
     data: str = Field(
-        "digits", description="digits, mnist, fashion-mnist, cifar10, a folder, .npz/.npy, CSV or JSONL"
+        "digits",
+        description="digits, mnist, fashion-mnist, cifar10, a folder, .npz/.npy, Parquet, CSV or JSONL",
     )
     data_dir: str | None = Field(None, description="where official data files lie (default: $BALDUR_DATA)")
     image_size: Annotated[int, Field(ge=8)] = Field(
@@ -89,7 +90,8 @@ class Settings(BaseModel):
         "supervised", description="supervised, or another of docs/posteriors.md, or package.module:factory"
     )
     network: str = Field(
-        "auto", description="auto, mlp, cnn8, gal2017, batchbald2019, cnn32, resnet18, package.module:factory"
+        "auto",
+        description="auto, mlp, cnn8, gal2017, batchbald2019, cnn32, resnet18, vgg16, package.module:factory",
     )
     posterior: str = Field(
         "mc-dropout", description="what is believed: mc-dropout, deterministic, ensemble, swag, laplace, ..."
@@ -132,7 +134,20 @@ class Settings(BaseModel):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, ...")
     threads: Annotated[int, Field(ge=0)] = Field(0, description="threads of PyTorch; 0 leaves it as it is")
     memory: str = Field("1GiB", description="what scoring may use beyond the data")
+    trunk_cache: str | None = Field(
+        None, description="keep what a frozen network's trunk gives on disk, so many bytes: 4GiB, say"
+    )
     score_batch: Count = Field(128, description="items scored at a time; a GPU likes more")
+    score_precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="of scoring; auto is bfloat16 on a GPU that has it, else float32"
+    )
+    engine: Literal["local", "ray"] = Field("local", description="where it is computed: local or ray")
+    address: str | None = Field(
+        None, description="of a Ray cluster, host:port or auto; unset, one is started on this machine"
+    )
+    workers: Annotated[int, Field(ge=0)] = Field(
+        0, description="of the Ray cluster; 0 means as many as --threads leaves room for"
+    )
     targets: list[Annotated[float, Field(gt=0, lt=1)]] = Field([0.9, 0.95], description="accuracies to reach")
 
     @field_validator("stop", mode="before")
@@ -152,10 +167,11 @@ class Settings(BaseModel):
             raise ValueError("a strategy is named twice")
         return value
 
-    @field_validator("memory")
+    @field_validator("memory", "trunk_cache")
     @classmethod
-    def _is_a_size(cls, value: str) -> str:
-        bytes_of(value)
+    def _is_a_size(cls, value: str | None) -> str | None:
+        if value is not None:
+            bytes_of(value)
         return value
 
 

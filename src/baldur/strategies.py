@@ -4,6 +4,7 @@ A recipe takes what it needs from a `Round` and returns `Picks`, with the score 
 Its options are bound by keyword: `partial(power_bald, beta=8)`, or `--strategy "power_bald(beta=8)"`.
 """
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -12,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from baldur import acquire, select
-from baldur._recipes import Recipe, Reduce, Round, Scored, strategy
+from baldur import acquire, racing, select
+from baldur._recipes import CLASSES, Recipe, Reduce, Round, Scored, strategy
 from baldur.errors import InvalidArgument
 from baldur.protocols import Choice, Picks, Pool, Strategy, View
 
@@ -21,12 +22,22 @@ from baldur.protocols import Choice, Picks, Pool, Strategy, View
 def _by(name: str, score: Reduce, paper: str) -> Recipe:
     """The strategy that takes the k items of the largest score."""
 
-    def recipe(at: Round) -> Scored:
-        scores = at.scores(score)
-        return select.top(scores, at.k), scores
+    def recipe(at: Round, race: float | None = None) -> Scored:
+        if race is None:
+            scores = at.scores(score)
+            return select.top(scores, at.k), scores
+        at.need(CLASSES)
+        found = racing.race_by(at.scorer, at.posterior, at.unlabelled, score, at.k, race, at.rng)
+        return found[0], found[1]
 
     recipe.__name__ = recipe.__qualname__ = name
-    recipe.__doc__ = paper
+    recipe.__doc__ = f"""{paper}
+
+    Args:
+        at: The round.
+        race: With this probability the picks may differ from those of all samples, most of which are then left out
+            for most items; 0 saves less and is exact. See `baldur.racing`. Without it all samples score all items.
+    """
     return strategy(recipe)
 
 
@@ -128,7 +139,7 @@ def gaussian_information_gain(at: Round) -> Scored:
 @strategy
 def expected_gradient_length(at: Round) -> Scored:
     """The longest gradient of the last layer, expected over the label (Settles, Craven & Ray 2008)."""
-    scores = acquire.expected_gradient_length(at.log_probs(), at.features(bias=True))
+    scores = acquire.expected_gradient_length(at.mean(), at.features(bias=True))
     return select.top(scores, at.k), scores
 
 
@@ -142,7 +153,7 @@ def emoc(at: Round, references: int = 1000) -> Scored:
     """
     features = at.features(bias=True)
     some = np.sort(at.rng.permutation(len(features))[:references])
-    scores = acquire.emoc(at.log_probs(), features, features[some])
+    scores = acquire.emoc(at.mean(), features, features[some])
     return select.top(scores, at.k), scores
 
 
@@ -250,9 +261,18 @@ def power_epig(at: Round, targets: int | Pool = 100, weights: Any = None, beta: 
 
 
 @strategy
-def batchbald(at: Round) -> Picks:
-    """The batch whose labels together tell most about the weights (Kirsch, van Amersfoort & Gal 2019)."""
-    return select.batchbald(at.log_probs(), at.k, rng=at.rng)
+def batchbald(at: Round) -> Picks | Scored:
+    """The batch whose labels together tell most about the weights (Kirsch, van Amersfoort & Gal 2019).
+
+    Where the predictions of the pool would take more than half of the memory, only those of items that can still be
+    chosen are made, a second time; the picks are the same.
+    """
+    read = at.reader()
+    _, samples, classes, *_ = read(np.arange(min(1, len(at.unlabelled)))).shape
+    if 4 * len(at.unlabelled) * samples * (2 * classes + 1) <= at.memory // 2:
+        return select.batchbald(at.log_probs(), at.k, rng=at.rng)
+    scores = at.scores(acquire.bald)
+    return select.streamed_batchbald(scores, read, at.k, at.memory // 2, rng=at.rng), scores
 
 
 @strategy
@@ -331,7 +351,7 @@ def prob_cover(at: Round, delta: float | None = None) -> Picks:
 @strategy
 def badge(at: Round) -> Picks:
     """The batch of large and different gradients of the last layer, its bias included (Ash et al. 2020)."""
-    return select.badge(at.log_probs(), at.features(bias=True), at.k, at.rng)
+    return select.badge(at.mean(), at.features(bias=True), at.k, at.rng)
 
 
 @strategy
@@ -344,8 +364,8 @@ def bait(at: Round, candidates: int = 2000, regularisation: float = 1.0) -> Pick
         regularisation: λ.
     """
     few = at.within(at.sample(candidates))
-    known = at.log_probs(at.labelled.pool), at.known_features(bias=True)
-    picks = select.bait(few.log_probs(), few.features(bias=True), at.k, *known, regularisation)
+    known = at.mean(at.labelled.pool), at.known_features(bias=True)
+    picks = select.bait(few.mean(), few.features(bias=True), at.k, *known, regularisation)
     assert isinstance(few.unlabelled, View)
     return Picks(few.unlabelled.positions[picks.indices], picks.scores, picks.info)
 
@@ -368,11 +388,14 @@ def cluster_margin(at: Round, clusters: int | None = None) -> Scored:
 
     Args:
         at: The round.
-        clusters: How many; 10k where it is not given.
+        clusters: How many; 10k where it is not given. They are found among 5000 random items, fewer where the
+            memory is less than 400 MiB.
     """
-    parts = select.average_linkage(at.features(), at.rng, clusters=clusters or 10 * at.k)
-    log_probs = at.log_probs()
-    return select.cluster_margin(log_probs, parts, at.k, at.rng), np.asarray(acquire.margin(log_probs))
+    clusters = clusters or 10 * at.k
+    sample = max(clusters, min(5000, math.isqrt(at.memory // 16)))  # memory grows with its square
+    parts = select.average_linkage(at.features(), at.rng, clusters=clusters, sample=sample)
+    mean = at.mean()
+    return select.cluster_margin(mean, parts, at.k, at.rng), np.asarray(acquire.margin(mean))
 
 
 @strategy
@@ -384,7 +407,7 @@ def ceal(at: Round, criterion: str = "entropy") -> Picks:
         criterion: "entropy", "margin" or "least_confidence".
     """
     threshold = select.ceal_threshold(int(at.labelled.rounds.max(initial=0)))
-    return select.ceal(at.log_probs(), at.k, threshold, criterion)  # type: ignore[arg-type]  # it is checked there
+    return select.ceal(at.mean(), at.k, threshold, criterion)  # type: ignore[arg-type]  # it is checked there
 
 
 # One after the other

@@ -1,8 +1,11 @@
+import os
+
 import numpy as np
 import pytest
 
 from baldur.data import load
 from baldur.errors import DataNotFound, InvalidData, InvalidLabel
+from baldur.protocols import View
 
 RNG = np.random.default_rng(0)
 
@@ -115,3 +118,31 @@ def test_a_pickled_npy_is_refused(tmp_path):
     np.save(tmp_path / "a_labels.npy", [0])
     with pytest.raises(InvalidData, match="pickled"):
         load(str(tmp_path / "a.npy"))
+
+
+@pytest.mark.parametrize("shape", [(20, 5, 5), (20, 5, 5, 3), (20, 3)])
+def test_a_mapped_pool_stays_mapped_through_splits_and_views(tmp_path, shape):
+    x = RNG.integers(0, 256, shape, np.uint8)
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", np.arange(20) % 2)
+    data = load(str(tmp_path))
+    unlabelled = View(data.train, np.arange(0, 16, 3))
+    rows = unlabelled.whole.whole.x
+    assert isinstance(rows, np.memmap)
+    assert np.shares_memory(rows, rows.base)
+    (_, some), _ = unlabelled.batches(np.arange(6), 4)
+    assert (some.amax(), len(some)) == (pytest.approx(first_rows(x, data, unlabelled, 4).max()), 4)
+
+
+def first_rows(x, data, unlabelled, n):
+    scale = 255 if x.ndim > 2 else 1
+    return x[[int(i) for i in unlabelled.ids[:n]]] / scale
+
+
+def test_a_mapped_file_that_is_cut_short_in_use_is_named(tmp_path):
+    np.save(tmp_path / "x.npy", RNG.random((4000, 10)))
+    np.save(tmp_path / "y.npy", np.arange(4000) % 2)
+    data = load(str(tmp_path))
+    os.truncate(tmp_path / "x.npy", 5000)
+    with pytest.raises(InvalidData, match=r"x\.npy was cut short while it was in use"):
+        list(data.train.batches(np.arange(3000), 100))

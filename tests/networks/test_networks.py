@@ -1,5 +1,7 @@
 """The named networks: their shapes, their layers and what `auto` picks."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -24,6 +26,7 @@ from baldur.errors import InvalidArgument
         (networks.cnn32, (1, 33, 38)),
         (networks.resnet18, (3, 32, 32)),
         (networks.resnet18, (3, 65, 70)),
+        (partial(networks.vgg16, width=0.1), (1, 32, 40)),
     ],
 )
 def test_logits_have_a_row_an_item_and_a_column_a_class(factory, shape):
@@ -62,6 +65,17 @@ def test_resnet18_has_the_published_weights_and_a_dropout_before_the_last_layer(
     assert [name for name, _ in network.named_children()][-2:] == ["dropout", "output"]
 
 
+def test_vgg16_has_the_published_weights_and_the_names_of_their_file():
+    with torch.device("meta"):
+        network = networks.vgg16((3, 224, 224), 1000)
+    shapes = {name: tuple(p.shape) for name, p in network.named_parameters()}
+    assert sum(p.numel() for p in network.parameters()) == 138_357_544
+    assert shapes["features.0.weight"] == (64, 3, 3, 3)
+    assert shapes["features.28.weight"] == (512, 512, 3, 3)
+    assert shapes["classifier.0.weight"] == (4096, 25088)
+    assert shapes["classifier.6.weight"] == (1000, 4096)
+
+
 def test_resnet18_keeps_more_pixels_of_a_small_image():
     small, large = networks.resnet18((3, 64, 64), 10), networks.resnet18((3, 65, 65), 10)
     x = torch.randn(1, 3, 64, 64)
@@ -88,7 +102,11 @@ def test_auto_picks_by_shape(shape, factory):
 
 
 @pytest.mark.parametrize(
-    "factory", [networks.cnn8, networks.gal2017, networks.batchbald2019, networks.cnn32, networks.resnet18]
+    "factory",
+    [
+        *(networks.cnn8, networks.gal2017, networks.batchbald2019),
+        *(networks.cnn32, networks.resnet18, networks.vgg16),
+    ],
 )
 def test_a_vector_or_a_tiny_image_is_refused_by_an_image_network(factory):
     with pytest.raises(InvalidArgument, match="try mlp"):

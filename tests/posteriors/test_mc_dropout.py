@@ -194,6 +194,7 @@ NETWORKS = {
     "gal2017": (lambda: networks.gal2017((1, 28, 28), 4), lambda: torch.randn(7, 1, 28, 28)),
     "batchbald2019": (lambda: networks.batchbald2019((1, 28, 28), 4), lambda: torch.randn(7, 1, 28, 28)),
     "cnn32": (lambda: networks.cnn32((3, 32, 32), 4), lambda: torch.randn(7, 3, 32, 32)),
+    "vgg16": (lambda: networks.vgg16((1, 32, 32), 4, width=0.05), lambda: torch.randn(7, 1, 32, 32)),
     "resnet18": (lambda: networks.resnet18((3, 32, 32), 4), lambda: torch.randn(7, 3, 32, 32)),
 }
 

@@ -4,6 +4,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from bench.pools import heads
 
 from baldur import acquire, select
 from baldur.errors import InvalidArgument, InvalidPredictions, TieBreakWarning
@@ -335,3 +336,45 @@ def test_bad_input_is_refused():
         select.batchbald(broken, 1)
     with pytest.raises(InvalidPredictions, match="item 0, sample 0"):
         select.batchbald(TENSOR_A, 1)
+
+
+def streamed(log_probs, k, memory="1GiB", **options):
+    """The same through reads, and which items were read."""
+    seen = []
+
+    def read(positions):
+        seen.append(positions)
+        return log_probs[positions]
+
+    picks = select.streamed_batchbald(acquire.bald(log_probs), read, k, memory, **options)
+    assert all((np.diff(positions) > 0).all() for positions in seen)
+    assert picks.info["read"] == sum(map(len, seen)) - 1  # the first tells the shape
+    unread = np.setdiff1d(np.arange(len(log_probs)), np.concatenate(seen))
+    assert picks.info["left_out"] == len(unread)
+    assert picks.info["left_out_bald"] == pytest.approx(acquire.bald(log_probs)[unread].max(initial=0.0))
+    return picks
+
+
+@pytest.mark.parametrize("most", ["auto", 60])
+@pytest.mark.parametrize("memory", ["1GiB", "100KiB"])
+def test_streamed_picks_are_those_of_the_whole_pool(most, memory):
+    """Exact and drawn configurations, and a batch that uses the samples up; with and without room for what is read."""
+    for seed, spread, k in ((0, 0.5, 8), (1, 0.2, 5), (2, 3.0, 12)):
+        log_probs = heads(1500, 20, 4, seed, spread)
+        whole = select.batchbald(log_probs, k, most, rng=3)
+        picks = streamed(log_probs, k, memory, max_configurations=most, rng=3)
+        assert picks.indices.tolist() == whole.indices.tolist()
+        assert picks.scores == pytest.approx(whole.scores, abs=1e-6)
+        assert picks.info["gap"] == pytest.approx(whole.info["gap"])
+    assert whole.info["filled"]
+
+
+def test_what_cannot_win_is_not_read():
+    log_probs = heads(6000, 20, 4, 0, 0.3)
+    picks = streamed(log_probs, 4)
+    assert picks.info["left_out"] > 3000
+    assert picks.info["left_out_bald"] <= picks.scores.min() + 1e-6
+    assert streamed(log_probs[:3], 5).indices.size == 3
+    assert len(select.streamed_batchbald(np.zeros(0), log_probs.__getitem__, 3)) == 0
+    with pytest.raises(InvalidArgument, match=r"\(2, 20, 4\), were expected, not \(1, 20, 4\)"):
+        select.streamed_batchbald(np.array([0.1, 0.2, 0.3]), lambda positions: log_probs[:1], 2)

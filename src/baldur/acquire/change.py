@@ -46,8 +46,11 @@ def expected_gradient_length(
     check_items(log_probs)
     _check_features(features, "features", log_probs.shape[0])
     residual = pointwise(log_probs, _impurity if squared else _residual)
-    phi = xp.astype(features, xp.float64)
-    length = xp.sum(phi * phi, axis=1)
+    length = xp.zeros_like(residual)
+    rows = max(1, _CPU_BLOCK // max(1, features.shape[1]))
+    for start in range(0, len(length), rows):  # in double precision, but not all at once
+        phi = xp.astype(features[start : start + rows, :], xp.float64)
+        length[start : start + rows] = xp.sum(phi * phi, axis=1)
     return finite(residual * (length if squared else xp.sqrt(length)))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from baldur.data.cache import refuse_cut
 from baldur.errors import InvalidArgument, InvalidData, InvalidLabel
 from baldur.protocols import Batch, Pool, Positions
 
@@ -241,6 +242,7 @@ def _rows(leaf: Any, positions: Positions) -> Any:
         )
         return picked.float() if picked.is_floating_point() else picked
     if isinstance(leaf, np.ndarray):
+        refuse_cut(leaf)
         rows = (
             np.array(leaf[first : last + 1], order="C") if together else np.ascontiguousarray(leaf[positions])
         )

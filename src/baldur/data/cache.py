@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from baldur.errors import DataNotFound, DiskFull, InvalidArgument
+from baldur.errors import DataNotFound, DiskFull, InvalidArgument, InvalidData
 from baldur.protocols import Positions
 
 _ABANDONED = 3600.0  # seconds after which a temporary file belongs to a process that was killed
@@ -57,14 +57,36 @@ class Blocks:
 
         Raises:
             DataNotFound: A block file was removed.
+            InvalidData: One was cut short.
         """
         out = np.empty((len(positions), *self.shape), self.dtype)
         block = np.searchsorted(self.starts, positions, side="right") - 1
         for b in np.unique(block):
             at = np.flatnonzero(block == b)
             rows = _mapped(self.paths[b])
+            refuse_cut(rows)
             out[at] = rows[positions[at] - self.starts[b]][:, : self.channels]
         return out
+
+
+def refuse_cut(rows: NDArray[Any]) -> None:
+    """Refuse a mapped file that has become shorter: to read beyond its end would kill the process.
+
+    Args:
+        rows: Any array.
+
+    Raises:
+        InvalidData: It is mapped from such a file.
+    """
+    name = getattr(rows, "filename", None)
+    try:
+        short = name is not None and os.stat(name).st_size < getattr(rows, "offset", 0) + rows.nbytes
+    except OSError:
+        return  # what was removed stays readable while it is mapped
+    if short:
+        raise InvalidData(
+            f"{name} was cut short while it was in use; put it back, or remove it, and start again"
+        )
 
 
 def cut(ids: Sequence[str], most: int) -> list[range]:
@@ -137,6 +159,26 @@ def block(
     return path, facts
 
 
+def stored(folder: Path, key: str) -> tuple[NDArray[Any], dict[str, Any]] | None:
+    """The rows of a block in memory, and its facts, if it is there and whole.
+
+    Args:
+        folder: As in `block`.
+        key: As in `block`.
+
+    Returns:
+        Both, or None.
+    """
+    path = folder / key[:2] / f"{key}.npy"
+    facts = _facts(path)
+    if facts is None:
+        return None
+    try:
+        return np.load(path, allow_pickle=False), facts
+    except (OSError, ValueError, EOFError):
+        return None
+
+
 def gather(paths: Sequence[Path], lengths: Sequence[int]) -> Blocks:
     """Blocks as one array.
 
@@ -156,8 +198,10 @@ def gather(paths: Sequence[Path], lengths: Sequence[int]) -> Blocks:
 def _mapped(path: Path) -> NDArray[Any]:
     try:
         rows: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError:
-        raise DataNotFound(f"{path} was removed from the cache; start again to compute it anew") from None
+    except (OSError, ValueError, EOFError):
+        raise DataNotFound(
+            f"{path} was removed from the cache, or cut short; start again to compute it anew"
+        ) from None
     return rows
 
 

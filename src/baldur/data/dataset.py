@@ -1,6 +1,5 @@
 """The plain values that loading gives: a data set, and what is known of each of its files."""
 
-from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -100,8 +99,9 @@ def equal_content(
     Returns:
         Groups of two ids or more, in order of their first item.
     """
-    alike: dict[Hashable, list[str]] = defaultdict(list)
-    for id, digest in zip(ids, digests, strict=True):
-        alike[digest].append(id)
-    groups = (tuple(group) for group in alike.values() if len(group) > 1)
-    return tuple(group for group, _ in zip(groups, range(most), strict=False))
+    first: dict[Hashable, int] = {}
+    alike: dict[int, list[int]] = {}  # of those that repeat only: a pool may have millions that do not
+    for i, digest in enumerate(digests):
+        if (one := first.setdefault(digest, i)) != i:
+            alike.setdefault(one, [one]).append(i)
+    return tuple(tuple(ids[i] for i in alike[one]) for one in sorted(alike)[:most])

@@ -17,12 +17,12 @@ from baldur.data.cache import Blocks, block, cut, gather, key_of
 from baldur.data.dataset import Dataset, KnownRecord, Quarantined, Record, equal_content, halves
 from baldur.data.download import Progress
 from baldur.data.listing import Item, Listing, ordered
-from baldur.data.splitting import split
+from baldur.data.splitting import held_out
 from baldur.errors import InvalidData, ItemChanged
 
-_COLOUR = Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # the moments of ImageNet
-_GREY = Normalise((0.449,), (0.226,))
-_RESIZED = {"orientation": "exif", "resize": "short side, then centre crop", "interpolation": "bilinear"}
+COLOUR = Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # the moments of ImageNet
+GREY = Normalise((0.449,), (0.226,))
+RESIZED = {"orientation": "exif", "resize": "short side, then centre crop", "interpolation": "bilinear"}
 _LATE = "was not there, or could not be read, when the run began"
 _FACTS = ("sha256", "grey", "reason")  # what is kept beside the pixels of each file
 _BLOCK_BYTES, _BLOCK_ITEMS = 16 << 20, 512
@@ -93,12 +93,13 @@ def from_listing(
     where = {label: i for i, label in enumerate(classes)}
     labels = np.array([where.get(f.item.label, -1) for f in found], np.int64)
     groups = tuple(f.item.group or f.item.id for f in found) if any(f.item.group for f in found) else None
-    test = _held_out(found, usable, labels, groups, test_fraction, seed)
-    normalise = _GREY if grey else _COLOUR
+    named = np.array([f.item.split == "test" for f in found], np.bool_)
+    test = held_out(named, usable, labels, groups, test_fraction, seed)
+    normalise = GREY if grey else COLOUR
     pool = ArrayPool(rows, tuple(f.item.id for f in found), groups, labels, normalise)
     records = tuple(_record(f, bool(t)) for f, t in zip(found, test, strict=True) if not f.reason)
     equal = equal_content([record.id for record in records], [record.sha256 for record in records])
-    preprocessing = image_preprocessing(rows.shape, normalise) | _RESIZED
+    preprocessing = image_preprocessing(rows.shape, normalise) | RESIZED
     sides = halves(pool, labels, test, usable)
     return Dataset(name, *sides, classes, preprocessing, records, quarantined, equal)
 
@@ -171,32 +172,6 @@ def _decoded(
 def _all_read(facts: dict[str, Any]) -> bool:
     """Whether every file of a block could be read; one that could not is tried again."""
     return None not in facts["sha256"]
-
-
-def _held_out(
-    found: Sequence[_Found],
-    usable: NDArray[np.bool_],
-    labels: NDArray[np.int64],
-    groups: Sequence[str] | None,
-    fraction: float,
-    seed: int,
-) -> NDArray[np.bool_]:
-    """Which files are for testing: those that say so, or else a share of them."""
-    named = np.array([f.item.split == "test" for f in found], np.bool_)
-    if not named.any():
-        known = np.where(usable, labels, -1)
-        return split(known, fraction, seed, groups)
-    if named.all():
-        raise InvalidData("every item is in the test split; some must be in train")
-    if groups is not None:
-        both = {g for g, t in zip(groups, named, strict=True) if t} & {
-            g for g, t in zip(groups, named, strict=True) if not t
-        }
-        if both:
-            raise InvalidData(
-                f"the group {min(both)!r} has items in both splits; a group belongs to one of them"
-            )
-    return named
 
 
 def _record(found: _Found, test: bool) -> Record:

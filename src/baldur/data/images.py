@@ -75,6 +75,21 @@ def decode(path: Path, size: int) -> Decoded:
         content = path.read_bytes()
     except (OSError, ValueError) as error:
         return Decoded(None, False, None, getattr(error, "strerror", None) or str(error))
+    return decode_bytes(content, size)
+
+
+def decode_bytes(content: bytes | None, size: int) -> Decoded:
+    """The same of what an image file holds.
+
+    Args:
+        content: The file's bytes; None where there are none.
+        size: Pixels along each side.
+
+    Returns:
+        The pixels, or why there are none.
+    """
+    if content is None:
+        return Decoded(None, False, None, "is empty")
     sha256 = hashlib.sha256(content).hexdigest()
     try:
         pixels, grey = _pixels(content, size)

@@ -15,7 +15,8 @@ MANIFESTS = (".csv", ".jsonl", ".ndjson")
 """What the name of a manifest ends in, in lower case."""
 
 _COLUMNS = ("path", "label", "split", "group")
-_SPLITS = {"": "", "train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val"}
+SPLITS = {"": "", "train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val"}
+"""What a split may be called, and what it is."""
 
 
 class Item(NamedTuple):
@@ -63,7 +64,7 @@ def from_folder(root: Path) -> Listing:
         InvalidData: It has no subfolders, or one without an image.
     """
     inside = _subfolders(root)
-    named = {name: _SPLITS.get(name.lower(), "") for name in inside}
+    named = {name: SPLITS.get(name.lower(), "") for name in inside}
     parts: list[tuple[Path, str]] = [(root, "")]
     if inside and all(named.values()):
         parts = [(root / name, split) for name, split in named.items()]
@@ -111,9 +112,9 @@ def from_manifest(file: Path) -> Listing:
             )
         if id in items:
             raise InvalidData(f"{file} has {id} twice, in lines {lines[id]} and {line}; keep one")
-        if split.lower() not in _SPLITS:
+        if split.lower() not in SPLITS:
             raise InvalidData(f"{file}, line {line}: the split is train, test, val or empty, not {split!r}")
-        items[id] = Item(id, file.parent / id, label, _SPLITS[split.lower()], group)
+        items[id] = Item(id, file.parent / id, label, SPLITS[split.lower()], group)
         lines[id] = line
     if not items:
         raise InvalidData(f"{file} has no items")

@@ -11,12 +11,14 @@ from baldur.data.encoder import encoded, load_encoder
 from baldur.data.files import from_listing
 from baldur.data.listing import MANIFESTS, Listing, from_folder, from_manifest
 from baldur.data.official import cache_folder
+from baldur.data.parquet import from_parquet, parquet_files
 from baldur.data.stored_arrays import from_npy, from_npz
 from baldur.errors import DataNotFound, InvalidData
 
 NAMES = ("digits", "mnist", "fashion-mnist", "cifar10")
 _KINDS = (
-    "a folder of images with a subfolder for each class, an .npz or .npy file, or a .csv or .jsonl manifest"
+    "a folder of images with a subfolder for each class, an .npz, .npy or .parquet file,"
+    " or a .csv or .jsonl manifest"
 )
 
 
@@ -39,7 +41,8 @@ def load(
         name_or_path: "digits", "mnist", "fashion-mnist", "cifar10"; or a folder of images (a subfolder for
             each class, below train and test if there are such), an .npz file (x, y; or x_train, y_train,
             x_test, y_test), an .npy file (labels in NAME_labels.npy beside it), a folder with x.npy and
-            y.npy, or a manifest (.csv, .jsonl) of path, label and perhaps split and group.
+            y.npy, a Parquet file or a folder of them (label; perhaps id, split and group; images or
+            numbers), or a manifest (.csv, .jsonl) of path, label and perhaps split and group.
         data_dir: Where the official files of a named set lie; if not given $BALDUR_DATA. They are
             downloaded if they are not there.
         image_size: Photographs become squares of this many pixels.
@@ -67,6 +70,16 @@ def load(
     path = Path(name_or_path).expanduser()
     if loaded is None:
         loaded = _arrays(path, test_fraction, seed)
+    if loaded is None and parquet_files(path):
+        loaded = from_parquet(
+            path,
+            image_size=image_size,
+            test_fraction=test_fraction,
+            seed=seed,
+            cache=cache_folder(cache),
+            colour=encoder is not None,
+            progress=progress,
+        )
     if loaded is None:
         loaded = from_listing(
             name_or_path,

@@ -37,6 +37,45 @@ def split(
     return _by_class(labels, fraction, rng) if groups is None else _by_group(labels, fraction, rng, groups)
 
 
+def held_out(
+    named: NDArray[np.bool_],
+    usable: NDArray[np.bool_],
+    labels: NDArray[np.int64],
+    groups: Sequence[str] | None,
+    fraction: float,
+    seed: int,
+) -> NDArray[np.bool_]:
+    """Which items are for testing: those that say so, or else a share of them.
+
+    Args:
+        named: Which say so, shape (N,).
+        usable: Which can be read, shape (N,).
+        labels: The class of each, shape (N,); -1 where it is unknown.
+        groups: For each item what may not be divided.
+        fraction: The share, where none says so.
+        seed: Of the draw.
+
+    Returns:
+        True for the items held out, shape (N,).
+
+    Raises:
+        InvalidData: All say so, or a group is in both splits.
+    """
+    if not named.any():
+        return split(np.where(usable, labels, -1), fraction, seed, groups)
+    if named.all():
+        raise InvalidData("every item is in the test split; some must be in train")
+    if groups is not None:
+        both = {g for g, t in zip(groups, named, strict=True) if t} & {
+            g for g, t in zip(groups, named, strict=True) if not t
+        }
+        if both:
+            raise InvalidData(
+                f"the group {min(both)!r} has items in both splits; a group belongs to one of them"
+            )
+    return named
+
+
 def _by_class(labels: NDArray[np.int64], fraction: float, rng: np.random.Generator) -> NDArray[np.bool_]:
     test = np.zeros(len(labels), np.bool_)
     classes, counts = np.unique(labels[labels >= 0], return_counts=True)

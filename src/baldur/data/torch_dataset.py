@@ -1,6 +1,7 @@
 """A pool over a map-style PyTorch data set."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baldur.data.arrays import class_indices, from_arrays
-from baldur.errors import InvalidArgument
+from baldur.errors import InvalidArgument, UnreadableItems
 from baldur.protocols import Batch, Pool, Positions
 
 
@@ -20,11 +21,13 @@ class DatasetPool:
         source: Has a length and gives pairs by position.
         ids: Unique.
         groups: What no split may divide.
+        ahead: Read the next batch, in a thread of its own, while the last one is used.
     """
 
     source: Any
     ids: tuple[str, ...]
     groups: tuple[str, ...] | None = None
+    ahead: bool = True
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -41,16 +44,44 @@ class DatasetPool:
 
         Raises:
             InvalidArgument: `size` is not positive.
+            UnreadableItems: The data set fails on an item.
         """
+        if size < 1:
+            raise InvalidArgument(f"a batch holds at least 1 item, not {size}")
+        read = self._read(positions, size)
+        yield from _ahead(read) if self.ahead and len(positions) > size else read
+
+    def _read(self, positions: Positions, size: int) -> Iterator[tuple[Positions, Batch]]:
         from torch.utils.data import default_collate
 
         from baldur._modules import map_tree
 
-        if size < 1:
-            raise InvalidArgument(f"a batch holds at least 1 item, not {size}")
         for start in range(0, len(positions), size):
             part = positions[start : start + size]
-            yield part, map_tree(_single, default_collate([self.source[int(i)][0] for i in part]))
+            yield part, map_tree(_single, default_collate(self._items(part)))
+
+    def _items(self, positions: Positions) -> list[Any]:
+        """Inputs one by one; those that cannot be read are named, all of a batch at once."""
+        items, reasons = [], {}
+        for i in positions:
+            try:
+                items.append(self.source[int(i)][0])
+            except MemoryError:
+                raise
+            except Exception as error:  # somebody else's code reads it
+                reasons[self.ids[int(i)]] = f"{type(error).__name__}: {error}"
+        if reasons:
+            raise UnreadableItems(reasons)
+        return items
+
+
+def _ahead(batches: Iterator[tuple[Positions, Batch]]) -> Iterator[tuple[Positions, Batch]]:
+    """The same batches, the next one being read while the last one is used."""
+    with ThreadPoolExecutor(1, "reading") as reader:
+        coming = reader.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = reader.submit(next, batches, None)
+            yield batch
 
 
 def _single(leaf: Any) -> Any:
@@ -58,13 +89,15 @@ def _single(leaf: Any) -> Any:
     return leaf.float() if leaf.is_floating_point() else leaf
 
 
-def from_dataset(dataset: Any) -> tuple[Pool, NDArray[np.int64]]:
+def from_dataset(dataset: Any, ahead: bool = True) -> tuple[Pool, NDArray[np.int64]]:
     """A pool of the inputs of a map-style PyTorch data set, and its labels.
 
     The labels are found by reading every item once, except for a `TensorDataset`.
 
     Args:
         dataset: A `torch.utils.data.Dataset` with a length, which gives pairs (x, y), y a class index.
+        ahead: Read the next batch, in a thread of its own, while the last one is used; False where items must be
+            read in the thread that made the data set.
 
     Returns:
         The pool, with positions as ids, and the class of each item, shape (N,).
@@ -72,6 +105,7 @@ def from_dataset(dataset: Any) -> tuple[Pool, NDArray[np.int64]]:
     Raises:
         InvalidArgument: It has no length, or its items are no pairs.
         InvalidLabel: A label is not an integer of at least -1.
+        UnreadableItems: The data set fails on an item.
     """
     from torch.utils.data import TensorDataset
 
@@ -81,11 +115,18 @@ def from_dataset(dataset: Any) -> tuple[Pool, NDArray[np.int64]]:
         x, y = dataset.tensors
         pool: Pool = from_arrays(x)
         return pool, class_indices(y)
-    labels = class_indices([_label(dataset[i], i) for i in range(len(dataset))])
-    return DatasetPool(dataset, tuple(map(str, range(len(labels))))), labels
+    labels = class_indices([_label(dataset, i) for i in range(len(dataset))])
+    return DatasetPool(dataset, tuple(map(str, range(len(labels)))), ahead=ahead), labels
 
 
-def _label(item: Any, position: int) -> Any:
+def _label(dataset: Any, position: int) -> Any:
+    try:
+        item = dataset[position]
+    except MemoryError:
+        raise
+    except Exception as error:  # somebody else's code reads it
+        why = f"{type(error).__name__}: {error}; mend it, or leave it out with torch.utils.data.Subset"
+        raise UnreadableItems({str(position): why}) from error
     if not isinstance(item, tuple | list) or len(item) != 2:
         raise InvalidArgument(f"item {position} is no pair (x, y), but {type(item).__name__}")
     return item[1].item() if hasattr(item[1], "item") else item[1]

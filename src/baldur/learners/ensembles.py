@@ -5,8 +5,9 @@ ensembles for active learning in image classification", CVPR 2018.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 from torch import nn
@@ -21,6 +22,9 @@ from baldur.protocols import Labelled, Posterior
 from baldur.training import AfterEpoch, Penalty, Recipe, weights_hash
 
 Sharing = Literal["independent", "shared"]
+
+Begin = Callable[[Callable[[], Any]], Callable[[], Any]]
+"""Begins a call somewhere else, and gives a function that waits for its result."""
 
 
 def ensemble(
@@ -67,6 +71,19 @@ def ensemble(
     return _Ensembles(members, init, order, capacity, each, together)
 
 
+def spread(fitting: Fitting, begin: Begin) -> Fitting:
+    """Fit the members of an ensemble side by side, where they would be trained in turn.
+
+    Args:
+        fitting: What `ensemble` gave; any other posterior function stays as it is.
+        begin: Begins the fit of a member elsewhere, given a call that can be pickled.
+
+    Returns:
+        A posterior function that fits the same members. There may be no warm start and no checkpoint.
+    """
+    return replace(fitting, begin=begin) if isinstance(fitting, _Ensembles) else fitting
+
+
 @dataclass(frozen=True)
 class _Ensembles:
     members: int
@@ -75,6 +92,7 @@ class _Ensembles:
     capacity: float
     each: Fitting
     how: Together
+    begin: Begin | None = None
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -98,6 +116,7 @@ class _Members:
         self.begun: set[str] = set()  # hashes of initial weights
         self.asked: list[Asked] = []
         self.fitted: dict[int, Posterior] = {}
+        self.elsewhere: dict[int, Callable[[], tuple[Posterior, set[str]]]] = {}
         self.waiting = plan.members > 1 and plan.how != "turn" and not isinstance(plan.each, _Ensembles)
         if self.waiting and not isinstance(train, TrainsTogether):
             self.waiting = False
@@ -112,6 +131,12 @@ class _Members:
     def _go_on(self, number: int) -> None:
         """Fit this member and those after it, as far as they are not fitted yet."""
         while number < self.plan.members:
+            if number in self.elsewhere:
+                self.fitted[number], begun = self.elsewhere.pop(number)()
+                for initial in begun:
+                    self.begin_with(initial)
+                number += 1
+                continue
             member = _Member(self, number)
             self.fitted[number] = self.plan.each(member, self.labelled, self.seed)
             if self.waiting and member.came:
@@ -129,7 +154,29 @@ class _Members:
         if self.waiting:
             self.asked.append(asked)
             self._go_on(number + 1)
+        elif number == 0 and self.plan.begin is not None:  # the first is trained here meanwhile
+            alone = replace(self.plan, begin=None, how="turn")
+            for other in range(1, self.plan.members):
+                fit = partial(_alone, alone, self.train, self.labelled, self.seed, other)
+                self.elsewhere[other] = self.plan.begin(fit)
         return self.waiting
+
+    def begin_with(self, initial: str) -> None:
+        """Take note of a member's initial weights, and refuse those that another one had."""
+        if initial in self.begun and self.plan.init != "shared":
+            raise InvalidArgument(
+                "the members of the ensemble begin with the same weights; give the learner a factory that draws them, "
+                'or say init="shared"'
+            )
+        self.begun.add(initial)
+
+
+def _alone(
+    plan: _Ensembles, train: Train, labelled: Labelled, seed: int, number: int
+) -> tuple[Posterior, set[str]]:
+    """Fit one member, with the hashes of the weights that its networks began with."""
+    members = _Members(train, labelled, seed, plan)
+    return plan.each(_Member(members, number), labelled, seed), members.begun
 
 
 class _Member(WrappingTrain):
@@ -152,13 +199,7 @@ class _Member(WrappingTrain):
         shared = self.plan.init == "shared"
         width = {"width": self.plan.capacity} if self.plan.capacity < 1 else {}
         network = self.train.build(seed if shared else self._seed(seed), **width, **options)
-        initial = weights_hash(network)
-        if initial in self.members.begun and not shared:
-            raise InvalidArgument(
-                "the members of the ensemble begin with the same weights; give the learner a factory that draws them, "
-                'or say init="shared"'
-            )
-        self.members.begun.add(initial)
+        self.members.begin_with(weights_hash(network))
         return network
 
     def __call__(

@@ -9,8 +9,9 @@ from torch import nn
 from baldur.networks.convolutional import batchbald2019, cnn8, cnn32, gal2017
 from baldur.networks.dense import head, mlp
 from baldur.networks.residual import resnet18
+from baldur.networks.vgg import vgg16
 
-__all__ = ["auto", "batchbald2019", "cnn8", "cnn32", "gal2017", "head", "mlp", "resnet18"]
+__all__ = ["auto", "batchbald2019", "cnn8", "cnn32", "gal2017", "head", "mlp", "resnet18", "vgg16"]
 
 
 def auto(shape: tuple[int, ...], classes: int, *, width: float = 1.0) -> nn.Module:

@@ -4,7 +4,7 @@ A channel mask is a scale per channel that is not negative, so it commutes with 
 functions are moved in front of the mask, and each mask acts on the input of a layer's weights.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,8 +14,11 @@ from torch.nn import functional
 
 from baldur._modules import call
 from baldur.posteriors._insertion import inserted, is_hooked, is_in_front
+from baldur.posteriors._network import device_of
+from baldur.posteriors._products import Lowered, affine, exactly
 from baldur.posteriors._sites import Dropouts, Site
 from baldur.posteriors._steps import Function, Pair, step
+from baldur.posteriors._trunk import Trunk, identity
 
 Options = tuple[Pair, Pair, Pair]
 """Stride, padding and dilation of a convolution, in the order of `functional.conv2d`."""
@@ -40,7 +43,7 @@ class Layer:
     after: tuple[Function, ...] = ()
 
     def __call__(self, h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """The layer with other weights, such as its own after cutting; linear ones transposed, (I, O).
+        """The layer with other weights, such as its own after cutting.
 
         Args:
             h: (n, I, ...); flattened for a linear layer.
@@ -51,7 +54,7 @@ class Layer:
             Activations, (n, O, ...).
         """
         if self.options is None:
-            return self.finish(torch.addmm(bias, h.flatten(1), weight))
+            return self.finish(affine(h.flatten(1), weight, bias))
         return self.finish(functional.conv2d(h, weight, bias, *self.options))
 
     def finish(self, z: Tensor) -> Tensor:
@@ -77,7 +80,7 @@ class Tail:
         layers: The chain behind it.
     """
 
-    trunk: Callable[[Any], Tensor]
+    trunk: Trunk
     layers: tuple[Layer, ...]
 
     @property
@@ -94,9 +97,10 @@ class Tail:
         Returns:
             Activations.
         """
-        for layer in self.layers[:-1]:
-            h = layer(h, layer.weight.t() if layer.options is None else layer.weight, layer.bias)
-        return h.flatten(1)
+        with exactly(h.device):
+            for layer in self.layers[:-1]:
+                h = layer(h.to(layer.weight.dtype), layer.weight, layer.bias)
+            return h.flatten(1).to(self.layers[-1].weight.dtype)
 
 
 def find_tail(network: nn.Module, sites: Sequence[Site]) -> Tail | None:
@@ -269,7 +273,7 @@ def _is_size(node: fx.Node) -> bool:
     )
 
 
-def _trunk(traced: fx.GraphModule, first: fx.Node, ahead: Sequence[Function], flat: bool) -> Any:
+def _trunk(traced: fx.GraphModule, first: fx.Node, ahead: Sequence[Function], flat: bool) -> Trunk:
     """The part of the graph that feeds `first`, with what was moved in front of it; (n, d) if `flat`."""
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
@@ -279,13 +283,14 @@ def _trunk(traced: fx.GraphModule, first: fx.Node, ahead: Sequence[Function], fl
             break
         copies[node] = graph.node_copy(node, lambda n: copies[n])
     graph.output(copies[source])
-    part = fx.GraphModule(traced, graph)
+    cut = fx.GraphModule(traced, graph)
+    part = Lowered(cut)
 
     def trunk(x: Any) -> Tensor:
         with Dropouts():  # for what it does to normalisation: no dropout is left in here
-            h: Tensor = call(part, x)
+            h: Tensor = call(part.now(device_of(part.network)), x)
         for function in ahead:
             h = function(h)
         return h.flatten(1) if flat else h
 
-    return trunk
+    return Trunk(trunk, lambda: identity(cut, ahead, flat), lambda: device_of(part.network))

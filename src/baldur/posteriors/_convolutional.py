@@ -34,12 +34,19 @@ _MOST_THREADS = 8
 class ConvolutionalSamples(Samples):
     """A chain that begins with a convolution under T samples: (n, I, H, W) of the trunk to logits (n, T, C)."""
 
-    def __init__(self, layers: Sequence[Layer], keeps: Sequence[tuple[Tensor, float] | None], T: int) -> None:
-        super().__init__(layers, keeps, T)
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        keeps: Sequence[tuple[Tensor, float] | None],
+        T: int,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(layers, keeps, T, dtype)
         first, keep = layers[0], keeps[0]
         assert keep is not None
         mixing = keep[0].to(first.weight.dtype) * keep[1]
-        self.mixing = torch.cat([mixing, mixing.new_ones(T, 1)], 1)  # (T, I + 1), the last for the bias
+        mixing = torch.cat([mixing, mixing.new_ones(T, 1)], 1)  # (T, I + 1), the last for the bias
+        self.mixing = mixing.to(self.dtypes[0])
         outputs = self.kept_outputs(0)
         kept = torch.ones(T, len(first.weight), dtype=torch.bool) if outputs is None else outputs.cpu()
         counts = kept.sum(1)
@@ -58,6 +65,7 @@ class ConvolutionalSamples(Samples):
         self._idle: list[_Workspace] = []
 
     def __call__(self, h: Tensor) -> Tensor:
+        h = h.to(self.dtypes[0])
         size = self._block(h)
         parts = _each(self._logits, [h[a : a + size] for a in range(0, max(1, len(h)), size)])
         return torch.cat(parts) if len(parts) > 1 else parts[0]
@@ -100,7 +108,7 @@ class ConvolutionalSamples(Samples):
         inputs, outputs = first.weight.shape[1], len(first.weight)
         patches = _patches(first, h, plan, work)
         if self._by_input is None:
-            self._by_input = first.weight.flatten(2).transpose(0, 1).contiguous()
+            self._by_input = first.weight.flatten(2).transpose(0, 1).to(h.dtype).contiguous()
         limit = _GROUP_BYTES.get(h.device.type, _OTHER_BYTES)
         group = max(1, min(outputs, limit // (inputs * columns * h.element_size())))
         group = ceil(outputs / ceil(outputs / group))

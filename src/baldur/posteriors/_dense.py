@@ -11,29 +11,44 @@ import torch
 from torch import Tensor
 
 from baldur.posteriors._chain import Layer
+from baldur.posteriors._products import affine
 
-# Cut and stacked weights are kept for all batches up to this size, else built anew for each batch.
-_KEPT_BYTES = 256 * 2**20
+# Cut and stacked weights are kept for all batches up to this size, the rest is built anew for each batch.
+_KEPT_BYTES = 384 * 2**20
+# Multiplications that an activation must save for it to be worth picking out of the others.
+_WORTH_PICKING = 200
+# Two layers of so many samples are two products; the second one's matrix has the samples' along its diagonal.
+_TOGETHER = 20
+_DIAGONAL = 512  # outputs; beyond, the zeros beside the diagonal cost more than products one by one
 
 
 class Samples:
     """A chain of layers under T samples, with the weights that each sample needs.
+
+    The last layer stays in the type of the network: it costs little, and disagreement is a difference of what it gives.
 
     Args:
         layers: The chain.
         keeps: For every layer which inputs each sample keeps, bool (T, I), and their factor 1 / (1 - p); None
             where no site stands before the layer.
         T: How many samples.
+        dtype: Of activations and cut weights; None for that of the network.
     """
 
-    def __init__(self, layers: Sequence[Layer], keeps: Sequence[tuple[Tensor, float] | None], T: int) -> None:
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        keeps: Sequence[tuple[Tensor, float] | None],
+        T: int,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         self.layers = layers
         self.keeps = keeps
         self.T = T
+        self.dtypes = [dtype or layer.weight.dtype for layer in layers[:-1]] + [layers[-1].weight.dtype]
         self._cuts: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         self._inputs = [None if keep is None else self._channels(i, keep[0]) for i, keep in enumerate(keeps)]
-        size = sum(layer.weight.nbytes for layer in layers[1:])
-        self._cached = self.T * size <= _KEPT_BYTES
+        self._room = _KEPT_BYTES
 
     def _channels(self, layer: int, mask: Tensor) -> Tensor:
         """Which channels feed anything that each sample keeps, (T, channels): a mask by units may split them."""
@@ -85,13 +100,15 @@ class Samples:
         if keep is not None and inputs is not None:
             scale, units = keep[0][t].to(weight.dtype) * keep[1], keep[0].shape[1] // self._width(layer)
             columns = (inputs[:, None] * units + torch.arange(units, device=inputs.device)).flatten()
-            weight = weight[:, columns] * scale[columns].view(-1, *[1] * (weight.ndim - 2))
+            weight = weight.index_select(1, columns) * scale[columns].view(-1, *[1] * (weight.ndim - 2))
+        weight, bias = weight.to(self.dtypes[layer]), bias.to(self.dtypes[layer])
         if self.layers[layer].options is None:
-            weight = weight.t().contiguous()
+            weight = weight.contiguous()
         else:
             weight = weight.contiguous(memory_format=torch.channels_last)
-        if self._cached:
+        if weight.nbytes <= self._room:
             self._cuts[layer, t] = weight, bias
+            self._room -= weight.nbytes
         return weight, bias
 
     def _width(self, layer: int) -> int:
@@ -111,45 +128,81 @@ class Samples:
             Logits, (n, C).
         """
         for i in range(start, len(self.layers)):
-            a = self.layers[i](a, *self.cut(i, t))
+            a = self.layers[i](a.to(self.dtypes[i]), *self.cut(i, t))
         return a.flatten(1)
 
 
 class DenseSamples(Samples):
     """A dense tail under T samples: (n, d) activations of the trunk to logits (n, T, C)."""
 
-    _stacks: list[tuple[Tensor, Tensor, list[int]]] | None = None
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        keeps: Sequence[tuple[Tensor, float] | None],
+        T: int,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(layers, keeps, T, dtype)
+        self._stacks: list[_Stack] | None = None
+        rows, kept = self.kept_outputs(0), self._inputs[0]
+        outputs = len(layers[0].weight) if rows is None else float(rows.sum(1).float().mean())
+        share = 1.0 if kept is None else float(kept.float().mean())  # of the inputs
+        self.picked = (1 - share) * outputs > _WORTH_PICKING * share
 
-    def _first(self, samples: range) -> tuple[Tensor, Tensor, list[int]]:
-        """The masked and cut weights of the first layer for some samples, stacked, with biases and row counts."""
+    def __call__(self, h: Tensor) -> Tensor:
+        h = h.to(self.dtypes[0])
+        if self.picked:
+            return torch.stack([self.follow(self._few(h, t), t, 0) for t in range(self.T)], 1)
+        parts: list[Tensor] = []
+        for first, sizes, second in self._groups():
+            z = self.layers[0].finish(affine(h, *first))
+            if second is not None:
+                z = self.layers[-1].finish(affine(z.to(self.dtypes[-1]), *second))
+                parts.append(z.view(len(h), len(sizes), len(self.layers[1].weight)))
+            elif len(self.layers) == 1:
+                parts.append(z.view(len(h), len(sizes), len(self.layers[0].weight)))
+            else:
+                start = sum(part.shape[1] for part in parts)
+                pieces = enumerate(torch.split(z, sizes, 1), start)
+                parts.append(torch.stack([self.follow(a, t) for t, a in pieces], 1))
+        return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
+
+    def _few(self, h: Tensor, t: int) -> Tensor:
+        """The activations that a sample keeps."""
+        inputs = self.kept_inputs(0, t)
+        return h if inputs is None else h.index_select(1, inputs)
+
+    def _first(self, samples: range) -> "_Stack":
+        """What some samples need, stacked."""
         layer, keep, outputs = self.layers[0], self.keeps[0], self.kept_outputs(0)
+        dtype = self.dtypes[0]
         weights, biases = [], []
         for t in samples:
             w = layer.weight if outputs is None else layer.weight[outputs[t]]
-            weights.append(w if keep is None else w * (keep[0][t].to(w.dtype) * keep[1]))
-            biases.append(layer.bias if outputs is None else layer.bias[outputs[t]])
-        return torch.cat(weights), torch.cat(biases), [len(b) for b in biases]
+            weights.append((w if keep is None else w * (keep[0][t].to(w.dtype) * keep[1])).to(dtype))
+            biases.append((layer.bias if outputs is None else layer.bias[outputs[t]]).to(dtype))
+        second = None
+        if len(self.layers) == 2 and len(samples) * len(self.layers[1].weight) <= _DIAGONAL:
+            cuts = [self.cut(1, t) for t in samples]
+            diagonal: Tensor = torch.block_diag(*(weight for weight, _ in cuts))  # type: ignore[no-untyped-call]
+            second = diagonal, torch.cat([bias for _, bias in cuts])
+        return (torch.cat(weights), torch.cat(biases)), [len(b) for b in biases], second
 
-    def _groups(self) -> Iterator[tuple[Tensor, Tensor, list[int]]]:
+    def _groups(self) -> "Iterator[_Stack]":
         """The first layer's stacked weights, in groups of samples that stay within the limit."""
         if self._stacks is not None:
             yield from self._stacks
             return
-        group = max(1, _KEPT_BYTES // self.layers[0].weight.nbytes)
+        size = self.layers[0].weight.numel() * self.dtypes[0].itemsize
+        most = max(1, _KEPT_BYTES // size)
+        group = min(most, _TOGETHER) if len(self.layers) == 2 else most
         ranges = [range(a, min(a + group, self.T)) for a in range(0, self.T, group)]
-        if len(ranges) == 1:
-            self._stacks = [self._first(ranges[0])]
+        if most >= self.T:
+            self._stacks = list(map(self._first, ranges))
             yield from self._stacks
         else:
             yield from map(self._first, ranges)
 
-    def __call__(self, h: Tensor) -> Tensor:
-        parts: list[Tensor] = []
-        for weight, bias, sizes in self._groups():
-            parts += torch.split(self.layers[0].finish(torch.addmm(bias, h, weight.t())), sizes, 1)
-        if len(self.layers) == 1:
-            return torch.stack(parts, 1)
-        out = h.new_empty(len(h), self.T, len(self.layers[-1].weight))
-        for t, a in enumerate(parts):
-            out[:, t] = self.follow(a, t)
-        return out
+
+_Stack = tuple[tuple[Tensor, Tensor], list[int], tuple[Tensor, Tensor] | None]
+"""Weights and bias of the first layer for some samples, how many rows each has, and the last layer of all of them."""

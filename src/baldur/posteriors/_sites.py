@@ -20,6 +20,7 @@ from baldur._modules import call, seeded
 from baldur.errors import UnsupportedNetwork
 from baldur.posteriors._attention import attention
 from baldur.posteriors._network import device_of
+from baldur.posteriors._products import affine
 from baldur.posteriors._recurrent import RECURRENT, recurrent
 
 _UNIT: set[Callable[..., Tensor]] = {functional.dropout, torch.dropout, torch.dropout_}
@@ -194,6 +195,8 @@ class Dropouts(TorchFunctionMode):
             return func(*args[:5], **{**kwargs, "training": False}, **_rest(args))
         if func in RECURRENT:
             return recurrent(func, args, lambda p, h: self.replace("sequence", p, h))
+        if func is functional.linear:
+            return affine(*args, **kwargs)
         if func in _RANDOM:
             self.noise(getattr(func, "__name__", str(func)))
         return func(*args, **kwargs)

@@ -18,6 +18,7 @@ from baldur.posteriors._network import (
     penultimate,
     shapes,
 )
+from baldur.posteriors._products import Lowered
 from baldur.posteriors._saving import read, save
 from baldur.posteriors._sites import Dropouts
 
@@ -39,6 +40,7 @@ class Deterministic:
     def __init__(self, network: nn.Module, *, likelihood: Likelihood = CATEGORICAL) -> None:
         self.network = frozen(network)
         self.likelihood = likelihood
+        self._lowered = Lowered(self.network)
 
     def draw(self, T: int | None = None, seed: int = 0) -> "DeterministicDraws":
         """The one function.
@@ -55,7 +57,7 @@ class Deterministic:
         """
         if T not in (None, 1):
             raise InvalidArgument(f"a deterministic network is one function; T = {T} was asked for")
-        return DeterministicDraws(self.network, self.likelihood)
+        return DeterministicDraws(self._lowered, self.likelihood)
 
     def save(self, folder: Path) -> None:
         """Write the weights as safetensors and the kind as JSON.
@@ -70,15 +72,16 @@ class DeterministicDraws:
     """One function; see `protocols.Draws`.
 
     Args:
-        network: A network in evaluation mode.
+        lowered: A network in evaluation mode.
         likelihood: What its outputs mean.
     """
 
     names = ("log_probs", "features")
     degenerate = True
 
-    def __init__(self, network: nn.Module, likelihood: Likelihood = CATEGORICAL) -> None:
-        self.network = network
+    def __init__(self, lowered: Lowered, likelihood: Likelihood = CATEGORICAL) -> None:
+        self.lowered = lowered
+        self.device = device_of(lowered.network)
         self.likelihood = likelihood
         self.kind = likelihood.kind
         self._in_place: dict[Any, bool] = {}
@@ -95,7 +98,7 @@ class DeterministicDraws:
     def __call__(self, x: Any) -> Tensor:
         mode = Dropouts()  # also what is always on is off
         with mode:
-            outputs = call(self.network, self._placed(x))
+            outputs = call(self.lowered.now(self.device), self._placed(x))
         mode.refuse_probabilities()
         return self.likelihood.log_probs(outputs, 1).unsqueeze(1)
 
@@ -110,16 +113,16 @@ class DeterministicDraws:
             Features.
         """
         with Dropouts():
-            return penultimate(self.network, self._placed(x))
+            return penultimate(self.lowered.now(self.device), self._placed(x))
 
     def _placed(self, x: Any) -> Any:
         """The batch where the network is; a copy where the network would change it, which two items show."""
-        x = place(x, device_of(self.network))
+        x = place(x, self.device)
         key = shapes(x)
         if key not in self._in_place and items_of(x):
             two = torch.arange(2) % items_of(x)
             tried = take(x, two)
-            call(self.network, tried)
+            call(self.lowered.network, tried)
             self._in_place[key] = differ(tried, take(x, two))
         return map_tree(torch.clone, x) if self._in_place.get(key) else x
 

@@ -19,16 +19,11 @@ from baldur.posteriors._convolutional import ConvolutionalSamples
 from baldur.posteriors._dense import DenseSamples
 from baldur.posteriors._insertion import insert_dropout, insertion, order_checked
 from baldur.posteriors._masks import keep
-from baldur.posteriors._network import (
-    device_of,
-    differ,
-    frozen,
-    items_of,
-    penultimate,
-    shapes,
-)
+from baldur.posteriors._network import device_of, differ, frozen, items_of, penultimate, shapes
+from baldur.posteriors._products import Lowered, asked, exactly
 from baldur.posteriors._saving import read, save
 from baldur.posteriors._sites import Dropouts, Site, find_sites, masking
+from baldur.posteriors._trunk import Trunk
 
 # The general path computes items times samples rows at a time: enough to fill the processor, little to hold.
 _ROWS = 2048
@@ -104,7 +99,12 @@ class MCDropout:
         self.network = frozen(network if rate is None else insert_dropout(network, rate, where))
         self.inserted = insertion(self.network)
         self.likelihood = likelihood
+        self.lowered = Lowered(self.network)
         self._plans: dict[Any, Plan] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the plans, which hold functions; they are found again where this is unpickled."""
+        return {**vars(self), "_plans": {}}
 
     def draw(self, T: int | None = None, seed: int = 0) -> "DropoutDraws":
         """T functions. `draw(T)` is a prefix of `draw(T + 1)` with the same seed.
@@ -189,6 +189,7 @@ class MCDropout:
             )
         for module in owners:
             module.training = True  # only the module itself: it is what makes the call
+        self.lowered.forget()
         tail = find_tail(self.network, sites)
         return Plan(sites, tail, left_out, in_place)
 
@@ -210,7 +211,7 @@ class DropoutDraws:
         self.seed = seed
         self.samples = samples
         self._masks: dict[tuple[int, tuple[int, ...]], Tensor] = {}
-        self._tails: dict[int, DenseSamples | ConvolutionalSamples] = {}
+        self._tails: dict[tuple[int, torch.dtype | None], DenseSamples | ConvolutionalSamples] = {}
 
     @property
     def degenerate(self) -> bool:
@@ -293,7 +294,7 @@ class DropoutDraws:
             with torch.inference_mode():
                 return self._rest(plan, h)
 
-        return trunk, rest
+        return Trunk(trunk, tail.trunk.identity, tail.trunk.device), rest
 
     def _prepared(self, x: Any) -> tuple[Plan, Any]:
         """The plan for a batch, and the batch where the network is; a copy where the network would change it."""
@@ -304,15 +305,17 @@ class DropoutDraws:
 
     def _mean_features(self, x: Any) -> Tensor:
         with Dropouts():
-            return penultimate(self.posterior.network, x)
+            return penultimate(self.posterior.lowered.now(device_of(self.posterior.network)), x)
 
     def _rest(self, plan: Plan, h: Tensor) -> Tensor:
         """The tail: what the trunk gives to (n, T, C)."""
-        if id(plan) not in self._tails:
-            self._tails[id(plan)] = self._tail_samples(plan)
-        return self.posterior.likelihood.log_probs(self._tails[id(plan)](h), 2)
+        key = id(plan), asked(h.device)
+        with exactly(h.device):
+            if key not in self._tails:
+                self._tails[key] = self._tail_samples(plan, key[1])
+            return self.posterior.likelihood.log_probs(self._tails[key](h), 2)
 
-    def _tail_samples(self, plan: Plan) -> DenseSamples | ConvolutionalSamples:
+    def _tail_samples(self, plan: Plan, dtype: torch.dtype | None) -> DenseSamples | ConvolutionalSamples:
         assert plan.tail is not None
         keeps: list[tuple[Tensor, float] | None] = []
         for layer in plan.tail.layers:
@@ -326,7 +329,7 @@ class DropoutDraws:
                 before = (mask, factor) if before is None else (before[0] & mask, before[1] * factor)
             keeps.append(before)
         kind = ConvolutionalSamples if plan.tail.convolutions else DenseSamples
-        return kind(plan.tail.layers, keeps, len(self))
+        return kind(plan.tail.layers, keeps, len(self), dtype)
 
     def _mask(self, number: int, site: Site, shape: torch.Size) -> Tensor:
         """The masks of all samples at a site, (T, *mask shape); made once."""
@@ -338,7 +341,7 @@ class DropoutDraws:
 
     def _general(self, plan: Plan, x: Any) -> Tensor:
         """Any network: (n, T, C, ...), vectorised over the samples, or one sample after the other."""
-        network = self.posterior.network
+        network = self.posterior.lowered.now(device_of(self.posterior.network))
 
         def sample(t: Tensor) -> Tensor:
             def mask(number: int, site: Site, h: Tensor) -> Tensor:
@@ -351,7 +354,9 @@ class DropoutDraws:
         every = torch.arange(len(self), device=device_of(network)).unsqueeze(1)
         if plan.vectorised:
             try:
-                return torch.vmap(sample, out_dims=1)(every)
+                with warnings.catch_warnings():  # of a trifle inside adaptive pooling
+                    warnings.filterwarnings("ignore", ".*aten::as_strided_")
+                    return torch.vmap(sample, out_dims=1)(every)
             except (UnsupportedNetwork, torch.OutOfMemoryError):
                 raise
             except (RuntimeError, ValueError) as error:  # what vmap says of code that it cannot vectorise

@@ -7,7 +7,7 @@ from baldur.select.covering import prob_cover, purity_radius
 from baldur.select.discrimination import discriminative
 from baldur.select.fisher import bait
 from baldur.select.gradients import badge
-from baldur.select.joint import batchbald
+from baldur.select.joint import batchbald, streamed_batchbald
 from baldur.select.pseudo import ceal, ceal_threshold
 from baldur.select.ranking import random, top
 from baldur.select.representatives import facility_location, suggestive_annotation
@@ -33,6 +33,7 @@ __all__ = [
     "robust_k_center",
     "softmax",
     "softrank",
+    "streamed_batchbald",
     "suggestive_annotation",
     "top",
     "typicality",

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from baldur._arrays import FLOOR, Array, Samples, map_samples, namespace, to_numpy
 from baldur.acquire.disagreement import mean_divergence
+from baldur.select._contenders import Contenders
 
 _STORED = 2**29
 _CPU_BLOCK = 2**18
@@ -24,32 +25,54 @@ class Candidates:
     """A pool whose items can be asked for their information about the posterior samples.
 
     Args:
-        log_probs: Checked log-probabilities, shape (N, T, C).
+        log_probs: Checked log-probabilities, shape (N, T, C), or what reads them.
         bald: BALD of each item, shape (N,).
         packed: Probabilities and, behind the classes, negative entropies, float32, shape (N, C + 1, T); None
             where the pool is so large that they are computed again whenever they are needed.
         workers: How many blocks of NumPy arrays are computed at a time.
     """
 
-    log_probs: Float[Array, "N T C"]
+    log_probs: Float[Array, "N T C"] | Contenders
     bald: NDArray[np.float64]
     packed: Float[Array, "N K T"] | None
     workers: int = 1
 
+    @property
+    def like(self) -> Float[Array, "n T C"]:
+        """An array of the same library, device, T and C."""
+        return self.log_probs.like if isinstance(self.log_probs, Contenders) else self.log_probs
+
+    def take(self, items: NDArray[np.intp]) -> Float[Array, "n T C"]:
+        """Log-probabilities of some items."""
+        if isinstance(self.log_probs, Contenders):
+            return self.log_probs.take(items)
+        xp = namespace(self.log_probs)
+        return xp.take(
+            self.log_probs, xp.asarray(items, device=array_api_compat.device(self.log_probs)), axis=0
+        )
+
+    def portions(self, items: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+        """Some items, as many at a time as can be there together; those are there."""
+        source = self.log_probs
+        room = source.room if isinstance(source, Contenders) else max(1, len(items))
+        for start in range(0, len(items), room):
+            portion = items[start : start + room]
+            if isinstance(source, Contenders):
+                source.want(portion)
+            yield portion
+
     def rows(self, items: NDArray[np.intp], dtype: Any) -> Float[Array, "n K T"]:
         """Probabilities and negative entropies of some items, shape (n, C + 1, T)."""
-        xp = namespace(self.log_probs)
-        where = xp.asarray(items, device=array_api_compat.device(self.log_probs))
+        xp = namespace(self.like)
         if self.packed is not None and dtype == xp.float32:
-            return xp.take(self.packed, where, axis=0)
-        return map_samples(xp.take(self.log_probs, where, axis=0), lambda s: _pack(s, dtype))
+            return xp.take(self.packed, xp.asarray(items, device=array_api_compat.device(self.like)), axis=0)
+        return map_samples(self.take(items), lambda s: _pack(s, dtype))
 
     def log_rows(self, items: NDArray[np.intp]) -> Float[Array, "n T C"]:
         """Log-probabilities of some items in float64, raised to a floor so that they can be added."""
-        xp = namespace(self.log_probs)
-        where = xp.asarray(items, device=array_api_compat.device(self.log_probs))
+        xp = namespace(self.like)
         return map_samples(
-            xp.take(self.log_probs, where, axis=0),
+            self.take(items),
             lambda s: xp.astype(xp.clip(s.log_probs, min=FLOOR), xp.float64),
         )
 
@@ -157,17 +180,21 @@ def mean_told(
         each = xp.astype(told(weights, candidates.rows(block, weights.dtype)), xp.float64)
         return to_numpy(xp.matmul(each, share))
 
-    blocks = list(_blocks(candidates, items, len(share)))
-    if candidates.workers == 1 or len(blocks) < 2:
-        return np.concatenate([np.zeros(0), *map(mean, blocks)])
-    with ThreadPoolExecutor(candidates.workers) as pool:
-        return np.concatenate(list(pool.map(mean, blocks)))
+    parts = [np.zeros(0)]
+    for portion in candidates.portions(items):
+        blocks = list(_blocks(candidates, portion, len(share)))
+        if candidates.workers == 1 or len(blocks) < 2:
+            parts += map(mean, blocks)
+        else:
+            with ThreadPoolExecutor(candidates.workers) as pool:
+                parts += pool.map(mean, blocks)
+    return np.concatenate(parts)
 
 
 def _blocks(
     candidates: Candidates, items: NDArray[np.intp], configurations: int
 ) -> Iterator[NDArray[np.intp]]:
-    on_cpu = str(array_api_compat.device(candidates.log_probs)) == "cpu"
+    on_cpu = str(array_api_compat.device(candidates.like)) == "cpu"
     width = (candidates.log_probs.shape[2] + 1) * configurations
     size = max(1, (_CPU_BLOCK if on_cpu else _DEVICE_BLOCK) // width)
     for start in range(0, len(items), size):

@@ -2,7 +2,7 @@
 
 import math
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, SupportsIndex
 
 import array_api_compat
@@ -11,7 +11,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from baldur._arrays import Array, check_shape, namespace, to_numpy, tolerance
-from baldur.acquire.pointwise import warn_of_ties
+from baldur.acquire.pointwise import check_items, warn_of_ties
 from baldur.errors import InvalidArgument, InvalidPredictions
 from baldur.protocols import Picks
 from baldur.select._candidates import Candidates, block_threads, mean_told, prepare, told
@@ -22,8 +22,10 @@ from baldur.select._configurations import (
     with_one_label,
     with_repeats,
 )
-from baldur.select.ranking import as_size
+from baldur.select._contenders import Contenders, Read
+from baldur.select.ranking import as_scores, as_size
 from baldur.select.stochastic import power
+from baldur.settings import bytes_of
 
 STANDARD_ERROR = 0.0025
 """Of a gain, in nats: what "auto" draws configurations for."""
@@ -100,6 +102,63 @@ def batchbald(
         return _greedy(candidates, min(count, len(candidates.bald)), most, generator)
 
 
+def streamed_batchbald(
+    bald: Float[np.ndarray, " N"],
+    read: Read,
+    k: SupportsIndex,
+    memory: str | int = "512MiB",
+    max_configurations: SupportsIndex | Literal["auto"] = "auto",
+    rng: np.random.Generator | int | None = None,
+) -> Picks:
+    """The picks of `batchbald` where the predictions of the pool do not fit in memory.
+
+    Δ(x|S) ≤ I(y_x; ω): what an item adds is at most its own BALD (times the largest mean weight of a sample over
+    1/T, once configurations are drawn), so that only items whose bound reaches the best gain are read. What is
+    read is kept while there is room for it.
+
+    A. Kirsch, J. van Amersfoort and Y. Gal, BatchBALD: Efficient and Diverse Batch Acquisition for Deep Bayesian
+    Active Learning, NeurIPS 2019.
+
+    Needs: scores, samples. Cost: as `batchbald`, and a second prediction of the contenders.
+    Use: for pools of any size: memory is that of the contenders, and of O(N).
+
+    Args:
+        bald: BALD of each item by these very samples, in nats, shape (N,).
+        read: Positions, ascending, to log-probabilities (n, T, C) in NumPy.
+        k: How many to choose; more than N gives all.
+        memory: What the predictions that are kept may take; room for k and for 64 items there is always.
+        max_configurations: As in `batchbald`.
+        rng: As in `batchbald`.
+
+    Returns:
+        As `batchbald`. `info` also says how many predictions were "read", how many items never were ("left_out"),
+        and the largest BALD of these ("left_out_bald"): none of them could have added more.
+
+    Raises:
+        InvalidArgument: An argument is out of range, or what is read is not of one shape.
+        InvalidPredictions: A row is not normalised.
+        NonFiniteScore: A score is not finite.
+    """
+    scores = as_scores(bald)
+    count, most = min(as_size("k", k), len(scores)), as_most(max_configurations)
+    if not count:
+        return _picks([], [], 0.0, 0, 0)
+    first = read(np.array([scores.argmax()], np.intp))
+    check_items(first)
+    room = bytes_of(memory) // max(1, first.nbytes)
+    pool = Contenders(read, (len(scores), *first.shape[1:]), max(room, count, _LEADERS))
+    with block_threads(pool.like) as workers:
+        candidates = Candidates(pool, scores, None, workers)
+        picks = _greedy(candidates, count, most, np.random.default_rng(0 if rng is None else rng))
+    unseen = scores[~pool.seen]
+    more = {
+        "read": pool.reads,
+        "left_out": len(unseen),
+        "left_out_bald": float(unseen.max(initial=0.0)),
+    }
+    return replace(picks, info={**picks.info, **more})
+
+
 def as_most(value: Any) -> int | None:
     """The largest number of configurations, checked.
 
@@ -137,7 +196,7 @@ class _Step:
 
 def _greedy(candidates: Candidates, k: int, most: int | None, rng: np.random.Generator) -> Picks:
     limit = math.log(candidates.log_probs.shape[1])
-    known = nothing_known(candidates.log_probs)
+    known = nothing_known(candidates.like)
     bounds = candidates.bald.copy()
     alive = np.ones(len(bounds), bool)
     steps: list[_Step] = []

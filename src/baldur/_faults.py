@@ -1,0 +1,108 @@
+"""Items that can no longer be read in the middle of a run: left out and named, or a sentence on how to go on."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from baldur import loop
+from baldur.errors import UnreadableItems
+from baldur.protocols import View
+from baldur.settings import Settings
+from baldur.store import ItemRecord, Store, Trial
+
+_SHARE, _FEW = 0.01, 10  # more than this is no fault of single items
+
+
+@dataclass
+class Faults:
+    """What was left out so far, for all trials of a run.
+
+    Args:
+        store: Where it is recorded.
+        message: Told of each item.
+    """
+
+    store: Store
+    message: Callable[[str], None]
+    gone: set[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.gone = {id for id, record in self.store.items().items() if record.state == "quarantined"}
+
+    def advance(self, trial: Trial, parts: loop.Parts, settings: Settings) -> loop.State:
+        """As `loop.advance`; an unlabelled item that cannot be read is left out, and the phase begins again.
+
+        Args:
+            trial: As there.
+            parts: As there.
+            settings: As there.
+
+        Returns:
+            As there.
+
+        Raises:
+            UnreadableItems: One is labelled or a test item, or there are so many that it is no fault of theirs.
+        """
+        while True:
+            try:
+                return loop.advance(trial, self._readable(trial, parts), settings)
+            except UnreadableItems as error:
+                self._leave_out(error, trial, parts)
+
+    def _readable(self, trial: Trial, parts: loop.Parts) -> loop.Parts:
+        gone = self.gone - _asked(trial)
+        if not gone:
+            return parts
+        kept = np.array([i for i, id in enumerate(parts.pool.ids) if id not in gone], np.intp)
+
+        def initial(rng: np.random.Generator) -> Sequence[str]:  # drawn as ever, so that trials stay paired
+            return [id for id in parts.initial(rng) if id not in gone]
+
+        return replace(parts, pool=View(parts.pool, kept), initial=initial)
+
+    def _leave_out(self, error: UnreadableItems, trial: Trial, parts: loop.Parts) -> None:
+        where = {id: position for position, id in enumerate(parts.pool.ids)}
+        latest, labelled = trial.latest(), _asked(trial)
+        needed = [id for id in error.reasons if id not in where or id in labelled]
+        if needed:
+            what = "is labelled" if needed[0] in labelled else "is a test item"
+            raise UnreadableItems(
+                {
+                    needed[
+                        0
+                    ]: f"{error.reasons[needed[0]]}. It {what}, so that the run cannot do without it; {_BACK}"
+                }
+            ) from error
+        before = self.gone & where.keys()
+        gone = before | error.reasons.keys()
+        if len(gone) > max(_FEW, _SHARE * len(where)) or gone == before:
+            self.store.record_items(ItemRecord(id, where[id]) for id in before)
+            first = next(iter(error.reasons))
+            raise UnreadableItems(
+                {
+                    first: f"{error.reasons[first]}. {len(gone)} items could not be read: is their disk there? {_BACK}"
+                }
+            ) from error
+        self.gone = gone
+        self.store.record_items(
+            ItemRecord(id, where[id], state="quarantined", reason=why) for id, why in error.reasons.items()
+        )
+        for id, why in error.reasons.items():
+            trial.incident(
+                0 if latest is None else latest.round, f"{id} could not be read and was left out: {why}"
+            )
+            self.message(f"left out: {id}: {why}")
+
+
+def _asked(trial: Trial) -> set[str]:
+    """Items that a trial cannot do without: labelled, or asked for."""
+    latest = trial.latest()
+    return (
+        set()
+        if latest is None
+        else {row.item for row in trial.labels()} | set(trial.open_requests(latest.round))
+    )
+
+
+_BACK = "put it back and start again: all that was done is kept"

@@ -1,0 +1,225 @@
+"""What an unchanged trunk gives of a pool, kept on disk: a frozen network runs once, not in every round."""
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from baldur._modules import bits, map_tree
+from baldur.data.cache import block, key_of, stored
+from baldur.errors import DiskFull, InvalidArgument
+from baldur.posteriors._trunk import Trunk
+from baldur.protocols import Pool, Positions, View
+
+_BATCHES = 8  # in a file
+_WASTE = 1.5  # how many items may be computed for one that is asked for
+_POOLS = 4  # whose contents are remembered, so that they are not even read again
+_LARGEST_ROW = 1 << 16  # bytes of an item
+_READ = 256 << 20  # bytes a second: what a plain disk gives; a trunk that is faster is computed again
+
+
+@dataclass
+class Trunks:
+    """Keeps the outputs of trunks, each file under a hash of the trunk and of the items that it was given.
+
+    A trunk always sees the batches into which the whole pool is cut, whatever is labelled by now and whatever is
+    on disk, so that scores never depend on what is kept.
+
+    Args:
+        folder: Where files are kept, a folder for each trunk.
+        limit: Bytes in all; what was not used for longest goes first.
+        message: Told why the first trunk that is not kept is not.
+        fixed: Pools that are scored as they are, as a test set is; of others that are views, the whole counts.
+    """
+
+    folder: Path
+    limit: int
+    message: Callable[[str], None] = lambda text: None
+    fixed: tuple[Pool, ...] = ()
+    _known: dict[int, tuple[Pool, dict[int, str]]] = field(default_factory=dict, repr=False)
+    _refused: set[str] = field(default_factory=set, repr=False)
+    _admitted: set[str] = field(default_factory=set, repr=False)  # in this pass, with room for the rest of it
+
+    def rows(
+        self,
+        trunk: Any,
+        pool: Pool,
+        size: int,
+        computed_in: Callable[[], AbstractContextManager[None]],
+        about: str,
+    ) -> Iterator[tuple[Positions, Tensor]] | None:
+        """The trunk's outputs of the items of a pool, at most `size` at a time.
+
+        Args:
+            trunk: The first half of `Draws.split`.
+            pool: The items.
+            size: Items in a batch.
+            computed_in: The precision, as a context.
+            about: Its name.
+
+        Returns:
+            Positions in the pool, in order, and outputs; None where the trunk cannot be told from others, or where
+            the pool is a small part of a larger one.
+        """
+        base, wanted = (
+            (pool.whole, pool.positions) if isinstance(pool, View) else (pool, np.arange(len(pool)))
+        )
+        if not isinstance(trunk, Trunk) or not len(wanted) or (np.diff(wanted) <= 0).any():
+            return None
+        if len(np.unique(wanted // size)) * size > max(_WASTE * len(wanted), size):
+            return None
+        threads = torch.get_num_threads()
+        made = (trunk.identity(), about, str(trunk.device()), threads, torch.__version__, size)
+        return self._rows(_Pass(trunk, base, size, computed_in, key_of("trunk 1", *made)), wanted)
+
+    def _rows(self, run: "_Pass", wanted: Positions) -> Iterator[tuple[Positions, Tensor]]:
+        place = self.folder / run.key
+        self._admitted.discard(run.key)
+        if place.is_dir():
+            os.utime(place)
+        waiting: list[_Rows] = []
+        held = done = 0
+        span = _BATCHES * run.size
+        for start in np.unique(wanted // span) * span:
+            first, last = np.searchsorted(wanted, (start, start + span))
+            part = self._block(run, place, int(start)).take(wanted[first:last] - start)
+            waiting.append(part)
+            held += len(part.values)
+            whole = last == len(wanted)
+            while held >= run.size or (whole and held):
+                n = min(run.size, held)
+                batch, waiting = _cut(waiting, n)
+                yield np.arange(done, done + n), batch.tensor(run.trunk.device())
+                held, done = held - n, done + n
+
+    def _block(self, run: "_Pass", place: Path, start: int) -> "_Rows":
+        """The outputs of the items from `start` on, `_BATCHES` batches of them: from disk, or computed."""
+        known = self._known.setdefault(id(run.base), (run.base, {}))[1]
+        if len(self._known) > _POOLS:
+            del self._known[next(iter(self._known))]
+        batches: list[Any] | None = None
+        if start not in known:
+            batches = run.read(start)
+            digest = hashlib.blake2b(digest_size=16)
+            for x in batches:
+                map_tree(
+                    lambda leaf: digest.update(f"{leaf.dtype}{tuple(leaf.shape)}".encode() + bits(leaf)), x
+                )
+            known[start] = digest.hexdigest()
+        key = key_of(run.size, known[start])
+        if found := stored(place, key):
+            return _Rows(found[0], tuple(found[1]["order"]), found[1]["dtype"])
+        begun = time.perf_counter()
+        rows = run.compute(batches if batches is not None else run.read(start))
+        took = time.perf_counter() - begun
+        if run.key not in self._refused:
+            reason = self._refusal(run, place, start, rows, took)
+            try:
+                if not reason:
+                    block(place, key, lambda: (rows.values, {"order": list(rows.order), "dtype": rows.dtype}))
+            except (DiskFull, InvalidArgument) as error:
+                reason = str(error)
+            if reason:
+                self._refuse(run.key, reason)
+        return rows
+
+    def _refuse(self, key: str, reason: str) -> None:
+        if not self._refused:  # where every round has another trunk, once is enough
+            self.message(f"what the network's trunk gives is not kept on disk: {reason}")
+        self._refused.add(key)
+
+    def _refusal(self, run: "_Pass", place: Path, start: int, rows: "_Rows", took: float) -> str:
+        """Why these outputs are not worth their room; "" if they are, and there is room by now."""
+        if run.key in self._admitted:
+            return ""
+        each = rows.values.nbytes // len(rows.values)
+        rate = rows.values.nbytes / took
+        if each > _LARGEST_ROW or rate > _READ:
+            return f"{each:,} bytes an item, which it computes at {rate / 2**20:,.0f} MiB a second, are slower to read"
+        needed, own = each * (len(run.base) - start), _size(place)
+        if needed + own > self.limit:
+            return (
+                f"{(needed + own) / 2**20:,.0f} MiB are needed, and {self.limit / 2**20:,.0f} MiB are allowed"
+            )
+        others = sorted((p for p in self.folder.glob("*") if p != place), key=lambda p: p.stat().st_mtime)
+        room = self.limit - needed - own - sum(map(_size, others))
+        for other in others:
+            if room >= 0:
+                break
+            room += _size(other)
+            shutil.rmtree(other, ignore_errors=True)
+        self._admitted.add(run.key)
+        return ""
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One pass of a trunk over a pool."""
+
+    trunk: Trunk
+    base: Pool
+    size: int
+    computed_in: Callable[[], AbstractContextManager[None]]
+    key: str
+
+    def read(self, start: int) -> list[Any]:
+        stop = min(start + _BATCHES * self.size, len(self.base))
+        return [x for _, x in self.base.batches(np.arange(start, stop), self.size)]
+
+    def compute(self, batches: list[Any]) -> "_Rows":
+        made = []
+        for x in batches:
+            with self.computed_in():
+                made.append(_rows_of(self.trunk(x)))
+        return _Rows(np.concatenate([rows.values for rows in made]), made[0].order, made[0].dtype)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Outputs of some items as they lie in memory: channels last stay last, bit for bit.
+
+    Args:
+        values: The axes in the order of their strides.
+        order: Which axis of the tensor each of them is.
+        dtype: Of the tensor.
+    """
+
+    values: NDArray[Any]
+    order: tuple[int, ...]
+    dtype: str
+
+    def take(self, which: Positions) -> "_Rows":
+        return _Rows(self.values[which], self.order, self.dtype)
+
+    def tensor(self, device: torch.device) -> Tensor:
+        kind: torch.dtype = getattr(torch, self.dtype)
+        return torch.from_numpy(self.values).view(kind).permute(*np.argsort(self.order).tolist()).to(device)
+
+
+def _rows_of(h: Tensor) -> _Rows:
+    order = (0, *sorted(range(1, h.ndim), key=h.stride, reverse=True))
+    values = h.detach().cpu().permute(order).contiguous()
+    dtype = str(h.dtype).removeprefix("torch.")
+    return _Rows((values.view(torch.int16) if h.dtype == torch.bfloat16 else values).numpy(), order, dtype)
+
+
+def _cut(parts: list[_Rows], n: int) -> tuple[_Rows, list[_Rows]]:
+    """The first n rows, and the rest."""
+    values = np.concatenate([part.values for part in parts]) if len(parts) > 1 else parts[0].values
+    order, dtype = parts[0].order, parts[0].dtype
+    rest = [_Rows(values[n:], order, dtype)] if n < len(values) else []
+    return _Rows(np.array(values[:n]), order, dtype), rest
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else 0

@@ -1,0 +1,190 @@
+"""The columns of an Arrow table: which of them are inputs, and their values as texts and as rows of numbers."""
+
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baldur.errors import InvalidData, InvalidLabel
+
+ABOUT = ("id", "label", "split", "group")
+"""Columns that say something of a row."""
+
+_NOT_FINITE = "holds NaN, an infinite or a missing value"
+
+
+class Facts(NamedTuple):
+    """What is said of each row; "" for what is not."""
+
+    ids: tuple[str, ...]
+    labels: list[str]
+    splits: list[str]
+    groups: list[str]
+
+
+class Inputs(NamedTuple):
+    """Which columns are the inputs.
+
+    Args:
+        kind: One column of images, one of lists of numbers, or columns of numbers.
+        names: Of these columns.
+        dtype: Of the rows as they are kept.
+        width: Numbers in a row; 0 for images.
+        nested: Whether an image is the field "bytes" of a struct.
+    """
+
+    kind: Literal["image", "list", "numbers"]
+    names: tuple[str, ...]
+    dtype: np.dtype[Any]
+    width: int
+    nested: bool = False
+
+
+def inputs_of(path: Path, file: Any) -> Inputs:
+    """Which columns of a Parquet file are the inputs.
+
+    Args:
+        path: For the message.
+        file: A `pyarrow.parquet.ParquetFile`.
+
+    Returns:
+        What they are.
+
+    Raises:
+        InvalidData: There are none, or several that could be.
+    """
+    from pyarrow import types
+
+    fields = [f for f in file.schema_arrow if f.name not in ABOUT and not f.name.startswith("__index_level_")]
+    pictures = [f for f in fields if _is_image(f.type)]
+    lists = [f for f in fields if _is_list(f.type)]
+    numbers = [f for f in fields if _is_number(f.type)]
+    several = pictures if pictures else [*lists, *numbers] if lists else []
+    if len(several) > 1 or not (several or numbers):
+        what = f"several columns that could be: {', '.join(f.name for f in several)}" if several else "none"
+        has = ", ".join(f"{f.name} ({f.type})" for f in file.schema_arrow)
+        raise InvalidData(
+            f"{path}: the inputs are one column of images (bytes), one of lists of numbers, or numbers, and there"
+            f" are {what}; it has {has}"
+        )
+    if pictures:
+        nested = types.is_struct(pictures[0].type)
+        return Inputs("image", (pictures[0].name,), np.dtype(np.uint8), 0, nested)
+    if not lists:
+        return Inputs("numbers", tuple(f.name for f in numbers), np.dtype(np.float32), len(numbers))
+    kind = np.dtype(lists[0].type.value_type.to_pandas_dtype())
+    dtype = np.dtype(np.float32) if kind.kind in "fb" else kind
+    return Inputs("list", (lists[0].name,), dtype, _width(path, file, lists[0]))
+
+
+def _is_image(kind: Any) -> bool:
+    from pyarrow import types
+
+    binary = types.is_binary(kind) or types.is_large_binary(kind)
+    return bool(binary or (types.is_struct(kind) and kind.get_field_index("bytes") >= 0))
+
+
+def _is_list(kind: Any) -> bool:
+    from pyarrow import types
+
+    some = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    return bool(some and _is_number(kind.value_type))
+
+
+def _is_number(kind: Any) -> bool:
+    from pyarrow import types
+
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
+
+
+def _width(path: Path, file: Any, field: Any) -> int:
+    """How many numbers the lists have: as many as the first one that is not empty."""
+    from pyarrow import types
+
+    if types.is_fixed_size_list(field.type):
+        return int(field.type.list_size)
+    for batch in file.iter_batches(64, columns=[field.name], use_threads=False):
+        for values in batch.column(0):
+            if values.is_valid and len(values):
+                return len(values)
+    raise InvalidData(f"{path}: all lists of the column {field.name} are empty")
+
+
+def texts(path: Path, name: str, column: Any) -> list[str]:
+    """The values of a column as texts: "" where there is none, and for the label -1.
+
+    Args:
+        path: For the message.
+        name: Of the column.
+        column: An Arrow column.
+
+    Returns:
+        One text a row.
+
+    Raises:
+        InvalidLabel: A value is neither a text nor a whole number.
+    """
+    from pyarrow import types
+
+    kind = column.type.value_type if types.is_dictionary(column.type) else column.type
+    values = (column.cast(kind) if types.is_dictionary(column.type) else column).to_pylist()
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_boolean(kind) or types.is_null(kind):
+        return ["" if value is None else str(value).strip() for value in values]
+    if types.is_floating(kind):  # as whole numbers are written where some are missing
+        values = [None if value is None or value != value else value for value in values]
+    elif not types.is_integer(kind):
+        raise InvalidLabel(f"{path}: the column {name} holds {kind}; texts or whole numbers are needed")
+    strange = next((value for value in values if value is not None and value % 1), None)
+    if strange is not None:
+        raise InvalidLabel(f"{path}: the column {name} has {strange}; texts or whole numbers are needed")
+    none = (None, -1) if name == "label" else (None,)
+    names = {value: "" if value in none else str(int(value)) for value in set(values)}
+    return [names[value] for value in values]
+
+
+def matrix(batch: Any, inputs: Inputs) -> tuple[NDArray[Any], list[str]]:
+    """The numbers of some rows.
+
+    Args:
+        batch: An Arrow record batch of the columns of the inputs.
+        inputs: What they are.
+
+    Returns:
+        (n, width), zeros in rows that cannot be used; and of each row what is wrong with it, "" where nothing is.
+    """
+    import pyarrow
+
+    if inputs.kind == "numbers":
+        with np.errstate(over="ignore"):
+            columns = [
+                column.cast(pyarrow.float32(), safe=False).to_numpy(zero_copy_only=False)
+                for column in batch.columns
+            ]
+        rows, reasons = np.stack(columns, 1).astype(np.float32), [""] * len(batch)
+    else:
+        rows, reasons = _lists(batch.column(0), inputs)
+    for row in np.flatnonzero(~np.isfinite(rows).all(1)):
+        reasons[row] = reasons[row] or _NOT_FINITE
+    rows[np.array([bool(reason) for reason in reasons], np.bool_)] = 0
+    return np.ascontiguousarray(rows), reasons
+
+
+def _lists(column: Any, inputs: Inputs) -> tuple[NDArray[Any], list[str]]:
+    values = column.flatten()  # of lists that are there
+    lengths = np.array(column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False), np.int64)
+    rows, reasons = np.zeros((len(column), inputs.width), inputs.dtype), [""] * len(column)
+    if (lengths == inputs.width).all() and values.null_count == 0:
+        flat = values.to_numpy(zero_copy_only=False)
+        with np.errstate(over="ignore"):
+            rows[:] = flat.reshape(rows.shape).astype(inputs.dtype)
+        return rows, reasons
+    for i, told in enumerate(column.to_pylist()):
+        if told is None or len(told) != inputs.width:
+            reasons[i] = f"has {0 if told is None else len(told)} numbers, and the first row {inputs.width}"
+        elif None in told:
+            reasons[i] = _NOT_FINITE
+        else:
+            with np.errstate(over="ignore"):
+                rows[i] = np.array(told).astype(inputs.dtype)
+    return rows, reasons

@@ -1,0 +1,305 @@
+"""Data sets in Parquet files: read once, row group by row group, and kept as blocks that may be larger than memory."""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baldur.data import images
+from baldur.data._table import Facts, Inputs, inputs_of, matrix, texts
+from baldur.data.arrays import ArrayPool, as_float, image_preprocessing
+from baldur.data.cache import Blocks, block, gather, key_of
+from baldur.data.dataset import Dataset, equal_content, halves
+from baldur.data.download import Progress
+from baldur.data.files import COLOUR, GREY, RESIZED
+from baldur.data.listing import SPLITS, ordered
+from baldur.data.splitting import held_out
+from baldur.errors import InvalidData, Unsupported
+
+SUFFIXES = (".parquet", ".pq")
+"""What the name of a Parquet file ends in, in lower case."""
+
+_BLOCK_BYTES, _BLOCK_ITEMS, _READ_BYTES = 16 << 20, 4096, 32 << 20
+_BUFFER = 1 << 16  # of each column: a row group is streamed, however large it is; a page is held whole
+
+
+class _Source(NamedTuple):
+    """One file, open, and what its ids begin with."""
+
+    path: Path
+    file: Any
+    prefix: str
+
+
+def parquet_files(path: Path) -> list[Path]:
+    """The Parquet files that a path stands for.
+
+    Args:
+        path: A file, or a folder that has some, itself or in its subfolders.
+
+    Returns:
+        In the order of their names; empty where there are none.
+    """
+    if path.is_file():
+        return [path] if path.suffix.lower() in SUFFIXES else []
+    found = [file for pattern in ("*", "*/*") for suffix in SUFFIXES for file in path.glob(pattern + suffix)]
+    return sorted(file for file in found if not file.name.startswith((".", "_")))
+
+
+def from_parquet(
+    path: Path,
+    *,
+    image_size: int,
+    test_fraction: float,
+    seed: int,
+    cache: Path,
+    colour: bool,
+    progress: Progress | None,
+) -> Dataset:
+    """A data set of the rows of Parquet files.
+
+    Columns: label, perhaps id, split and group; and one of images (bytes, or a struct with the field bytes), one of
+    lists of numbers, or any number of numbers. The inputs are decoded once, in order, and kept in the cache, from
+    where they are read at random places without ever lying in memory as a whole.
+
+    Args:
+        path: A file, or a folder of files of the same columns.
+        image_size: Each image becomes a square of this many pixels.
+        test_fraction: The share held out, where no row and no file name says what is for testing.
+        seed: Of that split.
+        cache: Where decoded rows are kept.
+        colour: Whether a set of grey images shall have three channels, too.
+        progress: Called with "rows", how many are decoded, and how many there are.
+
+    Returns:
+        The data set; a row that cannot be used is quarantined under its id.
+
+    Raises:
+        Unsupported: pyarrow is not installed.
+        InvalidData: A file cannot be read, lacks a column, or has no row that can be used.
+        InvalidLabel: A label is neither a text nor a whole number.
+    """
+    sources = _opened(path)
+    inputs = inputs_of(sources[0].path, sources[0].file)
+    for source in sources[1:]:
+        if (other := inputs_of(source.path, source.file)) != inputs:
+            raise InvalidData(
+                f"{source.path} has the inputs {', '.join(other.names)} ({other.dtype}), and {sources[0].path}"
+                f" {', '.join(inputs.names)} ({inputs.dtype}); files of one set have the same columns"
+            )
+    facts = _facts(sources)
+    rows, told = _decoded(sources, inputs, image_size, cache, progress)
+    usable = np.array([not reason for reason in told["reason"]], np.bool_)
+    unread = tuple((id, why) for id, why in zip(facts.ids, told["reason"], strict=True) if why)
+    if rows is None or not usable.any():
+        why = f"the first is {unread[0][0]}: {unread[0][1]}" if unread else "it has no rows"
+        raise InvalidData(f"no row of {path} can be used; {why}")
+    grey = inputs.kind == "image" and not colour and all(np.array(told["grey"], np.bool_)[usable])
+    if grey:  # the three channels are equal: one is enough
+        rows = replace(rows, channels=1, shape=(1, *rows.shape[1:]))
+    classes = ordered(name for name, good in zip(facts.labels, usable, strict=True) if name and good)
+    where = {name: i for i, name in enumerate(classes)}
+    labels = np.array([where.get(name, -1) for name in facts.labels], np.int64)
+    groups = (
+        tuple(g or i for g, i in zip(facts.groups, facts.ids, strict=True)) if any(facts.groups) else None
+    )
+    named = np.array([split == "test" for split in facts.splits], np.bool_)
+    test = held_out(named, usable, labels, groups, test_fraction, seed)
+    transform, preprocessing = _prepared(inputs, rows, grey)
+    pool = ArrayPool(rows, facts.ids, groups, labels, transform)
+    good = np.flatnonzero(usable).tolist()
+    equal = equal_content([facts.ids[i] for i in good], [told["digest"][i] for i in good])
+    sides = halves(pool, labels, test, usable)
+    return Dataset(str(path), *sides, classes, preprocessing, quarantined=unread, duplicates=equal)
+
+
+def _opened(path: Path) -> list[_Source]:
+    try:
+        from pyarrow import parquet
+    except ImportError:
+        raise Unsupported("reading Parquet takes pyarrow: pip install 'baldur[parquet]'") from None
+    sources = []
+    for file in parquet_files(path):
+        with explained(file):
+            opened = parquet.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False)
+        sources.append(
+            _Source(file, opened, "" if path.is_file() else f"{file.relative_to(path).as_posix()}/")
+        )
+    return sources
+
+
+@contextmanager
+def explained(file: Path) -> Iterator[None]:
+    """Turn what pyarrow says of a file into our own error.
+
+    Args:
+        file: What is read.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        InvalidData: It cannot be read.
+    """
+    import pyarrow
+
+    try:
+        yield
+    except (pyarrow.ArrowException, OSError) as error:
+        raise InvalidData(
+            f"{file} cannot be read as Parquet ({error}); write it anew, or take it out"
+        ) from None
+
+
+def _facts(sources: Sequence[_Source]) -> Facts:
+    """What is said of each row: id, label, split, group."""
+    ids, labels, splits, groups = [], [], [], []
+    for source in sources:
+        rows, there = source.file.metadata.num_rows, set(source.file.schema_arrow.names)
+        if "label" not in there:
+            has = ", ".join(source.file.schema_arrow.names)
+            raise InvalidData(f"{source.path} has no column label; it has {has}")
+        told = {name: [""] * rows for name in ("id", "split", "group")}
+        with explained(source.path):
+            table = source.file.read(
+                columns=[name for name in ("id", "label", "split", "group") if name in there]
+            )
+        told |= {name: texts(source.path, name, table[name]) for name in table.column_names}
+        ids += told["id"] if "id" in there else [f"{source.prefix}{row}" for row in range(rows)]
+        labels += told["label"]
+        splits += told["split"] if "split" in there else [_of_name(source.prefix)] * rows
+        groups += told["group"]
+    if strange := sorted({split for split in splits if split.lower() not in SPLITS}):
+        raise InvalidData(f"the split is train, test, val or empty, not {strange[0]!r}")
+    known = [SPLITS[split.lower()] for split in splits]
+    val = "train" if "test" in known else "test"
+    if len(set(ids)) < len(ids):
+        seen: set[str] = set()
+        twice = next(id for id in ids if id in seen or seen.add(id))  # type: ignore[func-returns-value]
+        raise InvalidData(
+            f"the id {twice!r} occurs twice in {sources[0].path.parent}; every row needs its own"
+        )
+    return Facts(tuple(ids), labels, [val if split == "val" else split for split in known], groups)
+
+
+def _of_name(place: str) -> str:
+    """The split that the name of a file in a folder, or of its subfolder, begins with: train-00000-of-00002.parquet."""
+    for name in reversed(place.lower().split("/")):
+        word = re.match(r"[a-z]*", name)
+        if word is not None and word[0] and word[0] in SPLITS:
+            return word[0]
+    return ""
+
+
+def _decoded(
+    sources: Sequence[_Source], inputs: Inputs, size: int, cache: Path, progress: Progress | None
+) -> tuple[Blocks | None, dict[str, list[Any]]]:
+    """The inputs of all rows, zeros where there are none; and of each its digest, its colour, and what is wrong."""
+    total, done = sum(source.file.metadata.num_rows for source in sources), 0
+    told: dict[str, list[Any]] = {"digest": [], "grey": [], "reason": []}
+    paths, lengths = [], []
+    with ThreadPoolExecutor(images.threads()) as pool:
+        for source in sources:
+            stat = source.path.stat()
+            about = (str(source.path.absolute()), stat.st_size, stat.st_mtime_ns)
+            for group in range(source.file.metadata.num_row_groups):
+                chunks = _Chunks(source, group, inputs, size)
+                for start in range(0, chunks.rows, chunks.step):
+                    shape = size if inputs.kind == "image" else inputs.width
+                    key = key_of(
+                        "parquet 1", inputs.kind, inputs.names, shape, about, group, start, chunks.step
+                    )
+                    make = partial(_make, chunks, start // chunks.step, inputs, size, pool)
+                    path, facts = block(cache / "parquet", key, make)
+                    for name, values in told.items():
+                        values += facts[name]
+                    paths.append(path)
+                    lengths.append(min(chunks.step, chunks.rows - start))
+                    done += lengths[-1]
+                    if progress:
+                        progress("rows", done, total)
+    return (gather(paths, lengths) if paths else None), told
+
+
+class _Chunks:
+    """The rows of one row group, a bounded number at a time; those in front of the first one asked for are passed over.
+
+    Args:
+        source: The file.
+        group: Which row group.
+        inputs: The columns.
+        size: Pixels along the side of an image.
+    """
+
+    def __init__(self, source: _Source, group: int, inputs: Inputs, size: int) -> None:
+        self.source, self.group, self.inputs = source, group, inputs
+        told = source.file.metadata.row_group(group)
+        self.rows = told.num_rows
+        chunks = [told.column(i) for i in range(told.num_columns)]
+        stored = sum(
+            c.total_uncompressed_size for c in chunks if c.path_in_schema.split(".")[0] in inputs.names
+        )
+        kept = 3 * size * size if inputs.kind == "image" else inputs.width * inputs.dtype.itemsize
+        step = min(
+            _READ_BYTES * max(1, self.rows) // max(1, stored), _BLOCK_BYTES // max(1, kept), _BLOCK_ITEMS
+        )
+        self.step = max(1, step)
+        self._at, self._batches = 0, iter(())
+
+    def read(self, number: int) -> Any:
+        """One chunk as a record batch.
+
+        Args:
+            number: Which, counted from 0; not in front of the last one read.
+
+        Returns:
+            At most `step` rows.
+        """
+        batch: Any = None
+        with explained(self.source.path):
+            if self._at == 0:
+                self._batches = self.source.file.iter_batches(
+                    self.step, row_groups=[self.group], columns=list(self.inputs.names), use_threads=False
+                )
+            while self._at <= number:
+                batch = next(self._batches)
+                self._at += 1
+        return batch
+
+
+def _make(
+    chunks: _Chunks, number: int, inputs: Inputs, size: int, pool: ThreadPoolExecutor
+) -> tuple[NDArray[Any], dict[str, Any]]:
+    batch = chunks.read(number)
+    if inputs.kind != "image":
+        rows, reasons = matrix(batch, inputs)
+        digests = [hashlib.blake2b(row.data, digest_size=16).hexdigest() for row in rows]
+        return rows, {"digest": digests, "grey": [False] * len(rows), "reason": reasons}
+    column = batch.column(0)
+    contents = (column.field("bytes") if inputs.nested else column).to_pylist()
+    rows = np.zeros((len(contents), 3, size, size), np.uint8)
+    made = list(pool.map(lambda content: images.decode_bytes(content, size), contents))
+    for row, image in zip(rows, made, strict=True):
+        if image.pixels is not None:
+            row[:] = image.pixels
+    names = {"digest": "sha256", "grey": "grey", "reason": "reason"}
+    return rows, {name: [getattr(image, field) for image in made] for name, field in names.items()}
+
+
+def _prepared(inputs: Inputs, rows: Blocks, grey: bool) -> tuple[Callable[[Any], Any] | None, dict[str, Any]]:
+    """What is done to a batch, and how that is said."""
+    if inputs.kind == "image":
+        normalise = GREY if grey else COLOUR
+        return normalise, image_preprocessing(rows.shape, normalise) | RESIZED | {"column": inputs.names[0]}
+    octets = inputs.dtype == np.uint8
+    dtype = "float32" if octets else str(inputs.dtype)
+    about = {"kind": "array", "shape": [inputs.width], "dtype": dtype, "columns": list(inputs.names)}
+    return as_float if octets else None, about

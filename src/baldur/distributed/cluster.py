@@ -1,0 +1,369 @@
+"""Calls functions on the workers of a Ray cluster: single calls, or one function on many items as a stream."""
+
+import logging
+import os
+import pickle
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from baldur.distributed.shipping import Parcel, forget, pack, unpack
+from baldur.distributed.threads import Stopped
+from baldur.errors import ClusterFailed, Unsupported
+
+FEW = 16
+"""So many calls are tasks of their own; Ray Data takes seconds to begin, and is worth it from there on."""
+
+_TRIES = 3  # of one call whose worker is lost
+_STORE = 2**30  # bytes of the object store of a cluster that is started here; what is more goes to disk
+_STEP = 0.5  # seconds between two looks at whether to stop
+
+
+@dataclass
+class Cluster:
+    """A Ray cluster, started or joined when it is first needed.
+
+    Args:
+        address: "host:port" of a cluster, or "auto" for the one that this machine belongs to; None starts one on
+            this machine, which ends with `close`.
+        workers: Processes that work at a time; None for as many as the cluster has processors for.
+        threads: Of PyTorch in each, so many processors are taken for it.
+        gpus: That each worker takes.
+        few: So many calls of one function, or fewer, are tasks of their own instead of a stream.
+    """
+
+    address: str | None = None
+    workers: int | None = None
+    threads: int = 1
+    gpus: float = 0
+    few: int = FEW
+    stopping: threading.Event = field(default_factory=threading.Event, init=False)
+    _lock: Any = field(default_factory=threading.Lock, init=False, repr=False)
+    _joined: bool = field(default=False, init=False, repr=False)
+    _ours: bool = field(default=False, init=False, repr=False)
+
+    def __enter__(self) -> "Cluster":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start or join the cluster, if that has not happened yet.
+
+        Raises:
+            Unsupported: Ray is not installed.
+            ClusterFailed: There is no cluster at the address, or no node of it has room for a worker.
+        """
+        with self._lock:
+            if self._joined:
+                return
+            try:
+                ray = _ray()
+            except ImportError:
+                raise Unsupported('Ray is not installed: pip install "baldur[ray]"') from None
+            self._ours = not ray.is_initialized()
+            if self._ours:
+                _connect(self.address, (self.workers or 1) * self.threads)
+            self._joined = True
+            largest = max(
+                (node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]), default=0
+            )
+        if largest < self.threads:
+            self.close()
+            raise ClusterFailed(
+                f"a worker of {self.threads} threads needs as many processors, and the largest node of the cluster "
+                f"has {largest:g}; say --threads {max(1, int(largest))}, or less"
+            )
+
+    def close(self) -> None:
+        """Let go of the cluster; one that was started here ends."""
+        forget()
+        with self._lock:
+            if self._joined and self._ours:
+                _ray().shutdown()
+            self._joined = False
+
+    @property
+    def size(self) -> int:
+        """How many workers there are, once it is started."""
+        if self.workers is not None:
+            return self.workers
+        return max(1, int(_ray().cluster_resources().get("CPU", 1) // self.threads))
+
+    def begin(self, call: Callable[[], Any], what: str) -> Callable[[], Any]:
+        """Begin a call on some worker; Ray does it again, elsewhere, if that is lost.
+
+        Args:
+            call: It travels there with everything that it holds.
+            what: What it is, for a person.
+
+        Returns:
+            A function that waits for the call and returns or raises what it did.
+
+        Raises:
+            ClusterFailed: From that function: the workers were lost again and again.
+        """
+        self.start()
+        return partial(_await, _submit(call, self.threads, self.gpus), what, self.stopping)
+
+    def each(
+        self, function: Callable[[int], Any], items: Sequence[int], what: str
+    ) -> Iterator[tuple[int, Any]]:
+        """Call a function on every item; results come in the order in which they are ready, one an item.
+
+        Args:
+            function: It travels to each worker once.
+            items: What it is called with.
+            what: What it is, for a person.
+
+        Yields:
+            Items and results.
+
+        Raises:
+            ClusterFailed: Workers were lost again and again, and nothing came back.
+        """
+        self.start()
+        if len(items) <= self.few:
+            yield from self._tasks(function, items, what)
+            return
+        left, lost = list(items), 0
+        while left:
+            before = len(left)
+            try:
+                for item, outcome in self._stream(function, left):
+                    left.remove(item)
+                    yield item, outcome.open()
+            except _Lost as error:
+                lost = lost + 1 if len(left) == before else 0
+                if lost > 1:  # each time Ray has tried twice
+                    raise ClusterFailed(_sentence(what, error.__cause__)) from error
+
+    def _tasks(
+        self, function: Callable[[int], Any], items: Sequence[int], what: str
+    ) -> Iterator[tuple[int, Any]]:
+        ray = _ray()
+        begun = {_submit(partial(function, item), self.threads, self.gpus): item for item in items}
+        left = list(begun)
+        while left:
+            ready, left = ray.wait(left, timeout=_STEP)
+            for ref in ready:
+                yield begun[ref], _await(ref, what, self.stopping)
+            if self.stopping.is_set():
+                raise Stopped
+
+    def _stream(
+        self, function: Callable[[int], Any], items: Sequence[int]
+    ) -> Iterator[tuple[int, "_Outcome"]]:
+        """A Ray Data pipeline over the items: actors hold the function, and results come as they are ready."""
+        parcel = _ray().put(pack(function))
+        actors = min(self.size, len(items))
+        data = _ray_data()
+        numbers = data.from_items([int(item) for item in items], override_num_blocks=len(items))
+        pool = data.ActorPoolStrategy(
+            min_size=1, max_size=actors, initial_size=actors, max_tasks_in_flight_per_actor=1
+        )
+        with warnings.catch_warnings():
+            # Up to Ray 2.63 that is how retries are bounded; unbounded, a block that kills its worker goes on for ever.
+            warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
+            results = numbers.map_batches(
+                _Worker,
+                fn_constructor_args=([parcel], self.threads, sys.path),
+                batch_size=None,
+                compute=pool,
+                num_cpus=self.threads,
+                num_gpus=self.gpus,
+                max_task_retries=1,
+            )
+        batches = iter(results.iter_batches(batch_size=None, prefetch_batches=0))
+        while True:
+            if self.stopping.is_set():
+                raise Stopped
+            try:
+                batch = next(batches, None)
+            except (
+                Exception
+            ) as error:  # Ray Data raises what it likes; what a call raised comes as an outcome
+                raise _Lost from error
+            if batch is None:
+                return
+            for item, outcome in zip(batch["item"], batch["outcome"], strict=True):
+                yield int(item), pickle.loads(outcome)
+
+
+def begin(threads: int, gpus: float, call: Callable[[], Any]) -> Callable[[], Any]:
+    """Begin a call from where one is a worker oneself, which makes room for it while it waits.
+
+    Args:
+        threads: Of PyTorch in the call.
+        gpus: That the call takes.
+        call: As in `Cluster.begin`.
+
+    Returns:
+        As `Cluster.begin`.
+    """
+    return partial(_await, _submit(call, threads, gpus), "a call of a call", None)
+
+
+def _ray() -> Any:
+    """Ray, imported where it is used; it is typed in parts only."""
+    return import_module("ray")
+
+
+class _Lost(Exception):
+    """The stream broke off."""
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """How a call ended, as it travels back."""
+
+    value: Any
+    error: tuple[type[Exception], tuple[Any, ...], dict[str, Any]] | None
+    trace: str
+    said: list[tuple[type[Warning], str]]
+
+    def open(self) -> Any:
+        """Return or raise what the call did; what it warned of is said again here."""
+        for category, text in self.said:
+            warnings.warn(text, category, stacklevel=3)
+        if self.error is None:
+            return self.value
+        kind, words, about = self.error
+        error = kind.__new__(kind, *words)
+        error.args = words
+        vars(error).update(about)
+        error.add_note(f"on a worker of the cluster:\n{self.trace}")
+        raise error
+
+
+def _attempt(call: Callable[[], Any]) -> _Outcome:
+    """On a worker: make a call."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        value, error, trace = None, None, ""
+        try:
+            value = call()
+        except Exception as raised:
+            error, trace = _portable(raised), traceback.format_exc()
+    return _Outcome(value, error, trace, [(one.category, str(one.message)) for one in caught])
+
+
+def _portable(error: Exception) -> tuple[type[Exception], tuple[Any, ...], dict[str, Any]]:
+    """What makes the error again, whatever its constructor takes; its words where it cannot travel."""
+    made = (type(error), error.args, dict(vars(error)))
+    try:
+        unpack(pack(made))
+    except Exception:
+        return RuntimeError, (f"{type(error).__name__}: {error}",), {}
+    return made
+
+
+def _run(parcel: Parcel, threads: int, paths: list[str]) -> _Outcome:
+    """On a worker: unpack a call and make it."""
+    _prepare(threads, paths)
+    return _attempt(lambda: unpack(parcel)())
+
+
+class _Worker:
+    """An actor of a stream: it holds the function, whatever that holds."""
+
+    def __init__(self, parcel: list[Any], threads: int, paths: list[str]) -> None:
+        _prepare(threads, paths)
+        self.parcel = parcel
+        self.function = _attempt(lambda: unpack(_ray().get(parcel[0])))
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        outcomes = np.empty(len(batch["item"]), object)
+        for i, item in enumerate(batch["item"]):
+            ready = self.function
+            outcome = ready if ready.error else _attempt(partial(ready.value, int(item)))
+            outcomes[i] = _ray().cloudpickle.dumps(
+                outcome
+            )  # bytes are what a column of a table can always hold
+        return {"item": batch["item"], "outcome": outcomes}
+
+
+def _prepare(threads: int, paths: list[str]) -> None:
+    """On a worker: compute with so many threads, and find one's own modules where the driver found them."""
+    import torch
+
+    torch.set_num_threads(threads)
+    sys.path.extend(path for path in paths if path not in sys.path)
+
+
+def _submit(call: Callable[[], Any], threads: int, gpus: float) -> Any:
+    remote = (
+        _ray()
+        .remote(_run)
+        .options(num_cpus=threads, num_gpus=gpus, max_retries=_TRIES, scheduling_strategy="SPREAD")
+    )
+    return remote.remote(pack(call), threads, sys.path)
+
+
+def _await(ref: Any, what: str, stopping: threading.Event | None) -> Any:
+    ray = _ray()
+    while not ray.wait([ref], timeout=_STEP)[0]:
+        if stopping is not None and stopping.is_set():
+            ray.cancel(ref)
+            raise Stopped
+    try:
+        outcome: _Outcome = ray.get(ref)
+    except ray.exceptions.RayError as error:
+        raise ClusterFailed(_sentence(what, error)) from error
+    return outcome.open()
+
+
+def _sentence(what: str, error: BaseException | None) -> str:
+    """Why the cluster failed, and what to do."""
+    said = " ".join(str(error).split())
+    if "OutOfMemory" in type(error).__name__ or "low memory" in said or "OOM" in said:
+        todo = (
+            "a worker ran out of memory: take fewer workers on a node, a smaller --score-batch or more memory"
+        )
+    elif "OutOfDisk" in type(error).__name__ or "No space left" in said:
+        todo = "a node has no room left on its disk: make room there"
+    else:
+        todo = "a worker was lost each time (killed for memory? a node gone?): see Ray's logs, and mend that"
+    return f"{what}: the cluster failed again and again; {todo}, then start again ({said[:300]})"
+
+
+def _connect(address: str | None, processors: int) -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
+    os.environ.setdefault("RAY_worker_niceness", "0")  # else workers give way to whatever else runs
+    os.environ.setdefault("RAY_task_oom_retries", str(_TRIES))  # else for ever
+    own: dict[str, Any] = {"address": address}
+    if address is None:
+        count = max(os.cpu_count() or 1, processors)
+        own = {
+            "address": "local",
+            "num_cpus": count,
+            "object_store_memory": _STORE,
+            "include_dashboard": False,
+        }
+    try:
+        _ray().init(**own, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        raise ClusterFailed(
+            f"there is no Ray cluster at {address or 'this machine'} ({' '.join(str(error).split())[:300]}); start one "
+            "with `ray start --head`, and give its address, or none for a cluster on this machine"
+        ) from error
+
+
+def _ray_data() -> Any:
+    """Ray Data, quiet: its progress is shown by whoever takes the results."""
+    data: Any = import_module("ray.data")
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    data.DataContext.get_current().enable_progress_bars = False
+    return data

@@ -1,0 +1,286 @@
+"""Scores a pool on a cluster: the plain pass, cut into blocks that workers compute and the driver keeps."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import baldur
+from baldur import score
+from baldur.distributed.blocks import Kept, cut, digest
+from baldur.distributed.cluster import Cluster
+from baldur.distributed.shipping import forget, pack, share
+from baldur.errors import ClusterFailed
+from baldur.protocols import Batch, Draws, Pool, Posterior, View
+from baldur.score import PoolScorer, _allocate
+from baldur.settings import bytes_of
+
+BLOCK = 4096
+"""Items in a block at most."""
+
+_ANY = "1000000TB"  # a worker's batches are cut already
+
+Reduce = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class RayScorer:
+    """Scores a pool on a cluster; see `protocols.Scorer`.
+
+    What comes back equals what `PoolScorer` gives with as many threads as a worker has, bit for bit on like machines:
+    sample t is one function, and batches are cut at the same places.
+
+    Args:
+        plain: How a pool is scored.
+        cluster: Where.
+        folder: Where the results of blocks are kept, so that a pass that was interrupted goes on; they stay there
+            until the folder is deleted. None keeps nothing.
+        block: Items in a block at most.
+    """
+
+    plain: PoolScorer
+    cluster: Cluster
+    folder: Path | None = None
+    block: int = BLOCK
+
+    def predict(
+        self, posterior: Posterior, pool: Pool, reduce: Callable[[Any], Any] | None = None
+    ) -> NDArray[Any]:
+        """As `PoolScorer.predict`.
+
+        Args:
+            posterior: What the model believes; it and `reduce` travel to the workers.
+            pool: The items. Arrays in memory travel to each node once; memory maps and folders are opened there.
+            reduce: Log-probabilities to an array (n, ...).
+
+        Returns:
+            As `PoolScorer.predict`.
+
+        Raises:
+            IdenticalDraws: All T > 1 samples gave the same for every item.
+            InvalidPredictions: Predictions are NaN, or, from `reduce`, not normalised.
+            ClusterFailed: Workers were lost again and again; blocks that were done are kept.
+        """
+        if not len(pool):
+            return self.plain.predict(posterior, pool, reduce)
+        draws = posterior.draw(getattr(posterior, "functions", None) or self.plain.draws, self.plain.seed)
+        values, differ = self._pass(posterior, draws, pool, "log_probs", reduce)
+        if not differ and not draws.degenerate:
+            raise score.identical(draws, len(pool))
+        return values
+
+    def features(self, posterior: Posterior, pool: Pool) -> NDArray[np.float32]:
+        """As `PoolScorer.features`.
+
+        Args:
+            posterior: What the model believes.
+            pool: The items.
+
+        Returns:
+            (N, D).
+        """
+        return self.outputs(posterior, pool, "features")
+
+    def outputs(self, posterior: Posterior, pool: Pool, name: str) -> NDArray[np.float32]:
+        """As `PoolScorer.outputs`.
+
+        Args:
+            posterior: What the model believes.
+            pool: The items.
+            name: Which output.
+
+        Returns:
+            (N, ...).
+
+        Raises:
+            Unsupported: The posterior has no such output.
+            ClusterFailed: Workers were lost again and again; blocks that were done are kept.
+        """
+        draws = posterior.draw(None, self.plain.seed)
+        if not len(pool) or (name != "features" and name not in draws.names):
+            return self.plain.outputs(posterior, pool, name)  # which says what is wrong
+        return self._pass(posterior, draws, pool, name, None)[0]
+
+    def _pass(
+        self, posterior: Posterior, draws: Draws, pool: Pool, name: str, reduce: Reduce | None
+    ) -> tuple[NDArray[Any], bool]:
+        """Every block, from the folder or from a worker; and whether samples differed anywhere."""
+        n = len(pool)
+        size = self.plain.items_at_once(draws, pool)
+        blocks = cut(n, size, self.block)
+        alone = replace(self.plain, batch_size=size, memory=_ANY, trunks=None, progress=None)
+        work = Work(posterior, pool, alone, name, reduce, tuple(blocks))
+        kept = Kept(self.folder, "" if self.folder is None else work.key(self.cluster.threads))
+        gathered = _Gathered(n, bytes_of(self.plain.memory) // 2, self.plain.progress)
+        missing = []
+        for number, items in enumerate(blocks):
+            found = kept.load(number, len(items))
+            if found is None:
+                missing.append(number)
+            else:
+                gathered.put(items, *found)
+        if missing:
+            self.cluster.start()
+            share(root(pool))
+            share(work)
+            try:
+                for number, result in self.cluster.each(work.block, missing, f"a pass over {n:,} items"):
+                    kept.save(number, *result)
+                    gathered.put(blocks[number], *result)
+            except ClusterFailed as error:
+                raise ClusterFailed(f"{error}; {kept.describe(gathered.done, n)}") from error
+            finally:
+                forget(work)
+        return gathered.values, gathered.differ
+
+
+class _Gathered:
+    """The results of the blocks put together, in whatever order they come."""
+
+    def __init__(self, n: int, limit: int, progress: score.Progress | None) -> None:
+        self.n, self.limit, self.progress = n, limit, progress
+        self.done, self.differ = 0, False
+        self.values: NDArray[Any] = np.empty(0)
+        if progress is not None:
+            progress(0, n)
+
+    def put(self, items: range, values: NDArray[Any], differ: bool) -> None:
+        if not self.done:
+            self.values = _allocate((self.n, *values.shape[1:]), values.dtype, self.limit)
+        self.values[items.start : items.stop] = values
+        self.done += len(items)
+        self.differ |= differ
+        if self.progress is not None:
+            self.progress(self.done, self.n)
+
+
+@dataclass(frozen=True)
+class Work:
+    """One pass over a pool, a block at a time; it travels to the workers once.
+
+    Args:
+        posterior: What the model believes.
+        pool: The items.
+        scorer: How a block is scored: in batches of the plain pass.
+        name: "log_probs", or another output.
+        reduce: Of the log-probabilities.
+        blocks: Positions of the items of each block.
+    """
+
+    posterior: Posterior
+    pool: Pool
+    scorer: PoolScorer
+    name: str
+    reduce: Reduce | None
+    blocks: tuple[range, ...]
+
+    def block(self, number: int) -> tuple[NDArray[Any], bool]:
+        """Compute a block as the plain pass does.
+
+        Args:
+            number: Which.
+
+        Returns:
+            Values, one row an item, and whether samples differed.
+        """
+        items = self.blocks[number]
+        part = View(self.pool, np.arange(items.start, items.stop))
+        if self.name != "log_probs":
+            return self.scorer.outputs(self.posterior, part, self.name), True
+        watched = Watched(self.posterior)
+        values = self.scorer.predict(watched, part, self.reduce)
+        return values, watched.differ
+
+    def key(self, threads: int) -> str:
+        """A name for all that the results depend on.
+
+        Args:
+            threads: Of a worker.
+
+        Returns:
+            Hexadecimal SHA-256.
+        """
+        data, buffers, _ = pack(self.reduce)
+        about = (self.scorer, self.name, self.blocks[0], len(self.pool), threads)
+        versions = (baldur.__version__, torch.__version__, np.__version__)
+        told = (repr(about + versions).encode(), data, *(buffer.tobytes() for buffer in buffers))
+        return digest(self.posterior, self.pool, *told)
+
+
+class Watched:
+    """A posterior whose draws note whether any two samples differed: one block cannot say it of a whole pool.
+
+    Args:
+        inner: The posterior.
+    """
+
+    def __init__(self, inner: Posterior) -> None:
+        self.inner = inner
+        self.functions = getattr(inner, "functions", None)
+        self.differ = False
+
+    def draw(self, T: int | None = None, seed: int = 0) -> "WatchedDraws":
+        """Its draws.
+
+        Args:
+            T: How many.
+            seed: Which.
+
+        Returns:
+            The same functions.
+        """
+        return WatchedDraws(self, self.inner.draw(T, seed))
+
+    def save(self, folder: Path) -> None:
+        """As the posterior within.
+
+        Args:
+            folder: Where to.
+        """
+        self.inner.save(folder)
+
+
+class WatchedDraws:
+    """Draws of a `Watched`, which are never refused for being equal.
+
+    Args:
+        watched: Takes the note.
+        inner: The draws.
+    """
+
+    degenerate = True
+
+    def __init__(self, watched: Watched, inner: Draws) -> None:
+        self.watched, self.inner = watched, inner
+        self.kind, self.names = inner.kind, inner.names
+        self.features, self.outputs, self.split = inner.features, inner.outputs, inner.split
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def __getitem__(self, samples: slice) -> Draws:
+        return self.inner[samples]
+
+    def __call__(self, x: Batch) -> Any:
+        log_probs = self.inner(x)
+        differ = len(self) == 1 or self.watched.differ
+        self.watched.differ = differ or bool((log_probs[:, :1] != log_probs[:, 1:]).any())
+        return log_probs
+
+
+def root(pool: Pool) -> Pool:
+    """What a view, or a view of a view, is of.
+
+    Args:
+        pool: Any pool.
+
+    Returns:
+        A pool that is no view.
+    """
+    while isinstance(pool, View):
+        pool = pool.whole
+    return pool

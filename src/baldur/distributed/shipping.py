@@ -1,0 +1,152 @@
+"""How things travel to the workers: pickled, with what several calls need sent once.
+
+Only what this program made itself is pickled, and only for the workers of its own cluster.
+"""
+
+import io
+import pickle
+import threading
+from collections import OrderedDict
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baldur.errors import DataNotFound, InvalidArgument
+
+Parcel = tuple[bytes, list[NDArray[np.uint8]], list[Any]]
+"""A pickle, the arrays that are in it (workers map them instead of copying), and references to what was sent before."""
+
+_MOST = 16  # things that a process knows as sent; a worker keeps as many unpacked
+_sent: OrderedDict[str, tuple[Any, Any]] = OrderedDict()
+_lock = threading.RLock()
+
+
+def share(thing: Any) -> None:
+    """Send something once; from now on it travels as a reference in everything that is packed.
+
+    Args:
+        thing: A pool, say. It must not change.
+    """
+    ray = import_module("ray")
+    with _lock:
+        if any(known is thing for known, _ in _sent.values()):
+            return
+        _remember(thing, ray.put(pack(thing)))
+
+
+def forget(thing: Any = None) -> None:
+    """Let go of something that was shared, or of everything.
+
+    Args:
+        thing: What; None for all.
+    """
+    with _lock:
+        for key in [key for key, (known, _) in _sent.items() if thing is None or known is thing]:
+            del _sent[key]
+
+
+def pack(thing: Any) -> Parcel:
+    """Pickle a thing for a worker.
+
+    Args:
+        thing: Anything; functions and classes that a worker cannot import go by value.
+
+    Returns:
+        What `unpack` takes.
+
+    Raises:
+        InvalidArgument: It holds something that cannot leave this process.
+    """
+    Pickler: Any = import_module("ray.cloudpickle").Pickler
+    with _lock:
+        known = {id(one): ref for one, ref in _sent.values() if one is not thing}
+    refs: list[Any] = []
+    buffers: list[pickle.PickleBuffer] = []
+
+    class Packer(Pickler):  # type: ignore[misc]  # Ray is untyped
+        """Leaves out what was sent, and names the files of memory maps."""
+
+        def persistent_id(self, part: Any) -> int | None:
+            if id(part) not in known:
+                return None
+            refs.append(known[id(part)])
+            return len(refs) - 1
+
+        def reducer_override(self, part: Any) -> Any:
+            place = _place(part) if type(part) is np.memmap else None
+            return super().reducer_override(part) if place is None else (_open, place)
+
+    file = io.BytesIO()
+    try:
+        Packer(file, protocol=5, buffer_callback=buffers.append).dump(thing)
+    except (TypeError, AttributeError, pickle.PicklingError) as error:
+        raise InvalidArgument(
+            f"{type(thing).__name__} cannot be sent to the workers of a cluster: {error}; what it holds (open files, "
+            "locks, connections) must be made where it is used"
+        ) from error
+    return file.getvalue(), [np.frombuffer(buffer.raw(), np.uint8) for buffer in buffers], refs
+
+
+def unpack(parcel: Parcel) -> Any:
+    """The thing again, on a worker; what was sent once is unpacked once.
+
+    Args:
+        parcel: From `pack`.
+
+    Returns:
+        The thing. Its arrays may be read-only.
+    """
+    data, buffers, refs = parcel
+
+    class Unpacker(pickle.Unpickler):
+        """Gets what was sent before."""
+
+        def persistent_load(self, pid: Any) -> Any:
+            return _shared(refs[pid])
+
+    return Unpacker(io.BytesIO(data), buffers=buffers).load()
+
+
+def _shared(ref: Any) -> Any:
+    with _lock:
+        key = ref.hex()
+        if key not in _sent:
+            _remember(unpack(import_module("ray").get(ref)), ref)
+        _sent.move_to_end(key)
+        return _sent[key][0]
+
+
+def _remember(thing: Any, ref: Any) -> None:
+    _sent[ref.hex()] = (thing, ref)
+    while len(_sent) > _MOST:
+        _sent.popitem(last=False)
+
+
+def _place(array: Any) -> tuple[str, np.dtype[Any], int, tuple[int, ...]] | None:
+    """Where the bytes of a memory map lie: file, type, offset, shape; None where they must be sent instead."""
+    name = array.filename
+    if name is None or not array.flags.c_contiguous or not Path(name).exists():
+        return None
+    root = array
+    while isinstance(root.base, np.memmap):  # a part of a map keeps the offset of the whole
+        root = root.base
+    offset = root.offset + array.ctypes.data - root.ctypes.data
+    return str(name), array.dtype, int(offset), array.shape
+
+
+def _open(name: str, dtype: np.dtype[Any], offset: int, shape: tuple[int, ...]) -> NDArray[Any]:
+    """The same memory map on this node."""
+    if not Path(name).exists():
+        raise DataNotFound(
+            f"{name} is not on this node ({_node()}): put it on a file system that every node has at the same path"
+        )
+    return np.memmap(name, dtype, "r", offset, shape)
+
+
+def _node() -> str:
+    import platform
+
+    return platform.node() or "a node without a name"

@@ -1,0 +1,65 @@
+"""Several long calls side by side in one process, while the work itself is done elsewhere."""
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_LINGER = 20.0  # seconds that an end waits for calls that are about to notice it
+
+
+class Stopped(Exception):
+    """Raised in a call that shall end because another one failed or a person said so."""
+
+
+def side_by_side(calls: Sequence[Callable[[], T]], most: int, stop: threading.Event) -> list[T]:
+    """Make calls in threads, some at a time, begun in order.
+
+    Args:
+        calls: What to call.
+        most: How many at a time.
+        stop: Set when one has failed, and on Ctrl-C; the others notice it and raise `Stopped`.
+
+    Returns:
+        What they returned, in order.
+
+    Raises:
+        BaseException: The first that a call raised, once the others have ended.
+    """
+    left = iter(list(enumerate(calls)))
+    lock, told = threading.Lock(), queue.SimpleQueue[tuple[int, T | None, BaseException | None]]()
+
+    def work() -> None:
+        while not stop.is_set():
+            with lock:
+                number, call = next(left, (None, None))
+            if number is None or call is None:
+                return
+            try:
+                told.put((number, call(), None))
+            except BaseException as error:
+                told.put((number, None, error))
+                return
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(max(1, min(most, len(calls))))]
+    results: dict[int, T] = {}
+    try:
+        for thread in threads:
+            thread.start()
+        while len(results) < len(calls):
+            try:
+                number, result, error = told.get(timeout=0.2)  # in short steps, so that Ctrl-C is heard
+            except queue.Empty:
+                continue
+            if error is not None:
+                raise error
+            results[number] = result  # type: ignore[assignment]  # there is no error, so it is one
+    except BaseException:
+        stop.set()
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join(_LINGER)
+        raise
+    return [results[number] for number in range(len(calls))]

@@ -1,0 +1,59 @@
+"""The part of a network that no sample changes, known by what it computes."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from baldur._modules import weights_hash
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """A deterministic function of a batch that can be told from others.
+
+    Args:
+        function: What it computes.
+        identity: A text that is the same for functions that compute the same.
+        device: Where its outputs are.
+    """
+
+    function: Callable[[Any], Tensor]
+    identity: Callable[[], str]
+    device: Callable[[], torch.device]
+
+    def __call__(self, x: Any) -> Tensor:
+        return self.function(x)
+
+
+def identity(part: fx.GraphModule, ahead: Sequence[Callable[[Tensor], Tensor]], more: object = None) -> str:
+    """What a traced network computes: its code, the settings of its modules, its weights, and what follows it.
+
+    Args:
+        part: The traced network.
+        ahead: What is done to its outputs.
+        more: Anything else that it depends on.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    told = [part.code, repr(part), weights_hash(part), *map(_described, ahead), repr(more)]
+    return hashlib.sha256("\0".join(told).encode()).hexdigest()
+
+
+def _described(thing: Any) -> str:
+    """A function with what it is bound to, without addresses in memory."""
+    if isinstance(thing, nn.Module):
+        return repr(thing) + weights_hash(thing)
+    if isinstance(thing, partial):
+        return f"{_described(thing.func)}{thing.args}{sorted(thing.keywords.items())}"
+    if isinstance(inner := getattr(thing, "function", None), Callable):  # type: ignore[arg-type]
+        return _described(inner)
+    if not callable(thing):
+        return repr(thing)
+    bound = [_described(cell.cell_contents) for cell in getattr(thing, "__closure__", None) or ()]
+    return f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', type(thing))}{bound}"

@@ -1,0 +1,363 @@
+"""Few samples for all items and all samples for the contenders: the k best of a pool without the whole work."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from baldur import score
+from baldur._samples import SomeDraws, SomeSamples
+from baldur.acquire import aggregate
+from baldur.acquire._missing import upper_bound
+from baldur.data import as_pool
+from baldur.errors import InvalidArgument, Unsupported
+from baldur.protocols import Draws, Picks, Pool, Positions, Posterior, Scorer, View
+from baldur.select import top
+from baldur.settings import bytes_of
+
+Score = Callable[[Any], Any]
+"""Log-probabilities (n, T, C) to scores (n,)."""
+
+Predict = Callable[[int, int, Positions, Score | None], NDArray[Any]]
+"""(a, b, positions, reduce): what samples a to b say of these items; without reduce log-probabilities."""
+
+_ROUNDING = 1e-6  # of scores of single precision
+_RANK = 2  # the cut is the so-manieth smallest of the subsets; their number follows from it
+_LEAST_RISK = 1e-4
+_BLOCK = 2**20  # log-probabilities scored at a time
+_MOST = 4096  # items side by side: the next ones profit from what these have found
+_COPIES = 8
+
+
+def race(
+    draws: Draws,
+    pool: Pool | Any,
+    score_of: Score,
+    k: int,
+    risk: float = 0.01,
+    rng: np.random.Generator | int = 0,
+    memory: str | int = "1GiB",
+    *,
+    batch_size: int = 128,
+    progress: score.Progress | None = None,
+) -> tuple[Picks, NDArray[np.float64]]:
+    """The k items of the largest score by all T samples, most of which are computed for the contenders only.
+
+    A few samples score all items, and the k best by these are given all T. The others follow in the order of these
+    scores, with four times as many samples, and all of them where an item is left then.
+
+    With a risk δ, an item leaves a round of t samples when its score s_t is below the cut c: in a share of no more
+    than δ/R of random subsets of t of the T samples, R being the number of rounds, any of the k best found would have
+    scored below c. The true k best scored as one of these subsets would have it, since the first t samples are any t of
+    the T: they would all have passed their own cut with the probability 1 - δ, whatever T, the score or its bias. When
+    the race ends the cuts are those of the picks, and whoever has left below a cut that proved too high is called back.
+    So the picks are the k best with this probability provided that, where an item is missing from them, the cut of the
+    true k best lies no lower than theirs: the better ones do not vary more than the ones found. Samples must be
+    exchangeable, as independent ones are.
+
+    With the risk 0 an item leaves when it cannot reach the k-th best even if the missing samples say what is best for
+    it. That is exact, saves little, and is known of the scores of `baldur.acquire` that have one prediction's shape.
+
+    Args:
+        draws: T functions.
+        pool: A pool, or an array of N inputs.
+        score_of: Log-probabilities (n, t, C) to scores (n,), such as `acquire.bald`.
+        k: How many to choose.
+        risk: δ, the probability with which the picks may differ from those of all samples; 0, or 0.0001 to 0.5.
+        rng: Which subsets of the samples are looked at: a generator, or a seed.
+        memory: As in `score.predict`, for each of the passes.
+        batch_size: Items at a time; fewer where `memory` asks for it.
+        progress: Told how many items of a pass are done.
+
+    Returns:
+        The picks, and the score of every item, shape (N,): by all samples for the picks and for all that stayed to the
+        end, by fewer for those that left. `info` says the "samples" computed, all items together, and their "share" of
+        N T; of each round how many "contenders" it left; and the "risk".
+
+    Raises:
+        InvalidArgument: k or the risk is out of range.
+        Unsupported: The risk is 0 and no bound is known for the score, or predictions are maps.
+    """
+    whole = as_pool(pool)
+    parts: dict[tuple[int, int, bool], Draws] = {}  # what a slice has prepared is used again
+
+    def predict(a: int, b: int, positions: Positions, reduce: Score | None) -> NDArray[Any]:
+        part = len(positions) < len(whole)
+        few = parts.setdefault((a, b, part), SomeDraws(draws[a:b], part))
+        told = None if part else progress
+        return score.predict(
+            few, View(whole, positions), reduce, memory, batch_size=batch_size, progress=told
+        )
+
+    return _raced(predict, len(whole), len(draws), score_of, k, risk, rng, bytes_of(memory))
+
+
+def race_by(
+    scorer: Scorer,
+    posterior: Posterior,
+    pool: Pool,
+    score_of: Score,
+    k: int,
+    risk: float = 0.01,
+    rng: np.random.Generator | int = 0,
+) -> tuple[Picks, NDArray[np.float64]]:
+    """`race` with the samples that a scorer takes of a posterior.
+
+    Args:
+        scorer: Evaluates the posterior.
+        posterior: What the model believes.
+        pool: The items.
+        score_of: Log-probabilities (n, t, C) to scores (n,).
+        k: How many to choose.
+        risk: As in `race`.
+        rng: As in `race`.
+
+    Returns:
+        As `race`.
+
+    Raises:
+        InvalidArgument: As `race`.
+        Unsupported: As `race`.
+    """
+    parts: dict[tuple[int, int | None, bool], SomeSamples] = {}
+
+    def predict(a: int, b: int | None, positions: Positions, reduce: Score | None) -> NDArray[Any]:
+        part = len(positions) < len(pool)
+        leading = parts.setdefault((a, b, part), SomeSamples(posterior, slice(a, b), part))
+        return scorer.predict(leading, View(pool, positions), reduce)
+
+    one = np.arange(min(1, len(pool)), dtype=np.intp)
+    samples = int(predict(0, None, one, None).shape[1]) if len(one) else 1
+    memory = bytes_of(getattr(scorer, "memory", "1GiB"))
+    return _raced(predict, len(pool), samples, score_of, k, risk, rng, memory)
+
+
+def rounds(samples: int, risk: float) -> tuple[int, ...]:
+    """After how many samples items may leave.
+
+    Args:
+        samples: T.
+        risk: δ; 0 for the exact bounds, which say nothing before most samples are there.
+
+    Returns:
+        Numbers of samples below T, ascending; none where T is so small that nothing could be saved.
+    """
+    if samples < 4:
+        return ()
+    first = max(min(4, samples // 2), math.ceil(samples / 10))
+    if risk == 0:
+        return tuple(sorted({first, *(samples * eighths // 8 for eighths in (4, 5, 6, 7))}))
+    return tuple(sorted({first, min(4 * first, samples // 2)}))
+
+
+def _per_item(score_of: Score) -> Score:
+    """Of several places or labels an item, their mean score."""
+
+    def scores(log_probs: Any) -> Any:
+        found = score_of(log_probs)
+        return found if found.ndim == 1 else aggregate(found)
+
+    return scores
+
+
+@dataclass
+class _Field:
+    """Who runs: of each item its last score, what it had to pass the cut with, and where it left."""
+
+    predict: Predict
+    score_of: Score
+    samples: int
+    scores: NDArray[np.float64]
+    bounds: NDArray[np.float64]
+    left: NDArray[np.int64]  # the round in which it left; -1 for those that did not
+    done: NDArray[np.bool_]  # scored by all samples
+    work: int = 0
+
+    def tell(self, a: int, b: int, items: Positions, reduce: Score | None = None) -> NDArray[Any]:
+        """What samples a to b say of some items."""
+        self.work += (b - a) * len(items)
+        return self.predict(a, b, items, reduce)
+
+    def note(self, items: Positions, told: NDArray[np.float64]) -> None:
+        """Scores, (n,), or with them what is to pass the cut, (n, 2)."""
+        self.scores[items], self.bounds[items] = told.reshape(len(items), -1)[:, [0, -1]].T
+
+    def finish(self, items: Positions) -> None:
+        """Score by all samples those of some items that are not yet."""
+        items = np.sort(items[~self.done[items]])
+        if len(items):
+            self.note(items, self.tell(0, self.samples, items, self.score_of))
+            self.done[items] = True
+
+    def best(self, k: int) -> Positions:
+        """The k best by all samples."""
+        items = np.flatnonzero(self.done)
+        return items[top(self.scores[items], k).indices]
+
+
+def _raced(
+    predict: Predict, n: int, samples: int, score_of: Score, k: int, risk: float, rng: Any, memory: int
+) -> tuple[Picks, NDArray[np.float64]]:
+    if not (risk == 0 or _LEAST_RISK <= risk <= 0.5):
+        raise InvalidArgument(f"the risk of a race is 0, or between {_LEAST_RISK} and 0.5, not {risk!r}")
+    if k < 1:
+        raise InvalidArgument(f"a race needs a winner: k is at least 1, not {k}")
+    left, done = np.full(n, -1, np.int64), np.zeros(n, np.bool_)
+    field = _Field(predict, _per_item(score_of), samples, np.zeros(n), np.zeros(n), left, done)
+    at = rounds(samples, risk) if 4 * k < n else ()
+    rule: _Worst | _Likely = (
+        _Worst(field, k, upper_bound(score_of))
+        if risk == 0
+        else _Likely(field, k, at, risk, np.random.default_rng(rng))
+    )
+    everybody = np.arange(n, dtype=np.intp)
+    if at:
+        field.note(everybody, field.tell(0, at[0], everybody, rule.reduce(at[0])))
+        field.finish(everybody[top(field.scores, k).indices])
+        order = np.argsort(-field.scores, kind="stable")
+        _run_on(field, rule, at, order[~done[order]], memory)
+        if risk:
+            _call_back(field, rule, len(at))
+    else:
+        field.finish(everybody)
+    kept = np.flatnonzero(done)
+    picks = top(field.scores[kept], k)
+    info = {
+        **picks.info,
+        "risk": risk,
+        "samples": field.work,
+        "share": field.work / (n * samples) if n else 1.0,
+        "contenders": n - np.cumsum([np.count_nonzero(left == r) for r in range(len(at))], dtype=np.int64),
+    }
+    return replace(picks, indices=kept[picks.indices], info=info), field.scores
+
+
+def _run_on(
+    field: _Field, rule: "_Worst | _Likely", at: Sequence[int], order: Positions, memory: int
+) -> None:
+    """The later rounds, the best first, so many items at a time that what the samples say of them can be kept."""
+    size, start = 1, 0
+    while start < len(order):
+        items = order[start : start + size]
+        start += len(items)
+        staying = field.bounds[items] >= rule.cut(0)
+        field.left[items[~staying]] = 0
+        items = np.sort(items[staying])
+        if not len(items):
+            continue
+        told = field.tell(0, (*at, field.samples)[1], items)
+        size = max(1, min(_MOST, memory // (_COPIES * told[0].nbytes * field.samples // told.shape[1])))
+        for number in range(1, len(at)):
+            field.note(items, _score(rule.reduce(at[number]), told))
+            staying = field.bounds[items] >= rule.cut(number)
+            field.left[items[~staying]] = number
+            items, told = items[staying], told[staying]
+            if not len(items):
+                break
+            more = field.tell(at[number], (*at, field.samples)[number + 1], items)
+            told = np.concatenate([told, more], 1)
+        if len(items):
+            field.note(items, _score(field.score_of, told))
+            field.done[items] = True
+
+
+def _score(reduce: Score, log_probs: NDArray[Any]) -> NDArray[np.float64]:
+    return np.asarray(reduce(torch.from_numpy(log_probs)), np.float64)
+
+
+def _call_back(field: _Field, rule: "_Likely | _Worst", count: int) -> None:
+    """Finish whoever left below a cut that is higher than that of the final picks, until there is nobody."""
+    while True:
+        back = [np.flatnonzero((field.left == r) & (field.bounds >= rule.cut(r))) for r in range(count)]
+        items = np.concatenate(back)
+        if not len(items):
+            return
+        field.finish(items)
+        field.left[items] = -1
+
+
+@dataclass
+class _Worst:
+    """Whoever cannot reach the k-th best leaves."""
+
+    field: _Field
+    k: int
+    bound: Callable[[Any, float], Any] | None
+
+    def __post_init__(self) -> None:
+        if self.bound is None:
+            raise Unsupported(
+                "how far missing samples can raise this score is not known, so a race without risk is not possible; "
+                "allow one, 0.01 say"
+            )
+
+    def reduce(self, count: int) -> Score:
+        """Scores and their upper bounds, (n, 2)."""
+        assert self.bound is not None
+        score_of = self.field.score_of
+        bound, share = self.bound, 1 - count / self.field.samples
+        highest = _per_item(lambda log_probs: bound(log_probs, share))
+
+        def both(log_probs: Any) -> Any:
+            pair = score_of(log_probs), highest(log_probs)
+            return torch.stack(pair, 1) if isinstance(log_probs, torch.Tensor) else np.stack(pair, 1)
+
+        return both
+
+    def cut(self, number: int) -> float:
+        """The k-th best score by all samples that is known, and a rounding error below it."""
+        scores = self.field.scores[self.field.best(self.k)]
+        return float(scores[-1] - _ROUNDING * np.abs(scores).max()) if len(scores) == self.k else -np.inf
+
+
+class _Likely:
+    """Whoever is below what any of the k best found would fall below in few subsets of the samples leaves.
+
+    Args:
+        field: Who runs.
+        k: How many win.
+        at: After how many samples.
+        risk: δ.
+        rng: Draws the subsets.
+    """
+
+    def __init__(
+        self, field: _Field, k: int, at: Sequence[int], risk: float, rng: np.random.Generator
+    ) -> None:
+        self.field, self.k = field, k
+        # With B + 1 exchangeable subsets, one of which came first, it is among the 2 least with 2 / (B + 1) = δ/R.
+        count = math.ceil(_RANK * len(at) / risk) - 1
+        everything = np.tile(np.arange(field.samples), (count if at else 0, 1))
+        self.subsets = [rng.permuted(everything, axis=1)[:, :size] for size in at]
+        self.least: list[dict[int, NDArray[np.float64]]] = [{} for _ in at]
+
+    def reduce(self, count: int) -> Score:
+        """Scores, (n,)."""
+        return self.field.score_of
+
+    def cut(self, number: int) -> float:
+        """The cut of a round by the k best found so far, and a rounding error below it."""
+        best, least = np.sort(self.field.best(self.k)), self.least[number]
+        new = np.array([item for item in best.tolist() if item not in least], np.intp)
+        if len(new):
+            told = self.field.tell(0, self.field.samples, new)
+            if told.ndim > 4:
+                raise Unsupported("a race needs one prediction an item, and this posterior's are maps")
+            least.update(zip(new.tolist(), self._by_subset(told, self.subsets[number]), strict=True))
+        scores = np.min([least[item] for item in best.tolist()], axis=0)
+        return float(np.partition(scores, _RANK - 1)[_RANK - 1] - _ROUNDING * np.abs(scores).max())
+
+    def _by_subset(self, told: NDArray[Any], subsets: NDArray[np.intp]) -> NDArray[np.float64]:
+        """The score of each item by each subset of the samples, (m, B)."""
+        out = np.empty((len(told), len(subsets)))
+        for i in range(len(told)):
+            one = torch.from_numpy(np.array(told[i]))
+            size = max(1, _BLOCK // (subsets.shape[1] * one[0].numel()))
+            for start in range(0, len(subsets), size):
+                some = one[torch.from_numpy(subsets[start : start + size])]
+                out[i, start : start + size] = np.asarray(self.field.score_of(some))
+        return out

@@ -1,0 +1,213 @@
+import io
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+from pyarrow import parquet as pq
+from tests.runs import QUICK
+
+from baldur import run
+from baldur.data import images, load, parquet
+from baldur.errors import InvalidData, InvalidLabel, ItemChanged
+from baldur.testing import verify_pool
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def loaded(tmp_path):
+    """Writes a table and loads it, with a cache of its own."""
+
+    def write_and_load(columns, name="p.parquet", rows=None, target=None, **options):
+        pq.write_table(pa.table(columns), tmp_path / name, row_group_size=rows or 7)
+        return load(str(tmp_path / (target or name)), cache=tmp_path / "cache", image_size=8, **options)
+
+    return write_and_load
+
+
+def everything(pool):
+    ((_, x),) = pool.batches(np.arange(len(pool)), 10_000)
+    return x.numpy()
+
+
+def in_order(data, n):
+    """All inputs of a set without a split of its own, by row."""
+    x = {
+        i: row for pool in (data.train, data.test) for i, row in zip(pool.ids, everything(pool), strict=True)
+    }
+    return np.stack([x[str(i)] for i in range(n)])
+
+
+def picture(shade, mode="RGB"):
+    file = io.BytesIO()
+    Image.new(mode, (9, 12), shade).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_numbers_are_rows_in_the_order_of_the_columns(loaded):
+    a, b = RNG.normal(size=30), np.arange(30)
+    data = loaded({"label": [f"c{i % 3}" for i in range(30)], "a": a, "name": ["n"] * 30, "b": b})
+    assert (data.classes, len(data.train), len(data.test)) == (("c0", "c1", "c2"), 24, 6)
+    assert (in_order(data, 30) == np.stack([a, b], 1).astype(np.float32)).all()
+    assert data.preprocessing == {"kind": "array", "shape": [2], "dtype": "float32", "columns": ["a", "b"]}
+    assert data.labels.tolist() == [int(i) % 3 for i in data.train.ids]
+    verify_pool(data.train)
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [("float64", "float32"), ("uint8", "float32"), ("int64", "int64"), ("float32", "float32")],
+)
+@pytest.mark.parametrize("fixed", [True, False])
+def test_a_column_of_lists(loaded, kind, dtype, fixed):
+    x = RNG.integers(0, 200, size=(20, 3)).astype(kind)
+    value = pa.from_numpy_dtype(np.dtype(kind))
+    column = pa.array(x.tolist(), pa.list_(value, 3) if fixed else pa.list_(value))
+    data = loaded({"label": np.arange(20) % 2, "x": column})
+    found = in_order(data, 20)
+    assert (str(found.dtype), data.preprocessing["dtype"]) == (dtype, dtype)
+    assert (found == x).all()
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_images_are_decoded_once_and_a_damaged_one_is_left_out(loaded, monkeypatch, nested, tmp_path):
+    seen = []
+    original = images.decode_bytes
+    monkeypatch.setattr(images, "decode_bytes", lambda *told: seen.append(1) or original(*told))
+    contents = [picture((i, 2 * i, 0)) for i in range(20)]
+    contents[4], contents[9], contents[11] = contents[4][:40], None, contents[12]
+    column = pa.array(
+        [{"bytes": c, "path": None} for c in contents] if nested else contents,
+        pa.struct([("bytes", pa.binary()), ("path", pa.string())]) if nested else pa.binary(),
+    )
+    table = {"id": [f"i{i}" for i in range(20)], "image": column, "label": ["x", "y"] * 10}
+    steps = []
+    data = loaded(table, progress=lambda *step: steps.append(step))
+    assert steps[-1] == ("rows", 20, 20)
+    assert dict(data.quarantined).keys() == {"i4", "i9"}
+    assert len(data.train) + len(data.test) == 18
+    assert data.duplicates == (("i11", "i12"),)
+    x, mean, std = everything(data.train), *(np.array(data.preprocessing[k]) for k in ("mean", "std"))
+    shade = int(data.train.ids[0][1:])
+    assert x[0, :, 4, 4] == pytest.approx((np.array([shade, 2 * shade, 0]) / 255 - mean) / std, abs=1e-5)
+    assert len(seen) == 20
+    again = load(str(tmp_path / "p.parquet"), cache=tmp_path / "cache", image_size=8)
+    assert len(seen) == 20
+    assert (everything(again.train) == x).all()
+    assert (again.quarantined, again.train.ids) == (data.quarantined, data.train.ids)
+
+
+def test_grey_images_have_one_channel(loaded):
+    column = [picture(i, "L") for i in range(20)]
+    data = loaded({"image": column, "label": np.arange(20) % 2})
+    assert everything(data.train).shape == (16, 1, 8, 8)
+
+
+def test_a_killed_load_goes_on_where_it_was(loaded, tmp_path, monkeypatch):
+    made = []
+    original = parquet._make
+    monkeypatch.setattr(parquet, "_make", lambda *told: made.append(1) or original(*told))
+
+    def stop(what, done, total):
+        if done == 21:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        loaded({"label": np.arange(70) % 2, "a": np.arange(70.0)}, progress=stop)
+    data = load(str(tmp_path / "p.parquet"), cache=tmp_path / "cache")
+    assert len(made) == 10
+    assert (in_order(data, 70)[:, 0] == np.arange(70)).all()
+
+
+def test_a_row_group_is_read_in_parts(loaded, monkeypatch):
+    monkeypatch.setattr(parquet, "_BLOCK_ITEMS", 4)
+    data = loaded({"label": np.arange(30) % 2, "a": np.arange(30.0)}, rows=10)
+    assert [len(np.load(path)) for path in data.train.whole.x.paths] == [4, 4, 2] * 3
+    assert (in_order(data, 30)[:, 0] == np.arange(30)).all()
+    verify_pool(data.train)
+
+
+def test_splits_and_groups_as_in_a_manifest(loaded):
+    table = {"label": [1, 2, None, -1] * 5, "a": np.arange(20.0)}
+    data = loaded(table | {"split": ["train"] * 15 + ["test"] * 5})
+    assert (len(data.test), data.classes) == (5, ("1", "2"))
+    assert data.labels.tolist()[:4] == [0, 1, -1, -1]
+    grouped = loaded(
+        {"label": ["a", "b"] * 10, "a": np.arange(20.0), "group": [f"p{i // 4}" for i in range(20)]}
+    )
+    assert not set(grouped.train.groups) & set(grouped.test.groups)
+
+
+def test_a_folder_of_files_named_after_their_splits(loaded, tmp_path):
+    (tmp_path / "set/data").mkdir(parents=True)
+    table = {"label": ["a", "b"] * 5, "x": np.arange(10.0)}
+    pq.write_table(pa.table(table), tmp_path / "set/data/train-00000-of-00001.parquet")
+    data = loaded(table, "set/data/test-00000-of-00001.parquet", target="set")
+    assert (len(data.train), len(data.test)) == (10, 10)
+    assert data.test.ids[3] == "data/test-00000-of-00001.parquet/3"
+    assert len(data.duplicates) == 10
+    with pytest.raises(InvalidData, match=r"has the inputs x .*b\.parquet y .*same columns"):
+        loaded({"label": ["a"], "y": [1.0]}, "set/b.parquet", target="set")
+
+
+def test_rows_that_cannot_be_used_are_named(loaded):
+    x = [[1.0, 2.0], [1.0], None, [1.0, None], [np.nan, 2.0], *([[3.0, 4.0]] * 15)]
+    data = loaded({"label": np.arange(20) % 2, "x": pa.array(x, pa.list_(pa.float64()))})
+    reasons = dict(data.quarantined)
+    assert reasons.keys() == {"1", "2", "3", "4"}
+    assert reasons["1"] == "has 1 numbers, and the first row 2"
+    assert "missing" in reasons["3"]
+    data = loaded({"label": np.arange(9) % 2, "a": [1e300, None, np.inf, *range(6)]}, "q.parquet")
+    assert dict(data.quarantined).keys() == {"0", "1", "2"}
+    assert len(data.train) + len(data.test) == 6
+
+
+@pytest.mark.parametrize(
+    ("columns", "error", "says"),
+    [
+        ({"a": [1.0]}, InvalidData, "no column label; it has a"),
+        ({"label": ["a"]}, InvalidData, "there are none; it has label"),
+        ({"label": ["a"], "x": [[1.0]], "y": [2]}, InvalidData, "several columns that could be: x, y"),
+        ({"label": ["a"], "x": [b"1"], "y": [b"2"]}, InvalidData, "several columns that could be: x, y"),
+        ({"label": [1.5], "x": [1]}, InvalidLabel, "has 1.5"),
+        ({"label": [[1]], "x": [1]}, InvalidLabel, "texts or whole numbers"),
+        ({"label": ["a", "b"], "x": [1, 2], "id": [3, 3]}, InvalidData, "the id '3' occurs twice"),
+        ({"label": ["a"], "x": [1], "split": ["half"]}, InvalidData, "not 'half'"),
+        ({"label": ["a"], "x": [np.nan]}, InvalidData, "no row of .* can be used; the first is 0: holds NaN"),
+        ({"label": pa.array([], pa.string()), "x": pa.array([], pa.int8())}, InvalidData, "it has no rows"),
+        ({"label": ["a"], "x": pa.array([[]], pa.list_(pa.int8()))}, InvalidData, "are empty"),
+    ],
+)
+def test_what_does_not_fit_is_refused(loaded, columns, error, says):
+    with pytest.raises(error, match=says):
+        loaded(columns)
+
+
+def test_a_damaged_file_is_named(loaded, tmp_path):
+    columns = {"label": np.arange(5000) % 2, "a": RNG.normal(size=5000)}
+    loaded(columns, rows=1000)
+    whole = (tmp_path / "p.parquet").read_bytes()
+    (tmp_path / "cut.parquet").write_bytes(whole[:500])
+    with pytest.raises(InvalidData, match=r"cut\.parquet cannot be read as Parquet"):
+        load(str(tmp_path / "cut.parquet"), cache=tmp_path / "cache")
+    column = pq.ParquetFile(tmp_path / "p.parquet").metadata.row_group(3).column(1)
+    at = column.dictionary_page_offset or column.data_page_offset
+    (tmp_path / "rotten.parquet").write_bytes(whole[:at] + b"\xff" * 60 + whole[at + 60 :])
+    with pytest.raises(InvalidData, match=r"rotten\.parquet cannot be read as Parquet"):
+        load(str(tmp_path / "rotten.parquet"), cache=tmp_path / "cache")
+
+
+def test_a_run_over_images_goes_on_with_the_same_data(tmp_path, monkeypatch):
+    monkeypatch.setenv("BALDUR_CACHE", str(tmp_path / "cache"))
+    contents = [picture((6 * i, 0, 255 * (i % 2))) for i in range(40)]
+    pq.write_table(pa.table({"image": contents, "label": ["a", "b"] * 20}), tmp_path / "p.parquet")
+    options = QUICK | {"strategies": ["bald"], "network": "mlp", "image_size": 8}
+    done = run.run(str(tmp_path / "p.parquet"), tmp_path / "run", **options)
+    assert done.state == "done"
+    assert len(list((tmp_path / "run/artefacts").rglob("picks-*.png"))) == 2
+    assert run.run(str(tmp_path / "p.parquet"), tmp_path / "run", **(options | {"rounds": 3})).state == "done"
+    contents[0] = picture("white")
+    pq.write_table(pa.table({"image": contents, "label": ["a", "b"] * 20}), tmp_path / "p.parquet")
+    with pytest.raises(ItemChanged, match="the data are not those"):
+        run.run(str(tmp_path / "p.parquet"), tmp_path / "run", **(options | {"rounds": 3}))

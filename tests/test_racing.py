@@ -1,0 +1,213 @@
+from functools import partial
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from bench.pools import heads
+from tests.test_strategies import setting
+from torch import nn
+
+from baldur import acquire, racing, strategies
+from baldur._names import functions_of, strategy_named
+from baldur.acquire._missing import upper_bound
+from baldur.errors import InvalidArgument, Unsupported
+from baldur.posteriors import MCDropout
+from baldur.testing import verify_strategy
+
+VOTES = partial(acquire.variation_ratio, mode="votes")
+SCORES = {
+    "entropy": acquire.entropy,
+    "least_confidence": acquire.least_confidence,
+    "margin": acquire.margin,
+    "votes": VOTES,
+    "mean_std": acquire.mean_std,
+    "bald": acquire.bald,
+    "mean_kl": acquire.mean_kl,
+    "vote_entropy": acquire.vote_entropy,
+    "expected_entropy": acquire.expected_entropy,
+}
+
+
+class Told:
+    """Draws that were made before: the input of an item is its number."""
+
+    kind, names, degenerate = "categorical", ("log_probs",), False
+
+    def __init__(self, log_probs):
+        self.log_probs = torch.as_tensor(log_probs)
+
+    def __len__(self):
+        return self.log_probs.shape[1]
+
+    def __getitem__(self, samples):
+        return Told(self.log_probs[:, samples])
+
+    def __call__(self, x):
+        return self.log_probs[x[:, 0].long()]
+
+    def features(self, x):
+        raise NotImplementedError
+
+    outputs = split = features
+
+
+def told(n, samples, seed=0):
+    return torch.as_tensor(heads(n, samples, 10, seed, spread=0.5))
+
+
+def race(log_probs, score, k, risk=0.05, rng=0):
+    return racing.race(Told(log_probs), np.arange(len(log_probs))[:, None], score, k, risk, rng)
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_no_missing_sample_can_do_more_than_the_bound(name):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(300, 6, 4)) * rng.uniform(0.1, 6, size=(300, 6, 1))
+    log_probs = torch.log_softmax(torch.as_tensor(logits), 2)
+    everything, bound = SCORES[name](log_probs), upper_bound(SCORES[name])
+    for t in range(1, 6):
+        highest = bound(log_probs[:, :t], 1 - t / 6)
+        assert (highest >= everything - 1e-12).all()
+        assert (highest > everything + 1e-3).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("entropy", 0.5 * np.log(2) + 0.5 * np.log(4)),
+        ("bald", 0.5 * np.log(2) + 0.5 * np.log(4)),
+        ("least_confidence", 0.5),
+        ("margin", 0.0),
+        ("votes", 0.5),
+        ("mean_std", 0.5),
+        ("expected_entropy", 0.5 * np.log(3)),
+    ],
+)
+def test_bounds_of_a_sure_item_of_which_half_the_samples_are_missing(name, expected):
+    """p̄ = (1, 0, 0) and q = (0, ½, ½) make (½, ¼, ¼); a class spreads most where half the samples say it."""
+    sure = acquire.from_probs(np.array([[[1.0, 0, 0]] * 4]))
+    assert upper_bound(SCORES[name])(sure, 0.5) == pytest.approx([expected])
+
+
+@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("risk", [0, 0.05])
+def test_the_picks_are_those_of_all_samples(name, risk):
+    log_probs = told(2000, 40)
+    scores = SCORES[name](log_probs).numpy()
+    picks, known = race(log_probs, SCORES[name], 5, risk)
+    assert np.sort(scores)[-5:] == pytest.approx(picks.scores[::-1], abs=1e-6)
+    assert known[picks.indices] == pytest.approx(picks.scores)
+    if risk:
+        assert picks.info["share"] < (0.6 if "vote" in name else 0.3)
+        assert picks.info["contenders"][-1] < 400
+    else:
+        assert picks.info["share"] < (0.9 if name in ("margin", "least_confidence") else 1.11)
+
+
+def test_the_risk_is_what_it_says():
+    """The samples in every order: how often the picks of the race are others than those of all samples."""
+    log_probs = told(400, 20)
+    best = set(np.argsort(-acquire.bald(log_probs).numpy())[:5])
+    rng, failures, shares = np.random.default_rng(0), 0, {}
+    for risk in (0.4, 0.002):
+        runs = [
+            race(log_probs[:, torch.from_numpy(rng.permutation(20))], acquire.bald, 5, risk, rng)[0]
+            for _ in range(30)
+        ]
+        failures = sum(set(run.indices) != best for run in runs)
+        assert failures <= 30 * risk + 3 * (30 * risk * (1 - risk)) ** 0.5
+        shares[risk] = np.mean([run.info["share"] for run in runs])
+    assert shares[0.4] < shares[0.002] < 1
+
+
+def test_whoever_left_too_early_is_called_back(monkeypatch):
+    """Steady items lead at first. The cut of the one that passes them is lower, and lets the best one in again."""
+    p = np.full((16, 20), 0.05)
+    p[:2] = 0.5
+    p[2] = [0.9, 0.1] * 5 + [0.1] + [0.9] * 9  # the second best; three bad samples of four are not rare
+    p[3] = [0.1] * 3 + [0.9] * 17  # the best
+    log_probs = acquire.from_probs(np.stack([p, 1 - p], 2))
+
+    def share_of_first(x):
+        return x[:, :, 0].exp().mean(1)
+
+    called, finish = [], racing._Field.finish
+    monkeypatch.setattr(
+        racing._Field, "finish", lambda self, items: (called.append(items.tolist()), finish(self, items))
+    )
+    picks, scores = race(log_probs, share_of_first, 1)
+    assert called[1:] == [[3]]  # first of all it is that of the leaders
+    assert picks.indices == [3]
+    assert scores[3] == pytest.approx(0.78)
+
+
+def test_the_cut_is_that_of_all_subsets():
+    """Of 5 samples 2 at first: with all 10 subsets among those drawn, nobody leaves whom one of them would keep."""
+    log_probs = told(60, 5)
+    picks, _ = race(log_probs, acquire.bald, 3, risk=0.01)
+    best = acquire.bald(log_probs).argsort(descending=True)[:3]
+    cut = min(float(acquire.bald(log_probs[best][:, list(s)]).min()) for s in combinations(range(5), 2))
+    inside = (acquire.bald(log_probs[:, :2]) >= cut - 1e-5).sum()
+    assert picks.info["contenders"] == [inside]
+    assert set(picks.indices) == set(best.tolist())
+
+
+@pytest.mark.parametrize(("n", "samples"), [(300, 3), (12, 20), (300, 1), (0, 20)])
+def test_where_nothing_can_be_saved_all_samples_are_computed(n, samples):
+    log_probs = told(n, samples)
+    picks, scores = race(log_probs, acquire.entropy, 5)
+    assert picks.info["share"] == 1
+    assert scores == pytest.approx(acquire.entropy(log_probs).numpy())
+
+
+@pytest.mark.parametrize("name", ["bald", "margin", "variation_ratio"])
+def test_a_strategy_may_race(name):
+    found = strategy_named(f"{name}(race=0.01)")
+    posterior, labelled, unlabelled, scorer = setting()
+    rest = posterior, labelled, unlabelled, 3, np.random.default_rng(0), scorer
+    raced = found(*rest)
+    assert raced.scores == pytest.approx(functions_of(strategies)[name](*rest).scores, abs=1e-6)
+    assert raced.info["risk"] == 0.01
+    verify_strategy(found, posterior, labelled, unlabelled, scorer)
+    assert strategy_named(f"{name}(race=0)")(*rest).scores == pytest.approx(raced.scores, abs=1e-6)
+
+
+def test_samples_may_agree_on_the_contenders():
+    """Identical samples are an error of a whole pool, not of the few items of a later round."""
+
+    class OfSome(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.drop = nn.Dropout(0.5)
+
+        def forward(self, x):
+            shift = self.drop(torch.ones(1, 2) * (x[:, :1] > 50))
+            return x * torch.tensor([0.001, 0.002]) + 0.01 * shift * torch.tensor([1.0, 0.0])
+
+    draws = MCDropout(OfSome()).draw(20)
+    x = np.stack([np.arange(100.0), np.arange(100.0)], 1).astype(np.float32)
+    picks, _ = racing.race(draws, x, acquire.entropy, 2)
+    assert set(picks.indices) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"risk": 0.9}, InvalidArgument, "between 0.0001 and 0.5, not 0.9"),
+        ({"risk": -0.1}, InvalidArgument, "between 0.0001 and 0.5"),
+        ({"k": 0}, InvalidArgument, "at least 1, not 0"),
+        ({"risk": 0, "score": lambda x: x[:, 0, 0]}, Unsupported, "allow one, 0.01 say"),
+    ],
+)
+def test_what_cannot_be_raced_is_refused(change, error, words):
+    with pytest.raises(error, match=words):
+        race(**{"log_probs": told(40, 8), "score": acquire.bald, "k": 2} | change)
+
+
+def test_maps_are_refused():
+    maps = torch.log_softmax(torch.randn(60, 8, 3, 2, 2, generator=torch.Generator().manual_seed(0)), 2)
+    with pytest.raises(Unsupported, match="one prediction an item"):
+        race(maps, acquire.bald, 2)
+    picks, _ = race(maps, acquire.bald, 2, risk=0)
+    assert set(picks.indices) == set(acquire.bald(maps).mean((1, 2)).argsort(descending=True)[:2].tolist())
