@@ -34,7 +34,7 @@ NO_BFLOAT16 = "this processor has no bfloat16"
 GREY, COLOUR = ("mnist", (1, 28, 28)), ("cifar10", (3, 32, 32))
 ROWS: dict[str, tuple[Any, ...]] = {
     "gal2017": (GREY, 1280, 128, 2048, 2000, 1e-3, (22, 1.6), (60, 1.0)),
-    "batchbald2019": (GREY, 1280, 128, 2048, 2000, 1e-3, (6, 6), (12, 3)),
+    "batchbald2019": (GREY, 1280, 128, 2048, 2000, 1e-3, (6, 6), None),
     "vgg16": (COLOUR, 256, 32, 512, 500, 1e-4, (17, 1.4), (30, 1.4)),
     "resnet18": (COLOUR, 256, 32, 512, 500, 1e-3, (15, 1.1), None),
 }
@@ -235,7 +235,6 @@ def sampled(name: str) -> list[tuple[str, str, str]]:
         if kind not in times:
             rows.append((what, NO_BFLOAT16, "-"))
             continue
-        bar = bars or ("-", "-")
         own = show(1e3 * times[kind])
         if "baal" in times:
             ratio = times["baal"] / times[kind]
@@ -246,8 +245,8 @@ def sampled(name: str) -> list[tuple[str, str, str]]:
         same, most, mean = found["agree"][kind]
         apart = f"{same} of {TOP}; probabilities within {most:.1g}, {mean:.1g} in the mean"
         rows += [
-            (f"{what}: baal's time over ours", speed, f"at least {bar[0]}x"),
-            (f"{what}: our time over a float32 pass", one, f"at most {bar[1]}"),
+            (f"{what}: baal's time over ours", speed, f"at least {bars[0]}x" if bars else "-"),
+            (f"{what}: our time over a float32 pass", one, f"at most {bars[1]}" if bars else "-"),
             (f"{what}: the floor", floor(found, kind), "1 is the limit of the processor"),
             (
                 f"{what}: the {TOP} largest BALD, beside one sample after the other",
