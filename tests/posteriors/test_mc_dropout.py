@@ -580,3 +580,37 @@ def test_half_precision_outputs_become_float32():
     log_probs = MCDropout(Half()).draw(2)(vectors())
     assert log_probs.dtype == torch.float32
     assert torch.allclose(log_probs.exp().sum(-1), torch.ones(7, 2), atol=1e-5)
+
+
+class Branching(nn.Module):
+    """Two branches from one stem, dropout in one of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.plain = nn.Linear(4, 8), nn.Linear(8, 8)
+        self.branch = nn.Sequential(nn.Dropout(0.5), nn.Linear(8, 8))
+        self.head = nn.Sequential(nn.ReLU(), nn.Linear(8, 3))
+
+    def forward(self, x):
+        h = self.stem(x)
+        return self.head(self.branch(h) + self.plain(h))
+
+
+class Deciding(Branching):
+    """What it computes depends on what it has computed."""
+
+    def forward(self, x):
+        h = self.branch(self.stem(x))
+        return self.head(2 * h if h.sum() > 0 else h)
+
+
+def test_the_report_names_the_layers_behind_dropout_and_says_when_everything_runs_each_time():
+    x = torch.randn(3, 4)
+    once = MCDropout(Branching()).report(x)
+    assert "the rest is vectorised" in once
+    assert once.splitlines()[-1] == "layers behind dropout: 'branch', 'head'"
+    assert (
+        MCDropout(Deciding()).report(x).splitlines()[-1].startswith("the whole network runs once for every")
+    )
+    tail = MCDropout(nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 3))).report(x)
+    assert tail.splitlines()[-1] == "layers behind dropout: '2'"

@@ -14,13 +14,15 @@ from torch import Tensor, nn
 from baldur._modules import call, place, take
 from baldur.errors import DamagedArtefact, InvalidArgument, NoStochasticSite, UnsupportedNetwork
 from baldur.likelihoods import CATEGORICAL, Likelihood
-from baldur.posteriors._chain import Tail, find_tail
+from baldur.posteriors._chain import find_tail
 from baldur.posteriors._convolutional import ConvolutionalSamples
 from baldur.posteriors._dense import DenseSamples
 from baldur.posteriors._insertion import insert_dropout, insertion, order_checked
 from baldur.posteriors._masks import keep
 from baldur.posteriors._network import device_of, differ, frozen, items_of, penultimate, shapes
+from baldur.posteriors._plan import Plan
 from baldur.posteriors._products import Lowered, asked, exactly
+from baldur.posteriors._reach import reached, together
 from baldur.posteriors._saving import read, save
 from baldur.posteriors._sites import Dropouts, Site, find_sites, masking
 from baldur.posteriors._trunk import Trunk
@@ -29,44 +31,6 @@ from baldur.posteriors._trunk import Trunk
 _ROWS = 2048
 
 KIND = "mc-dropout"
-
-
-class Plan:
-    """How a network is sampled: its sites, and its tail where it has one. Found on the first batch.
-
-    Args:
-        sites: Every dropout call in order of execution.
-        tail: The cut into trunk and chain of layers, or None.
-        left_out: Calls that draw random numbers of their own and stay as evaluation mode has them.
-        in_place: Whether the network changes its input.
-    """
-
-    def __init__(
-        self, sites: list[Site], tail: Tail | None, left_out: list[str], in_place: bool = False
-    ) -> None:
-        self.in_place = in_place
-        self.sites = sites
-        self.tail = tail
-        self.left_out = left_out
-        self.vectorised = True  # until vmap refuses the network
-
-    def describe(self) -> str:
-        """What is stochastic and how it is computed, one line each.
-
-        Returns:
-            Text for a person.
-        """
-        lines = [f"{site.name}: p = {site.p:g}" for site in self.sites]
-        if self.tail is not None:
-            convolutions = self.tail.convolutions
-            kinds = f"{convolutions} convolution(s) and " if convolutions else ""
-            linear = len(self.tail.layers) - convolutions
-            lines.append(f"the trunk runs once; {kinds}{linear} linear layer(s) as masked products")
-        elif self.vectorised:
-            lines.append("what no dropout feeds runs once; the rest is vectorised over the samples")
-        else:
-            lines.append("the whole network runs once for every sample (it cannot be vectorised)")
-        return "\n".join(lines + [f"left deterministic: {name}" for name in self.left_out])
 
 
 class MCDropout:
@@ -146,7 +110,16 @@ class MCDropout:
             NoStochasticSite: Training would call no dropout.
             UnsupportedNetwork: A dropout call cannot share its mask.
         """
-        return self.plan(place(x, device_of(self.network))).describe()
+        draws = self.draw(2)
+        plan, x = draws._prepared(x)
+        two = take(x, torch.arange(2) % items_of(x))
+        with torch.inference_mode():
+            often = reached(self.network, draws._sample(plan, two), device_of(self.network))
+        plan.vectorised = plan.vectorised and often is not None
+        names = [] if often is None else [f"'{name}'" for name in together(self.network, often) if name]
+        return "\n".join(
+            [plan.describe(), *([f"layers behind dropout: {', '.join(names)}"] if names else [])]
+        )
 
     def plan(self, x: Any) -> Plan:
         """How the network is sampled on inputs like x.
@@ -341,17 +314,8 @@ class DropoutDraws:
 
     def _general(self, plan: Plan, x: Any) -> Tensor:
         """Any network: (n, T, C, ...), vectorised over the samples, or one sample after the other."""
-        network = self.posterior.lowered.now(device_of(self.posterior.network))
-
-        def sample(t: Tensor) -> Tensor:
-            def mask(number: int, site: Site, h: Tensor) -> Tensor:
-                return self._mask(number, site, h.shape).index_select(0, t)[0]
-
-            with masking(plan.sites, mask):
-                logits = call(network, x)
-            return self.posterior.likelihood.log_probs(logits, 1)
-
-        every = torch.arange(len(self), device=device_of(network)).unsqueeze(1)
+        sample = self._sample(plan, x)
+        every = torch.arange(len(self), device=device_of(self.posterior.network)).unsqueeze(1)
         if plan.vectorised:
             try:
                 with warnings.catch_warnings():  # of a trifle inside adaptive pooling
@@ -362,6 +326,20 @@ class DropoutDraws:
             except (RuntimeError, ValueError) as error:  # what vmap says of code that it cannot vectorise
                 self._fall_back(plan, error)
         return torch.stack([sample(t) for t in every], 1)
+
+    def _sample(self, plan: Plan, x: Any) -> Callable[[Tensor], Tensor]:
+        """t to what sample t gives of a batch, (n, C, ...)."""
+        network = self.posterior.lowered.now(device_of(self.posterior.network))
+
+        def sample(t: Tensor) -> Tensor:
+            def mask(number: int, site: Site, h: Tensor) -> Tensor:
+                return self._mask(number, site, h.shape).index_select(0, t)[0]
+
+            with masking(plan.sites, mask):
+                logits = call(network, x)
+            return self.posterior.likelihood.log_probs(logits, 1)
+
+        return sample
 
     def _fall_back(self, plan: Plan, error: Exception) -> None:
         """Say once that this network runs T times."""
