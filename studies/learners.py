@@ -15,7 +15,7 @@ POOL = 5000
 LEARNERS: dict[str, dict[str, Any]] = {
     "supervised": {"rounds": 25},
     "augmented": {"augment": "weak", "rounds": 25},
-    "ceal": {"learner": "ceal", "rounds": 5},
+    "ceal": {"learner": "ceal"},
     "learning-loss": {"posterior": "learning-loss(each='mc-dropout')"},
     "bayesian-generative": {"learner": "bayesian-generative", "rounds": 5},
     "pi-model": {"learner": "pi-model"},

@@ -25,6 +25,7 @@ def crowdkit(peers):
     return SimpleNamespace(DawidSkene=DawidSkene, table=lambda **columns: pandas.DataFrame(columns))
 
 
+@pytest.mark.filterwarnings("ignore:The (inplace|copy) keyword")  # its own use of pandas, where that is new
 @pytest.mark.parametrize(("seed", "missing"), [(0, 0.0), (1, 0.4)])
 def test_dawid_skene(crowdkit, seed, missing):
     rng = np.random.default_rng(seed)
