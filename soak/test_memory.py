@@ -20,7 +20,7 @@ from baldur.score import PoolScorer
 ITEMS, MEMORY = 100_000, 32  # MiB; 20 samples of 10 classes are 76 MiB
 OWN = 32  # MiB: what a pass has beside the budget, features (12 MiB) and some numbers an item
 # Features once more, or twice in double precision, O(N D); a network that is trained; neighbours within the radius.
-HELD = {"badge": 24, "discriminative": 32, "prob_cover": 32, "suggestive_annotation": 24, "typiclust": 12}
+HELD = {"badge": 24, "discriminative": 40, "prob_cover": 32, "suggestive_annotation": 24, "typiclust": 12}
 # Their time grows with N² or they train a network on the pool; 10,000 items squared are 763 MiB.
 FEWER = {"discriminative": 10_000, "facility_location": 10_000, "prob_cover": 10_000}
 OF_NUMBERS = ("variance", "gaussian_information_gain")

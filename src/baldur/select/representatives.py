@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from baldur._arrays import Array, to_numpy
 from baldur.errors import InvalidArgument
 from baldur.protocols import Picks
-from baldur.select._features import blocks, count, host_features, same_length
+from baldur.select._features import blocks, check_features, count, same_length
 from baldur.select._lazy import collect, lazy_greedy
 from baldur.select.ranking import as_scores, top
 
@@ -47,7 +47,7 @@ def facility_location(
     Raises:
         InvalidArgument: A shape does not fit, a value is not finite, a weight is negative, or k is negative.
     """
-    units = _units(host_features(features))
+    units = _units(features)
     worth = _values(weights, len(units), "weights", 1.0)
     if (worth < 0).any():
         raise InvalidArgument(f"the weight of item {int(np.argmax(worth < 0))} is negative")
@@ -55,7 +55,7 @@ def facility_location(
     cover = _Similar(units, worth, start=0.0, shift=0.5)
     if centres is not None:
         for part in blocks(len(centres), len(units)):
-            cover.raise_to(_units(host_features(centres[part], "centres", units.shape[1])))
+            cover.raise_to(_units(centres[part], "centres", units.shape[1]))
     start = cover.total()
 
     def gains(items: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -95,7 +95,7 @@ def suggestive_annotation(
         InvalidArgument: A shape does not fit, a feature is not finite, K is less than k, or k is negative.
         NonFiniteScore: A score is NaN or infinite.
     """
-    units = _units(host_features(features))
+    units = _units(features)
     uncertainty = as_scores(scores)
     same_length(len(units), "features", len(uncertainty), "scores")
     size = count(k, len(units))
@@ -143,9 +143,14 @@ class _Similar:
         return float(self.worth @ self.best)
 
 
-def _units(x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
-    lengths = np.linalg.norm(x, axis=1, keepdims=True)
-    return np.asarray(x / np.where(lengths > 0, lengths, 1.0))
+def _units(
+    features: Shaped[Array, "..."], name: str = "features", width: int | None = None
+) -> NDArray[np.float64]:
+    """Checked features (N, D) of length 1; rows of zeros stay as they are."""
+    units = to_numpy(check_features(features, name, width)).astype(np.float64)
+    lengths = np.sqrt(np.einsum("nd,nd->n", units, units))
+    units /= np.where(lengths > 0, lengths, 1.0)[:, None]
+    return units
 
 
 def _values(values: Array | None, n: int, name: str, default: float) -> NDArray[np.float64]:
