@@ -17,7 +17,7 @@ LEARNERS: dict[str, dict[str, Any]] = {
     "augmented": {"augment": "weak", "rounds": 25},
     "ceal": {"learner": "ceal"},
     "learning-loss": {"posterior": "learning-loss(each='mc-dropout')"},
-    "bayesian-generative": {"learner": "bayesian-generative", "rounds": 5},
+    "bayesian-generative": {"learner": "bayesian-generative"},
     "pi-model": {"learner": "pi-model"},
     "mean-teacher": {"learner": "mean-teacher"},
     "fixmatch": {"learner": "fixmatch", "until": 0.95, "rounds": 5},
