@@ -64,26 +64,18 @@ class Faults:
     def _leave_out(self, error: UnreadableItems, trial: Trial, parts: loop.Parts) -> None:
         where = {id: position for position, id in enumerate(parts.pool.ids)}
         latest, labelled = trial.latest(), _asked(trial)
-        needed = [id for id in error.reasons if id not in where or id in labelled]
-        if needed:
-            what = "is labelled" if needed[0] in labelled else "is a test item"
-            raise UnreadableItems(
-                {
-                    needed[
-                        0
-                    ]: f"{error.reasons[needed[0]]}. It {what}, so that the run cannot do without it; {_BACK}"
-                }
-            ) from error
+        needed = next((id for id in error.reasons if id not in where or id in labelled), None)
+        if needed is not None:
+            what = "is labelled" if needed in labelled else "is a test item"
+            why = f"{error.reasons[needed]}. It {what}, so that the run cannot do without it; {_BACK}"
+            raise UnreadableItems({needed: why}) from error
         before = self.gone & where.keys()
         gone = before | error.reasons.keys()
         if len(gone) > max(_FEW, _SHARE * len(where)) or gone == before:
             self.store.record_items(ItemRecord(id, where[id]) for id in before)
             first = next(iter(error.reasons))
-            raise UnreadableItems(
-                {
-                    first: f"{error.reasons[first]}. {len(gone)} items could not be read: is their disk there? {_BACK}"
-                }
-            ) from error
+            why = f"{error.reasons[first]}. {len(gone)} items could not be read: is their disk there? {_BACK}"
+            raise UnreadableItems({first: why}) from error
         self.gone = gone
         self.store.record_items(
             ItemRecord(id, where[id], state="quarantined", reason=why) for id, why in error.reasons.items()
@@ -98,11 +90,9 @@ class Faults:
 def _asked(trial: Trial) -> set[str]:
     """Items that a trial cannot do without: labelled, or asked for."""
     latest = trial.latest()
-    return (
-        set()
-        if latest is None
-        else {row.item for row in trial.labels()} | set(trial.open_requests(latest.round))
-    )
+    if latest is None:
+        return set()
+    return {row.item for row in trial.labels()} | set(trial.open_requests(latest.round))
 
 
 _BACK = "put it back and start again: all that was done is kept"
