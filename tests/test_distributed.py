@@ -154,6 +154,23 @@ def test_memory_maps_travel_by_name_and_what_was_shared_as_a_reference(cluster, 
         shipping.pack(threading.Lock())
 
 
+def test_many_ids_travel_as_one_array(cluster):
+    from baldur.distributed import shipping
+
+    names = tuple(f"ä/{number}\udc80" for number in range(20_000))
+    data, buffers, refs = shipping.pack({"ids": names, "again": names})
+    assert len(data) < 1000
+    assert sum(buffer.nbytes for buffer in buffers) < 20 * len(
+        names
+    )  # the strings themselves, and where each ends
+    there = shipping.unpack((data, buffers, refs))["again"]
+    assert tuple(there) == names
+    assert (there[-1], there[np.int64(7)], there[3:5]) == (names[-1], names[7], names[3:5])
+    with pytest.raises(IndexError):
+        there[len(names)]
+    assert shipping.unpack(shipping.pack(there))[5] == names[5]  # a worker may send it on
+
+
 def test_a_pass_equals_the_plain_one_bit_for_bit(cluster, posterior, pool):
     there = RayScorer(PLAIN, cluster, block=16)
     pool = View(pool, np.arange(100, -1, -1))

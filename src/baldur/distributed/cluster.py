@@ -192,9 +192,8 @@ class Cluster:
                 raise Stopped
             try:
                 batch = next(batches, None)
-            except (
-                Exception
-            ) as error:  # Ray Data raises what it likes; what a call raised comes as an outcome
+            # Ray Data raises what it likes; what a call raised comes as an outcome.
+            except Exception as error:
                 raise _Lost from error
             if batch is None:
                 return
@@ -289,9 +288,8 @@ class _Worker:
         for i, item in enumerate(batch["item"]):
             ready = self.function
             outcome = ready if ready.error else _attempt(partial(ready.value, int(item)))
-            outcomes[i] = _ray().cloudpickle.dumps(
-                outcome
-            )  # bytes are what a column of a table can always hold
+            # Bytes are what a column of a table can always hold.
+            outcomes[i] = _ray().cloudpickle.dumps(outcome)
         return {"item": batch["item"], "outcome": outcomes}
 
 

@@ -7,9 +7,10 @@ import io
 import pickle
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from baldur.errors import DataNotFound, InvalidArgument
 Parcel = tuple[bytes, list[NDArray[np.uint8]], list[Any]]
 """A pickle, the arrays that are in it (workers map them instead of copying), and references to what was sent before."""
 
+_MANY = 10_000  # strings in a tuple, from which on they travel as one array
 _MOST = 16  # things that a process knows as sent; a worker keeps as many unpacked
 _sent: OrderedDict[str, tuple[Any, Any]] = OrderedDict()
 _lock = threading.RLock()
@@ -66,10 +68,16 @@ def pack(thing: Any) -> Parcel:
     refs: list[Any] = []
     buffers: list[pickle.PickleBuffer] = []
 
-    class Packer(Pickler):  # type: ignore[misc]  # Ray is untyped
-        """Leaves out what was sent, and names the files of memory maps."""
+    packed: dict[int, Names] = {}
 
-        def persistent_id(self, part: Any) -> int | None:
+    class Packer(Pickler):  # type: ignore[misc]  # Ray is untyped
+        """Leaves out what was sent, names the files of memory maps, and makes one array of many ids."""
+
+        def persistent_id(self, part: Any) -> "int | Names | None":
+            if type(part) is tuple and len(part) >= _MANY and all(type(one) is str for one in part):
+                if id(part) not in packed:
+                    packed[id(part)] = Names(part)
+                return packed[id(part)]
             if id(part) not in known:
                 return None
             refs.append(known[id(part)])
@@ -105,9 +113,41 @@ def unpack(parcel: Parcel) -> Any:
         """Gets what was sent before."""
 
         def persistent_load(self, pid: Any) -> Any:
-            return _shared(refs[pid])
+            return pid if isinstance(pid, Names) else _shared(refs[pid])
 
     return Unpacker(io.BytesIO(data), buffers=buffers).load()
+
+
+class Names(Sequence[str]):
+    """Many strings in one array, which all workers of a node map: a tuple would be unpacked by each of them.
+
+    Args:
+        names: The strings.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.ends = np.zeros(len(names), np.int64)
+        parts = []
+        for start in range(0, len(names), _MANY):
+            some = [name.encode("utf-8", "surrogatepass") for name in names[start : start + _MANY]]
+            self.ends[start : start + len(some)] = [len(one) for one in some]
+            parts.append(b"".join(some))
+        self.text = np.frombuffer(b"".join(parts), np.uint8)
+        np.cumsum(self.ends, out=self.ends)
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[str, ...]: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> str | tuple[str, ...]:
+        if isinstance(index, slice):
+            return tuple(self[i] for i in range(len(self))[index])
+        i = range(len(self))[index]
+        start = self.ends[i - 1] if i else 0
+        return self.text[start : self.ends[i]].tobytes().decode("utf-8", "surrogatepass")
 
 
 def _shared(ref: Any) -> Any:
