@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -15,11 +16,12 @@ from torch import nn
 
 from baldur import acquire, run, score
 from baldur import settings as settings_
+from baldur._clustered import Elsewhere
 from baldur.data import from_arrays
-from baldur.distributed import Cluster, RayLearner, RayScorer, begin, side_by_side
+from baldur.distributed import Cluster, RayLearner, RayScorer, Stopped, begin, side_by_side
 from baldur.distributed.blocks import Kept, cut
-from baldur.distributed.threads import Stopped
 from baldur.errors import (
+    ClusterFailed,
     DiskFull,
     IdenticalDraws,
     InvalidArgument,
@@ -31,6 +33,7 @@ from baldur.learners import Supervised, ensemble
 from baldur.learners.ensembles import spread
 from baldur.posteriors import MCDropout
 from baldur.protocols import Labelled, View
+from baldur.racing import race_by
 from baldur.score import PoolScorer
 from baldur.training import Recipe
 
@@ -226,6 +229,56 @@ def test_a_pass_that_broke_off_goes_on_with_what_is_missing(cluster, posterior, 
     other = MCDropout(nn.Sequential(nn.Flatten(), nn.Linear(6, 8), nn.Dropout(0.5), nn.Linear(8, 3)))
     there.predict(other, pool, reduce)
     assert len(list((tmp_path / "blocks").iterdir())) == 2  # another posterior is another pass
+
+
+@pytest.mark.parametrize("risk", [0.0, 0.05])
+def test_a_race_there_picks_what_a_race_here_does(cluster, posterior, risk, tmp_path):
+    """Its passes over all items differ in nothing but in which samples they are of."""
+    many = from_arrays(np.random.default_rng(1).normal(size=(300, 2, 3)).astype(np.float32))
+    plain = PoolScorer(draws=20, seed=1)
+    here, scores = race_by(plain, posterior, many, acquire.bald, 10, risk, 3)
+    there, others = race_by(RayScorer(plain, cluster, tmp_path), posterior, many, acquire.bald, 10, risk, 3)
+    assert there.indices.tolist() == here.indices.tolist()
+    assert (others == scores).all()
+
+
+def test_it_says_what_a_pass_may_take(cluster):
+    assert RayScorer(PoolScorer(memory="4MiB"), cluster).memory == "4MiB"
+
+
+def span(number):
+    """When a short call began and ended."""
+    began = time.monotonic()
+    time.sleep(0.1)
+    return began, time.monotonic()
+
+
+def test_no_more_work_at_a_time_than_there_are_workers(cluster):
+    spans = sorted(times for _, times in Cluster(workers=1).each(span, range(3), "naps"))
+    assert all(end <= begin for (_, end), (begin, _) in pairwise(spans))
+
+
+def test_where_workers_have_no_gpu_it_says_so(cluster):
+    with pytest.raises(ClusterFailed, match="--device cpu"):
+        Cluster(workers=1, gpus=1).start()
+
+
+def test_members_are_not_fitted_beside_a_fit_that_keeps_the_gpu(tmp_path):
+    fitting = ensemble(2, together="turn")
+    assert Elsewhere(Cluster(gpus=1), tmp_path).spread(fitting) is fitting
+    assert Elsewhere(Cluster(), tmp_path).spread(fitting) is not fitting
+
+
+def test_after_the_end_nothing_starts_again(cluster):
+    """Ray would start a cluster of its own for a call that comes late."""
+    over = Cluster(workers=2)
+    calls = over.each(span, range(40), "naps")
+    next(calls)
+    over.stopping.set()
+    with pytest.raises(Stopped):
+        list(calls)
+    with pytest.raises(Stopped):
+        over.start()
 
 
 def test_errors_are_those_of_the_plain_pass(cluster, posterior, inputs, pool):

@@ -11,7 +11,7 @@ import torch
 
 from baldur import loop
 from baldur._modules import pick_device
-from baldur.distributed import Cluster, RayLearner, RayScorer, begin, side_by_side
+from baldur.distributed import Cluster, RayLearner, RayScorer, Stopped, begin, side_by_side
 from baldur.learners import Fitting
 from baldur.learners.ensembles import spread
 from baldur.protocols import Scorer
@@ -42,7 +42,12 @@ class Elsewhere:
     _shown: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def spread(self, fitting: Fitting) -> Fitting:
-        """A posterior function whose members, if it has any, are fitted side by side."""
+        """A posterior function whose members, if it has any, are fitted side by side, each on processors.
+
+        A fit on a GPU keeps it while it waits for its members, which would wait for one in vain.
+        """
+        if self.cluster.gpus:
+            return fitting
         return spread(fitting, partial(begin, self.cluster.threads, self.cluster.gpus))
 
     def parts(self, trial: Trial, made: Callable[[Place], loop.Parts]) -> loop.Parts:
@@ -54,6 +59,8 @@ class Elsewhere:
         def observe(event: loop.Event) -> None:
             if event.phase == "label":
                 shutil.rmtree(folder, ignore_errors=True)
+            if self.cluster.stopping.is_set():
+                raise Stopped  # the store may be another's by now
             with self._shown:
                 parts.observe(event)
 

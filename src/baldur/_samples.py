@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from baldur.protocols import Batch, Draws, Posterior
@@ -33,8 +34,17 @@ class SomeSamples:
             self.made[T, seed] = SomeDraws(self.posterior.draw(T, seed)[self.samples], self.part)
         return self.made[T, seed]
 
-    def save(self, folder: Any) -> None:
+    def __reduce__(self) -> Any:
+        return SomeSamples, (
+            self.posterior,
+            self.samples,
+            self.part,
+        )  # the draws are made again where they arrive
+
+    def save(self, folder: Path) -> None:
+        """As the posterior; which samples they are tells these draws from others of the same weights."""
         self.posterior.save(folder)
+        (folder / "samples.txt").write_text(repr(self.samples))
 
 
 @dataclass(frozen=True)

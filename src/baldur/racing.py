@@ -154,14 +154,29 @@ def rounds(samples: int, risk: float) -> tuple[int, ...]:
     return tuple(sorted({first, min(4 * first, samples // 2)}))
 
 
-def _per_item(score_of: Score) -> Score:
-    """Of several places or labels an item, their mean score."""
+@dataclass(frozen=True)
+class _PerItem:
+    """Of several places or labels an item, their mean score; it can travel to a worker, as a closure may not."""
 
-    def scores(log_probs: Any) -> Any:
-        found = score_of(log_probs)
+    score_of: Score
+
+    def __call__(self, log_probs: Any) -> Any:
+        found = self.score_of(log_probs)
         return found if found.ndim == 1 else aggregate(found)
 
-    return scores
+
+@dataclass(frozen=True)
+class _WithBound:
+    """Scores, and how far the missing share of the samples may raise them, (n, 2)."""
+
+    score_of: Score
+    bound: Callable[[Any, float], Any]
+    missing: float
+
+    def __call__(self, log_probs: Any) -> Any:
+        highest = _PerItem(lambda told: self.bound(told, self.missing))
+        pair = self.score_of(log_probs), highest(log_probs)
+        return torch.stack(pair, 1) if isinstance(log_probs, torch.Tensor) else np.stack(pair, 1)
 
 
 @dataclass
@@ -207,7 +222,7 @@ def _raced(
     if k < 1:
         raise InvalidArgument(f"a race needs a winner: k is at least 1, not {k}")
     left, done = np.full(n, -1, np.int64), np.zeros(n, np.bool_)
-    field = _Field(predict, _per_item(score_of), samples, np.zeros(n), np.zeros(n), left, done)
+    field = _Field(predict, _PerItem(score_of), samples, np.zeros(n), np.zeros(n), left, done)
     at = rounds(samples, risk) if 4 * k < n else ()
     rule: _Worst | _Likely = (
         _Worst(field, k, upper_bound(score_of))
@@ -298,15 +313,7 @@ class _Worst:
     def reduce(self, count: int) -> Score:
         """Scores and their upper bounds, (n, 2)."""
         assert self.bound is not None
-        score_of = self.field.score_of
-        bound, share = self.bound, 1 - count / self.field.samples
-        highest = _per_item(lambda log_probs: bound(log_probs, share))
-
-        def both(log_probs: Any) -> Any:
-            pair = score_of(log_probs), highest(log_probs)
-            return torch.stack(pair, 1) if isinstance(log_probs, torch.Tensor) else np.stack(pair, 1)
-
-        return both
+        return _WithBound(self.field.score_of, self.bound, 1 - count / self.field.samples)
 
     def cut(self, number: int) -> float:
         """The k-th best score by all samples that is known, and a rounding error below it."""

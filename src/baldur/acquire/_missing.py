@@ -34,14 +34,11 @@ def upper_bound(score: Callable[[Any], Any]) -> Callable[[Any, float], Any] | No
     kernel = _KERNELS.get(score)
     if kernel is None and isinstance(score, partial) and score.func is variation_ratio and not score.args:
         kernel = {"mean": _confidence, "votes": _votes}.get(score.keywords.get("mode", "mean"))
-    if kernel is None:
-        return None
-    bound: Kernel = kernel
+    return None if kernel is None else partial(_largest, kernel)
 
-    def largest(log_probs: Any, share: float) -> Any:
-        return pointwise(log_probs, lambda s: bound(s, share))
 
-    return largest
+def _largest(bound: Kernel, log_probs: Any, share: float) -> Any:
+    return pointwise(log_probs, lambda s: bound(s, share))
 
 
 def _levelled(p: Float[Array, "R C"], share: float, xp: Any) -> Float[Array, "R C"]:

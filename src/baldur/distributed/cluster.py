@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
+from itertools import islice
 from types import TracebackType
 from typing import Any
 
@@ -33,9 +34,10 @@ class Cluster:
     """A Ray cluster, started or joined when it is first needed.
 
     Args:
-        address: "host:port" of a cluster, or "auto" for the one that this machine belongs to; None starts one on
-            this machine, which ends with `close`.
-        workers: Processes that work at a time; None for as many as the cluster has processors for.
+        address: "host:port" of a cluster, or "auto" for the one that this machine belongs to; None and "local" start
+            one on this machine, which ends with `close`.
+        workers: Processes that work at a time for one pass, and on a cluster that is started here for all; None for
+            as many as the cluster has processors for.
         threads: Of PyTorch in each, so many processors are taken for it.
         gpus: That each worker takes.
         few: So many calls of one function, or fewer, are tasks of their own instead of a stream.
@@ -65,8 +67,11 @@ class Cluster:
         Raises:
             Unsupported: Ray is not installed.
             ClusterFailed: There is no cluster at the address, or no node of it has room for a worker.
+            Stopped: `stopping` is set.
         """
         with self._lock:
+            if self.stopping.is_set():
+                raise Stopped
             if self._joined:
                 return
             try:
@@ -75,16 +80,21 @@ class Cluster:
                 raise Unsupported('Ray is not installed: pip install "baldur[ray]"') from None
             self._ours = not ray.is_initialized()
             if self._ours:
-                _connect(self.address, (self.workers or 1) * self.threads)
+                count = max(os.cpu_count() or 1, self.threads)
+                _connect(self.address, count if self.workers is None else self.workers * self.threads)
             self._joined = True
-            largest = max(
-                (node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]), default=0
-            )
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        largest = max((node.get("CPU", 0) for node in nodes), default=0)
         if largest < self.threads:
             self.close()
             raise ClusterFailed(
                 f"a worker of {self.threads} threads needs as many processors, and the largest node of the cluster "
                 f"has {largest:g}; say --threads {max(1, int(largest))}, or less"
+            )
+        if max((node.get("GPU", 0) for node in nodes), default=0) < self.gpus:
+            self.close()
+            raise ClusterFailed(
+                "a worker takes a GPU, as this machine has one, and no node of the cluster has; say --device cpu"
             )
 
     def close(self) -> None:
@@ -140,6 +150,8 @@ class Cluster:
             return
         left, lost = list(items), 0
         while left:
+            if self.stopping.is_set():
+                raise Stopped  # the cluster is gone, and Ray would start another
             before = len(left)
             try:
                 for item, outcome in self._stream(function, left):
@@ -153,15 +165,16 @@ class Cluster:
     def _tasks(
         self, function: Callable[[int], Any], items: Sequence[int], what: str
     ) -> Iterator[tuple[int, Any]]:
-        ray = _ray()
-        begun = {_submit(partial(function, item), self.threads, self.gpus): item for item in items}
-        left = list(begun)
-        while left:
-            ready, left = ray.wait(left, timeout=_STEP)
-            for ref in ready:
-                yield begun[ref], _await(ref, what, self.stopping)
+        ray, waiting, begun = _ray(), iter(items), dict[Any, int]()
+        while True:
             if self.stopping.is_set():
                 raise Stopped
+            for item in islice(waiting, self.size - len(begun)):
+                begun[_submit(partial(function, item), self.threads, self.gpus)] = item
+            if not begun:
+                return
+            for ref in ray.wait(list(begun), timeout=_STEP)[0]:
+                yield begun.pop(ref), _await(ref, what, self.stopping)
 
     def _stream(
         self, function: Callable[[int], Any], items: Sequence[int]
@@ -342,11 +355,10 @@ def _connect(address: str | None, processors: int) -> None:
     os.environ.setdefault("RAY_worker_niceness", "0")  # else workers give way to whatever else runs
     os.environ.setdefault("RAY_task_oom_retries", str(_TRIES))  # else for ever
     own: dict[str, Any] = {"address": address}
-    if address is None:
-        count = max(os.cpu_count() or 1, processors)
+    if address in (None, "local"):
         own = {
             "address": "local",
-            "num_cpus": count,
+            "num_cpus": processors,
             "object_store_memory": _STORE,
             "include_dashboard": False,
         }
@@ -355,7 +367,7 @@ def _connect(address: str | None, processors: int) -> None:
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise ClusterFailed(
             f"there is no Ray cluster at {address or 'this machine'} ({' '.join(str(error).split())[:300]}); start one "
-            "with `ray start --head`, and give its address, or none for a cluster on this machine"
+            "with `ray start --head`, and give its address, or 'local' for a cluster on this machine"
         ) from error
 
 

@@ -47,6 +47,11 @@ class RayScorer:
     folder: Path | None = None
     block: int = BLOCK
 
+    @property
+    def memory(self) -> str | int:
+        """What a pass may take here, as of the plain scorer."""
+        return self.plain.memory
+
     def predict(
         self, posterior: Posterior, pool: Pool, reduce: Callable[[Any], Any] | None = None
     ) -> NDArray[Any]:

@@ -21,7 +21,7 @@ Parcel = tuple[bytes, list[NDArray[np.uint8]], list[Any]]
 """A pickle, the arrays that are in it (workers map them instead of copying), and references to what was sent before."""
 
 _MANY = 10_000  # strings in a tuple, from which on they travel as one array
-_MOST = 16  # things that a process knows as sent; a worker keeps as many unpacked
+_SENT, _HELD = 16, 4  # things that a driver knows as sent, and that a worker keeps unpacked
 _sent: OrderedDict[str, tuple[Any, Any]] = OrderedDict()
 _lock = threading.RLock()
 
@@ -36,7 +36,7 @@ def share(thing: Any) -> None:
     with _lock:
         if any(known is thing for known, _ in _sent.values()):
             return
-        _remember(thing, ray.put(pack(thing)))
+        _remember(thing, ray.put(pack(thing)), _SENT)
 
 
 def forget(thing: Any = None) -> None:
@@ -68,7 +68,7 @@ def pack(thing: Any) -> Parcel:
     refs: list[Any] = []
     buffers: list[pickle.PickleBuffer] = []
 
-    packed: dict[int, Names] = {}
+    packed: dict[int, tuple[Any, Names]] = {}  # with what they are the names of: its id is then nobody else's
 
     class Packer(Pickler):  # type: ignore[misc]  # Ray is untyped
         """Leaves out what was sent, names the files of memory maps, and makes one array of many ids."""
@@ -76,8 +76,8 @@ def pack(thing: Any) -> Parcel:
         def persistent_id(self, part: Any) -> "int | Names | None":
             if type(part) is tuple and len(part) >= _MANY and all(type(one) is str for one in part):
                 if id(part) not in packed:
-                    packed[id(part)] = Names(part)
-                return packed[id(part)]
+                    packed[id(part)] = part, Names(part)
+                return packed[id(part)][1]
             if id(part) not in known:
                 return None
             refs.append(known[id(part)])
@@ -154,14 +154,14 @@ def _shared(ref: Any) -> Any:
     with _lock:
         key = ref.hex()
         if key not in _sent:
-            _remember(unpack(import_module("ray").get(ref)), ref)
+            _remember(unpack(import_module("ray").get(ref)), ref, _HELD)
         _sent.move_to_end(key)
         return _sent[key][0]
 
 
-def _remember(thing: Any, ref: Any) -> None:
+def _remember(thing: Any, ref: Any, most: int) -> None:
     _sent[ref.hex()] = (thing, ref)
-    while len(_sent) > _MOST:
+    while len(_sent) > most:
         _sent.popitem(last=False)
 
 

@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -58,8 +59,9 @@ def side_by_side(calls: Sequence[Callable[[], T]], most: int, stop: threading.Ev
             results[number] = result  # type: ignore[assignment]  # there is no error, so it is one
     except BaseException:
         stop.set()
+        end = time.monotonic() + _LINGER
         for thread in threads:
             if thread.ident is not None:
-                thread.join(_LINGER)
+                thread.join(max(0.0, end - time.monotonic()))
         raise
     return [results[number] for number in range(len(calls))]
