@@ -1,5 +1,7 @@
 import errno
 import os
+import shutil
+import threading
 from functools import partial
 
 import numpy as np
@@ -118,6 +120,18 @@ def test_other_contents_are_other_features(trunks):
     assert len(files(trunks)) == 4
 
 
+def test_pools_that_begin_alike_and_two_batch_sizes(trunks):
+    x = X[:320].copy()
+    x[128:] = X[400:592]
+    first, second, net = Pool(X[:320]), Pool(x), network()
+    plain = scored(net, second, batch_size=64)
+    for size in (16, 64):
+        scored(net, first, trunks, batch_size=size)
+    again = Trunks(trunks.folder, trunks.limit)
+    scored(net, second, again, batch_size=16)
+    assert (scored(net, second, again, batch_size=64) == plain).all()
+
+
 def test_a_few_items_of_a_large_pool_take_the_plain_way(trunks):
     few = View(Pool(), np.arange(0, N, 13))
     assert (scored(network(), few, trunks) == scored(network(), few)).all()
@@ -153,6 +167,26 @@ def test_the_bound_is_kept_and_the_least_recently_used_goes_first(trunks):
         assert (scored(network(trunk=3), pool, trunks) == plain).all()
     assert len(trunks.told) == 1
     assert "are needed" in trunks.told[0]
+
+
+def test_another_process_may_evict_at_any_moment(trunks):
+    other = trunks.folder / "other/ab"
+
+    def come_and_go():
+        for _ in range(60):
+            other.mkdir(parents=True)
+            for name in "abcd":
+                (other / name).touch()
+            shutil.rmtree(other.parent)
+
+    evicting = threading.Thread(target=come_and_go)
+    evicting.start()
+    while evicting.is_alive():
+        assert module._size(trunks.folder) == 0
+    trunks.folder.mkdir(exist_ok=True)
+    (trunks.folder / "gone").symlink_to(trunks.folder / "nowhere")  # listed, and cannot be looked at
+    scored(network(), Pool(), trunks)
+    assert len(files(trunks)) == 2
 
 
 def test_a_full_disk_means_no_cache_and_is_said_once(trunks, monkeypatch):

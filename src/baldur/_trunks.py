@@ -5,7 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ class Trunks:
     limit: int
     message: Callable[[str], None] = lambda text: None
     fixed: tuple[Pool, ...] = ()
-    _known: dict[int, tuple[Pool, dict[int, str]]] = field(default_factory=dict, repr=False)
+    _known: dict[int, tuple[Pool, dict[tuple[int, int], str]]] = field(default_factory=dict, repr=False)
     _refused: set[str] = field(default_factory=set, repr=False)
     _admitted: set[str] = field(default_factory=set, repr=False)  # in this pass, with room for the rest of it
 
@@ -85,7 +85,7 @@ class Trunks:
     def _rows(self, run: "_Pass", wanted: Positions) -> Iterator[tuple[Positions, Tensor]]:
         place = self.folder / run.key
         self._admitted.discard(run.key)
-        if place.is_dir():
+        with suppress(FileNotFoundError):
             os.utime(place)
         waiting: list[_Rows] = []
         held = done = 0
@@ -108,15 +108,16 @@ class Trunks:
         if len(self._known) > _POOLS:
             del self._known[next(iter(self._known))]
         batches: list[Any] | None = None
-        if start not in known:
+        items = (run.size, start)  # from there as many as the size says
+        if items not in known:
             batches = run.read(start)
             digest = hashlib.blake2b(digest_size=16)
             for x in batches:
                 map_tree(
                     lambda leaf: digest.update(f"{leaf.dtype}{tuple(leaf.shape)}".encode() + bits(leaf)), x
                 )
-            known[start] = digest.hexdigest()
-        key = key_of(run.size, known[start])
+            known[items] = digest.hexdigest()
+        key = key_of(run.size, known[items])
         if found := stored(place, key):
             return _Rows(found[0], tuple(found[1]["order"]), found[1]["dtype"])
         begun = time.perf_counter()
@@ -151,12 +152,13 @@ class Trunks:
             return (
                 f"{(needed + own) / 2**20:,.0f} MiB are needed, and {self.limit / 2**20:,.0f} MiB are allowed"
             )
-        others = sorted((p for p in self.folder.glob("*") if p != place), key=lambda p: p.stat().st_mtime)
-        room = self.limit - needed - own - sum(map(_size, others))
-        for other in others:
+        others = sorted((p for p in self.folder.glob("*") if p != place), key=_last_used)
+        sizes = {other: _size(other) for other in others}
+        room = self.limit - needed - own - sum(sizes.values())
+        for other, size in sizes.items():
             if room >= 0:
                 break
-            room += _size(other)
+            room += size
             shutil.rmtree(other, ignore_errors=True)
         self._admitted.add(run.key)
         return ""
@@ -221,5 +223,17 @@ def _cut(parts: list[_Rows], n: int) -> tuple[_Rows, list[_Rows]]:
     return _Rows(np.array(values[:n]), order, dtype), rest
 
 
+def _last_used(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:  # another process evicts, too
+        return 0.0
+
+
 def _size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else 0
+    size = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                size += os.stat(os.path.join(place, name)).st_size
+    return size

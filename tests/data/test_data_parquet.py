@@ -151,6 +151,50 @@ def test_a_folder_of_files_named_after_their_splits(loaded, tmp_path):
         loaded({"label": ["a"], "y": [1.0]}, "set/b.parquet", target="set")
 
 
+LISTS = {"label": ["a", "b"] * 5, "x": pa.array([[1.0 * i, 2.0] for i in range(10)], pa.list_(pa.float32()))}
+
+
+@pytest.mark.parametrize("table", [LISTS, {"label": ["a", "b"] * 5, "x": np.arange(10.0)}])
+def test_a_file_without_rows_is_passed_over(loaded, tmp_path, table):
+    (tmp_path / "set").mkdir()
+    for name in ("a", "c"):
+        pq.write_table(pa.table(table).slice(0, 0), tmp_path / f"set/{name}.parquet")
+    with pytest.raises(InvalidData, match=r"no row of .*set can be used; it has no rows"):
+        load(str(tmp_path / "set"), cache=tmp_path / "cache")
+    data = loaded(table, "set/b.parquet", target="set")
+    assert len(data.train) + len(data.test) == 10
+
+
+@pytest.mark.parametrize("first", [[5.0], [], None])
+def test_the_first_file_that_has_a_list_says_how_wide_all_are(loaded, tmp_path, first):
+    (tmp_path / "set").mkdir()
+    for name, rows in (("a", [None, []]), ("b", [[1.0, 2.0], [3.0, 4.0]])):
+        table = {"label": ["a", "b"], "x": pa.array(rows, pa.list_(pa.float32()))}
+        pq.write_table(pa.table(table), tmp_path / f"set/{name}.parquet")
+    rows = [first, *LISTS["x"].to_pylist()[1:]]
+    data = loaded(LISTS | {"x": pa.array(rows, pa.list_(pa.float32()))}, "set/c.parquet", target="set")
+    has = {row: f"has {n} numbers, and the first row 2" for row, n in (("a", 0), ("c", len(first or [])))}
+    assert dict(data.quarantined) == {
+        "a.parquet/0": has["a"],
+        "a.parquet/1": has["a"],
+        "c.parquet/0": has["c"],
+    }
+    assert len(data.train) + len(data.test) == 11
+
+
+def test_what_differs_between_files_is_said(loaded, tmp_path):
+    (tmp_path / "set").mkdir()
+    pq.write_table(pa.table(LISTS), tmp_path / "set/a.parquet")
+    fixed = pa.array([[1.0, 2.0, 3.0]], pa.list_(pa.float32(), 3))
+    says = r"b\.parquet has the inputs x \(lists of 3 float32\), and .*a\.parquet x \(lists of 2 float32\)"
+    with pytest.raises(InvalidData, match=says):
+        loaded({"label": ["a"], "x": fixed}, "set/b.parquet", target="set")
+    pq.write_table(pa.table({"label": ["a"], "x": [b"1"]}), tmp_path / "set/a.parquet")
+    says = r"inputs x \(structs with bytes\), and .* x \(bytes\)"
+    with pytest.raises(InvalidData, match=says):
+        loaded({"label": ["a"], "x": [{"bytes": b"1"}]}, "set/b.parquet", target="set")
+
+
 def test_rows_that_cannot_be_used_are_named(loaded):
     x = [[1.0, 2.0], [1.0], None, [1.0, None], [np.nan, 2.0], *([[3.0, 4.0]] * 15)]
     data = loaded({"label": np.arange(20) % 2, "x": pa.array(x, pa.list_(pa.float64()))})
@@ -173,6 +217,21 @@ def test_rows_that_cannot_be_used_are_named(loaded):
         ({"label": [1.5], "x": [1]}, InvalidLabel, "has 1.5"),
         ({"label": [[1]], "x": [1]}, InvalidLabel, "texts or whole numbers"),
         ({"label": ["a", "b"], "x": [1, 2], "id": [3, 3]}, InvalidData, "the id '3' occurs twice"),
+        (
+            {"label": ["a"] * 2, "x": [1, 2], "id": ["i", None]},
+            InvalidData,
+            "id has no value in row 1, counted",
+        ),
+        (
+            {"label": ["a"] * 2, "x": [1, 2], "id": [None, 3]},
+            InvalidData,
+            "id has no value in row 0, counted",
+        ),
+        (
+            {"label": ["a"] * 2, "x": [1, 2], "id": ["i", " "]},
+            InvalidData,
+            "id has no value in row 1, counted",
+        ),
         ({"label": ["a"], "x": [1], "split": ["half"]}, InvalidData, "not 'half'"),
         ({"label": ["a"], "x": [np.nan]}, InvalidData, "no row of .* can be used; the first is 0: holds NaN"),
         ({"label": pa.array([], pa.string()), "x": pa.array([], pa.int8())}, InvalidData, "it has no rows"),
@@ -196,6 +255,16 @@ def test_a_damaged_file_is_named(loaded, tmp_path):
     (tmp_path / "rotten.parquet").write_bytes(whole[:at] + b"\xff" * 60 + whole[at + 60 :])
     with pytest.raises(InvalidData, match=r"rotten\.parquet cannot be read as Parquet"):
         load(str(tmp_path / "rotten.parquet"), cache=tmp_path / "cache")
+
+
+def test_a_damaged_first_list_is_named(loaded, tmp_path):
+    loaded(LISTS)
+    whole = (tmp_path / "p.parquet").read_bytes()
+    column = pq.ParquetFile(tmp_path / "p.parquet").metadata.row_group(0).column(1)
+    at = column.dictionary_page_offset or column.data_page_offset
+    (tmp_path / "p.parquet").write_bytes(whole[:at] + b"\xff" * 40 + whole[at + 40 :])
+    with pytest.raises(InvalidData, match=r"p\.parquet cannot be read as Parquet"):
+        load(str(tmp_path / "p.parquet"), cache=tmp_path / "cache")
 
 
 def test_a_run_over_images_goes_on_with_the_same_data(tmp_path, monkeypatch):

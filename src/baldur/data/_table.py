@@ -30,7 +30,7 @@ class Inputs(NamedTuple):
         kind: One column of images, one of lists of numbers, or columns of numbers.
         names: Of these columns.
         dtype: Of the rows as they are kept.
-        width: Numbers in a row; 0 for images.
+        width: Numbers in a row; 0 for images, and where all lists are empty.
         nested: Whether an image is the field "bytes" of a struct.
     """
 
@@ -40,13 +40,19 @@ class Inputs(NamedTuple):
     width: int
     nested: bool = False
 
+    def __str__(self) -> str:
+        images = "structs with bytes" if self.nested else "bytes"
+        kinds = {"image": images, "list": f"lists of {self.width} {self.dtype}", "numbers": str(self.dtype)}
+        return f"{', '.join(self.names)} ({kinds[self.kind]})"
 
-def inputs_of(path: Path, file: Any) -> Inputs:
+
+def inputs_of(path: Path, file: Any, width: int = 0) -> Inputs:
     """Which columns of a Parquet file are the inputs.
 
     Args:
         path: For the message.
         file: A `pyarrow.parquet.ParquetFile`.
+        width: Numbers in a list whose type does not say it; 0 for as many as the first that is not empty has.
 
     Returns:
         What they are.
@@ -75,7 +81,7 @@ def inputs_of(path: Path, file: Any) -> Inputs:
         return Inputs("numbers", tuple(f.name for f in numbers), np.dtype(np.float32), len(numbers))
     kind = np.dtype(lists[0].type.value_type.to_pandas_dtype())
     dtype = np.dtype(np.float32) if kind.kind in "fb" else kind
-    return Inputs("list", (lists[0].name,), dtype, _width(path, file, lists[0]))
+    return Inputs("list", (lists[0].name,), dtype, _width(file, lists[0], width))
 
 
 def _is_image(kind: Any) -> bool:
@@ -98,17 +104,18 @@ def _is_number(kind: Any) -> bool:
     return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
 
 
-def _width(path: Path, file: Any, field: Any) -> int:
-    """How many numbers the lists have: as many as the first one that is not empty."""
+def _width(file: Any, field: Any, width: int) -> int:
     from pyarrow import types
 
     if types.is_fixed_size_list(field.type):
         return int(field.type.list_size)
+    if width:
+        return width
     for batch in file.iter_batches(64, columns=[field.name], use_threads=False):
         for values in batch.column(0):
             if values.is_valid and len(values):
                 return len(values)
-    raise InvalidData(f"{path}: all lists of the column {field.name} are empty")
+    return 0
 
 
 def texts(path: Path, name: str, column: Any) -> list[str]:

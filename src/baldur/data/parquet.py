@@ -88,20 +88,13 @@ def from_parquet(
         InvalidLabel: A label is neither a text nor a whole number.
     """
     sources = _opened(path)
-    inputs = inputs_of(sources[0].path, sources[0].file)
-    for source in sources[1:]:
-        if (other := inputs_of(source.path, source.file)) != inputs:
-            raise InvalidData(
-                f"{source.path} has the inputs {', '.join(other.names)} ({other.dtype}), and {sources[0].path}"
-                f" {', '.join(inputs.names)} ({inputs.dtype}); files of one set have the same columns"
-            )
+    inputs = _inputs(path, sources)
     facts = _facts(sources)
     rows, told = _decoded(sources, inputs, image_size, cache, progress)
     usable = np.array([not reason for reason in told["reason"]], np.bool_)
     unread = tuple((id, why) for id, why in zip(facts.ids, told["reason"], strict=True) if why)
-    if rows is None or not usable.any():
-        why = f"the first is {unread[0][0]}: {unread[0][1]}" if unread else "it has no rows"
-        raise InvalidData(f"no row of {path} can be used; {why}")
+    if not usable.any():
+        raise InvalidData(f"no row of {path} can be used; the first is {unread[0][0]}: {unread[0][1]}")
     grey = inputs.kind == "image" and not colour and all(np.array(told["grey"], np.bool_)[usable])
     if grey:  # the three channels are equal: one is enough
         rows = replace(rows, channels=1, shape=(1, *rows.shape[1:]))
@@ -122,6 +115,7 @@ def from_parquet(
 
 
 def _opened(path: Path) -> list[_Source]:
+    """The files that have rows."""
     try:
         from pyarrow import parquet
     except ImportError:
@@ -130,10 +124,31 @@ def _opened(path: Path) -> list[_Source]:
     for file in parquet_files(path):
         with explained(file):
             opened = parquet.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False)
-        sources.append(
-            _Source(file, opened, "" if path.is_file() else f"{file.relative_to(path).as_posix()}/")
-        )
+        if opened.metadata.num_rows:
+            prefix = "" if path.is_file() else f"{file.relative_to(path).as_posix()}/"
+            sources.append(_Source(file, opened, prefix))
+    if not sources:
+        raise InvalidData(f"no row of {path} can be used; it has no rows")
     return sources
+
+
+def _inputs(path: Path, sources: Sequence[_Source]) -> Inputs:
+    """Which columns are the inputs of all files; the first one that has a list says how wide all lists are."""
+    first = sources[0]
+    with explained(first.path):
+        inputs = inputs_of(first.path, first.file)
+    for source in sources[1:]:
+        with explained(source.path):
+            other = inputs_of(source.path, source.file, inputs.width)
+        if other != inputs._replace(width=inputs.width or other.width):
+            raise InvalidData(
+                f"{source.path} has the inputs {other}, and {first.path} {inputs}; files of one set have the same"
+                " columns, and lists of one width"
+            )
+        inputs = other
+    if inputs.kind == "list" and not inputs.width:
+        raise InvalidData(f"{path}: all lists of the column {inputs.names[0]} are empty")
+    return inputs
 
 
 @contextmanager
@@ -173,6 +188,11 @@ def _facts(sources: Sequence[_Source]) -> Facts:
                 columns=[name for name in ("id", "label", "split", "group") if name in there]
             )
         told |= {name: texts(source.path, name, table[name]) for name in table.column_names}
+        if "id" in there and "" in told["id"]:
+            raise InvalidData(
+                f"{source.path}: the column id has no value in row {told['id'].index('')}, counted from 0; every"
+                " row needs its own, or take the column out"
+            )
         ids += told["id"] if "id" in there else [f"{source.prefix}{row}" for row in range(rows)]
         labels += told["label"]
         splits += told["split"] if "split" in there else [_of_name(source.prefix)] * rows
@@ -201,7 +221,7 @@ def _of_name(place: str) -> str:
 
 def _decoded(
     sources: Sequence[_Source], inputs: Inputs, size: int, cache: Path, progress: Progress | None
-) -> tuple[Blocks | None, dict[str, list[Any]]]:
+) -> tuple[Blocks, dict[str, list[Any]]]:
     """The inputs of all rows, zeros where there are none; and of each its digest, its colour, and what is wrong."""
     total, done = sum(source.file.metadata.num_rows for source in sources), 0
     told: dict[str, list[Any]] = {"digest": [], "grey": [], "reason": []}
@@ -226,7 +246,7 @@ def _decoded(
                     done += lengths[-1]
                     if progress:
                         progress("rows", done, total)
-    return (gather(paths, lengths) if paths else None), told
+    return gather(paths, lengths), told
 
 
 class _Chunks:
