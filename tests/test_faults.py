@@ -2,6 +2,9 @@
 
 import errno
 import os
+import threading
+from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -10,12 +13,16 @@ from PIL import Image
 from tests.runs import QUICK, blobs, factory
 from torch.utils.data import Dataset
 
-from baldur import acquire, run, score
+from baldur import _ending, acquire, loop, run, score
+from baldur import settings as settings_
+from baldur._ending import Stopping
 from baldur._faults import Faults
 from baldur.data import from_arrays, from_dataset, in_memory
+from baldur.distributed import side_by_side
 from baldur.errors import DiskFull, InvalidPredictions, UnreadableItems
 from baldur.posteriors import Deterministic, MCDropout
-from baldur.store import Store
+from baldur.protocols import Labelled, View
+from baldur.store import ItemRecord, Round, Store
 
 X, Y = blobs()
 
@@ -73,6 +80,23 @@ def test_unlabelled_items_that_vanish_are_named_and_left_out(tmp_path, value):
         assert any("could not be read" in row.what for row in store.incidents())
 
 
+def test_what_was_left_out_is_not_needed_when_the_run_is_started_again(tmp_path):
+    source = Flaky()
+    pool, labels = from_dataset(source)
+    data = in_memory(pool, labels, test_fraction=0.2)
+
+    def vanish(event):
+        if (event.round, event.phase) == (0, "choose"):
+            labelled, _ = asked(tmp_path / "run")
+            source.gone, source.left = {next(int(i) for i in data.train.ids if i not in labelled)}, 0
+
+    options = QUICK | {"strategies": ["bald"], "network": factory, "stop": "stabilising-predictions"}
+    run.run(data, tmp_path / "run", observer=run.Observer(event=vanish), **options | {"rounds": 1})
+    assert asked(tmp_path / "run")[1].keys() == set(map(str, source.gone))
+    assert run.run(data, tmp_path / "run", **options).state == "done"
+    assert len(asked(tmp_path / "run")[0]) == QUICK["initial"] + QUICK["rounds"] * QUICK["query_size"]
+
+
 def test_what_is_labelled_by_now_stops_the_run_with_a_sentence_and_goes_on_later(tmp_path):
     told(tmp_path / "whole", Flaky())
     whole, _ = asked(tmp_path / "whole")
@@ -94,6 +118,95 @@ def test_a_disk_that_is_gone_is_no_fault_of_single_items(tmp_path):
         told(tmp_path / "run", Flaky(gone, after=200))
     told(tmp_path / "run", Flaky())
     assert asked(tmp_path / "run") == (whole, {})  # nothing is held against them
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """A store with a record, settings, and the parts of a trial as far as faults look at them."""
+    pool = from_arrays(X)
+    settings = settings_.create(data="in memory")
+    nobody = Mock()
+    parts = loop.Parts(pool, ["a"], nobody, nobody, nobody, nobody, nobody, lambda rng: pool.ids[:5])
+    with Store.create(tmp_path / "run", settings=settings_.to_toml(settings), classes=["a"]) as store:
+        store.record_items([ItemRecord("77", 3, "77.png", "patient", "train", "ab", 9, 10)])
+        yield store, settings, parts
+
+
+def meets(monkeypatch, reasons, times=1, before=lambda: None):
+    """Every trial finds items unreadable, so many times, and is done then if its pool is without them."""
+    met = {}
+
+    def advance(trial, parts, settings):
+        met[trial.id] = met.get(trial.id, 0) + 1
+        if met[trial.id] > times:
+            return "waiting" if reasons.keys() & set(parts.pool.ids) else "done"
+        before()
+        raise UnreadableItems(reasons)
+
+    monkeypatch.setattr(loop, "advance", advance)
+
+
+def test_two_trials_at_a_time_may_meet_the_same_item(begun, monkeypatch):
+    store, settings, parts = begun
+    messages = []
+    meets(monkeypatch, {"77": "gone"}, before=threading.Barrier(2).wait)
+    faults = Faults(store, messages.append)
+    trials = [store.trial(name, 0) for name in ("random", "bald")]
+    calls = [lambda trial=trial: faults.advance(trial, parts, settings) for trial in trials]
+    assert side_by_side(calls, 2, threading.Event()) == ["done", "done"]
+    assert (len(messages), len(store.incidents())) == (1, 1)
+    known = ItemRecord("77", 3, "77.png", "patient", "train", "ab", 9, 10, "quarantined", "gone")
+    assert store.items() == {"77": known}  # what was recorded of it stays
+
+
+def test_a_phase_that_fails_without_the_items_too_stops(begun, monkeypatch):
+    store, settings, parts = begun
+    meets(monkeypatch, {"77": "gone"}, times=2)
+    with pytest.raises(UnreadableItems, match=r"^77: gone.*is their disk there"):
+        Faults(store, print).advance(store.trial("bald", 0), parts, settings)
+    assert store.items()["77"] == ItemRecord("77", 3, "77.png", "patient", "train", "ab", 9, 10)
+
+
+class Looks:
+    """A criterion that keeps what it was shown."""
+
+    rounds, splits, limit = 3, frozenset(), None
+
+    def reason(self, *, predictions, **other):
+        self.seen = [p[:, 0].astype(int).tolist() for p in predictions]
+        return ""
+
+
+def test_successive_models_are_compared_on_the_same_items_whatever_was_left_out(tmp_path):
+    x = np.zeros((2100, 1), np.float32)
+    pool, looks = from_arrays(x), Looks()
+    before = Stopping(looks, lambda posterior, items, seed: np.array([[float(i)] for i in items.ids]))
+    with Store.create(tmp_path / "run", settings="", classes=["a"]) as store:
+        trial = store.trial("bald", 0)
+        nothing = Mock(), Mock(spec=Labelled)
+        said = [Round(n, "fitted", 0, 0) for n in range(3)]
+        before.measured(trial, said[0], *nothing, pool)
+        before.reason(trial, said[0], View(pool, np.arange(10, 2100)))
+        (stop_set,) = looks.seen
+        outside = min(set(range(10, 2100)) - set(stop_set))
+        gone = {stop_set[5], outside}
+        less = View(pool, np.array([i for i in range(2100) if i not in gone]))
+        after = replace(before, whole=pool)
+        for latest in said[1:]:
+            after.measured(trial, latest, *nothing, less)
+        after.reason(trial, said[2], View(less, np.arange(10, len(less))))
+        assert looks.seen == [[i for i in stop_set if i not in gone]] * 3
+
+
+def test_predictions_that_were_kept_without_ids_are_of_the_whole_stop_set(tmp_path):
+    pool, looks = from_arrays(np.zeros((5, 1), np.float32)), Looks()
+    with Store.create(tmp_path / "run", settings="", classes=["a"]) as store:
+        trial, column = store.trial("bald", 0), np.arange(5.0)[:, None]
+        trial.artefact(0, "stop", ".npz", lambda path: _ending._write(path, {"log_probs": column}))
+        for whole, seen in ((None, [[2, 3, 4]]), (pool, [])):
+            stopping = Stopping(looks, lambda *told: column, whole=whole)
+            stopping.reason(trial, Round(0, "measured", 0, 0), View(pool, np.arange(2, 5)))
+            assert looks.seen == seen
 
 
 def test_all_that_fail_in_a_batch_are_named_at_once():

@@ -63,11 +63,13 @@ class Stopping:
         predict: Mean log-probabilities (n, C) of items, given a seed.
         validate: Metrics of the labelled items that were held out from training, and of whatever else the criterion
             reads, given what is labelled and a seed.
+        whole: The pool as the run began with it, where items were left out since.
     """
 
     criterion: Enough
     predict: Callable[[Posterior, Pool, int], NDArray[np.floating]]
     validate: Callable[[Posterior, Labelled, int], Metrics] = _no_metrics
+    whole: Pool | None = None
 
     def measured(
         self, trial: Trial, latest: Round, posterior: Posterior, labelled: Labelled, pool: Pool
@@ -85,9 +87,7 @@ class Stopping:
             More metrics of the round.
         """
         if self.criterion.rounds:
-            stop_set = View(pool, _stop_set(trial, len(pool)))
-            log_probs = self.predict(posterior, stop_set, _seed(trial)).astype(np.float32)
-            trial.artefact(latest.round, "stop", ".npz", lambda path: _write(path, {"log_probs": log_probs}))
+            self._keep(trial, latest, "stop", posterior, View(pool, self._stop_set(trial, pool)))
         metrics = dict(self.validate(posterior, labelled, _seed(trial)))
         asked = _read(trial, latest.round - 1, "query") if "query" in self.criterion.splits else None
         if asked is not None:
@@ -111,9 +111,7 @@ class Stopping:
             batch: The batch.
         """
         if "query" in self.criterion.splits:
-            log_probs = self.predict(posterior, batch, _seed(trial)).astype(np.float32)
-            arrays = {"ids": np.array(list(batch.ids), dtype=np.str_), "log_probs": log_probs}
-            trial.artefact(latest.round, "query", ".npz", lambda path: _write(path, arrays))
+            self._keep(trial, latest, "query", posterior, batch)
 
     def reason(self, trial: Trial, latest: Round, unlabelled: View) -> str:
         """Why to stop after a round that was measured, from what the store holds.
@@ -136,25 +134,37 @@ class Stopping:
             scores=[np.array(row.scores, np.float64) for row in past],
         )
 
+    def _keep(self, trial: Trial, latest: Round, kind: str, posterior: Posterior, items: Pool) -> None:
+        log_probs = self.predict(posterior, items, _seed(trial)).astype(np.float32)
+        arrays = {"ids": np.array(list(items.ids), dtype=np.str_), "log_probs": log_probs}
+        trial.artefact(latest.round, kind, ".npz", lambda path: _write(path, arrays))
+
+    def _stop_set(self, trial: Trial, pool: Pool) -> NDArray[np.intp]:
+        """Positions of the same items in all rounds, and for all strategies of a seed, but for those left out."""
+        whole = pool if self.whole is None else self.whole
+        chosen = generator(trial.seed, "stop").choice(len(whole), min(STOP_SET, len(whole)), replace=False)
+        if whole is pool:
+            return np.sort(chosen).astype(np.intp)
+        ids = whole.ids
+        wanted = {ids[i] for i in chosen}
+        return np.array([position for position, id in enumerate(pool.ids) if id in wanted], np.intp)
+
     def _predictions(self, trial: Trial, latest: Round, unlabelled: View) -> list[NDArray[np.floating]]:
         """Of the newest rounds, the newest last, on those of the stop set that nobody labelled by now.
 
         A file that was lost cuts the past short there: the criterion waits until its window is full again.
         """
-        keep = np.isin(_stop_set(trial, len(unlabelled.whole)), unlabelled.positions)
-        found: list[NDArray[np.floating]] = []
+        stop_set, ids = self._stop_set(trial, unlabelled.whole), unlabelled.whole.ids
+        named = np.array([ids[i] for i in stop_set], np.str_)
+        keep = named[np.isin(stop_set, unlabelled.positions)]
+        found: list[dict[str, NDArray[Any]]] = []
         while len(found) < self.criterion.rounds:
             kept = _read(trial, latest.round - len(found), "stop")
-            if kept is None:
+            if kept is None or ("ids" not in kept and self.whole is not None):
                 break
-            found.append(kept["log_probs"][keep])
-        return found[::-1]
-
-
-def _stop_set(trial: Trial, size: int) -> NDArray[np.intp]:
-    """The same items in all rounds, and for all strategies of a seed."""
-    chosen = generator(trial.seed, "stop").choice(size, min(STOP_SET, size), replace=False)
-    return np.sort(chosen).astype(np.intp)
+            found.append({"ids": named} | kept)  # an older version kept no ids
+            keep = np.intersect1d(keep, found[-1]["ids"])
+        return [kept["log_probs"][np.isin(kept["ids"], keep)] for kept in reversed(found)]
 
 
 def _seed(trial: Trial) -> int:

@@ -1,6 +1,7 @@
 """Items that can no longer be read in the middle of a run: left out and named, or a sentence on how to go on."""
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -26,9 +27,10 @@ class Faults:
     store: Store
     message: Callable[[str], None]
     gone: set[str] = field(init=False)
+    _changing: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.gone = {id for id, record in self.store.items().items() if record.state == "quarantined"}
+        self.gone = set(self.store.items("quarantined"))
 
     def advance(self, trial: Trial, parts: loop.Parts, settings: Settings) -> loop.State:
         """As `loop.advance`; an unlabelled item that cannot be read is left out, and the phase begins again.
@@ -45,13 +47,15 @@ class Faults:
             UnreadableItems: One is labelled or a test item, or there are so many that it is no fault of theirs.
         """
         while True:
+            before = self.gone
             try:
-                return loop.advance(trial, self._readable(trial, parts), settings)
+                return loop.advance(trial, self._readable(trial, parts, before), settings)
             except UnreadableItems as error:
-                self._leave_out(error, trial, parts)
+                with self._changing:  # trials side by side may meet the same item
+                    self._leave_out(error, trial, parts, before)
 
-    def _readable(self, trial: Trial, parts: loop.Parts) -> loop.Parts:
-        gone = self.gone - _asked(trial)
+    def _readable(self, trial: Trial, parts: loop.Parts, gone: Set[str]) -> loop.Parts:
+        gone = gone - _asked(trial)
         if not gone:
             return parts
         kept = np.array([i for i, id in enumerate(parts.pool.ids) if id not in gone], np.intp)
@@ -59,9 +63,10 @@ class Faults:
         def initial(rng: np.random.Generator) -> Sequence[str]:  # drawn as ever, so that trials stay paired
             return [id for id in parts.initial(rng) if id not in gone]
 
-        return replace(parts, pool=View(parts.pool, kept), initial=initial)
+        stopping = None if parts.stopping is None else replace(parts.stopping, whole=parts.pool)
+        return replace(parts, pool=View(parts.pool, kept), initial=initial, stopping=stopping)
 
-    def _leave_out(self, error: UnreadableItems, trial: Trial, parts: loop.Parts) -> None:
+    def _leave_out(self, error: UnreadableItems, trial: Trial, parts: loop.Parts, before: Set[str]) -> None:
         where = {id: position for position, id in enumerate(parts.pool.ids)}
         latest, labelled = trial.latest(), _asked(trial)
         needed = next((id for id in error.reasons if id not in where or id in labelled), None)
@@ -69,22 +74,22 @@ class Faults:
             what = "is labelled" if needed in labelled else "is a test item"
             why = f"{error.reasons[needed]}. It {what}, so that the run cannot do without it; {_BACK}"
             raise UnreadableItems({needed: why}) from error
-        before = self.gone & where.keys()
-        gone = before | error.reasons.keys()
-        if len(gone) > max(_FEW, _SHARE * len(where)) or gone == before:
-            self.store.record_items(ItemRecord(id, where[id]) for id in before)
+        gone = (self.gone & where.keys()) | error.reasons.keys()
+        if len(gone) > max(_FEW, _SHARE * len(where)) or error.reasons.keys() <= before:
+            self.store.mark_items(ItemRecord(id, where[id]) for id in self.gone & where.keys())
             first = next(iter(error.reasons))
             why = f"{error.reasons[first]}. {len(gone)} items could not be read: is their disk there? {_BACK}"
             raise UnreadableItems({first: why}) from error
-        self.gone = gone
-        self.store.record_items(
-            ItemRecord(id, where[id], state="quarantined", reason=why) for id, why in error.reasons.items()
+        new = {id: why for id, why in error.reasons.items() if id not in self.gone}
+        self.gone = self.gone | new.keys()
+        self.store.mark_items(
+            ItemRecord(id, where[id], state="quarantined", reason=why) for id, why in new.items()
         )
-        for id, why in error.reasons.items():
+        for id, why in new.items():
             trial.incident(
                 0 if latest is None else latest.round, f"{id} could not be read and was left out: {why}"
             )
-            self.message(f"left out: {id}: {why}")
+            self.message(f"left out: {id}: {why}; if it is put back, this run still goes on without it")
 
 
 def _asked(trial: Trial) -> set[str]:

@@ -1,15 +1,20 @@
 """A run's folder: a new run, the same one going on, or one that shall become longer."""
 
-from collections.abc import Collection
+import hashlib
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from baldur import settings as settings_
-from baldur._parts import Observer, fingerprint, item_shape
+from baldur._modules import bits, map_tree
+from baldur._parts import Observer, item_shape
 from baldur.data import Dataset
 from baldur.errors import ItemChanged, RunNotFound, SettingsChanged
+from baldur.protocols import Pool
 from baldur.settings import Settings
 from baldur.store import Store
 from baldur.store.database import FILE
@@ -71,14 +76,14 @@ def grow(store: Store, settings: Settings) -> None:
     before = settings_.from_toml(store.settings)
     if not _changed(before, settings):
         return
-    store.change_settings(settings_.to_toml(settings))
-    for trial in store.trials():
+    for trial in store.trials():  # settings come last: a process killed before that opens the rest next time
         if (
             trial.state == "done"
             and trial.reason == f"{before.rounds} rounds"
             and settings.rounds > before.rounds
         ):
             trial.reopen()
+    store.change_settings(settings_.to_toml(settings))
 
 
 def _empty(store: Store, settings: Settings) -> bool:
@@ -97,8 +102,62 @@ def _discard(store: Store, settings: Settings) -> None:
                 (store.folder / (FILE + suffix)).unlink(missing_ok=True)
 
 
+def fingerprint(dataset: Dataset, gone: Collection[str] = ()) -> list[str]:
+    """What a run is about: a digest of ids, classes, labels and splits, then one of each of 64 items of each part.
+
+    Args:
+        dataset: The data.
+        gone: Items of the pool that were left out: they are not read, and have an empty digest.
+
+    Returns:
+        Hexadecimal SHA-256; of an item's, the first 32 bits.
+    """
+    whole = hashlib.sha256(repr(dataset.classes).encode())
+    contents = []
+    for pool, labels, left_out in (
+        (dataset.train, dataset.labels, gone),
+        (dataset.test, dataset.test_labels, ()),
+    ):
+        ids = pool.ids
+        whole.update(_facts(ids, labels))
+        contents += ["" if ids[i] in left_out else _content(pool, i) for i in _some(pool)]
+    return [whole.hexdigest(), *contents]
+
+
+def _content(pool: Pool, position: np.intp) -> str:
+    digest = hashlib.sha256()
+    for _, x in pool.batches(np.array([position]), 1):
+        map_tree(lambda leaf: digest.update(bits(leaf)), x)
+    return digest.hexdigest()[:8]
+
+
+def _one_digest(dataset: Dataset) -> str:
+    """The fingerprint as older versions kept it: of all at once, so that no item may be missing."""
+    digest = hashlib.sha256(repr(dataset.classes).encode())
+    for pool, labels in ((dataset.train, dataset.labels), (dataset.test, dataset.test_labels)):
+        digest.update(_facts(pool.ids, labels))
+        for _, x in pool.batches(_some(pool), 64):
+            map_tree(lambda leaf: digest.update(bits(leaf)), x)
+    return digest.hexdigest()
+
+
+def _facts(ids: Sequence[str], labels: NDArray[np.int64]) -> bytes:
+    return "\0".join(ids).encode() + labels.tobytes()
+
+
+def _some(pool: Pool) -> NDArray[np.intp]:
+    return np.unique(np.linspace(0, max(len(pool) - 1, 0), 64).astype(np.intp))[: len(pool)]
+
+
+def _same_data(store: Store, dataset: Dataset) -> bool:
+    before = store.preprocessing["facts"]["fingerprint"].split()
+    if len(before) == 1:
+        return bool(before == [_one_digest(dataset)])
+    now = fingerprint(dataset, store.items("quarantined").keys())
+    return len(before) == len(now) and all(new in ("", old) for old, new in zip(before, now, strict=True))
+
+
 def open_run(out: Path, settings: Settings, dataset: Dataset, observer: Observer) -> Store:
-    print_ = fingerprint(dataset)
     try:
         store = Store.open(out)
     except RunNotFound:
@@ -107,17 +166,20 @@ def open_run(out: Path, settings: Settings, dataset: Dataset, observer: Observer
         if not _same_settings(store, settings):
             _discard(store, settings)
             observer.message(f"nothing was learned in {out} yet, so it begins anew with these settings")
-        elif store.preprocessing["facts"]["fingerprint"] == print_:
-            return store
         else:
-            store.close()
-            raise ItemChanged(
-                f"the data are not those that the run in {out} was begun with (items, labels, splits or contents "
-                "differ); put them back, or take another folder for a new run"
-            )
+            with ExitStack() as stack:
+                stack.enter_context(store)
+                if not _same_data(store, dataset):
+                    raise ItemChanged(
+                        f"the data are not those that the run in {out} was begun with (items, labels, splits or "
+                        "contents differ); put them back, or take another folder for a new run"
+                    )
+                stack.pop_all()
+            return store
     shape = list(item_shape(dataset.train))
     counts = np.bincount(dataset.labels[dataset.labels >= 0], minlength=len(dataset.classes))
     facts: dict[str, Any] = {"duplicates": len(dataset.duplicates), "pool": len(dataset.train)}
+    print_ = " ".join(fingerprint(dataset))
     facts |= {"test": len(dataset.test), "fingerprint": print_, "class counts": counts.tolist()}
     return Store.create(
         out,

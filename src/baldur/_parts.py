@@ -1,7 +1,7 @@
 """The parts of a run that settings decide: learner, oracle, scorer, and how it measures and pictures things."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from torch import nn
 
 from baldur import evaluate, learners, loop, oracles
 from baldur._ending import Stopping
-from baldur._modules import bits, map_tree, pick_device
+from baldur._modules import pick_device
 from baldur._names import (
     NetworkFactory,
     augment_named,
@@ -29,7 +29,7 @@ from baldur.data import Dataset
 from baldur.data.official import cache_folder
 from baldur.data.people import cifar10n
 from baldur.data.pictures import contact_sheet
-from baldur.errors import InvalidArgument, InvalidData, InvalidSettings
+from baldur.errors import InvalidArgument, InvalidData, InvalidSettings, UnreadableItems
 from baldur.learners import Fitting
 from baldur.protocols import Labelled, Learner, Oracle, Pool, Posterior, Scorer, Strategy, View
 from baldur.score import PoolScorer, Precision
@@ -71,8 +71,12 @@ class Own:
 
 
 def item_shape(pool: Pool) -> tuple[int, ...]:
-    _, x = next(iter(pool.batches(np.arange(1), 1)))
-    return tuple(x.shape[1:]) if isinstance(x, torch.Tensor) else ()
+    """Of the first item that can be read: one before it may have been left out."""
+    for position in range(len(pool)):
+        with suppress(UnreadableItems):
+            _, x = next(iter(pool.batches(np.array([position]), 1)))
+            return tuple(x.shape[1:]) if isinstance(x, torch.Tensor) else ()
+    raise InvalidData("not one item of the pool can be read: is its disk there?")
 
 
 def check_data(settings: Settings, dataset: Dataset) -> None:
@@ -96,25 +100,6 @@ def check_data(settings: Settings, dataset: Dataset) -> None:
         raise InvalidSettings(
             f"{settings.initial} initial labels were asked for, but the pool holds {len(dataset.train)} items"
         )
-
-
-def fingerprint(dataset: Dataset) -> str:
-    """A digest of what a run is about: ids, classes, labels, splits, and the contents of 64 items of each part.
-
-    Args:
-        dataset: The data.
-
-    Returns:
-        Hexadecimal SHA-256.
-    """
-    digest = hashlib.sha256(repr(dataset.classes).encode())
-    for pool, labels in ((dataset.train, dataset.labels), (dataset.test, dataset.test_labels)):
-        digest.update("\0".join(pool.ids).encode())
-        digest.update(np.ascontiguousarray(labels).tobytes())
-        some = np.unique(np.linspace(0, max(len(pool) - 1, 0), 64).astype(np.intp))
-        for _, x in pool.batches(some, 64) if len(pool) else ():
-            map_tree(lambda leaf: digest.update(bits(leaf)), x)
-    return digest.hexdigest()
 
 
 def validation_part(settings: Settings, dataset: Dataset) -> tuple[Pool, NDArray[np.int64], Labelled | None]:

@@ -2,6 +2,7 @@ import math
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 
 import pytest
 from conftest import CLASSES, go_through
@@ -77,6 +78,12 @@ def test_items_are_recorded_and_overwritten(run):
     run.record_items([])
     assert run.items() == {"b": quarantined, "a/ü.png": first}
     assert list(run.items()) == ["b", "a/ü.png"]
+    run.mark_items(
+        [ItemRecord("a/ü.png", state="quarantined", reason="gone"), ItemRecord("b"), ItemRecord("c")]
+    )
+    left_out = replace(first, state="quarantined", reason="gone")
+    assert run.items("quarantined") == {"a/ü.png": left_out}
+    assert run.items("ok") == {"b": ItemRecord("b", position=0), "c": ItemRecord("c")}
 
 
 def test_starts(run):

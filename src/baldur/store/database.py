@@ -139,19 +139,23 @@ def revision_of(connection: Connection) -> str | None:
     return str(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar())
 
 
-def upsert(connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
+def upsert(
+    connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]], only: Sequence[str] = ()
+) -> None:
     """Insert rows, or overwrite those whose primary key is there already.
 
     Args:
         connection: An open write transaction.
         table: Where to.
         rows: Column names and values.
+        only: The columns that are overwritten; all if none is named.
     """
     if not rows:
         return
     insert = (postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert)(table)
     keys = [column.name for column in table.primary_key]
-    values = {c.name: insert.excluded[c.name] for c in table.columns if c.name not in keys}
+    changed = only or [c.name for c in table.columns if c.name not in keys]
+    values = {name: insert.excluded[name] for name in changed}
     connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=values), rows)
 
 

@@ -215,14 +215,28 @@ class Store:
         with self._database.write() as connection:
             upsert(connection, schema.items, rows)
 
-    def items(self) -> dict[str, ItemRecord]:
+    def mark_items(self, records: Iterable[ItemRecord]) -> None:
+        """Record only the state of items and its reason: what else is recorded of them stays.
+
+        Args:
+            records: One an item.
+        """
+        rows = [vars(record) | {"grp": record.group} for record in records]
+        with self._database.write() as connection:
+            upsert(connection, schema.items, rows, ("state", "reason"))
+
+    def items(self, state: str | None = None) -> dict[str, ItemRecord]:
         """What is recorded of the items.
+
+        Args:
+            state: Only of those in this state, "quarantined" say; None for all.
 
         Returns:
             Records by item id, in the order of their positions.
         """
         c = schema.items.c
-        rows = self._database.rows(sa.select(schema.items).order_by(c.position, c.id))
+        query = sa.select(schema.items).order_by(c.position, c.id)
+        rows = self._database.rows(query if state is None else query.where(c.state == state))
         return {row.id: ItemRecord(*row) for row in rows}
 
     def trial(self, strategy: str, seed: int) -> Trial:
