@@ -11,6 +11,7 @@ from torch import nn
 from baldur._modules import (
     call,
     initialise,
+    join,
     map_tree,
     pick_device,
     place,
@@ -85,6 +86,8 @@ def test_trees_keep_their_form():
     assert taken["a"][0].tolist() == [2, 0]
     assert taken["a"][1][0].tolist() == [4, 0]
     assert isinstance(map_tree(len, tree)["a"], tuple)
+    assert join([tree, taken])["a"][0].tolist() == [0, 1, 2, 2, 0]
+    assert join([tree, taken])["b"] is None
 
 
 def test_devices_are_picked_or_refused_by_name():

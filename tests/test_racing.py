@@ -8,10 +8,11 @@ from bench.pools import heads
 from tests.test_strategies import setting
 from torch import nn
 
-from baldur import acquire, racing, strategies
+from baldur import acquire, racing, score, strategies
 from baldur._names import functions_of, strategy_named
 from baldur.acquire._missing import upper_bound
-from baldur.errors import InvalidArgument, Unsupported
+from baldur.data import from_arrays
+from baldur.errors import IdenticalDraws, InvalidArgument, Unsupported
 from baldur.posteriors import MCDropout
 from baldur.testing import verify_strategy
 
@@ -211,3 +212,26 @@ def test_maps_are_refused():
         race(maps, acquire.bald, 2)
     picks, _ = race(maps, acquire.bald, 2, risk=0)
     assert set(picks.indices) == set(acquire.bald(maps).mean((1, 2)).argsort(descending=True)[:2].tolist())
+
+
+def test_few_samples_may_agree_on_everything():
+    """Of few masks on few units all may keep everything; all of them then decide, as they do without a race."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(0.02), nn.Linear(8, 3))
+    pool = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    posterior, agreeing = MCDropout(network), []
+    for seed in range(4):
+        draws = posterior.draw(20, seed)
+        few = draws[:4](torch.from_numpy(pool))
+        agreeing.append(bool((few == few[:, :1]).all()))
+        scores = score.predict(draws, pool, acquire.bald)
+        picks, _ = racing.race(draws, pool, acquire.bald, 3, 0.05)
+        assert scores[picks.indices] == pytest.approx(np.sort(scores)[:-4:-1])
+        scorer = score.PoolScorer(20, seed)
+        again, _ = racing.race_by(scorer, posterior, from_arrays(pool), acquire.bald, 3, 0.05)
+        assert again.indices.tolist() == picks.indices.tolist()
+    assert any(agreeing)
+    network[2].p = 1.0
+    with pytest.raises(IdenticalDraws):
+        racing.race(MCDropout(network).draw(20), pool, acquire.bald, 3, 0.05)

@@ -12,6 +12,7 @@ from torch import nn
 
 from baldur import run, score, stopping, strategies
 from baldur import settings as settings_
+from baldur._parts import validation_part
 from baldur.data import Dataset, Record, from_arrays
 from baldur.data.people import People
 from baldur.errors import (
@@ -222,6 +223,21 @@ def test_free_validation_items_leave_the_pool_and_are_declared(tmp_path):
     assert "12" in str(outcome)
 
 
+def test_no_group_is_in_the_pool_and_among_the_free_validation_items():
+    dataset = blob_set()
+    groups = tuple(f"patient {i % 8}" for i in range(len(dataset.train)))
+    pool = from_arrays(np.zeros((len(groups), 2), np.float32), groups=groups)
+    labels = np.where(
+        np.arange(len(pool)) % 5 == 0, -1, dataset.labels
+    )  # who is not labelled belongs to somebody too
+    told = settings_.create(data="blobs", validation=10, validation_free=True)
+    rest, known, free = validation_part(told, replace(dataset, train=pool, labels=labels))
+    assert len(rest) == len(known)
+    assert 0 < len(free.pool) <= 10
+    assert (free.labels >= 0).all()
+    assert not set(rest.groups) & set(free.pool.groups)
+
+
 def test_counted_validation_items_come_out_of_the_labels(tmp_path):
     options = QUICK | {"validation": 2, "initial": 9}
     assert run.run(blob_set(), tmp_path / "run", strategies=["bald"], **options).state == "done"
@@ -309,8 +325,11 @@ def test_integers_are_codes_and_a_network_of_numbers_says_so(tmp_path):
 
 
 def test_several_trials_that_wait_for_a_file_are_all_asked_for(tmp_path):
-    options = QUICK | {"oracle": "file", "seeds": 2, "rounds": 0}
-    run.run(blob_set(), tmp_path / "run", strategies=["random", "bald"], **options)
+    options = QUICK | {"oracle": "file", "seeds": 3, "rounds": 0}
+    outcome = run.run(blob_set(), tmp_path / "run", strategies=["random", "bald"], **options)
+    waits = outcome.waiting.split("; ")
+    assert waits[1] == "for 6 of the labels asked for in round 0 of bald, seed 0"
+    assert waits[5:] == ["and for 1 other trials"]
     with Store.open(tmp_path / "run") as store:
         wanted = {r.item for r in store.requests()}
     asked = (tmp_path / "run" / "requests.csv").read_text().splitlines()[1:]

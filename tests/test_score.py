@@ -160,6 +160,28 @@ def test_predictions_that_are_nan_name_the_row(inputs):
         score.predict(Deterministic(network()).draw(), inputs, reduce=acquire.entropy)
 
 
+def test_named_arrays_are_a_pool_and_an_input_may_be_none(inputs):
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = network()
+
+        def forward(self, m=None, x=None):
+            return self.inner(x if m is None else x * m)
+
+    class Absent(type(from_arrays(inputs))):
+        def batches(self, positions, size):
+            return ((some, {"m": None, **x}) for some, x in super().batches(positions, size))
+
+    draws = MCDropout(Named()).draw(5)
+    scores = score.predict(draws, {"x": inputs}, acquire.bald)
+    plain = from_arrays({"x": inputs})
+    absent = Absent(plain.x, plain.ids, plain.groups, plain.labels, plain.transform)
+    assert score.predict(draws, absent, acquire.bald, batch_size=40) == pytest.approx(scores, abs=1e-6)
+    alone = score.predict(MCDropout(network()).draw(5), inputs, acquire.bald)
+    assert scores == pytest.approx(alone, abs=1e-6)
+
+
 def test_a_size_that_is_none(draws, inputs):
     with pytest.raises(InvalidSettings, match="1GiB"):
         score.predict(draws, inputs, memory="much")

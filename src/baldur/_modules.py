@@ -133,6 +133,8 @@ def join(parts: Sequence[Any]) -> Any:
         return {key: join([part[key] for part in parts]) for key in first}
     if isinstance(first, tuple | list):
         return type(first)([join(members) for members in zip(*parts, strict=True)])
+    if first is None:
+        return None
     return torch.cat(list(parts))
 
 

@@ -31,6 +31,7 @@ from baldur.data.people import cifar10n
 from baldur.data.pictures import contact_sheet
 from baldur.errors import InvalidArgument, InvalidData, InvalidSettings, UnreadableItems
 from baldur.learners import Fitting
+from baldur.learners._held_out import hold_out
 from baldur.protocols import Labelled, Learner, Oracle, Pool, Posterior, Scorer, Strategy, View
 from baldur.score import PoolScorer, Precision
 from baldur.settings import Settings, bytes_of
@@ -112,14 +113,21 @@ def validation_part(settings: Settings, dataset: Dataset) -> tuple[Pool, NDArray
         raise InvalidSettings(
             f"{n} free validation items were asked for, but only {len(known)} items have a known label"
         )
-    held = np.sort(generator(0, "validation").choice(known, n, replace=False))
-    rest = np.setdiff1d(np.arange(len(dataset.train)), held)
+    groups, left = dataset.train.groups, np.ones(len(dataset.train), bool)
+    if groups is None:
+        held = np.sort(generator(0, "validation").choice(known, n, replace=False))
+        left[held] = False
+    else:  # whole groups, what is not labelled of them too
+        whose = np.asarray(groups)
+        held = known[hold_out(dataset.labels[known], whose[known].tolist(), n, 0)[1]]
+        left = ~np.isin(whose, whose[held])
+    rest = np.flatnonzero(left)
     free = Labelled(
         View(dataset.train, held),
         labels=dataset.labels[held],
-        rounds=np.zeros(n, np.int64),
-        weights=np.ones(n, np.float32),
-        sources=("free validation",) * n,
+        rounds=np.zeros(len(held), np.int64),
+        weights=np.ones(len(held), np.float32),
+        sources=("free validation",) * len(held),
     )
     return View(dataset.train, rest), dataset.labels[rest], free
 

@@ -14,7 +14,7 @@ from baldur._samples import SomeDraws, SomeSamples
 from baldur.acquire import aggregate
 from baldur.acquire._missing import upper_bound
 from baldur.data import as_pool
-from baldur.errors import InvalidArgument, Unsupported
+from baldur.errors import IdenticalDraws, InvalidArgument, Unsupported
 from baldur.protocols import Draws, Picks, Pool, Positions, Posterior, Scorer, View
 from baldur.select import top
 from baldur.settings import bytes_of
@@ -231,7 +231,11 @@ def _raced(
     )
     everybody = np.arange(n, dtype=np.intp)
     if at:
-        field.note(everybody, field.tell(0, at[0], everybody, rule.reduce(at[0])))
+        try:
+            field.note(everybody, field.tell(0, at[0], everybody, rule.reduce(at[0])))
+        except IdenticalDraws:  # so few samples may agree on all items, and then nobody can leave
+            at = ()
+    if at:
         field.finish(everybody[top(field.scores, k).indices])
         order = np.argsort(-field.scores, kind="stable")
         _run_on(field, rule, at, order[~done[order]], memory)

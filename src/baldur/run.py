@@ -62,6 +62,8 @@ __all__ = ["Model", "NetworkFactory", "Observer", "Outcome", "Own", "load_model"
 IN_MEMORY = "in memory"
 """What settings say of data that were handed over in Python."""
 
+_MOST_WAITS = 5  # how many trials that wait are named
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -84,7 +86,7 @@ class Outcome:
 
 
 def run(
-    data: str | Dataset | tuple[Any, Any] | torch.utils.data.Dataset[Any],
+    data: str | Path | Dataset | tuple[Any, Any] | torch.utils.data.Dataset[Any],
     out: str | Path,
     *,
     network: str | NetworkFactory | nn.Module = "auto",
@@ -112,6 +114,7 @@ def run(
         SettingsChanged: The folder holds a run with other settings.
         InvalidData: The data cannot be used.
     """
+    data = str(data) if isinstance(data, Path) else data
     names = [s if isinstance(s, str) else _name(s) for s in strategies]
     if len(set(names)) < len(names):
         raise InvalidSettings(
@@ -201,7 +204,8 @@ def _start(settings: Settings, out: Path, observer: Observer, own: Own) -> Outco
         store.sweep()
         store.record_start(_environment(settings))
         if dataset.records or dataset.quarantined:
-            store.record_items(_records(dataset))
+            gone = store.items("quarantined")
+            store.record_items(record for record in _records(dataset) if record.id not in gone)
         for name, reason in dataset.quarantined[:5]:
             observer.message(f"left out: {name}: {reason}")
         if (more := len(dataset.quarantined) - 5) > 0:
@@ -302,7 +306,9 @@ def _trials(
 
     trials = (store.trial(name, seed) for seed in seeds for name in settings.strategies)
     said = map(go, trials) if elsewhere is None else elsewhere.side_by_side(list(trials), go)
-    return ([""] + [words for words in said if words])[-1]
+    waits = [words for words in said if words]
+    more = [f"and for {len(waits) - _MOST_WAITS} other trials"] if len(waits) > _MOST_WAITS else []
+    return "; ".join(waits[:_MOST_WAITS] + more)
 
 
 def _advance(trial: Trial, parts: loop.Parts, settings: Settings, faults: Faults) -> str:

@@ -3,7 +3,7 @@
 import errno
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from baldur._modules import map_tree
 from baldur._trunks import Trunks
-from baldur.data import from_arrays
+from baldur.data import as_pool
 from baldur.errors import (
     DiskFull,
     IdenticalDraws,
@@ -66,7 +66,7 @@ def predict(
         progress: Told how many items are done.
 
     Returns:
-        (N, ...) float64 with `reduce`, else (N, T, C, ...) float32.
+        (N, ...) float64 with `reduce`, else (N, T, C, ...) float32; (0,) of an empty pool.
 
     Raises:
         IdenticalDraws: All T > 1 samples gave the same for every item.
@@ -75,7 +75,7 @@ def predict(
         UnreadableItems: The pool cannot read them.
         DiskFull: There is no room for the temporary file.
     """
-    whole = _as_pool(pool)
+    whole = as_pool(pool)
     n, budget = len(whole), bytes_of(memory)
     out: NDArray[Any] | None = None
     done, differ = 0, len(draws) == 1
@@ -161,7 +161,7 @@ def outputs(
         raise Unsupported(
             f"this posterior gives {', '.join(draws.names)}, not {name!r}; it takes a learner whose draws do"
         )
-    whole = _as_pool(pool)
+    whole = as_pool(pool)
     n, budget = len(whole), bytes_of(memory)
     out: NDArray[np.float32] | None = None
     done = 0
@@ -324,13 +324,6 @@ def _blamed(error: InvalidPredictions, log_probs: Any, pool: Pool, positions: Po
     )
 
 
-def _as_pool(pool: Pool | Any) -> Pool:
-    if isinstance(pool, np.ndarray | torch.Tensor | tuple | list):
-        return from_arrays(pool)
-    whole: Pool = pool
-    return whole
-
-
 @contextmanager
 def _computed_in(precision: Precision) -> Iterator[None]:
     """Matrix products in that type, wherever they are computed; what the caller asked for is left as it is."""
@@ -355,11 +348,9 @@ def _batch_size(draws: Draws, pool: Pool, budget: int, limit: int, precision: Pr
 
 
 def _bytes(x: Batch) -> int:
-    if isinstance(x, dict):
-        return sum(map(_bytes, x.values()))
-    if isinstance(x, Sequence):
-        return sum(map(_bytes, x))
-    return int(x.nbytes)
+    sizes: list[int] = []
+    map_tree(lambda leaf: sizes.append(leaf.nbytes), x)
+    return sum(sizes)
 
 
 def _to_numpy(values: Any) -> NDArray[Any]:

@@ -143,7 +143,8 @@ class Settings(BaseModel):
     )
     engine: Literal["local", "ray"] = Field("local", description="where it is computed: local or ray")
     address: str | None = Field(
-        None, description="of a Ray cluster, host:port or auto; unset or local, one is started on this machine"
+        None,
+        description="of a Ray cluster, host:port or auto; unset or local, one is started on this machine",
     )
     workers: Annotated[int, Field(ge=0)] = Field(
         0, description="of the Ray cluster; 0 means as many as --threads leaves room for"

@@ -55,6 +55,7 @@ def test_a_large_array_and_a_strided_tensor():
     scores = acquire.bald(array)
     assert isinstance(scores, np.ndarray)
     assert scores == pytest.approx(acquire.bald(x).numpy(), abs=1e-7)
+    assert acquire.bald(array[::-1])[::-1] == pytest.approx(scores, abs=1e-6)  # torch has no negative strides
     strided = x.permute(2, 1, 0).contiguous().permute(2, 1, 0)
     torch.testing.assert_close(acquire.bald(strided), acquire.bald(x), atol=1e-6, rtol=0)
 
@@ -87,3 +88,4 @@ def test_epig_of_a_large_array():
     x, targets = predictions(30_000, 7, 5), predictions(11, seed=1)
     scores = acquire.epig(x.numpy(), targets.numpy())
     assert scores == pytest.approx(acquire.epig(x, targets).numpy(), abs=1e-7)
+    assert acquire.epig(x.numpy()[:, ::-1], targets.numpy()[:, ::-1]) == pytest.approx(scores, abs=1e-6)

@@ -36,6 +36,8 @@ def applies(log_probs: Any) -> bool:
         return not log_probs.requires_grad
     if not isinstance(log_probs, np.ndarray) or log_probs.size < _LARGE or not log_probs.flags.writeable:
         return False
+    if min(log_probs.strides) < 0:  # which torch has not
+        return False
     try:
         import torch  # noqa: F401
     except ImportError:

@@ -56,7 +56,10 @@ def attention(
         logits = (
             logits.masked_fill(~attn_mask, -math.inf) if attn_mask.dtype == torch.bool else logits + attn_mask
         )
-    return drop(dropout_p, logits.softmax(-1)) @ value
+    weights = logits.softmax(-1)
+    if attn_mask is not None:  # where nothing may be looked at PyTorch's kernels give 0
+        weights = weights.masked_fill((logits == -math.inf).all(-1, keepdim=True), 0)
+    return drop(dropout_p, weights) @ value
 
 
 class _Folded(torch.autograd.Function):

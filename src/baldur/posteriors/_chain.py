@@ -13,9 +13,10 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from baldur._modules import call
+from baldur._products import affine
 from baldur.posteriors._insertion import inserted, is_hooked, is_in_front
+from baldur.posteriors._lowered import Lowered, exactly
 from baldur.posteriors._network import device_of
-from baldur.posteriors._products import Lowered, affine, exactly
 from baldur.posteriors._sites import Dropouts, Site
 from baldur.posteriors._steps import Function, Pair, step
 from baldur.posteriors._trunk import Trunk, identity
@@ -111,16 +112,21 @@ def find_tail(network: nn.Module, sites: Sequence[Site]) -> Tail | None:
         sites: What `find_sites` found in it.
 
     Returns:
-        The two parts, or None where the network is of another form or cannot be traced.
+        The two parts, or None where the network is of another form or cannot be traced. They are the network only
+        where its path depends on nothing but the tracer's stand-ins for its inputs: compare them with it.
     """
     if any(site.batch_axis != 0 or site.kind not in ("unit", "channel") for site in sites):
         return None
     if any(map(is_hooked, network.modules())):
         return None  # a hook may change what its module gives, and the tracer does not see it
     try:
-        traced = fx.GraphModule(network, _Tracer().trace(network))
+        return _cut(network, sites)
     except Exception:  # a network that cannot be traced takes the general path, whatever the tracer said
         return None
+
+
+def _cut(network: nn.Module, sites: Sequence[Site]) -> Tail | None:
+    traced = fx.GraphModule(network, _Tracer().trace(network))
     modules = dict(traced.named_modules())
     first = next((n for n in traced.graph.nodes if step(n, modules)[0] == "dropout"), None)
     nodes = None if first is None else _chain(traced.graph, first)
@@ -182,7 +188,9 @@ class _Builder:
             return False
         if kind == "pointwise":
             self._behind(what)
-        elif kind == "norm" and not self.layers[-1].after:
+        elif (
+            kind == "norm" and not self.layers[-1].after and what.num_features == len(self.layers[-1].weight)
+        ):
             self.layers[-1] = _folded(self.layers[-1], what)
         else:
             self.ended = kind == "log_softmax"
@@ -284,6 +292,7 @@ def _trunk(traced: fx.GraphModule, first: fx.Node, ahead: Sequence[Function], fl
         copies[node] = graph.node_copy(node, lambda n: copies[n])
     graph.output(copies[source])
     cut = fx.GraphModule(traced, graph)
+    type(cut).__call__ = nn.Module.__call__  # type: ignore[method-assign]  # fx prints where a call fails
     part = Lowered(cut)
 
     def trunk(x: Any) -> Tensor:

@@ -119,7 +119,7 @@ def find(network: nn.Module, few: Any, likelihood: Likelihood) -> tuple[str, tup
     try:
         with torch.inference_mode(), Dropouts() as mode:
             outputs = call(network, few)
-        mode.refuse_probabilities()
+        mode.refuse_probabilities(outputs)
     finally:
         for handle in handles:
             handle.remove()

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from baldur._modules import call, channels_last
+from baldur._modules import call, channels_last, map_tree
 from baldur.errors import InvalidArgument, Unsupported, UnsupportedNetwork
 
 
@@ -61,11 +61,12 @@ def items_of(x: Any) -> int:
     Raises:
         InvalidArgument: It is not made of tensors.
     """
-    while isinstance(x, dict | tuple | list):
-        x = next(iter(x.values())) if isinstance(x, dict) else x[0]
-    if not isinstance(x, Tensor):
-        raise InvalidArgument(f"a batch is a torch tensor or a tree of them, not {type(x).__name__}")
-    return len(x)
+    leaves: list[Any] = []
+    map_tree(leaves.append, x)
+    first = leaves[0] if leaves else x
+    if not isinstance(first, Tensor):
+        raise InvalidArgument(f"a batch is a torch tensor or a tree of them, not {type(first).__name__}")
+    return len(first)
 
 
 def differ(a: Any, b: Any) -> bool:
@@ -82,7 +83,7 @@ def differ(a: Any, b: Any) -> bool:
         return any(differ(a[key], b[key]) for key in a)
     if isinstance(a, tuple | list):
         return any(map(differ, a, b))
-    return not torch.equal(a.nan_to_num(), b.nan_to_num())
+    return a is not None and not torch.equal(a.nan_to_num(), b.nan_to_num())
 
 
 def shapes(x: Any) -> Any:
@@ -98,6 +99,8 @@ def shapes(x: Any) -> Any:
         return tuple((key, shapes(value)) for key, value in x.items())
     if isinstance(x, tuple | list):
         return tuple(shapes(value) for value in x)
+    if x is None:
+        return None
     return (tuple(x.shape[1:]), x.dtype)
 
 

@@ -1,7 +1,16 @@
-"""How MC-dropout samples a network."""
+"""How MC-dropout samples a network, and what is asked of it before."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from baldur._modules import call, map_tree
+from baldur.likelihoods import Likelihood
 from baldur.posteriors._chain import Tail
-from baldur.posteriors._sites import Site
+from baldur.posteriors._masks import keep
+from baldur.posteriors._sites import Dropouts, Site
 
 
 class Plan:
@@ -23,6 +32,17 @@ class Plan:
         self.left_out = left_out
         self.vectorised = True  # until vmap refuses the network
 
+    def given(self, x: Any) -> Any:
+        """What one run of the network is given for a batch.
+
+        Args:
+            x: A batch.
+
+        Returns:
+            The batch, or a copy where the network would change it.
+        """
+        return map_tree(torch.clone, x) if self.in_place else x
+
     def describe(self) -> str:
         """What is stochastic and how it is computed, one line each.
 
@@ -40,3 +60,65 @@ class Plan:
         else:
             lines.append("the whole network runs once for every sample (it cannot be vectorised)")
         return "\n".join(lines + [f"left deterministic: {name}" for name in self.left_out])
+
+
+def versions(x: Any) -> Any:
+    """How often each tensor of a batch was changed.
+
+    Args:
+        x: A tree of tensors, made outside inference mode.
+
+    Returns:
+        A tree of counts.
+    """
+    return map_tree(lambda leaf: leaf._version, x)
+
+
+def same(one: Tensor, other: Tensor, dtype: torch.dtype) -> bool:
+    """Whether two outputs differ by no more than rounding does, with TF32 on a GPU.
+
+    Args:
+        one: Any outputs.
+        other: Of the same shape.
+        dtype: What they were computed in.
+
+    Returns:
+        True if so.
+    """
+    tolerance = max(1e-3 if one.device.type == "cpu" else 1e-2, 4 * torch.finfo(dtype).eps)
+    largest = float(one.abs().nan_to_num(0, 0).max())
+    return torch.allclose(one, other, rtol=0, atol=tolerance * largest, equal_nan=True)
+
+
+def half_masks(sites: Sequence[Site]) -> dict[tuple[int, tuple[int, ...]], Tensor]:
+    """Masks of one sample that show what a network does: half of the units are kept, or what the rate says if more.
+
+    Args:
+        sites: Each with the batch as an axis.
+
+    Returns:
+        (1, *mask shape) for the number of each site and the shape of its mask.
+    """
+    masks = {}
+    for number, site in enumerate(sites):
+        shape = site.mask_shape(torch.Size(site.shape))
+        mask = keep(0, number, range(1), shape, min(site.p, 0.5))
+        mask.view(-1)[0] = True  # never all dropped
+        masks[number, shape] = mask
+    return masks
+
+
+def repeats(network: nn.Module, likelihood: Likelihood, x: Any) -> bool:
+    """Whether a network without dropout gives the same outputs twice.
+
+    Args:
+        network: In evaluation mode.
+        likelihood: What the outputs mean.
+        x: A batch.
+
+    Returns:
+        True if so.
+    """
+    with torch.inference_mode(), Dropouts():
+        one, other = (likelihood.log_probs(call(network, map_tree(torch.clone, x)), 1) for _ in range(2))
+    return same(one, other, torch.float32)

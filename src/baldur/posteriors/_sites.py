@@ -2,9 +2,10 @@
 
 What is stochastic is learned by watching one forward pass as training would make it (`find_sites`), so that
 modules, functional calls and dropout inside attention are all seen. At prediction the network is in
-evaluation mode but for the modules that own a site, and `masking` replaces each call.
+evaluation mode but for the modules that own a site, and `masking` replaces each call that is made then.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,49 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from baldur._modules import call, seeded
-from baldur.errors import UnsupportedNetwork
+from baldur._modules import call, map_tree, seeded
+from baldur._products import affine
+from baldur.errors import NoStochasticSite, UnsupportedNetwork
 from baldur.posteriors._attention import attention
+from baldur.posteriors._calls import KINDS, PROBABILITIES, RANDOM, arguments
 from baldur.posteriors._network import device_of
-from baldur.posteriors._products import affine
 from baldur.posteriors._recurrent import RECURRENT, recurrent
-
-_UNIT: set[Callable[..., Tensor]] = {functional.dropout, torch.dropout, torch.dropout_}
-_CHANNEL: set[Callable[..., Tensor]] = {functional.dropout1d, functional.dropout2d, functional.dropout3d}
-_CHANNEL |= {torch.feature_dropout, torch.feature_dropout_}
-_ALPHA: set[Callable[..., Tensor]] = {functional.alpha_dropout, torch.alpha_dropout, torch.alpha_dropout_}
-_FEATURE_ALPHA: set[Callable[..., Tensor]] = {functional.feature_alpha_dropout}
-_FEATURE_ALPHA |= {torch.feature_alpha_dropout, torch.feature_alpha_dropout_}
-_KINDS: dict[Callable[..., Any], str] = {
-    **dict.fromkeys(_UNIT, "unit"),
-    **dict.fromkeys(_CHANNEL, "channel"),
-    **dict.fromkeys(_ALPHA, "alpha"),
-    **dict.fromkeys(_FEATURE_ALPHA, "channel alpha"),
-}
-_RANDOM = {
-    torch.rand,
-    torch.randn,
-    torch.rand_like,
-    torch.randn_like,
-    torch.bernoulli,
-    torch.normal,
-    torch.randint,
-}
-_RANDOM |= {
-    Tensor.bernoulli,
-    Tensor.bernoulli_,
-    Tensor.uniform_,
-    Tensor.normal_,
-    Tensor.exponential_,
-    Tensor.random_,
-}
-_RANDOM |= {
-    torch.multinomial,
-    torch.randperm,
-    torch.native_dropout,
-    functional.gumbel_softmax,
-    functional.rrelu,
-}
 
 # The value that SELU tends to for -inf; alpha dropout sets dropped units to it (Klambauer et al., NeurIPS 2017).
 _ALPHA_PRIME = -1.0507009873554805 * 1.6732632423543772
@@ -74,6 +39,7 @@ class Site:
         p: The probability of dropping.
         shape: The shape of what it acts on, in a batch of two items.
         batch_axis: Which axis is the batch; None where none is (a mask on a table of positions, or of sequences).
+        in_place: Whether the call must change what it acts on, since the network uses that again.
     """
 
     name: str
@@ -81,6 +47,7 @@ class Site:
     p: float
     shape: tuple[int, ...]
     batch_axis: int | None
+    in_place: bool = False
 
     def mask_shape(self, shape: torch.Size) -> tuple[int, ...]:
         """The shape of one sample's mask on an input of this shape: the batch axis (and space, or time) is 1."""
@@ -100,20 +67,7 @@ class _Seen:
     kind: str
     p: float
     shape: tuple[int, ...]
-
-
-def _arguments(
-    func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> tuple[float, bool]:
-    """(p, training) of a dropout call, with the defaults of its signature."""
-    p = args[1] if len(args) > 1 else kwargs.get("p", 0.5)
-    default = func is functional.dropout or func in {
-        functional.dropout1d,
-        functional.dropout2d,
-        functional.dropout3d,
-    }
-    training = args[2] if len(args) > 2 else kwargs.get("training", kwargs.get("train", default))
-    return float(p), bool(training)
+    in_place: bool
 
 
 def _without_dispatch(func: FunctionType) -> Callable[..., Any]:
@@ -131,28 +85,20 @@ _UNTRACKED = (
     "batch normalisation without running statistics makes every item's answer depend on its batch; "
     "use track_running_stats=True, or another normalisation"
 )
-_PROBABILITIES = {
-    torch.softmax,
-    functional.softmax,
-    Tensor.softmax,
-    torch.sigmoid,
-    functional.sigmoid,
-    Tensor.sigmoid,
-}
 
 
 class Dropouts(TorchFunctionMode):
     """Hands every active dropout call to a function and takes its answer for the result.
 
     Args:
-        replace: `(kind, p, x) -> Tensor`, called in place of the dropout; without it dropout is off.
+        replace: `(kind, p, x, in place) -> Tensor`, called instead of the dropout; without it dropout is off.
         noise: Called with the name of a function that draws random numbers of its own.
         where: The name of the module that is running, for messages.
     """
 
     def __init__(
         self,
-        replace: Callable[[str, float, Tensor], Tensor] = lambda kind, p, x: x,
+        replace: Callable[[str, float, Tensor, bool], Tensor] = lambda kind, p, x, in_place: x,
         noise: Callable[[str], None] = lambda name: None,
         where: Callable[[], str] = lambda: "the network",
     ) -> None:
@@ -160,7 +106,7 @@ class Dropouts(TorchFunctionMode):
         self.replace = replace
         self.noise = noise
         self.where = where
-        self.last: Callable[..., Any] | None = None
+        self.probabilities: tuple[str, Any] = "", None  # what gave the last ones, and them
         self.heads: int | None = None  # of the attention that is running with its heads folded into the batch
 
     def __torch_function__(
@@ -171,17 +117,17 @@ class Dropouts(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = dict(kwargs or {})
-        self.last = func
-        if func in _KINDS:
-            p, training = _arguments(func, args, kwargs)
+        if func in KINDS:
+            p, training, in_place = arguments(func, args, kwargs)
             x: Tensor = args[0] if args else kwargs["input"]
             if not training:
                 return x
             if self.heads is not None:
-                return self.replace("attention", p, torch.unflatten(x, 0, (-1, self.heads))).flatten(0, 1)
-            return self.replace(_KINDS[func], p, x)
+                by_head = torch.unflatten(x, 0, (-1, self.heads))
+                return self.replace("attention", p, by_head, False).flatten(0, 1)
+            return self.replace(KINDS[func], p, x, in_place)
         if func is functional.scaled_dot_product_attention:
-            return attention(lambda p, h: self.replace("attention", p, h), *args, **kwargs)
+            return attention(lambda p, h: self.replace("attention", p, h, False), *args, **kwargs)
         if func is functional.multi_head_attention_forward:
             self.heads = args[4] if len(args) > 4 else kwargs["num_heads"]
             try:
@@ -194,23 +140,30 @@ class Dropouts(TorchFunctionMode):
                 raise UnsupportedNetwork(f"{self.where()}: {_UNTRACKED}")
             return func(*args[:5], **{**kwargs, "training": False}, **_rest(args))
         if func in RECURRENT:
-            return recurrent(func, args, lambda p, h: self.replace("sequence", p, h))
-        if func is functional.linear:
+            return recurrent(func, args, lambda p, h: self.replace("sequence", p, h, False))
+        if func is functional.linear and args:
             return affine(*args, **kwargs)
-        if func in _RANDOM:
+        if func in RANDOM:
             self.noise(getattr(func, "__name__", str(func)))
-        return func(*args, **kwargs)
+        out = func(*args, **kwargs)
+        if func in PROBABILITIES:
+            self.probabilities = getattr(func, "__name__", "a softmax"), out
+        return out
 
-    def refuse_probabilities(self) -> None:
-        """Refuse a network whose last call was a softmax or a sigmoid: it returned no logits.
+    def refuse_probabilities(self, outputs: Any) -> None:
+        """Refuse a network that returned what a softmax or a sigmoid gave: these are no logits.
+
+        Args:
+            outputs: What it returned.
 
         Raises:
-            UnsupportedNetwork: It was.
+            UnsupportedNetwork: It did.
         """
-        if self.last in _PROBABILITIES:
+        name, probabilities = self.probabilities
+        if outputs is probabilities is not None:
             raise UnsupportedNetwork(
-                f"the network ends in {getattr(self.last, '__name__', 'a softmax')} and so returns probabilities; "
-                "take that off: logits (or log-probabilities) are expected"
+                f"the network ends in {name} and so returns probabilities; take that off: logits (or "
+                "log-probabilities) are expected"
             )
 
 
@@ -219,16 +172,75 @@ def _rest(args: tuple[Any, ...]) -> dict[str, Any]:
     return dict(zip(("momentum", "eps"), args[6:], strict=False))
 
 
+class _Watching(Dropouts):
+    """Passes every dropout call through, and notices when the network uses again what one was to change in place."""
+
+    def __init__(self, running: list[tuple[str, nn.Module]]) -> None:
+        super().__init__(self._pass, self._draws, lambda: running[-1][0] if running else "the network")
+        self.running = running
+        self.seen: list[_Seen] = []
+        self.random: list[tuple[str, nn.Module | None]] = []
+        self.changed: list[Tensor] = []
+        self.again = False
+
+    def _pass(self, kind: str, p: float, x: Tensor, in_place: bool) -> Tensor:
+        name, owner = self.running[-1]
+        self.seen.append(_Seen(f"{name} ({kind})", owner, kind, p, tuple(x.shape), in_place))
+        if not in_place or p == 0:
+            return x
+        self.changed.append(x)
+        return x.clone()  # another tensor, so that uses of the result are none of x
+
+    def _draws(self, name: str) -> None:
+        self.random.append((f"{self.where()} ({name})", self.running[-1][1] if self.running else None))
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        changed = self.changed.copy()
+        out = super().__torch_function__(func, types, args, kwargs)
+        if changed and _tensors(out):  # not where a shape was asked for
+            self._look((args, kwargs), changed)
+        return out
+
+    def _look(self, used: Any, changed: Sequence[Tensor]) -> None:
+        memory = {x.untyped_storage().data_ptr() for x in changed}
+        self.again |= any(t.untyped_storage().data_ptr() in memory for t in _tensors(used))
+
+    def finish(self, outputs: Any) -> None:
+        """The pass is over."""
+        self.refuse_probabilities(outputs)
+        self._look(outputs, self.changed)
+        if self.again:
+            for x in self.changed:
+                x.copy_(x.clone())  # an input then counts as changed
+
+
+def _tensors(x: Any) -> list[Tensor]:
+    """The dense tensors of anything that a function may take or give."""
+    if isinstance(x, Tensor):
+        return [x] if x.layout is torch.strided else []
+    if isinstance(x, Mapping):
+        return _tensors(list(x.values()))
+    return [t for value in x for t in _tensors(value)] if isinstance(x, tuple | list) else []
+
+
 @contextmanager
-def _as_training(network: nn.Module, running: list[tuple[str, nn.Module]]) -> Iterator[None]:
-    """Everything but normalisation in training mode, and the path of the running module on a stack."""
+def _modes(
+    network: nn.Module, trains: Callable[[nn.Module], bool], running: list[tuple[str, nn.Module]]
+) -> Iterator[None]:
+    """Some modules in training mode and the others not, and the path of the running module on a stack."""
     handles = []
     modes = {module: module.training for module in network.modules()}
     for path, module in network.named_modules():
         label = f"'{path}'" if path else f"'{type(network).__name__}'"
         handles.append(module.register_forward_pre_hook(lambda m, _, label=label: running.append((label, m))))
         handles.append(module.register_forward_hook(lambda *_: running.__delitem__(-1)))
-        module.training = not isinstance(module, nn.modules.batchnorm._NormBase)
+        module.training = trains(module)
     try:
         yield
     finally:
@@ -238,28 +250,19 @@ def _as_training(network: nn.Module, running: list[tuple[str, nn.Module]]) -> It
             module.training = training
 
 
-def _watch(network: nn.Module, x: Any) -> tuple[list[_Seen], list[tuple[str, nn.Module | None]]]:
-    """The active dropout calls of one pass, each passed through unchanged, and who else draws random numbers."""
-    seen: list[_Seen] = []
-    noise: list[tuple[str, nn.Module | None]] = []
+def _watch(network: nn.Module, x: Any, trains: Callable[[nn.Module], bool]) -> _Watching:
+    """The active dropout calls of one pass, and who else draws random numbers."""
     running: list[tuple[str, nn.Module]] = []
+    mode = _Watching(running)
+    with _modes(network, trains, running), seeded(0, device_of(network)), torch.no_grad():
+        with mode:
+            outputs = call(network, x)
+        mode.finish(outputs)
+    return mode
 
-    def record(kind: str, p: float, x: Tensor) -> Tensor:
-        name, owner = running[-1]
-        seen.append(_Seen(f"{name} ({kind})", owner, kind, p, tuple(x.shape)))
-        return x
 
-    def where() -> str:
-        return running[-1][0] if running else "the network"
-
-    def owned(name: str) -> None:
-        noise.append((f"{where()} ({name})", running[-1][1] if running else None))
-
-    mode = Dropouts(record, owned, where)
-    with _as_training(network, running), seeded(0, device_of(network)), torch.no_grad(), mode:
-        call(network, x)
-    mode.refuse_probabilities()
-    return seen, noise
+def _is_no_norm(module: nn.Module) -> bool:
+    return not isinstance(module, nn.modules.batchnorm._NormBase)
 
 
 def _batch_axis(two: _Seen, three: _Seen) -> int | None:
@@ -278,38 +281,49 @@ def _batch_axis(two: _Seen, three: _Seen) -> int | None:
 
 
 def find_sites(network: nn.Module, two: Any, three: Any) -> tuple[list[Site], list[nn.Module], list[str]]:
-    """Every dropout call that training would make, p = 0 included, in order of execution.
+    """Every dropout call that prediction makes of those that training would make, p = 0 included, in their order.
 
     Args:
         network: The network; its modes are as before on return.
-        two: A batch of two items.
+        two: A batch of two items, which the network may change.
         three: A batch of three items of the same shape.
 
     Returns:
-        The sites, the modules that own them, and the names of calls that draw random numbers of their own
-        (stochastic depth, say), which stay as evaluation mode has them.
+        The sites, the modules that make the calls, and the names of what is random in training only and stays as
+        evaluation mode has it: calls that draw random numbers of their own (stochastic depth, say), and dropout
+        that other modules ask for only when they train (in an auxiliary head, say).
 
     Raises:
+        NoStochasticSite: All dropout is of that last kind.
         UnsupportedNetwork: A site has no batch axis of its own, its module draws other random numbers, or the network
             returns probabilities.
     """
-    (first, noise), (second, _) = _watch(network, two), _watch(network, three)
-    if [s.name for s in first] != [s.name for s in second]:
-        raise UnsupportedNetwork(
-            f"the network made {len(second)} dropout calls on three items but {len(first)} on two, so a sample would "
-            "not be one function of its input"
-        )
-    sites = [
-        Site(a.name, a.kind, a.p, a.shape, _batch_axis(a, b)) for a, b in zip(first, second, strict=True)
-    ]
-    owners = [s.owner for s in first]
-    for name, module in noise:
+    training = _watch(network, map_tree(torch.clone, two), _is_no_norm)
+    owners = [s.owner for s in training.seen]
+    for name, module in training.random:
         if module in owners:
             raise UnsupportedNetwork(
                 f"{name}: the module that calls dropout draws random numbers of its own when it trains, so a sample "
                 "would not be one function; move that into a module of its own (it is then off at prediction)"
             )
-    return sites, owners, [name for name, _ in noise]
+    first, second = (_watch(network, x, set(owners).__contains__) for x in (two, three))
+    if [s.name for s in first.seen] != [s.name for s in second.seen]:
+        raise UnsupportedNetwork(
+            f"the network made {len(second.seen)} dropout calls on three items but {len(first.seen)} on two, so a "
+            "sample would not be one function of its input"
+        )
+    often = (Counter(s.name for s in mode.seen if s.p > 0) for mode in (training, first))
+    only_training = [*(next(often) - next(often)).elements()]
+    if only_training and not first.seen:
+        raise NoStochasticSite(
+            f"all dropout of this network ({', '.join(only_training)}) is in code that asks for the mode of a module "
+            "around it and so runs in training only; call nn.Dropout without asking: it asks for its own mode"
+        )
+    sites = [
+        Site(a.name, a.kind, a.p, a.shape, _batch_axis(a, b), a.in_place and first.again)
+        for a, b in zip(first.seen, second.seen, strict=True)
+    ]
+    return sites, owners, [name for name, _ in training.random] + only_training
 
 
 def apply_mask(kind: str, p: float, x: Tensor, mask: Tensor) -> Tensor:
@@ -334,25 +348,37 @@ def apply_mask(kind: str, p: float, x: Tensor, mask: Tensor) -> Tensor:
     return scaled
 
 
-def masking(sites: Sequence[Site], mask: Callable[[int, Site, Tensor], Tensor]) -> Dropouts:
-    """A mode in which the s-th active dropout call takes `mask(s, site, x)` for its mask. Good for one pass.
+@contextmanager
+def masking(sites: Sequence[Site], mask: Callable[[int, Site, Tensor], Tensor]) -> Iterator[None]:
+    """One pass in which the s-th active dropout call takes `mask(s, site, x)` for its mask.
 
     Args:
         sites: What `find_sites` found.
         mask: Gives the mask of a site, broadcasting against x.
 
-    Returns:
-        A context manager.
+    Yields:
+        While the network runs.
+
+    Raises:
+        UnsupportedNetwork: The calls are others than the sites.
     """
     left = iter(enumerate(sites))
+    why = "the network takes another path for other inputs, so a sample would not be one function"
 
-    def replace(kind: str, p: float, x: Tensor) -> Tensor:
+    def replace(kind: str, p: float, x: Tensor, in_place: bool) -> Tensor:
         number, site = next(left, (len(sites), None))
         if site is None or (site.kind, site.p) != (kind, p):
             raise UnsupportedNetwork(
-                f"dropout call {number + 1} of this batch ({kind}, p = {p}) is not the one seen before: the network "
-                "takes another path for other inputs, so a sample would not be one function"
+                f"dropout call {number + 1} of this batch ({kind}, p = {p}) is not the one seen before: {why}"
             )
-        return apply_mask(kind, p, x, mask(number, site, x)) if p > 0 else x
+        if p == 0:
+            return x
+        dropped = apply_mask(kind, p, x, mask(number, site, x))
+        return x.copy_(dropped) if site.in_place else dropped
 
-    return Dropouts(replace)
+    with Dropouts(replace):
+        yield
+    for number, site in left:
+        raise UnsupportedNetwork(
+            f"this batch made {number} dropout calls, and {site.name} would have been next: {why}"
+        )

@@ -67,6 +67,7 @@ def step(node: fx.Node, modules: dict[str, nn.Module]) -> tuple[str, Any]:
     if node.op == "call_method":
         if node.target == "flatten" and node.args[1:] == (1,) and not node.kwargs:
             return "flatten", None
+        # (n, -1), or (-1, d): that d is the width is seen where the chain is compared with the network.
         if node.target in ("view", "reshape") and len(node.args) == 3 and -1 in node.args[1:]:
             return "flatten", None
         if node.target in ("relu", "relu_"):
@@ -88,7 +89,9 @@ def _module_step(module: nn.Module) -> tuple[str, Any]:
         return ("other" if getattr(module, "return_indices", False) else "pool"), Pool(module, window)
     if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
         return ("other" if module.training else "norm"), module
-    for kind, types in (("linear", nn.Linear), ("convolution", nn.Conv2d), ("log_softmax", nn.LogSoftmax)):
+    if isinstance(module, nn.LogSoftmax):
+        return ("log_softmax" if module.dim in (1, -1) else "other"), module
+    for kind, types in (("linear", nn.Linear), ("convolution", nn.Conv2d)):
         if isinstance(module, types):
             return kind, module
     # In place would be wrong here: a layer's input is shared by all samples.
@@ -118,7 +121,8 @@ def _call_step(node: fx.Node) -> tuple[str, Any]:
         return "homogeneous", _bound(target, () if target is functional.relu else more[:1], settings)
     if target in _POINTWISE_CALLS and not more and not node.kwargs:
         return "pointwise", target
-    return ("log_softmax" if target in _LOG_SOFTMAX_CALLS else "other"), target
+    classes = (*more, settings.get("dim"))[0] in (1, -1)
+    return ("log_softmax" if target in _LOG_SOFTMAX_CALLS and classes else "other"), target
 
 
 def _bound(target: Any, more: Sequence[Any], settings: dict[str, Any]) -> Function:
@@ -135,7 +139,7 @@ def _window(
 ) -> Pair | None:
     """The sides of the windows of a pooling with these arguments, if they lie side by side from the corner on."""
     sides, *others = (
-        (side, side) if isinstance(side, int) else tuple(side)
+        (side, side) if isinstance(side, int) else (*side, *side)[:2]  # (2,) is (2, 2)
         for side in (kernel_size, stride or kernel_size, padding, dilation)
     )
     plain = others == [sides, (0, 0), (1, 1)] and not ceil_mode

@@ -163,7 +163,7 @@ class WeightDraws:
         mode = Dropouts()  # also what is always on is off
         with mode:
             outputs = functional_call(self.network, weights, arguments, named)
-        mode.refuse_probabilities()
+        mode.refuse_probabilities(outputs)
         return outputs
 
     def _weights(self, t: int) -> Weights:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from baldur._modules import call, map_tree, place, take
 from baldur.errors import InvalidArgument
 from baldur.likelihoods import CATEGORICAL, Likelihood
+from baldur.posteriors._lowered import Lowered
 from baldur.posteriors._network import (
     device_of,
     differ,
@@ -18,7 +19,6 @@ from baldur.posteriors._network import (
     penultimate,
     shapes,
 )
-from baldur.posteriors._products import Lowered
 from baldur.posteriors._saving import read, save
 from baldur.posteriors._sites import Dropouts
 
@@ -99,7 +99,7 @@ class DeterministicDraws:
         mode = Dropouts()  # also what is always on is off
         with mode:
             outputs = call(self.lowered.now(self.device), self._placed(x))
-        mode.refuse_probabilities()
+        mode.refuse_probabilities(outputs)
         return self.likelihood.log_probs(outputs, 1).unsqueeze(1)
 
     @torch.inference_mode()

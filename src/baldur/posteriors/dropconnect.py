@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from baldur._modules import place, take, tensors
+from baldur._modules import map_tree, place, take, tensors
 from baldur.errors import DamagedArtefact, InvalidArgument, NoStochasticSite, UnsupportedNetwork
 from baldur.likelihoods import CATEGORICAL, Likelihood
 from baldur.posteriors._masks import keep
@@ -137,7 +137,7 @@ class _TogetherDraws(WeightDraws):
         n, size = items_of(x), max(1, _ROWS // len(self))
         if self._together and n:
             try:
-                parts = [self._of_all(take(x, torch.arange(a, min(a + size, n)))) for a in range(0, n, size)]
+                parts = [self._of_all(take(x, slice(a, min(a + size, n)))) for a in range(0, n, size)]
                 return torch.cat(parts) if len(parts) > 1 else parts[0]
             except (UnsupportedNetwork, torch.OutOfMemoryError):
                 raise
@@ -147,8 +147,9 @@ class _TogetherDraws(WeightDraws):
 
     def _of_all(self, x: Any) -> Tensor:
         """All samples of some items, (n, T, C, ...), in groups whose weights find room."""
-        parts = [torch.vmap(partial(self._of, x), out_dims=1)(stack) for stack in self._stacked()]
-        return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
+        # A copy for each, since the network may change it. With out_dims=1, vmap would transpose equal samples.
+        parts = [torch.vmap(partial(self._of, map_tree(torch.clone, x)))(stack) for stack in self._stacked()]
+        return (torch.cat(parts) if len(parts) > 1 else parts[0]).movedim(0, 1)
 
     def _of(self, x: Any, weights: Mapping[str, Tensor]) -> Tensor:
         return WeightDraws(self.network, lambda _: weights, range(1), likelihood=self.likelihood)._sample(

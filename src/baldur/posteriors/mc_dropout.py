@@ -11,17 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from baldur._modules import call, place, take
+from baldur._modules import call, map_tree, place, seeded, take
 from baldur.errors import DamagedArtefact, InvalidArgument, NoStochasticSite, UnsupportedNetwork
 from baldur.likelihoods import CATEGORICAL, Likelihood
 from baldur.posteriors._chain import find_tail
 from baldur.posteriors._convolutional import ConvolutionalSamples
 from baldur.posteriors._dense import DenseSamples
 from baldur.posteriors._insertion import insert_dropout, insertion, order_checked
+from baldur.posteriors._lowered import Lowered, asked, exactly
 from baldur.posteriors._masks import keep
 from baldur.posteriors._network import device_of, differ, frozen, items_of, penultimate, shapes
-from baldur.posteriors._plan import Plan
-from baldur.posteriors._products import Lowered, asked, exactly
+from baldur.posteriors._plan import Plan, half_masks, repeats, same, versions
 from baldur.posteriors._reach import reached, together
 from baldur.posteriors._saving import read, save
 from baldur.posteriors._sites import Dropouts, Site, find_sites, masking
@@ -144,11 +144,13 @@ class MCDropout:
             raise InvalidArgument(
                 "the first batch holds no items, so nothing can be learnt of the network's dropout"
             )
-        two, three = (take(x, torch.arange(size) % items_of(x)) for size in (2, 3))
+        with torch.inference_mode(False):  # so that they have versions, which change in place with any value
+            two, three, probe = (take(x, torch.arange(size) % items_of(x)) for size in (2, 3, 2))
+        before = versions(two)
         with torch.inference_mode(), order_checked(self.network), Dropouts():
             call(self.network, take(two, slice(None)))  # settles the format of its weights
         sites, owners, left_out = find_sites(self.network, two, three)
-        in_place = differ(two, take(x, torch.arange(2) % items_of(x)))
+        in_place = differ(two, probe) or before != versions(two)
         if not sites:
             raise NoStochasticSite(
                 "training this network calls no dropout, so all its samples would be the same; have dropout inserted "
@@ -157,14 +159,20 @@ class MCDropout:
         if all(site.p == 0 for site in sites):
             warnings.warn("every dropout rate is 0, so all samples are the same function", stacklevel=5)
         if left_out:
-            warnings.warn(
-                f"random in training, deterministic here: {', '.join(sorted(set(left_out)))}", stacklevel=5
-            )
+            names = ", ".join(sorted(set(left_out)))
+            if not repeats(self.network, self.likelihood, probe):
+                raise UnsupportedNetwork(
+                    f"{names}: random in evaluation mode too, so a sample would not be one function; draw random "
+                    "numbers only where self.training"
+                )
+            warnings.warn(f"random in training, deterministic here: {names}", stacklevel=5)
         for module in owners:
             module.training = True  # only the module itself: it is what makes the call
         self.lowered.forget()
-        tail = find_tail(self.network, sites)
-        return Plan(sites, tail, left_out, in_place)
+        plan = Plan(sites, find_tail(self.network, sites), left_out, in_place)
+        if plan.tail is not None and not self.draw(1)._agree(plan, probe):
+            plan.tail = None
+        return plan
 
 
 class DropoutDraws:
@@ -205,7 +213,7 @@ class DropoutDraws:
     def __call__(self, x: Any) -> Tensor:
         plan, x = self._prepared(x)
         if plan.tail is not None:
-            return self._rest(plan, plan.tail.trunk(x))
+            return self._rest(plan, plan.tail.trunk(plan.given(x)))
         size, n = max(1, _ROWS // len(self)), items_of(x)
         parts = [self._general(plan, take(x, slice(a, min(a + size, n)))) for a in range(0, max(n, 1), size)]
         return torch.cat(parts) if len(parts) > 1 else parts[0]
@@ -237,14 +245,14 @@ class DropoutDraws:
         if plan.tail is None:
             functions: dict[str, Callable[[Any], Tensor]] = {
                 "log_probs": self,
-                "features": self._mean_features,
+                "features": lambda x: self._mean_features(plan, x),
             }
             return {name: functions[name](x) for name in names}
-        h = plan.tail.trunk(x)
+        h = plan.tail.trunk(plan.given(x))
         linear_last = plan.tail.layers[-1].options is None
         of_trunk: dict[str, Callable[[Tensor], Tensor]] = {
             "log_probs": lambda h: self._rest(plan, h),
-            "features": plan.tail.mean_features if linear_last else lambda _: self._mean_features(x),
+            "features": plan.tail.mean_features if linear_last else lambda _: self._mean_features(plan, x),
         }
         return {name: of_trunk[name](h) for name in names}
 
@@ -261,7 +269,7 @@ class DropoutDraws:
 
         def trunk(x: Any) -> Tensor:
             with torch.inference_mode():
-                return tail.trunk(self._prepared(x)[1])
+                return tail.trunk(plan.given(self._prepared(x)[1]))
 
         def rest(h: Tensor) -> Tensor:
             with torch.inference_mode():
@@ -270,15 +278,15 @@ class DropoutDraws:
         return Trunk(trunk, tail.trunk.identity, tail.trunk.device), rest
 
     def _prepared(self, x: Any) -> tuple[Plan, Any]:
-        """The plan for a batch, and the batch where the network is; a copy where the network would change it."""
-        n = items_of(x)
+        """The plan for a batch, and the batch where the network is."""
+        items_of(x)  # refuses what is no batch
         x = place(x, device_of(self.posterior.network))
-        plan = self.posterior.plan(x)
-        return plan, take(x, torch.arange(n)) if plan.in_place else x
+        return self.posterior.plan(x), x
 
-    def _mean_features(self, x: Any) -> Tensor:
+    def _mean_features(self, plan: Plan, x: Any) -> Tensor:
         with Dropouts():
-            return penultimate(self.posterior.lowered.now(device_of(self.posterior.network)), x)
+            network = self.posterior.lowered.now(device_of(self.posterior.network))
+            return penultimate(network, plan.given(x))
 
     def _rest(self, plan: Plan, h: Tensor) -> Tensor:
         """The tail: what the trunk gives to (n, T, C)."""
@@ -320,7 +328,7 @@ class DropoutDraws:
             try:
                 with warnings.catch_warnings():  # of a trifle inside adaptive pooling
                     warnings.filterwarnings("ignore", ".*aten::as_strided_")
-                    return torch.vmap(sample, out_dims=1)(every)
+                    return torch.vmap(sample)(every).movedim(0, 1)  # out_dims=1 transposes equal samples
             except (UnsupportedNetwork, torch.OutOfMemoryError):
                 raise
             except (RuntimeError, ValueError) as error:  # what vmap says of code that it cannot vectorise
@@ -336,10 +344,24 @@ class DropoutDraws:
                 return self._mask(number, site, h.shape).index_select(0, t)[0]
 
             with masking(plan.sites, mask):
-                logits = call(network, x)
+                logits = call(network, plan.given(x))
             return self.posterior.likelihood.log_probs(logits, 1)
 
         return sample
+
+    def _agree(self, plan: Plan, x: Any) -> bool:
+        """Whether one sample of the tail and of the network agree on two items, the second of which becomes noise."""
+        assert plan.tail is not None
+        device = device_of(self.posterior.network)
+        self._masks = {key: mask.to(device) for key, mask in half_masks(plan.sites).items()}
+        try:
+            with torch.inference_mode(), seeded(0, device), exactly(device):
+                map_tree(lambda leaf: leaf[1].uniform_() if leaf.is_floating_point() else leaf, x)
+                found = self._rest(plan, plan.tail.trunk(plan.given(x)))
+                expected = self._sample(plan, x)(torch.zeros(1, dtype=torch.long, device=device)).unsqueeze(1)
+        except Exception:  # the tracer had stand-ins for all inputs: they go where tensors, or None, do not
+            return False
+        return same(found, expected, plan.tail.layers[-1].weight.dtype)
 
     def _fall_back(self, plan: Plan, error: Exception) -> None:
         """Say once that this network runs T times."""

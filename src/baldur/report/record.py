@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -136,7 +137,9 @@ def _data(store: Store) -> Iterator[Html]:
         yield details(wording.count(len(bad), "quarantined item"), shown, is_open=len(bad) <= 10)
     yield details(f"{len(store.classes)} classes", element("p", wording.listed(list(store.classes))))
     if store.preprocessing:
-        text = json.dumps(store.preprocessing, indent=2, ensure_ascii=False)
+        told: Any = dict(store.preprocessing)
+        told["facts"] = {key: value for key, value in told.get("facts", {}).items() if key != "fingerprint"}
+        text = json.dumps(told, indent=2, ensure_ascii=False)
         yield details("Preprocessing", element("pre", text))
 
 

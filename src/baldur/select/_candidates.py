@@ -124,11 +124,17 @@ def block_threads(log_probs: Float[Array, "N T C"]) -> Iterator[int]:
     if not array_api_compat.is_numpy_array(log_probs):
         yield 1
         return
+    import torch
     from threadpoolctl import threadpool_info, threadpool_limits
 
     threads = [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+    before = torch.get_num_threads()
     with threadpool_limits(1, user_api="blas"):
-        yield max(threads, default=1)
+        torch.set_num_threads(1)  # of threads to come, too
+        try:
+            yield max(threads, default=1)
+        finally:
+            torch.set_num_threads(before)
 
 
 def _pack(samples: Samples, dtype: Any) -> Float[Array, "R K T"]:
@@ -152,7 +158,13 @@ def told(weights: Float[Array, "M T"], packed: Float[Array, "n K T"]) -> Float[A
     """
     xp = namespace(weights)
     count, rows, draws = packed.shape
-    mixed = xp.matmul(xp.reshape(packed, (count * rows, draws)), weights.T)
+    flat = xp.reshape(packed, (count * rows, draws))
+    if array_api_compat.is_numpy_array(flat):
+        from baldur._products import product  # torch is imported where it is needed
+
+        mixed = product(flat, weights)
+    else:
+        mixed = xp.matmul(flat, weights.T)
     mixed = xp.reshape(mixed, (count, rows, weights.shape[0]))
     p = mixed[:, :-1, :]
     terms = xp.log(p)

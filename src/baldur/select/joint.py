@@ -40,6 +40,7 @@ _ROUNDING = 1e-5  # of a gain computed in float32
 _TIE = 1e-12
 _LEADERS = 64
 _GROUPS = (32, 8, 2)
+_IN_VAIN = 0.92  # of the items left by the others, from which on the closest bound costs more than it saves
 
 
 def batchbald(
@@ -307,8 +308,9 @@ def leaders(
     possible = ceiling >= best - _ROUNDING
     items = items[possible]
     bounds[items] = ceiling[possible]
+    many = _IN_VAIN * len(items)
     for size in _GROUPS:
-        if len(known) > size * 2:
+        if len(known) > size * 2 and not (size == _GROUPS[-1] and len(items) > many):
             weights, share = known.grouped(size)
             bounds[items] = mean_told(candidates, items, xp.astype(weights, xp.float32), share)
             items = items[bounds[items] >= best - _ROUNDING]
