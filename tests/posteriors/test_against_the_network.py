@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from baldur._modules import call, map_tree
 from baldur.errors import UnsupportedNetwork
-from baldur.posteriors import MCDropout
+from baldur.posteriors import BayesByBackprop, Deterministic, MCDropout
 from baldur.posteriors._sites import masking
 from baldur.posteriors.dropconnect import DropConnect
 
@@ -256,6 +256,17 @@ def test_a_network_that_changes_its_input_is_known_by_blank_items(blank):
     before = x.clone()
     draws = same(Dividing, x)
     assert draws.posterior.plan(x).in_place
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize(
+    "kind", [Deterministic, lambda n: BayesByBackprop(n, {"b.weight": torch.zeros(3, 4)})]
+)
+def test_every_posterior_leaves_blank_items_first_as_they_are(kind):
+    blank, x = torch.zeros(7, 4), numbers(7, 4)
+    before, draws = x.clone(), kind(Dividing()).draw(1)
+    draws(blank)
+    assert torch.equal(draws(x), draws(x))
     assert torch.equal(x, before)
 
 

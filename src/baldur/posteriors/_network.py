@@ -86,6 +86,18 @@ def differ(a: Any, b: Any) -> bool:
     return a is not None and not torch.equal(a.nan_to_num(), b.nan_to_num())
 
 
+def versions(x: Any) -> Any:
+    """How often each tensor of a batch was changed.
+
+    Args:
+        x: A tree of tensors, made outside inference mode.
+
+    Returns:
+        A tree of counts.
+    """
+    return map_tree(lambda leaf: leaf._version, x)
+
+
 def shapes(x: Any) -> Any:
     """The shapes of a batch without the item axis: what a network's path may depend on.
 

@@ -62,18 +62,6 @@ class Plan:
         return "\n".join(lines + [f"left deterministic: {name}" for name in self.left_out])
 
 
-def versions(x: Any) -> Any:
-    """How often each tensor of a batch was changed.
-
-    Args:
-        x: A tree of tensors, made outside inference mode.
-
-    Returns:
-        A tree of counts.
-    """
-    return map_tree(lambda leaf: leaf._version, x)
-
-
 def same(one: Tensor, other: Tensor, dtype: torch.dtype) -> bool:
     """Whether two outputs differ by no more than rounding does, with TF32 on a GPU.
 

@@ -11,7 +11,7 @@ from baldur._modules import channels_first, place, take, tensors, wants_channels
 from baldur._seeds import derive
 from baldur.errors import InvalidArgument
 from baldur.likelihoods import CATEGORICAL, Likelihood
-from baldur.posteriors._network import device_of, differ, items_of, penultimate
+from baldur.posteriors._network import device_of, differ, items_of, penultimate, versions
 from baldur.posteriors._sites import Dropouts
 
 Weights = Mapping[str, Tensor]
@@ -96,10 +96,12 @@ class WeightDraws:
         whole = torch.arange(n, device=device_of(self.network))
         out: Tensor | None = None
         for i, t in enumerate(self.samples):
-            given = x if self._in_place is False else take(x, whole)
+            with torch.inference_mode(False):  # so that it has versions, which change in place with any value
+                given = x if self._in_place is False else take(x, whole)
+            before = versions(given) if self._in_place is None else None
             values = self._sample(t, given)
             if self._in_place is None and n:
-                self._in_place = differ(given, x)
+                self._in_place = differ(given, x) or before != versions(given)
             if out is None:
                 out = values.new_empty((n, len(self), *values.shape[1:]))
             out[:, i] = values

@@ -18,6 +18,7 @@ from baldur.posteriors._network import (
     items_of,
     penultimate,
     shapes,
+    versions,
 )
 from baldur.posteriors._saving import read, save
 from baldur.posteriors._sites import Dropouts
@@ -121,9 +122,11 @@ class DeterministicDraws:
         key = shapes(x)
         if key not in self._in_place and items_of(x):
             two = torch.arange(2) % items_of(x)
-            tried = take(x, two)
+            with torch.inference_mode(False):  # so that it has versions, which change in place with any value
+                tried = take(x, two)
+            before = versions(tried)
             call(self.lowered.network, tried)
-            self._in_place[key] = differ(tried, take(x, two))
+            self._in_place[key] = differ(tried, take(x, two)) or before != versions(tried)
         return map_tree(torch.clone, x) if self._in_place.get(key) else x
 
     def outputs(self, x: Any, names: Sequence[str]) -> dict[str, Tensor]:

@@ -20,8 +20,8 @@ from baldur.posteriors._dense import DenseSamples
 from baldur.posteriors._insertion import insert_dropout, insertion, order_checked
 from baldur.posteriors._lowered import Lowered, asked, exactly
 from baldur.posteriors._masks import keep
-from baldur.posteriors._network import device_of, differ, frozen, items_of, penultimate, shapes
-from baldur.posteriors._plan import Plan, half_masks, repeats, same, versions
+from baldur.posteriors._network import device_of, differ, frozen, items_of, penultimate, shapes, versions
+from baldur.posteriors._plan import Plan, half_masks, repeats, same
 from baldur.posteriors._reach import reached, together
 from baldur.posteriors._saving import read, save
 from baldur.posteriors._sites import Dropouts, Site, find_sites, masking
