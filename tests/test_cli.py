@@ -113,6 +113,24 @@ def test_status_report_export_backup_doctor(finished, tmp_path):
     assert baldur("run", "--out", tmp_path / "restored").exit_code == 0
 
 
+@pytest.mark.parametrize("named", [".", "artefacts/.."])
+def test_a_backup_of_the_working_directory(tmp_path, monkeypatch, named):
+    Store.create(tmp_path / "run", settings="", classes=["a", "b"]).close()
+    (tmp_path / "run" / "artefacts").mkdir(exist_ok=True)
+    monkeypatch.chdir(tmp_path / "run")
+    assert baldur("backup", named).exit_code == 0
+    assert (tmp_path / "run.tar").is_file()
+
+
+def test_the_name_of_a_data_set_is_no_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    options = [*OPTIONS, "--rounds", 0, "--strategy", "random"]
+    assert baldur("run", "digits", *options, "--out", "run").exit_code == 0
+    refused = baldur("run", "./digits", *options, "--out", "other")
+    assert (refused.exit_code, str(tmp_path / "digits") in refused.output) == (1, True)
+
+
 def test_the_doctor_names_what_is_damaged(finished):
     next(finished.rglob("network.safetensors")).write_bytes(b"no")
     result = baldur("doctor", finished)

@@ -17,6 +17,7 @@ from baldur.data import Dataset, Record, from_arrays
 from baldur.data.people import People
 from baldur.errors import (
     BaldurError,
+    DataNotFound,
     InvalidData,
     InvalidLabel,
     InvalidSettings,
@@ -289,6 +290,11 @@ def test_a_run_from_python_goes_on_from_python_only(tmp_path):
         run.start(again, tmp_path / "run", Observer())
 
 
+def test_a_path_object_is_a_path(tmp_path):
+    with pytest.raises(DataNotFound, match=r"nothing at that path"):
+        run.run(tmp_path / "nowhere.npz", tmp_path / "run", **QUICK)
+
+
 def test_two_strategies_of_one_name(tmp_path):
     for same in (["random", "random"], [functools.partial(by_entropy), functools.partial(by_entropy)]):
         with pytest.raises(InvalidSettings, match=r"same name|named twice"):
@@ -329,7 +335,7 @@ def test_several_trials_that_wait_for_a_file_are_all_asked_for(tmp_path):
     outcome = run.run(blob_set(), tmp_path / "run", strategies=["random", "bald"], **options)
     waits = outcome.waiting.split("; ")
     assert waits[1] == "for 6 of the labels asked for in round 0 of bald, seed 0"
-    assert waits[5:] == ["and for 1 other trials"]
+    assert waits[5:] == ["and 1 more"]
     with Store.open(tmp_path / "run") as store:
         wanted = {r.item for r in store.requests()}
     asked = (tmp_path / "run" / "requests.csv").read_text().splitlines()[1:]

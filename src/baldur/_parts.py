@@ -192,7 +192,8 @@ def make_oracle(
                 "--noise and --annotators are for simulated answers; what comes through a file is taken as it is"
             )
         paths = {record.id: record.path for record in dataset.records}
-        file = oracles.FileOracle(folder, dataset.classes, lambda i: paths.get(i, ""))
+        ids = (*dataset.train.ids, *dataset.test.ids, *(i for i, _ in dataset.quarantined))
+        file = oracles.FileOracle(folder, dataset.classes, lambda i: paths.get(i, ""), ids)
         return lambda seed: file  # one for all, for it writes one list of questions
     unknown = int((labels < 0).sum())
     if unknown:

@@ -161,12 +161,15 @@ def run(
     from baldur import report
     from baldur import run as run_
     from baldur._live import Live
+    from baldur.data.loading import NAMES
 
     told = settings_.read(settings) if settings else {}
     told |= {key: value for key, value in options.items() if value is not None and value != []}
     if data is not None:
         told["data"] = data
     for name in ("data", "data_dir", "encoder"):
+        if name == "data" and told.get(name) in NAMES:
+            continue  # a folder of that name is ./NAME
         if isinstance(told.get(name), str) and Path(told[name]).exists():
             told[name] = str(Path(told[name]).resolve())  # so that the run goes on from any directory
     folder = _folder(out, told)
@@ -294,7 +297,9 @@ def backup(
     """Save a run to one file, also while it goes on; or restore it from there."""
     from baldur import store as store_
 
-    path = archive or folder.with_name(folder.name + ".tar")
+    # "." and ".." have no name of their own
+    whole = folder.resolve() if folder.name in ("", "..") else folder
+    path = archive or whole.parent / f"{whole.name}.tar"
     with _in_words():
         if restore:
             store_.restore(path, folder)

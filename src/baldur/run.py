@@ -307,7 +307,7 @@ def _trials(
     trials = (store.trial(name, seed) for seed in seeds for name in settings.strategies)
     said = map(go, trials) if elsewhere is None else elsewhere.side_by_side(list(trials), go)
     waits = [words for words in said if words]
-    more = [f"and for {len(waits) - _MOST_WAITS} other trials"] if len(waits) > _MOST_WAITS else []
+    more = [f"and {len(waits) - _MOST_WAITS} more"] if len(waits) > _MOST_WAITS else []
     return "; ".join(waits[:_MOST_WAITS] + more)
 
 

@@ -86,6 +86,7 @@ def test_what_killed_processes_left_is_swept(tmp_path):
     old, new = tmp_path / "00" / "old.tmp", tmp_path / "00" / "new.tmp"
     old.touch(), new.touch()
     os.utime(old, (time.time() - 2 * cache._ABANDONED,) * 2)
+    (tmp_path / "00" / "gone.tmp").symlink_to("nowhere")  # listed, and not there when it is looked at
     block(tmp_path, "00", make())
     assert (old.exists(), new.exists()) == (False, True)
 

@@ -1,3 +1,4 @@
+import os
 import sys
 from types import ModuleType
 
@@ -73,6 +74,33 @@ def test_features_stand_in_the_place_of_images_and_are_computed_once(photos, tmp
     assert sum(encoders.seen) == 20
     load(photos, encoder=encoders.offer(Means(2.0)), **options)
     assert sum(encoders.seen) == 40
+
+
+@pytest.mark.parametrize("second", [nn.Tanh(), nn.ReLU6()])
+def test_another_layer_without_weights_is_another_encoder(tmp_path, encoders, second):
+    def made(last):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 4), last)
+
+    first = load_encoder(encoders.offer(made(nn.ReLU())), "cpu").sha256
+    assert load_encoder(encoders.offer(made(nn.ReLU())), "cpu").sha256 == first
+    assert load_encoder(encoders.offer(made(second)), "cpu").sha256 != first
+
+
+def test_another_forward_is_another_encoder(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    found = []
+    for i, body in enumerate(("x.flatten(1)", "x.flatten(1).tanh()", "x.flatten(1)")):
+        text = f"from torch import nn\n\n\nclass Own(nn.Module):\n    def forward(self, x):\n        return {body}\n"
+        (tmp_path / "written_encoder.py").write_text(
+            f"{text}\n\ndef make():\n    return nn.Sequential(Own())\n"
+        )
+        os.utime(tmp_path / "written_encoder.py", (i, i))
+        sys.modules.pop("written_encoder", None)
+        found.append(load_encoder("written_encoder:make", "cpu").sha256)
+    monkeypatch.delitem(sys.modules, "written_encoder")
+    assert found[0] == found[2] != found[1]
 
 
 def test_an_exported_program_gives_the_same_features(photos, tmp_path, encoders):

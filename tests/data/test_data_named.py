@@ -81,8 +81,9 @@ def test_the_files_of_another_set_are_noticed(mnist, monkeypatch):
         ),
         ("train-labels-idx1-ubyte", idx(np.zeros(5, np.uint8)), "6 images, but 5 labels"),
         ("train-labels-idx1-ubyte", b"", "not a whole"),
+        ("train-labels-idx1-ubyte", bytes((0, 0, 8, 1, 0, 0)), "not a whole"),
     ],
-    ids=("cut gzip", "a page", "a pixel short", "a label short", "empty"),
+    ids=("cut gzip", "a page", "a pixel short", "a label short", "empty", "a head cut"),
 )
 def test_a_damaged_file_is_named(mnist, name, content, says):
     (mnist / name).write_bytes(content)

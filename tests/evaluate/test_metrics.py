@@ -73,6 +73,13 @@ def test_measure_leaves_out_what_is_undefined():
     assert evaluate.auroc(log_probs, labels) is None
 
 
+def test_a_class_called_macro_does_not_replace_the_mean():
+    log_probs, labels = np.log([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.3, 0.7]]), np.array([0, 1, 1, 1])
+    f1_macro = evaluate.measure(log_probs, labels, ("a", "b"))["f1_macro"]
+    assert f1_macro == pytest.approx((2 / 3 + 4 / 5) / 2)
+    assert evaluate.measure(log_probs, labels, ("macro", "b"))["f1_macro"] == f1_macro
+
+
 def test_certainty_does_no_harm():
     """Zeros in the predictions: finite metrics where no label was held impossible."""
     with np.errstate(divide="ignore"):

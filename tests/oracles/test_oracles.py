@@ -52,6 +52,32 @@ def test_an_answer_that_does_not_fit_is_named(tmp_path, name, text, words):
         FileOracle(tmp_path, CLASSES).ask(["a"])
 
 
+def test_space_around_an_id_or_a_label_may_be_part_of_it(tmp_path):
+    oracle = FileOracle(tmp_path, ("cat ", "dog"), ids=(" a.jpg", "a.jpg", "b"))
+    (tmp_path / "answers.csv").write_text("id,label\n a.jpg,cat \nb , dog\n")
+    assert oracle.ask([" a.jpg", "a.jpg", "b"]) == {" a.jpg": "cat ", "b": "dog"}
+    assert oracle.ask(["a.jpg"]) == {}
+
+
+def test_an_answer_for_no_item_is_warned_of_once(tmp_path):
+    oracle = FileOracle(tmp_path, CLASSES, ids=("7", "8"))
+    (tmp_path / "answers.csv").write_text("id,label\n007,cat\n8,dog\nz,cat\n")
+    with pytest.warns(UserWarning, match=r"2 of the answers .* the first for '007'"):
+        assert oracle.ask(["7"]) == {}
+    assert oracle.ask(["8"]) == {"8": "dog"}
+
+
+@pytest.mark.parametrize("end", ["\u2028", "\x85", "\x0c"])
+def test_what_unicode_ends_lines_with_may_stand_in_an_answer(tmp_path, end):
+    answer = {"id": f"a{end}b", "label": "cat"}
+    (tmp_path / "answers.jsonl").write_text(json.dumps(answer, ensure_ascii=False) + "\r\n", encoding="utf-8")
+    (tmp_path / "answers.csv").write_text(
+        f'id,label,note\na,dog,x{end}y\nc,cat,"two\nlines"\n', encoding="utf-8"
+    )
+    ids = ["a", "c", f"a{end}b"]
+    assert FileOracle(tmp_path, CLASSES).ask(ids) == {"a": "dog", "c": "cat", f"a{end}b": "cat"}
+
+
 def test_the_contract_holds(tmp_path):
     ids = ["a", "b", "c"]
     verify_oracle(Simulated(ids, np.array([1, 0, -1]), CLASSES), ids, CLASSES)

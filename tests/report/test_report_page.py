@@ -10,7 +10,7 @@ import pytest
 from tests.report.conftest import SETTINGS
 
 from baldur import report
-from baldur.report import charts, sections
+from baldur.report import charts, sections, study
 from baldur.store import Request, Store
 
 Run = Callable[..., Store]
@@ -257,3 +257,31 @@ def test_probabilities_of_the_last_round_are_scored(run: Run, tmp_path: Path) ->
     assert '<th scope="col" class="number">ECE</th>' in text
     assert "Brier" not in page.text  # what was not measured has no column
     assert sections._mean([0.5, float("inf")]) == sections._mean([]) == "–"
+
+
+def test_starts_that_waited_are_no_kills(run: Run) -> None:
+    store = run(rising, seeds=1, rounds=1)
+    trial = store.trial("bald", 0)
+
+    def said() -> str:
+        return str(sections.time_by_phase(study.gather([store], [], "accuracy")))
+
+    for _ in range(3):
+        with trial.phase(1, "label"):
+            pass
+    assert "that a kill interrupted" not in said()
+    for _ in range(2):  # killed, and still going on
+        trial.phase(1, "label").__enter__()
+    assert "1 attempt that a kill interrupted" in said()
+
+
+def test_a_strategy_that_begins_while_the_page_is_drawn_is_on_the_next_page(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = run(rising, seeds=1, rounds=1)
+    known = study.gather([store], [], "accuracy")
+    summary = known.summary
+    store.trial("entropy", 0)
+    assert "random" in sections.calibration(known)
+    monkeypatch.setattr(study, "summarise", lambda *_: summary)
+    assert [member.name for member in study.gather([store], [], "accuracy").members] == ["random", "bald"]

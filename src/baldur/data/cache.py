@@ -8,7 +8,7 @@ import os
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -231,8 +231,9 @@ def _write(path: Path, content: bytes | memoryview) -> None:
 def _sweep(folder: Path) -> None:
     """Remove what killed processes left behind."""
     for file in folder.glob("*.tmp"):
-        if time.time() - file.stat().st_mtime > _ABANDONED:
-            file.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # another process has finished it, or swept it
+            if time.time() - file.stat().st_mtime > _ABANDONED:
+                file.unlink()
 
 
 @contextmanager

@@ -2,7 +2,10 @@
 
 import hashlib
 import importlib
+import inspect
+import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -30,7 +33,7 @@ class Encoder:
     Args:
         spec: What it was loaded from.
         network: Inputs (n, channels, height, width) to features (n, D).
-        sha256: Of its weights and of what it is.
+        sha256: Of its weights and of its code, as far as it can be seen.
         device: Where it runs.
     """
 
@@ -71,11 +74,23 @@ def load_encoder(spec: str, device: str) -> Encoder:
         raise InvalidArgument(f"the encoder {spec} cannot be had: {error}") from error
     if not isinstance(network, torch.nn.Module):
         raise InvalidArgument(f"the encoder {spec} gave {type(network).__name__}, not a torch.nn.Module")
-    digest = hashlib.sha256(f"{spec} {type(network).__qualname__}".encode())
+    digest = hashlib.sha256(f"{spec} {_written(network)}".encode())
     for key, value in network.state_dict().items():
         digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return Encoder(spec, network.to(device).eval(), digest.hexdigest(), device)
+
+
+def _written(network: Any) -> str:
+    """What a network is made of: its parts as they print themselves, and the source of each class not PyTorch's own."""
+    kinds = dict.fromkeys(kind for part in network.modules() for kind in type(part).__mro__)
+    parts = [re.sub(r" at 0x[0-9a-f]+", "", repr(network))]  # an address is another one in each process
+    for kind in kinds:
+        if kind.__module__.partition(".")[0] not in ("torch", "builtins"):
+            parts.append(f"{kind.__module__}.{kind.__qualname__}")
+            with suppress(OSError, TypeError):  # made in a session, or without a file
+                parts.append(inspect.getsource(kind))
+    return "\n".join(parts)
 
 
 def encoded(dataset: Dataset, encoder: Encoder, cache: Path, progress: Progress | None) -> Dataset:

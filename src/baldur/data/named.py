@@ -215,8 +215,9 @@ def _idx(path: Path, axes: int) -> NDArray[np.uint8]:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
         raise InvalidData(f"{path} is damaged ({error}); remove it to download it again") from None
-    shape = np.frombuffer(content[4 : 4 + 4 * axes], ">u4").astype(int)
-    if content[:4] != bytes((0, 0, 8, axes)) or len(content) != 4 + 4 * axes + shape.prod():
+    head = content[: 4 + 4 * axes].ljust(4 + 4 * axes, b"\0")
+    shape = np.frombuffer(head, ">u4", offset=4).astype(int)
+    if head[:4] != bytes((0, 0, 8, axes)) or len(content) != len(head) + shape.prod():
         raise InvalidData(f"{path} is not a whole idx file of {axes}-d bytes; remove it to download it again")
     return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(tuple(shape))
 

@@ -142,7 +142,7 @@ def measure(log_probs: LogProbs, labels: Labels, classes: Sequence[str]) -> dict
     """Every metric by its name: accuracy, nll, ece, adaptive_ece, brier, auroc, f1_macro and f1_<class>.
 
     What is undefined is left out: auroc where a class has no item, f1 of a class that is neither there nor
-    predicted; f1_macro is the mean of those that are defined.
+    predicted, or is called macro; f1_macro is the mean of those that are defined.
 
     Args:
         log_probs: Mean log-probabilities, shape (N, C); `predictive` makes them.
@@ -171,5 +171,9 @@ def measure(log_probs: LogProbs, labels: Labels, classes: Sequence[str]) -> dict
         "brier": brier(log_probs, labels),
         **({} if area is None else {"auroc": area}),
         "f1_macro": float(np.nanmean(each)),
-        **{f"f1_{name}": float(value) for name, value in zip(classes, each, strict=True) if value == value},
+        **{
+            f"f1_{name}": float(value)
+            for name, value in zip(classes, each, strict=True)
+            if value == value and name != "macro"  # that is the mean's name
+        },
     }

@@ -3,7 +3,8 @@
 import csv
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from baldur.errors import InvalidLabel
@@ -16,21 +17,30 @@ class FileOracle:
         folder: Where both files are.
         classes: The names that an answer may have.
         path_of: Where a person finds the item (a file, an address); empty where there is no such place.
+        ids: All items that there are; an answer for another one is warned of. None if that is not known.
     """
 
     annotator = "file"
 
     def __init__(
-        self, folder: Path, classes: Sequence[str], path_of: Callable[[str], str] = lambda _: ""
+        self,
+        folder: Path,
+        classes: Sequence[str],
+        path_of: Callable[[str], str] = lambda _: "",
+        ids: Iterable[str] | None = None,
     ) -> None:
         self.requests = folder / "requests.csv"
         self.answers = (folder / "answers.csv", folder / "answers.jsonl")
         self._classes = frozenset(classes)
         self._path_of = path_of
+        self._ids = None if ids is None else frozenset(ids)
+        self._warned = False
         self._open: dict[str, None] = {}  # what any trial waits for, in the order asked
 
     def ask(self, ids: Sequence[str]) -> Mapping[str, str]:
         """What is answered by now; what is not is in `requests.csv` when this returns.
+
+        An id or a label is taken as it is written, or, where there is none such, without the space around it.
 
         Args:
             ids: Items that are asked for.
@@ -42,7 +52,10 @@ class FileOracle:
             InvalidLabel: An answer is no class, or a line cannot be read; the message names file and line.
         """
         wanted = set(ids)
-        answered = {i: label for i, label in self._read() if i in wanted}
+        known = wanted if self._ids is None else self._ids
+        given = [(i if i in known else i.strip(), label) for i, label in self._read()]
+        self._warn_of(i for i, _ in given)
+        answered = {i: label for i, label in given if i in wanted}
         self._open |= dict.fromkeys(i for i in ids if i not in answered)
         for i in answered:
             self._open.pop(i, None)
@@ -54,6 +67,7 @@ class FileOracle:
             if not path.exists():
                 continue
             for number, (i, label) in _rows(path):
+                label = label if label in self._classes else label.strip()
                 if label == "":
                     continue
                 if label not in self._classes:
@@ -62,6 +76,19 @@ class FileOracle:
                         f"{path}, line {number}: {label!r} is not a class; the classes are {known}"
                     )
                 yield i, label
+
+    def _warn_of(self, answered: Iterable[str]) -> None:
+        """Say, once, that there are answers for items that are not there."""
+        if self._ids is None or self._warned:
+            return
+        unknown = [i for i in answered if i not in self._ids]
+        if unknown:
+            self._warned = True
+            warnings.warn(
+                f"{len(unknown)} of the answers in {self.requests.parent} are for items that are not there,"
+                f" the first for {unknown[0]!r}; give the ids as they stand in {self.requests.name}",
+                stacklevel=3,
+            )
 
     def _write(self, ids: Sequence[str]) -> None:
         part = self.requests.with_name(self.requests.name + ".part")
@@ -75,28 +102,32 @@ class FileOracle:
 def _rows(path: Path) -> Iterator[tuple[int, tuple[str, str]]]:
     """(line, (id, label)) of every line of an answers file."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        # lines end at "\n" or "\r" only: a text may hold what else Unicode ends lines with
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            yield from (_from_json if path.suffix == ".jsonl" else _from_csv)(path, file)
     except UnicodeDecodeError as error:
         raise InvalidLabel(f"{path} is not UTF-8 ({error}); save it as UTF-8") from None
-    if path.suffix == ".jsonl":
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                yield number, _from_json(path, number, line)
-        return
-    rows = csv.DictReader(lines)
+
+
+def _from_csv(path: Path, file: Iterable[str]) -> Iterator[tuple[int, tuple[str, str]]]:
+    rows = csv.DictReader(file)
     if not {"id", "label"} <= set(rows.fieldnames or ()):
         raise InvalidLabel(
             f"{path} needs a first line that names the columns id and label, not {rows.fieldnames}"
         )
     for row in rows:
-        yield rows.line_num, ((row["id"] or "").strip(), (row["label"] or "").strip())
+        yield rows.line_num, (row["id"] or "", row["label"] or "")
 
 
-def _from_json(path: Path, number: int, line: str) -> tuple[str, str]:
-    try:
-        row = json.loads(line)
-        return str(row["id"]), str(row["label"])
-    except (ValueError, KeyError, TypeError):
-        raise InvalidLabel(
-            f'{path}, line {number}: an object such as {{"id": "7", "label": "cat"}} was expected, not {line.strip()!r}'
-        ) from None
+def _from_json(path: Path, file: Iterable[str]) -> Iterator[tuple[int, tuple[str, str]]]:
+    for number, line in enumerate(file, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            yield number, (str(row["id"]), str(row["label"]))
+        except (ValueError, KeyError, TypeError):
+            raise InvalidLabel(
+                f'{path}, line {number}: an object such as {{"id": "7", "label": "cat"}} was expected,'
+                f" not {line.strip()!r}"
+            ) from None

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from baldur.errors import DamagedArtefact
 from baldur.report.curves import write_curves
 from baldur.store import Store, Trial
 from baldur.store.artefacts import room, write_text
@@ -29,7 +30,7 @@ def export(store: Store, folder: Path) -> list[Path]:
         The files and folders that were written.
 
     Raises:
-        DamagedArtefact: A model is not the one that was recorded.
+        DamagedArtefact: A model is not the one that was recorded, or is gone; everything else is written.
         DiskFull: There was no room.
     """
     with room(folder.parent):
@@ -38,14 +39,19 @@ def export(store: Store, folder: Path) -> list[Path]:
     write_text(labels, _labels(store))
     write_curves(store, curves)
     write_text(settings, store.settings)
-    models = (_model(store, trial, folder / MODELS) for trial in store.trials())
-    return [
-        labels,
-        *_votes(store, folder),
-        curves,
-        settings,
-        *(model for model in models if model is not None),
-    ]
+    written = [labels, *_votes(store, folder), curves, settings]
+    lost = {}
+    for trial in store.trials():
+        try:
+            model = _model(store, trial, folder / MODELS)
+        except DamagedArtefact as error:
+            lost[f"{trial.strategy}, seed {trial.seed}"] = error
+        else:
+            written += [] if model is None else [model]
+    if lost:
+        first = next(iter(lost.values()))
+        raise DamagedArtefact(f"{folder} has everything but the models of {'; '.join(lost)}: {first}")
+    return written
 
 
 def _labels(store: Store) -> str:
@@ -72,16 +78,16 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def _model(store: Store, trial: Trial, folder: Path) -> Path | None:
-    """Copy the newest posterior of a trial; None if it has none."""
-    kept = [
-        row
-        for row in store.artefacts("posterior")
-        if (row.strategy, row.seed) == (trial.strategy, trial.seed)
-    ]
-    if not kept:
-        return None
-    newest = max(row.round or 0 for row in kept)
+    """Copy the newest posterior of a trial; None if it has none yet."""
+    own = (trial.strategy, trial.seed)
+    rounds = [row.round or 0 for row in store.artefacts("posterior") if (row.strategy, row.seed) == own]
+    newest = max(rounds, default=0)
     source = trial.find(newest, "posterior")
+    if source is None and trial.state == "done":
+        raise DamagedArtefact(
+            "the model was lost and forgotten; restore a backup, or fit it anew by going on with more rounds"
+            f" (baldur run --out {store.folder} --rounds …)"
+        )
     if source is None:
         return None
     target = folder / f"{quote(trial.strategy, safe='')}-{trial.seed}"

@@ -80,34 +80,34 @@ def _rounds_of(study: Study, trial: Trial, requests: list[RequestRow]) -> Iterat
         asked = tuple(rows)
         if round > 0:
             sheet = study.find(trial, round, "picks")
-            pictures = tuple(tiles(sheet, len(asked))[:MOST_ITEMS]) if sheet else ()
+            pictures = tuple(tiles(sheet, MOST_ITEMS, len(asked))) if sheet else ()
             made_up = study.find(trial, round, "generated")
-            pairs = tuple(tiles(made_up)[: 2 * MOST_ITEMS]) if made_up else ()
+            pairs = tuple(tiles(made_up, 2 * MOST_ITEMS)) if made_up else ()
             yield Asked(round, labels, asked, pictures, pairs)
         labels += sum(request.label is not None for request in asked)
 
 
-def tiles(sheet: Path, count: int | None = None) -> list[str]:
-    """The pictures of a contact sheet, which is one row of squares.
+def tiles(sheet: Path, most: int, count: int | None = None) -> list[str]:
+    """The first pictures of a contact sheet, which is one row of squares.
 
     Args:
         sheet: An image file.
+        most: How many pictures to give at most.
         count: How many pictures it should hold; as many as it does where unset.
 
     Returns:
-        Data URIs from left to right; none if it does not hold so many.
+        Data URIs from left to right; none if it does not hold so many as it should, or is larger than Pillow opens.
     """
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(sheet) as opened:
-            opened.load()
             side = opened.height
             count = opened.width // side if count is None else count
             if opened.width != side * count:
                 return []
-            return [_uri(opened.crop((i * side, 0, (i + 1) * side, side))) for i in range(count)]
-    except (UnidentifiedImageError, OSError):
+            return [_uri(opened.crop((i * side, 0, (i + 1) * side, side))) for i in range(min(count, most))]
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
         return []
 
 

@@ -1,6 +1,5 @@
 """The parts of the page that are drawn; each is empty where the run kept nothing to draw."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -255,10 +254,9 @@ def _mean(values: Sequence[float]) -> str:
 def _ece_series(study: Study) -> Iterator[Series]:
     for run, store in study.runs.items():
         for group in group_curves(read_curves(store, run, "ece")):
-            member = next(
-                m for m in study.members if (m.group.run, m.group.strategy) == (run, group.strategy)
-            )
-            if group.counted:
+            key = (run, group.strategy)
+            member = next((m for m in study.members if (m.group.run, m.group.strategy) == key), None)
+            if member and group.counted:  # a strategy may begin while the page is made
                 yield Series(member.name, group, member.style)
 
 
@@ -321,6 +319,7 @@ def _seconds(member: Member) -> dict[str, float]:
 
 
 def _done_again(store: Store) -> int:
-    """How many attempts at a phase were followed by another."""
-    attempts = Counter((row.strategy, row.seed, row.round, row.phase) for row in store.phases())
-    return sum(attempts.values()) - len(attempts)
+    """How many attempts at a phase never ended and were followed by another; those that only waited did end."""
+    attempts = store.phases()
+    latest = {row[:4]: row for row in attempts}  # by strategy, seed, round and phase
+    return sum(row.seconds is None and row is not latest[row[:4]] for row in attempts)

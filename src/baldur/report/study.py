@@ -107,6 +107,8 @@ def gather(stores: Sequence[Store], targets: Sequence[float], metric: str) -> St
         trials, requests, measured = store.trials(), store.requests(), store.metrics("test")
         for group in group_curves(read_curves(store, run, metric)):
             key = (run, group.strategy)
+            if key not in names:  # it began since
+                continue
             own = sorted((t for t in trials if t.strategy == group.strategy), key=lambda trial: trial.seed)
             asked = tuple(request for request in requests if request.strategy == group.strategy)
             labels = {(row.seed, row.round): row.labels for row in measured if row.strategy == group.strategy}

@@ -220,7 +220,7 @@ def mend(folder: Path) -> str:
     """
     return (
         f"put it back from a backup, or delete it and start the run in {folder} again: "
-        "what the run still needs of it is computed anew"
+        "what the run still needs of it is computed anew (once it is done, only with more rounds: --rounds)"
     )
 
 
