@@ -5,11 +5,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from baldur import _products, networks, posteriors
-from baldur._products import affine
+from baldur import networks, posteriors
 from baldur.errors import UnsupportedNetwork
-from baldur.posteriors import BayesByBackprop, Deterministic, Ensemble, MCDropout, _dense
+from baldur.posteriors import BayesByBackprop, Deterministic, Ensemble, MCDropout, _dense, _products
 from baldur.posteriors._lowered import Lowered
+from baldur.posteriors._products import affine
 from baldur.testing import verify_posterior
 
 

@@ -13,10 +13,10 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from baldur._modules import call
-from baldur._products import affine
 from baldur.posteriors._insertion import inserted, is_hooked, is_in_front
 from baldur.posteriors._lowered import Lowered, exactly
 from baldur.posteriors._network import device_of
+from baldur.posteriors._products import affine
 from baldur.posteriors._sites import Dropouts, Site
 from baldur.posteriors._steps import Function, Pair, step
 from baldur.posteriors._trunk import Trunk, identity

@@ -18,11 +18,11 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from baldur._modules import call, map_tree, seeded
-from baldur._products import affine
 from baldur.errors import NoStochasticSite, UnsupportedNetwork
 from baldur.posteriors._attention import attention
 from baldur.posteriors._calls import KINDS, PROBABILITIES, RANDOM, arguments
 from baldur.posteriors._network import device_of
+from baldur.posteriors._products import affine
 from baldur.posteriors._recurrent import RECURRENT, recurrent
 
 # The value that SELU tends to for -inf; alpha dropout sets dropped units to it (Klambauer et al., NeurIPS 2017).

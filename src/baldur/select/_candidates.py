@@ -1,6 +1,6 @@
 """What the label of a candidate would tell, given the labels of the chosen: blocked matrix products."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from baldur._arrays import FLOOR, Array, Samples, map_samples, namespace, to_numpy
 from baldur.acquire.disagreement import mean_divergence
 from baldur.select._contenders import Contenders
+
+Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 _STORED = 2**29
 _CPU_BLOCK = 2**18
@@ -29,13 +31,13 @@ class Candidates:
         bald: BALD of each item, shape (N,).
         packed: Probabilities and, behind the classes, negative entropies, float32, shape (N, C + 1, T); None
             where the pool is so large that they are computed again whenever they are needed.
-        workers: How many blocks of NumPy arrays are computed at a time.
+        each: Calls a function on every block, as `map` does.
     """
 
     log_probs: Float[Array, "N T C"] | Contenders
     bald: NDArray[np.float64]
     packed: Float[Array, "N K T"] | None
-    workers: int = 1
+    each: Map = map
 
     @property
     def like(self) -> Float[Array, "n T C"]:
@@ -77,12 +79,12 @@ class Candidates:
         )
 
 
-def prepare(log_probs: Float[Array, "N T C"], workers: int = 1) -> Candidates:
+def prepare(log_probs: Float[Array, "N T C"], each: Map = map) -> Candidates:
     """Check a pool, and compute what every step needs.
 
     Args:
         log_probs: Normalised log-probabilities, shape (N, T, C).
-        workers: How many blocks of NumPy arrays may be computed at a time.
+        each: Calls a function on every block, as `map` does.
 
     Returns:
         The pool with its BALD scores.
@@ -106,11 +108,11 @@ def prepare(log_probs: Float[Array, "N T C"], workers: int = 1) -> Candidates:
             filled += rows
         return mean_divergence(samples)
 
-    return Candidates(log_probs, to_numpy(map_samples(log_probs, visit)), packed, workers)
+    return Candidates(log_probs, to_numpy(map_samples(log_probs, visit)), packed, each)
 
 
 @contextmanager
-def block_threads(log_probs: Float[Array, "N T C"]) -> Iterator[int]:
+def block_threads(log_probs: Float[Array, "N T C"]) -> Iterator[Map]:
     """Inside, a product of NumPy matrices takes one thread, so that blocks can be computed side by side.
 
     The products are small: several threads for one of them would wait for each other more than they compute.
@@ -119,22 +121,16 @@ def block_threads(log_probs: Float[Array, "N T C"]) -> Iterator[int]:
         log_probs: Log-probabilities, whose library is taken; torch shares its products out itself.
 
     Yields:
-        How many blocks to compute at a time: as many as a product had threads before.
+        What calls a function on every block, as `map` does: as many at a time as a product had threads before.
     """
     if not array_api_compat.is_numpy_array(log_probs):
-        yield 1
+        yield map
         return
-    import torch
     from threadpoolctl import threadpool_info, threadpool_limits
 
     threads = [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
-    before = torch.get_num_threads()
-    with threadpool_limits(1, user_api="blas"):
-        torch.set_num_threads(1)  # of threads to come, too
-        try:
-            yield max(threads, default=1)
-        finally:
-            torch.set_num_threads(before)
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(max(threads, default=1)) as pool:
+        yield pool.map
 
 
 def _pack(samples: Samples, dtype: Any) -> Float[Array, "R K T"]:
@@ -158,13 +154,7 @@ def told(weights: Float[Array, "M T"], packed: Float[Array, "n K T"]) -> Float[A
     """
     xp = namespace(weights)
     count, rows, draws = packed.shape
-    flat = xp.reshape(packed, (count * rows, draws))
-    if array_api_compat.is_numpy_array(flat):
-        from baldur._products import product  # torch is imported where it is needed
-
-        mixed = product(flat, weights)
-    else:
-        mixed = xp.matmul(flat, weights.T)
+    mixed = xp.matmul(xp.reshape(packed, (count * rows, draws)), weights.T)
     mixed = xp.reshape(mixed, (count, rows, weights.shape[0]))
     p = mixed[:, :-1, :]
     terms = xp.log(p)
@@ -195,11 +185,7 @@ def mean_told(
     parts = [np.zeros(0)]
     for portion in candidates.portions(items):
         blocks = list(_blocks(candidates, portion, len(share)))
-        if candidates.workers == 1 or len(blocks) < 2:
-            parts += map(mean, blocks)
-        else:
-            with ThreadPoolExecutor(candidates.workers) as pool:
-                parts += pool.map(mean, blocks)
+        parts += candidates.each(mean, blocks) if len(blocks) > 1 else map(mean, blocks)
     return np.concatenate(parts)
 
 

@@ -98,8 +98,8 @@ def batchbald(
     generator = np.random.default_rng(0 if rng is None else rng)
     if str(array_api_compat.device(log_probs)) == "cpu" and tolerance(log_probs) < 1e-2:
         log_probs = to_numpy(log_probs)  # the same memory; on the CPU NumPy's logarithms are the faster ones
-    with block_threads(log_probs) as workers:
-        candidates = prepare(log_probs, workers)
+    with block_threads(log_probs) as each:
+        candidates = prepare(log_probs, each)
         return _greedy(candidates, min(count, len(candidates.bald)), most, generator)
 
 
@@ -148,8 +148,8 @@ def streamed_batchbald(
     check_items(first)
     room = bytes_of(memory) // max(1, first.nbytes)
     pool = Contenders(read, (len(scores), *first.shape[1:]), max(room, count, _LEADERS))
-    with block_threads(pool.like) as workers:
-        candidates = Candidates(pool, scores, None, workers)
+    with block_threads(pool.like) as each:
+        candidates = Candidates(pool, scores, None, each)
         picks = _greedy(candidates, count, most, np.random.default_rng(0 if rng is None else rng))
     unseen = scores[~pool.seen]
     more = {

@@ -1,11 +1,6 @@
 """Matrix products of float32 by the faster of two libraries."""
 
-from typing import Any
-
-import numpy as np
 import torch
-from jaxtyping import Float
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -49,21 +44,3 @@ def _suits(h: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
         and _running is not None
         and _running() is None
     )
-
-
-def product(a: Float[np.ndarray, "R T"], b: Float[np.ndarray, "M T"]) -> Float[np.ndarray, "R M"]:
-    """a bᵀ of NumPy matrices.
-
-    Args:
-        a: (R, T).
-        b: (M, T), of the same type.
-
-    Returns:
-        (R, M).
-    """
-    if a.dtype != np.float32 or a.size * len(b) < _SMALL:
-        plain: NDArray[Any] = a @ b.T
-        return plain
-    with torch.inference_mode():
-        found: NDArray[Any] = affine(torch.from_numpy(a), torch.from_numpy(b)).numpy()
-    return found
