@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from baldur import strategies
 from baldur._names import functions_of, strategy_named
 from baldur.data import from_arrays
 from baldur.errors import InvalidArgument, InvalidSettings, TieBreakWarning, Unsupported
-from baldur.likelihoods import GAUSSIAN
+from baldur.likelihoods import BERNOULLI, GAUSSIAN
 from baldur.posteriors import MCDropout
 from baldur.protocols import Choice, Labelled, View
 from baldur.score import PoolScorer
@@ -49,6 +51,42 @@ def test_classes_are_not_asked_of_numbers():
     told = MCDropout(nn.Sequential(nn.Dropout(0.5), nn.Linear(4, 2)), likelihood=GAUSSIAN)
     with pytest.raises(Unsupported, match="for numbers there are variance"):
         strategies.bald(told, *rest[:2], 3, np.random.default_rng(0), rest[2])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "badge",
+        "bait",
+        "batch_epig",
+        "batchbald",
+        "ceal",
+        "cluster_margin",
+        "emoc",
+        "epig",
+        "expected_gradient_length",
+        "power_epig",
+        "prob_cover",
+        "rare_class",
+        "two_stage",
+    ],
+)
+def test_numbers_are_not_read_as_classes(name):
+    _, *rest = setting()
+    told = MCDropout(nn.Sequential(nn.Dropout(0.5), nn.Linear(4, 2)), likelihood=GAUSSIAN)
+    with pytest.raises(Unsupported, match="for numbers there are variance"):
+        functions_of(strategies)[name](told, *rest[:2], 3, np.random.default_rng(0), rest[2])
+
+
+@pytest.mark.parametrize("strategy", [strategies.rare_class, strategies.two_stage])
+def test_classes_are_counted_where_an_item_has_one(strategy):
+    posterior, labelled, *rest = setting()
+    arguments = rest[0], 3, np.random.default_rng(0), rest[1]
+    several = MCDropout(posterior.network, likelihood=BERNOULLI)
+    with pytest.raises(Unsupported, match="reads categorical predictions, and the posterior's are bernoulli"):
+        strategy(several, replace(labelled, labels=np.ones((8, 3), np.int64)), *arguments)
+    with pytest.raises(Unsupported, match=r"one class an item; .* shape \(2, 2\)"):
+        strategy(posterior, replace(labelled, labels=np.ones((8, 2, 2), np.int64)), *arguments)
 
 
 def test_learning_loss_takes_the_predicted_loss():
@@ -152,6 +190,24 @@ def test_typical_items_come_until_every_class_was_seen():
     few = choose(strategies.two_stage, per_class=int(counts.min()) + 1)
     assert few.ids == choose(strategies.typiclust).ids
     assert choose(strategies.two_stage, per_class=int(counts.min())).ids == choose(strategies.bald).ids
+
+
+def test_a_class_that_the_pool_lacks_does_not_put_off_uncertainty_for_ever():
+    posterior, labelled, unlabelled, scorer = setting()
+    for count, stage in ((14, strategies.typiclust), (15, strategies.bald)):
+        some = np.arange(count) % 8
+        known = Labelled(
+            View(labelled.pool, some),
+            some % 2,
+            labelled.rounds[some],
+            labelled.weights[some],
+            ("oracle",) * count,
+        )
+        expected = stage(posterior, known, unlabelled, 3, np.random.default_rng(0), scorer)
+        chosen = strategies.two_stage(
+            posterior, known, unlabelled, 3, np.random.default_rng(0), scorer, per_class=1
+        )
+        assert chosen.ids == expected.ids
 
 
 def test_typiclust_takes_vectors_as_they_are():

@@ -62,14 +62,17 @@ class Round:
 
     def log_probs(self, pool: Pool | None = None) -> NDArray[Any]:
         """(N, T, C) of the unlabelled items, or of a pool."""
+        self.need(CLASSES)
         return self.scorer.predict(self.posterior, self.unlabelled if pool is None else pool)
 
     def mean(self, pool: Pool | None = None) -> NDArray[Any]:
         """(N, 1, C), streamed: the mean prediction, for what needs no more."""
+        self.need(CLASSES)
         return self.scorer.predict(self.posterior, self.unlabelled if pool is None else pool, mean_prediction)
 
     def reader(self) -> Callable[[Positions], NDArray[Any]]:
         """What gives (n, T, C) of some unlabelled items: for those that can do without most of them."""
+        self.need(CLASSES)
         posterior = SomeSamples(self.posterior, slice(None), part=True)
         return lambda positions: self.scorer.predict(posterior, View(self.unlabelled, positions))
 
@@ -94,6 +97,17 @@ class Round:
     def within(self, pool: View) -> "Round":
         """The same round with fewer items to choose among."""
         return Round(self.posterior, self.labelled, pool, self.k, self.rng, self.scorer)
+
+    def seen(self) -> NDArray[np.intp]:
+        """How many labels each class has, up to the last one that has any."""
+        self.need(("categorical",))
+        labels = self.labelled.labels
+        if labels.ndim != 1:
+            raise Unsupported(
+                "this strategy counts the labels of each class, so it needs one class an item; here the labels of an"
+                f" item have the shape {labels.shape[1:]}, as those of maps have"
+            )
+        return np.bincount(labels)
 
     def classes(self) -> int:
         some = View(self.unlabelled, np.arange(min(64, len(self.unlabelled))))

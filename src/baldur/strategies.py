@@ -206,8 +206,11 @@ def rare_class(at: Round, score: Reduce = acquire.bald, classes: Sequence[int] |
         at: The round.
         score: What is looked for in an item of any class.
         classes: The rare ones, which then weigh 1 and all others 0; else w_c = 1 / (1 + labelled items of class c).
+
+    Raises:
+        Unsupported: An item has several labels, a map of them or a number.
     """
-    seen = np.bincount(at.labelled.labels)
+    seen = at.seen()
 
     def weighted(log_probs: Any) -> Any:
         p = log_probs.exp().mean(1) if isinstance(log_probs, torch.Tensor) else np.exp(log_probs).mean(1)
@@ -417,12 +420,18 @@ def ceal(at: Round, criterion: str = "entropy") -> Picks:
 def two_stage(at: Round, first: Strategy = typiclust, then: Strategy = bald, per_class: int = 2) -> Choice:
     """TypiClust until every class was seen twice, then BALD: before, uncertainty is arbitrary (Hacohen et al. 2022).
 
+    A class may be missing from the pool: with 5 · `per_class` labels a class over all, `then` takes over, too.
+
     Args:
         at: The round.
         first: Chooses while labels are few.
         then: Chooses afterwards.
         per_class: Labels that every class must have before `then` takes over.
+
+    Raises:
+        Unsupported: An item has several labels, a map of them or a number.
     """
-    seen = np.bincount(at.labelled.labels, minlength=at.classes())
-    stage = then if (seen >= per_class).all() else first
+    seen, classes = at.seen(), at.classes()
+    every = len(seen) >= classes and bool((seen >= per_class).all())
+    stage = then if every or len(at.labelled) >= 5 * per_class * classes else first
     return stage(at.posterior, at.labelled, at.unlabelled, at.k, at.rng, at.scorer)

@@ -46,6 +46,14 @@ def test_without_unlabelled_items_it_is_supervised_learning():
         assert weights_hash(fitted(make(alone), NOTHING)) == weights_hash(fitted(alone))
 
 
+def test_without_unlabelled_items_the_teacher_has_statistics_of_its_own():
+    """With a decay of 0 it is the student before the last, tiny step, and so are its running statistics."""
+    alone = learner(learning_rate=1e-6, augment=augmentation.weak)
+    student, teacher = fitted(alone, NOTHING), fitted(mean_teacher(alone, decay=0.0), NOTHING)
+    assert torch.allclose(teacher[1].running_mean, student[1].running_mean, atol=1e-3)
+    assert torch.allclose(teacher[1].running_var, student[1].running_var, rtol=1e-2)
+
+
 def test_labelled_items_get_the_noise_unless_the_recipe_says_how():
     noise = partial(augmentation.weak, noise=0.2)
     assert pi_model(learner(), augment=noise).recipe.augment is noise

@@ -1,5 +1,6 @@
 """Encoders trained without labels."""
 
+import shutil
 from importlib import import_module
 
 import numpy as np
@@ -9,7 +10,9 @@ from tests.learners.moons import LABELLED, POOL, UNLABELLED, learner, network
 from torch import nn
 
 from baldur import data, networks
+from baldur._modules import read_tensors, write_tensors
 from baldur.errors import InvalidArgument, Unsupported
+from baldur.learners._unlabelled import File
 from baldur.learners.contrastive import NTXent, contrastive
 from baldur.learners.ensembles import ensemble
 from baldur.posteriors import Deterministic
@@ -146,6 +149,48 @@ def test_training_that_is_killed_goes_on_where_it_was(tmp_path, monkeypatch):
             found = ""
     assert found == whole
     assert epochs == [1, 2, 2, 3]
+
+
+def test_a_checkpoint_that_another_process_takes_away_is_none(tmp_path, monkeypatch):
+    told = []
+    one, other = tmp_path / "one", tmp_path / "other"
+    first = weights_hash(begun(made(cache=one)))
+    (kept,) = one.iterdir()
+    latest = File.latest
+
+    def overtaken(slot):
+        found = latest(slot)
+        if found is not None:
+            found.unlink()
+            shutil.copy(kept, other)
+        return found
+
+    monkeypatch.setattr(File, "latest", overtaken)
+    other.mkdir()
+    (other / kept.with_suffix(".checkpoint").name).write_bytes(b"begun")
+    learner = made(cache=other)
+    learner.network.progress = lambda *about: told.append(about)
+    assert weights_hash(begun(learner)) == first
+    assert told == []
+
+
+def test_the_encoder_of_a_faster_process_is_taken(tmp_path):
+    learner, slower = made(cache=tmp_path), made(cache=tmp_path)
+    first = begun(learner)
+    (kept,) = tmp_path.iterdir()
+    groups, said = read_tensors(kept)
+    kept.unlink()
+    groups["encoder"]["0.weight"] += 1
+    slower.network.progress = lambda *_: write_tensors(kept, groups, said)
+    assert torch.equal(begun(slower)[0].weight, first[0].weight + 1)
+
+
+def test_another_precision_is_another_encoder():
+    plans = [
+        contrastive(learner(precision=precision)).network.plan.identity()
+        for precision in ("auto", "float32", "bfloat16")
+    ]
+    assert len(set(plans)) == 3
 
 
 def test_features_group_what_looks_alike():

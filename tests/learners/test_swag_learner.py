@@ -11,6 +11,7 @@ from baldur import data
 from baldur.errors import InvalidArgument
 from baldur.learners import Supervised
 from baldur.learners.swag import Moments, multi_swag, swag
+from baldur.likelihoods import CATEGORICAL
 from baldur.posteriors import Ensemble, _saving
 from baldur.posteriors.ensemble import member_folder
 from baldur.posteriors.swag import SWAG, load
@@ -148,6 +149,23 @@ def test_batch_normalisation_is_estimated_on_some_of_the_items():
     inputs = fitted(partial(short, batch_norm_items=5))[0].inputs
     assert len(inputs) == 5
     assert {tuple(row) for row in inputs.tolist()} < {tuple(row) for row in X[:24].tolist()}
+
+
+def test_a_single_item_is_refused_before_anything_is_trained():
+    class Alone:
+        recipe, classes, likelihood, unlabelled = Recipe(), 3, CATEGORICAL, UNLABELLED
+
+        def build(self, seed, **options):
+            return network()
+
+        def data(self):
+            return torch.from_numpy(X[:1]), torch.zeros(1), torch.ones(1)
+
+        def __call__(self, seed, **options):
+            pytest.fail("a network was trained")
+
+    with pytest.raises(InvalidArgument, match=r"two inputs or more .* not 1$"):
+        short(Alone(), LABELLED, 0)
 
 
 def test_one_member_is_swag_and_several_are_independent():

@@ -52,6 +52,22 @@ def test_no_item_is_lost_in_the_last_block(monkeypatch, block):
     assert prob_cover(x, 1, 1.0).indices.tolist() == [50]
 
 
+@pytest.mark.parametrize("value", [0.0, 0.1])
+def test_items_that_are_equal_are_looked_at_in_blocks(monkeypatch, value):
+    """Their radius is the least there is, its square 0: rounding could decide of every pair."""
+    x, asked, norm = np.full((60, 3), value), [], np.linalg.norm
+
+    def watched(*arguments, **options):
+        asked.append(arguments)
+        return norm(*arguments, **options)
+
+    delta = purity_radius(x, 3, 0)
+    monkeypatch.setattr(np.linalg, "norm", watched)
+    picks = prob_cover(x, 2, delta)
+    assert picks.scores.tolist() == [60, 0]
+    assert len(asked) < 20
+
+
 def test_where_all_is_covered_the_farthest_follows():
     """Pitfall: a plain argmax over degrees that are all 0, which gives item 0 for ever."""
     picks = prob_cover(LINE, 7, 100.0)

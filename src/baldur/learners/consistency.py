@@ -11,7 +11,7 @@ from torch.nn import functional
 from baldur._modules import call, restore, tensors
 from baldur.errors import InvalidArgument
 from baldur.learners._adding import Addition, Make
-from baldur.learners._unlabelled import Added, Sampler, augmented, changed
+from baldur.learners._unlabelled import Added, Sampler, augmented, changed, without_dropout
 from baldur.learners.augmentation import weak
 from baldur.learners.supervised import Supervised
 from baldur.learners.train import Train
@@ -137,6 +137,8 @@ def _taught(
         device = step.losses.device
         teacher.follow(network)
         if not len(pool):
+            with torch.no_grad(), without_dropout(teacher.network):  # for its running statistics
+                call(teacher.network, step.x)
             return step.losses.new_zeros(())
         x = pool.draw(size, device)
         with torch.no_grad():

@@ -32,7 +32,7 @@ from baldur._modules import (
     write_tensors,
 )
 from baldur._seeds import derive
-from baldur.errors import InvalidArgument, Unsupported
+from baldur.errors import InvalidArgument, InvalidCheckpoint, Unsupported
 from baldur.learners._unlabelled import File, Joined, Sampler, changed, without_dropout
 from baldur.learners._wrapping import WrappingFitting
 from baldur.learners.augmentation import strong
@@ -40,7 +40,7 @@ from baldur.learners.supervised import Network, Supervised
 from baldur.learners.train import Fitting, Train
 from baldur.posteriors._network import penultimate
 from baldur.protocols import Labelled, Pool, Posterior, View
-from baldur.training import Augment, Progress, Recipe, train
+from baldur.training import Augment, Checkpoints, Progress, Recipe, train
 
 _READ = 512
 _INTERVAL = 10.0  # least seconds between two checkpoints
@@ -183,7 +183,10 @@ class _Plan:
         name = getattr(augment, "__qualname__", type(augment).__qualname__), bound
         r = self.recipe
         return repr(
-            (r.epochs, r.batch_size, r.learning_rate, self.temperature, self.projection, name, self.seed)
+            (
+                *(r.epochs, r.batch_size, r.learning_rate, r.precision),
+                *(self.temperature, self.projection, name, self.seed),
+            )
         )
 
 
@@ -286,10 +289,17 @@ class Pretrained:
 
     def _trained(self, key: str, network: nn.Module) -> dict[str, Tensor]:
         assert self.pool is not None
+        slot = None if self.cache is None else File(self.cache / f"{key}.checkpoint")
+        try:
+            checkpoints = None if slot is None else Checkpoints(slot, _INTERVAL)
+        except InvalidCheckpoint:
+            if slot is None or slot.path.exists():
+                raise
+            # Another process was done, and took it away while it was opened here.
+            return self._kept(key) or self._trained(key, network)
         seed = derive(self.plan.seed, "contrastive", "training")
         device = pick_device(self.plan.recipe.device)
         views = _Views(network.to(device), Sampler(self.pool), self.plan)
-        slot = None if self.cache is None else File(self.cache / f"{key}.checkpoint")
         told = self.progress
         n = len(self.pool)
         train(
@@ -299,8 +309,7 @@ class Pretrained:
             recipe=self.plan.recipe,
             likelihood=NTXent(self.plan.temperature),
             seed=seed,
-            checkpoint=slot,
-            interval=_INTERVAL,
+            checkpoint=checkpoints,
             progress=None
             if told is None
             else lambda _, done, total: told("training the encoder", done, total),
@@ -309,8 +318,11 @@ class Pretrained:
         own = tensors(network).items()
         encoder = {name: t.detach().cpu().clone() for name, t in own if not name.startswith(last)}
         if slot is not None and self.cache is not None:
-            kept = File(self.cache / f"{key}.encoder")
-            kept.save(lambda path: write_tensors(path, {"encoder": encoder}, {"key": key}))
+            if faster := self._kept(key):  # another process's: all take the same
+                encoder = faster
+            else:
+                kept = File(self.cache / f"{key}.encoder")
+                kept.save(lambda path: write_tensors(path, {"encoder": encoder}, {"key": key}))
             slot.path.unlink(missing_ok=True)
         return encoder
 

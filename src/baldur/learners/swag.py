@@ -17,7 +17,7 @@ from baldur._seeds import derive
 from baldur.errors import InvalidArgument
 from baldur.learners.ensembles import ensemble
 from baldur.learners.train import Train
-from baldur.posteriors.swag import SWAG
+from baldur.posteriors.swag import SWAG, batch_normalised
 from baldur.protocols import Labelled, Posterior
 
 _LEAST_VARIANCE = 1e-30
@@ -57,14 +57,17 @@ def swag(
         The posterior.
 
     Raises:
-        InvalidArgument: A value is out of its domain.
+        InvalidArgument: A value is out of its domain, or the network has batch normalisation and only one item is
+            trained on.
     """
     if collections < 2 or rank < 0 or rank == 1 or batch_norm_items < 2:
         raise InvalidArgument(
             f"SWAG needs at least 2 collections, a rank of 0 or at least 2, and 2 items for batch normalisation; not "
             f"{collections}, {rank} and {batch_norm_items}"
         )
-    network = train(seed)
+    network = train.build(seed)
+    batch_normalised(network, len(train.data()[1]))  # here and not after two trainings
+    network = train(seed, network=network)
     recipe = replace(
         train.recipe,
         epochs=collections,

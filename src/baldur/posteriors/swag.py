@@ -66,11 +66,7 @@ class SWAG:
         self.scale = scale
         self.likelihood = likelihood
         self.columns = _check(self.network, self.variances, self.deviations, scale)
-        normalised = any(isinstance(m, _BatchNorm) for m in self.network.modules())
-        if normalised and (inputs is None or items_of(inputs) < 2):
-            raise InvalidArgument(
-                "the network has batch normalisation; give two inputs or more to estimate it on"
-            )
+        normalised = batch_normalised(self.network, 0 if inputs is None else items_of(inputs))
         self.inputs = inputs if normalised else None
         if normalised:
             restore(self.network, batch_statistics(self.network, {}, self.inputs))
@@ -155,6 +151,28 @@ def load(folder: Path, network: nn.Module) -> SWAG:
         )
     except (KeyError, TypeError, InvalidArgument) as error:
         raise DamagedArtefact(f"the saved posterior in {folder} cannot be read: {error}") from error
+
+
+def batch_normalised(network: nn.Module, items: int) -> bool:
+    """Whether there is batch normalisation, for which there must be items to estimate it on.
+
+    Args:
+        network: The network.
+        items: How many items there are.
+
+    Returns:
+        True if so.
+
+    Raises:
+        InvalidArgument: There is, and there are fewer than two items.
+    """
+    if not any(isinstance(module, _BatchNorm) for module in network.modules()):
+        return False
+    if items < 2:
+        raise InvalidArgument(
+            f"the network has batch normalisation; SWAG needs two inputs or more to estimate it on, not {items}"
+        )
+    return True
 
 
 def perturbation(

@@ -127,10 +127,12 @@ class _Balls:
         sums = self.squares[rows, None] + np.einsum("rd,rd->r", points, points)
         margin = sums - 2 * (self.x[rows] @ points.T) - self.delta**2
         inside = np.asarray(margin < 0)
-        for r, p in np.argwhere(np.abs(margin) <= 1e-12 * (sums + self.delta**2)):
-            distance = float(np.linalg.norm(self.x[rows[r]] - points[p]))
+        doubtful, there = np.nonzero(np.abs(margin) <= 1e-12 * (sums + self.delta**2))
+        for part in blocks(len(doubtful), points.shape[1]):
+            r, p = doubtful[part], there[part]
+            distances = np.linalg.norm(self.x[rows[r]] - points[p], axis=1)
             # Features on a grid: a distance of exactly δ is outside, however it was rounded.
-            inside[r, p] = distance < self.delta * (1 - 1e-12)
+            inside[r, p] = distances < self.delta * (1 - 1e-12)
         return inside
 
     def gains(self, items: NDArray[np.intp]) -> NDArray[np.float64]:

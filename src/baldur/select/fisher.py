@@ -5,13 +5,14 @@ from typing import Any, SupportsIndex
 import numpy as np
 from jaxtyping import Float, Shaped
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
 
 from baldur._arrays import Array, to_numpy
 from baldur.errors import InvalidArgument
 from baldur.protocols import Picks
 from baldur.select._features import blocks, count, host_features, mean_probabilities, same_length
 
-_REFRESH = 100
+_LOSS = 1e6  # sum of squared conditions of Woodbury's steps after which M is inverted anew
 
 
 def bait(
@@ -32,8 +33,8 @@ def bait(
     J. T. Ash, S. Goel, A. Krishnamurthy and S. Kakade, Gone Fishing: Neural Active Learning with Fisher Embeddings,
     NeurIPS 2021.
 
-    Needs: prediction, features, predictions and features of the labelled. Cost: O(k N (C D)²), memory O((C D)²
-    + N (C + D)). Use: for a last layer on fixed features with C D of some hundreds; it takes near duplicates
+    Needs: prediction, features, predictions and features of the labelled. Cost: O(k (N + C D) (C D)²), memory
+    O((C D)² + N (C + D)). Use: for a last layer on fixed features with C D of some hundreds; it takes near duplicates
     where a second look at a noisy label informs.
 
     Args:
@@ -67,30 +68,35 @@ def bait(
     added: list[int] = []
     scores: list[float] = []
     while len(added) < min(len(pool[0]), max(size, round(oversample * size))):
-        gains = fisher.gains(np.arange(len(pool[0])), 1.0)
+        gains = fisher.gains()
         gains[added] = -np.inf
         u = _first_largest(gains)
         added.append(u)
         scores.append(float(gains[u]))
-        fisher.change(u, 1.0)
+        fisher.add(u)
     gained = dict(zip(added, scores, strict=True))
     removed: list[int] = []
     while len(added) > size:
         # Of equally useless items the one added last goes.
-        place = len(added) - 1 - _first_largest(fisher.gains(np.array(added), -1.0)[::-1])
+        place = len(added) - 1 - _first_largest(-fisher.losses(added)[::-1])
         removed.append(added.pop(place))
-        fisher.change(removed[-1], -1.0)
-    objective = _Fisher(pool, known, regularisation).sequence(added)
+    objective = fisher.sequence(added)
     info = {"gap": 0.0, "objective": objective, "removed": tuple(removed)}
     return Picks(np.array(added, np.intp), np.array([gained[u] for u in added]), info)
 
 
 def _roots(log_probs: Array, features: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """B (N, C, C) with B Bᵀ = diag p - p pᵀ, columns √p_c (e_c - p); and the features (N, D)."""
+    """B (N, C - 1, C) with B Bᵀ = Qᵀ (diag p - p pᵀ) Q, columns √p_c Qᵀ (e_c - p); and the features (N, D).
+
+    Q (C, C - 1) spans what sums to 0: in the direction that is left out I and F are 0, and M⁻¹ is 1 / λ, nothing but
+    rounding errors.
+    """
     x = host_features(features)
     p = to_numpy(mean_probabilities(log_probs))
     same_length(len(p), "predictions", len(x), "features")
-    return (np.eye(p.shape[1]) - p[:, :, None]) * np.sqrt(p)[:, None, :], x
+    contrasts: NDArray[np.float64] = np.linalg.svd(np.ones((1, p.shape[1])))[2][1:]  # Qᵀ
+    roots: NDArray[np.float64] = contrasts @ ((np.eye(p.shape[1]) - p[:, :, None]) * np.sqrt(p)[:, None, :])
+    return roots, x
 
 
 def _labelled(log_probs: Any, features: Any, pool: tuple[Any, Any]) -> tuple[Any, Any]:
@@ -101,8 +107,8 @@ def _labelled(log_probs: Any, features: Any, pool: tuple[Any, Any]) -> tuple[Any
     roots, x = _roots(log_probs, features)
     if roots.shape[1:] != pool[0].shape[1:] or x.shape[1] != pool[1].shape[1]:
         raise InvalidArgument(
-            f"labelled items have {roots.shape[1]} classes and {x.shape[1]} features, those of the pool"
-            f" {pool[0].shape[1]} and {pool[1].shape[1]}"
+            f"labelled items have {roots.shape[2]} classes and {x.shape[1]} features, those of the pool"
+            f" {pool[0].shape[2]} and {pool[1].shape[1]}"
         )
     return roots, x
 
@@ -113,62 +119,91 @@ def _first_largest(gains: NDArray[np.float64]) -> int:
     return int(np.flatnonzero(gains >= best - 1e-10 * abs(best))[0])
 
 
+def _columns(roots: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """V of some items side by side, ((C - 1) D, n C)."""
+    n, rows, classes = roots.shape
+    v: NDArray[np.float64] = np.einsum("nac,nd->adnc", roots, x).reshape(rows * x.shape[1], n * classes)
+    return v
+
+
 def _information(roots: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Σ I(x), shape (C D, C D)."""
-    n, classes, width = len(x), roots.shape[1], x.shape[1]
-    total = np.zeros((classes * width, classes * width))
-    for part in blocks(n, classes * classes * width):
-        v = np.einsum("nac,nd->adnc", roots[part], x[part]).reshape(classes * width, -1)  # (C D, B C)
+    """Σ I(x), shape ((C - 1) D, (C - 1) D)."""
+    width = roots.shape[1] * x.shape[1]
+    total = np.zeros((width, width))
+    for part in blocks(len(x), roots.shape[2] * width):
+        v = _columns(roots[part], x[part])
         total += v @ v.T
     return total
 
 
 class _Fisher:
-    """M⁻¹ and M⁻¹ F M⁻¹ as items are added and removed."""
+    """M⁻¹ and M⁻¹ F M⁻¹ as items are added."""
 
     def __init__(self, pool: tuple[Any, Any], known: tuple[Any, Any], regularisation: float) -> None:
         self.roots, self.x = pool
         labelled = _information(*known)
-        self._mean = (_information(*pool) + labelled) / max(1, len(self.x) + len(known[1]))
-        self._matrix = labelled + regularisation * np.eye(len(labelled))
-        self._changes = 0
+        total = _information(*pool) + labelled
+        self._mean = total / max(1, len(self.x) + len(known[1]))
+        least = len(total) * np.finfo(np.float64).eps * np.trace(total)  # below it M is singular by rounding
+        self._start = labelled + max(regularisation, least) * np.eye(len(labelled))
+        self._matrix = self._start.copy()
         self._invert()
 
     def _invert(self) -> None:
-        self._inverse: Float[np.ndarray, "CD CD"] = np.linalg.inv(self._matrix)
-        self._inverse = (self._inverse + self._inverse.T) / 2
+        half = solve_triangular(np.linalg.cholesky(self._matrix), np.eye(len(self._matrix)), lower=True)
+        self._inverse: Float[np.ndarray, "CD CD"] = half.T @ half
         self._spread = self._inverse @ self._mean @ self._inverse
+        self._lost = 0.0
 
     def objective(self) -> float:
         """tr(M⁻¹ F)."""
         return float(np.sum(self._inverse * self._mean))
 
-    def gains(self, items: NDArray[np.intp], sign: float) -> NDArray[np.float64]:
-        """How far the objective falls where each item is added (1) or removed (-1)."""
-        classes, width = self.roots.shape[1], self.x.shape[1]
-        result = np.empty(len(items))
-        for part in blocks(len(items), classes * classes * width):
-            roots, x = self.roots[items[part]], self.x[items[part]]
+    def gains(self) -> NDArray[np.float64]:
+        """How far the objective falls where each item is added."""
+        n, rows, classes = self.roots.shape
+        width = self.x.shape[1]
+        result = np.empty(n)
+        for part in blocks(n, rows * rows * width):
+            roots, x = self.roots[part], self.x[part]
             forms = []
             for matrix in (self._spread, self._inverse):
-                cube = matrix.reshape(classes, width, classes, width).transpose(1, 0, 2, 3)
-                half = (x @ cube.reshape(width, -1)).reshape(-1, classes, classes, width)  # (B, C, C, D)
+                cube = matrix.reshape(rows, width, rows, width).transpose(1, 0, 2, 3)
+                half = (x @ cube.reshape(width, -1)).reshape(-1, rows, rows, width)  # (B, C - 1, C - 1, D)
                 middle = np.einsum("nabd,nd->nab", half, x)
                 forms.append(roots.transpose(0, 2, 1) @ middle @ roots)
-            inner = np.linalg.inv(sign * np.eye(classes) + forms[1])
+            inner = np.linalg.inv(np.eye(classes) + forms[1])
             result[part] = np.einsum("nab,nba->n", forms[0], inner)
         return result
 
-    def change(self, item: int, sign: float) -> None:
-        """Add (1) or remove (-1) an item, by Woodbury's identity; every so often by a new inverse."""
-        v = np.einsum("ac,d->adc", self.roots[item], self.x[item]).reshape(len(self._matrix), -1)  # (C D, C)
-        self._matrix += sign * (v @ v.T)
-        self._changes += 1
-        if self._changes % _REFRESH == 0:
+    def losses(self, added: list[int]) -> NDArray[np.float64]:
+        """How far the objective rises where each of the added items is removed.
+
+        What only one item tells of, 1 - Vᵀ M⁻¹ V nearly vanishes in; so M is factored, never updated.
+        """
+        v = _columns(self.roots[added], self.x[added])
+        factor = np.linalg.cholesky(self._start + v @ v.T)
+        half = solve_triangular(factor, v, lower=True)
+        solved = solve_triangular(factor, half, lower=True, trans=1)  # M⁻¹ V
+        result, classes = np.empty(len(added)), self.roots.shape[2]
+        for i in range(len(added)):
+            own = slice(i * classes, (i + 1) * classes)
+            form = solved[:, own].T @ self._mean @ solved[:, own]
+            inner = np.eye(classes) - half[:, own].T @ half[:, own]
+            result[i] = np.sum(form * np.linalg.inv(inner))
+        return result
+
+    def add(self, item: int) -> None:
+        """Add an item, by Woodbury's identity while that loses no precision."""
+        v = _columns(self.roots[[item]], self.x[[item]])
+        self._matrix += v @ v.T
+        u = self._inverse @ v
+        inner = np.eye(v.shape[1]) + v.T @ u
+        self._lost += float(np.linalg.cond(inner)) ** 2
+        if not self._lost < _LOSS:
             self._invert()
             return
-        u = self._inverse @ v
-        step = u @ np.linalg.inv(sign * np.eye(v.shape[1]) + v.T @ u)  # M⁻¹ falls by step uᵀ
+        step = u @ np.linalg.inv(inner)  # M⁻¹ falls by step uᵀ
         fu = self._mean @ u
         cross = (self._inverse @ fu) @ step.T
         self._spread = self._spread - cross - cross.T + step @ (u.T @ fu) @ step.T
@@ -176,9 +211,11 @@ class _Fisher:
         self._inverse = (self._inverse + self._inverse.T) / 2
 
     def sequence(self, items: list[int]) -> NDArray[np.float64]:
-        """The objective after each of some items is added in turn."""
-        result = []
+        """The objective after each of some items is added in turn to what is labelled."""
+        result, matrix = [], self._start.copy()
         for item in items:
-            self.change(item, 1.0)
-            result.append(self.objective())
+            v = _columns(self.roots[[item]], self.x[[item]])
+            matrix += v @ v.T
+            half = solve_triangular(np.linalg.cholesky(matrix), np.eye(len(matrix)), lower=True)
+            result.append(float(np.sum(half * (half @ self._mean))))
         return np.array(result)
