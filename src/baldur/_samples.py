@@ -35,11 +35,8 @@ class SomeSamples:
         return self.made[T, seed]
 
     def __reduce__(self) -> Any:
-        return SomeSamples, (
-            self.posterior,
-            self.samples,
-            self.part,
-        )  # the draws are made again where they arrive
+        # The draws are made again where they arrive.
+        return SomeSamples, (self.posterior, self.samples, self.part)
 
     def save(self, folder: Path) -> None:
         """As the posterior; which samples they are tells these draws from others of the same weights."""

@@ -307,7 +307,7 @@ def backup(
         else:
             with store_.Store.open(folder) as store:
                 store.backup(path)
-            out_console.print(f"saved {folder} to {path}", highlight=False, soft_wrap=True, markup=False)
+            out_console.print(f"saved {whole} to {path}", highlight=False, soft_wrap=True, markup=False)
 
 
 @app.command()

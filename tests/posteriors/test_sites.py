@@ -160,7 +160,9 @@ def test_rows_that_may_look_at_nothing_are_as_in_pytorch():
 
 
 def test_arguments_by_name():
-    rule = lambda s, x: functional.linear(input=s.drop(s.a(x)), weight=s.b.weight, bias=s.b.bias)  # noqa: E731
+    def rule(s, x):
+        return functional.linear(input=s.drop(s.a(x)), weight=s.b.weight, bias=s.b.bias)
+
     verify_posterior(MCDropout, Parts(rule), vectors())
 
 

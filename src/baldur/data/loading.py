@@ -136,5 +136,5 @@ def _listing(path: Path) -> Listing:
     hint = f"did you mean {near[0]}? " if near else ""
     raise DataNotFound(
         f"there is no data set called {str(path)!r}, and nothing at that path; {hint}"
-        f"The named sets are {', '.join(NAMES)}; otherwise give {_KINDS}"
+        f"the named sets are {', '.join(NAMES)}; otherwise give {_KINDS}"
     )
