@@ -26,7 +26,7 @@ docs: setup
 	OMP_NUM_THREADS=1 $(BIN)/python docs/make_moons.py
 
 lint: setup
-	$(BIN)/ruff check src tests soak bench studies docs/*.py && $(BIN)/ruff format --check src tests soak bench studies docs/*.py
+	$(BIN)/ruff check src tests soak bench docs/*.py && $(BIN)/ruff format --check src tests soak bench docs/*.py
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

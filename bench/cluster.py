@@ -9,7 +9,7 @@ from baldur import acquire, networks
 from baldur.data import Normalise, from_arrays
 from baldur.distributed import Cluster, RayScorer
 from baldur.posteriors import MCDropout
-from baldur.score import PoolScorer
+from baldur.score.scorer import PoolScorer
 from bench.measure import child, memory, say
 
 T, BLOCK, BLOCKS, SECONDS = 20, 4096, 18, 10.0

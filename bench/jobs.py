@@ -23,7 +23,7 @@ import numpy as np
 from baldur import data
 from baldur.data import Dataset
 from baldur.protocols import View
-from baldur.run import Observer, run
+from baldur.runs.run import Observer, run
 from baldur.store import Store
 from bench.measure import ROOT, say
 

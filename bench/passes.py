@@ -14,12 +14,12 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from baldur import acquire, networks, score
-from baldur._modules import channels_first, channels_last
+from baldur.core.networks import channels_first, channels_last
 from baldur.data import Normalise, from_arrays, load
 from baldur.errors import BaldurError
 from baldur.posteriors import Deterministic, Ensemble, MCDropout
-from baldur.posteriors._masks import keep
-from baldur.posteriors._products import affine
+from baldur.posteriors.dropout.masks import keep
+from baldur.posteriors.dropout.products import affine
 from baldur.training import Recipe, initialise, train
 from bench import peers
 from bench.measure import child, peak, say, seconds, show

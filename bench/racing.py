@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from baldur import acquire, networks, racing, score
+from baldur import acquire, networks, score
 from baldur.posteriors import Ensemble, MCDropout
+from baldur.strategies import racing
 from baldur.training import Recipe, initialise, train
 from bench.k_center import images
 from bench.measure import say, seconds, show

@@ -11,8 +11,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from baldur import acquire, select, strategies
-from baldur._names import functions_of
+from baldur import acquire, select
+from baldur.runs.names import functions_of
+from baldur.strategies import batches, items
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "methods.md"
@@ -80,10 +81,11 @@ and far from all (beyond 0.5); in 20 of the 21 their mean BALD is larger where t
 RACE = """`race=0.01` computes all samples for the contenders only: a few score every item, and an item leaves when it
 scores below what any of the k best found would fall below in few random subsets of their samples. The picks are those
 of all samples but for this probability, if the best items vary no more than the ones found
-([`baldur.racing`](../src/baldur/racing.py)). `race=0` lets an item leave only when no missing sample can bring it among
-the k best: exact, and a saving for `least_confidence`, `margin`, `entropy` and `expected_entropy`, none for `bald`. The
-score of an item that left is that of the samples it had by then. A race saves samples, and so time where these are
-dear: ensembles, dropout in every layer. Where they share a trunk and the rest is products of matrices, it saves little.
+([`baldur.strategies.racing`](../src/baldur/strategies/racing.py)). `race=0` lets an item leave only when no
+missing sample can bring it among the k best: exact, and a saving for `least_confidence`, `margin`, `entropy` and
+`expected_entropy`, none for `bald`. The score of an item that left is that of the samples it had by then. A race saves
+samples, and so time where these are dear: ensembles, dropout in every layer. Where they share a trunk and the rest is
+products of matrices, it saves little.
 """
 
 WARNINGS = """## What published comparisons say
@@ -257,13 +259,13 @@ def _tables(found: dict[str, list[Method]], groups: dict[str, tuple[str, ...]]) 
 
 def _definitions() -> dict[str, ast.stmt]:
     """What `baldur.strategies` defines, by name."""
-    tree = ast.parse(Path(inspect.getfile(strategies)).read_text(encoding="utf-8"))
     found: dict[str, ast.stmt] = {}
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef):
-            found[node.name] = node
-        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            found[node.targets[0].id] = node
+    for module in (items, batches):
+        for node in ast.parse(Path(inspect.getfile(module)).read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef):
+                found[node.name] = node
+            elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                found[node.targets[0].id] = node
     return found
 
 
@@ -289,7 +291,7 @@ def _options(node: ast.stmt) -> str:
 def _strategies(known: dict[str, Method]) -> Iterator[str]:
     definitions = _definitions()
     yield "| name | what it picks | made of | needs | options |\n|---|---|---|---|---|"
-    for name, thing in functions_of(strategies).items():
+    for name, thing in (functions_of(items) | functions_of(batches)).items():
         parts = list(dict.fromkeys(_parts(name, definitions, set())))
         needs = dict.fromkeys(need for part in parts for need in known[part].needs.split(", "))
         wanted = [need for need in needs if need not in ("scores", "clusters", "nothing")]
@@ -298,7 +300,7 @@ def _strategies(known: dict[str, Method]) -> Iterator[str]:
         summary = typeset((inspect.getdoc(thing) or "").split("\n")[0])
         made = ", ".join(f"`{part}`" for part in parts)
         needed = ", ".join(wanted) or "nothing"
-        source = Path(inspect.getfile(strategies))
+        source = Path(inspect.getfile(inspect.unwrap(thing)))
         yield f"| {_link(name, source)} | {summary} | {made} | {needed} | {_options(definitions[name])} |"
 
 

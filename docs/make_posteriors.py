@@ -1,4 +1,7 @@
-"""Writes docs/posteriors.md from the figures in docs/posteriors/, which `python -m studies PART ...` measures."""
+"""Writes docs/posteriors.md from the figures in docs/posteriors/.
+
+`python -m baldur.experiments PART ...` measures them.
+"""
 
 import csv
 import math
@@ -208,7 +211,7 @@ RUNS: Mapping[str, tuple[str, str, tuple[float, ...]]] = {
 PAGE_TEXT = """# What posteriors and learners are worth
 
 Written by `python docs/make_posteriors.py` from the figures in [posteriors/](posteriors/), which
-`python -m studies posteriors learners text tables` measures; `$BALDUR_DATA` says where the data sets lie.
+`python -m baldur.experiments posteriors learners text tables` measures; `$BALDUR_DATA` says where the data sets lie.
 
 ## Posteriors
 

@@ -18,7 +18,7 @@ from baldur.data import from_arrays
 from baldur.distributed import Cluster, RayScorer
 from baldur.errors import ClusterFailed
 from baldur.posteriors import MCDropout
-from baldur.score import PoolScorer
+from baldur.score.scorer import PoolScorer
 from baldur.testing.resume import history
 
 pytestmark = [

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 from bench.measure import child, peak
-from tests.runs import WithLoss
+from tests.tiny_runs import WithLoss
 from torch import nn
 
 from baldur import strategies
-from baldur._names import functions_of, strategy_named
 from baldur.data import from_arrays
 from baldur.likelihoods import GAUSSIAN
 from baldur.posteriors import MCDropout
 from baldur.protocols import Labelled, View
-from baldur.score import PoolScorer
+from baldur.runs.names import functions_of, strategy_named
+from baldur.score.scorer import PoolScorer
 
 ITEMS, MEMORY = 100_000, 32  # MiB; 20 samples of 10 classes are 76 MiB
 OWN = 32  # MiB: what a pass has beside the budget, features (12 MiB) and some numbers an item

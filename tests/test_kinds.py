@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from baldur import learners, strategies
+from baldur import strategies
 from baldur.data import from_arrays
 from baldur.learners import Supervised
 from baldur.likelihoods import BERNOULLI, CATEGORICAL, GAUSSIAN
+from baldur.posteriors import fit
 from baldur.protocols import Labelled, View
-from baldur.score import PoolScorer
+from baldur.score.scorer import PoolScorer
 from baldur.testing import verify_learner
 from baldur.training import Recipe
 
@@ -137,7 +138,7 @@ def test_a_fit_of_any_kind_keeps_the_contract_of_learners(make):
 def test_validation_items_of_any_kind_end_a_fit(make):
     pool, y, learner, _, _ = setting(make)
     fits = []
-    learner(validation=8, record=fits.append, posterior=learners.deterministic).fit(
+    learner(validation=8, record=fits.append, posterior=fit.deterministic).fit(
         some(pool, y, np.arange(30)), View(pool, np.arange(30, N)), seed=0, round=0
     )
     assert fits[0].validation == 8

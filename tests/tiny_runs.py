@@ -5,7 +5,8 @@ from torch import nn
 
 from baldur import data
 from baldur.acquire import entropy
-from baldur.learners import Supervised, mc_dropout
+from baldur.learners import Supervised
+from baldur.posteriors.fit import mc_dropout
 from baldur.protocols import Choice
 from baldur.training import Recipe
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from baldur.posteriors.laplace import approximate
+from baldur.posteriors.laplace.posterior import approximate
 
 NAMES = {"full": "full", "kronecker": "kron", "diagonal": "diag"}
 DELTA, TEMPERATURE = 0.7, 0.5

@@ -1,5 +1,5 @@
 """`python -m baldur` is the `baldur` command."""
 
-from baldur.cli import main
+from baldur.cli.app import main
 
 main()

@@ -132,7 +132,13 @@ def test_the_layout_of_memory_and_blocks_do_not_matter(case, monkeypatch):
     turned = everywhere(lambda x: torch.from_numpy(np.ascontiguousarray(x.T)).permute(*range(x.ndim)[::-1]))
     for a in (everywhere(np.asfortranarray), wide, turned):
         assert numbers(CASES[case](a)) == pytest.approx(expected, abs=1e-12)
-    for module in ("_arrays", "acquire.change", "acquire.dense", "acquire.prediction", "acquire.regression"):
+    for module in (
+        "core.arrays",
+        "acquire.change",
+        "acquire.dense",
+        "acquire.prediction",
+        "acquire.regression",
+    ):
         monkeypatch.setattr(f"baldur.{module}._CPU_BLOCK", 40)
     assert numbers(CASES[case](inputs())) == pytest.approx(expected, abs=1e-12)
 

@@ -12,12 +12,13 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures
-from tests.runs import blobs
+from tests.tiny_runs import blobs
 
-from baldur import acquire, learners, networks
-from baldur.classifier import BayesianClassifier
+from baldur import acquire, networks
+from baldur.adapters.sklearn import BayesianClassifier
 from baldur.errors import InvalidArgument
-from baldur.score import predict
+from baldur.posteriors import fit
+from baldur.score.passes import predict
 from baldur.testing.posterior import verify_posterior
 
 X, Y = blobs(120)
@@ -46,7 +47,7 @@ FITTED = quick().fit(X[:90], NAMES[:90])
 CHECKS = f"""
 import json
 from sklearn.utils.estimator_checks import check_estimator
-from baldur.classifier import BayesianClassifier
+from baldur.adapters.sklearn import BayesianClassifier
 records = check_estimator(BayesianClassifier(**{QUICK}), on_fail=None, on_skip=None)
 print(json.dumps([[r["check_name"], r["status"], repr(r["exception"])] for r in records]))
 """
@@ -116,7 +117,7 @@ def test_the_seed_decides_everything_and_no_global_generator_moves():
         "deterministic",
         "ensemble(members=3)",
         "ensemble(members=2, capacity=0.5)",
-        learners.deterministic,
+        fit.deterministic,
     ],
 )
 def test_any_posterior_will_do_and_survives_pickle(posterior):
@@ -150,5 +151,5 @@ def test_what_cannot_be_is_refused(make, match):
 
 
 def test_importing_it_does_not_import_torch():
-    code = "import sys, baldur.classifier; sys.exit('torch' in sys.modules)"
+    code = "import sys, baldur.adapters.sklearn; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -5,11 +5,11 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from tests.runs import QUICK, blobs
+from tests.tiny_runs import QUICK, blobs
 from typer.testing import CliRunner
 
-from baldur import settings as settings_
-from baldur.cli import INTERRUPTED, WAITING, app
+from baldur.cli.app import INTERRUPTED, WAITING, app
+from baldur.runs import settings as settings_
 from baldur.store import Store
 
 OPTIONS = [word for key, value in QUICK.items() for word in (f"--{key.replace('_', '-')}", str(value))]
@@ -175,7 +175,7 @@ def test_a_mistake_is_a_sentence(tmp_path, monkeypatch, words, said):
 
 
 def test_control_c_is_a_sentence(arrays, tmp_path, monkeypatch):
-    from baldur import run as run_
+    from baldur.runs import run as run_
 
     def interrupted(*_):
         raise KeyboardInterrupt

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from baldur import _arrays
-from baldur._arrays import log, log_sum_exp, map_samples, p_log_p, to_numpy, tolerance
+from baldur.core import arrays as _arrays
+from baldur.core.arrays import log, log_sum_exp, map_samples, p_log_p, to_numpy, tolerance
 from baldur.errors import InvalidArgument, InvalidPredictions
 
 

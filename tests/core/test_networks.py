@@ -8,21 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from baldur._modules import (
-    call,
-    initialise,
-    join,
-    map_tree,
-    pick_device,
-    place,
-    read_tensors,
-    restore,
-    seeded,
-    take,
-    tensors,
-    weights_hash,
-    write_tensors,
-)
+from baldur.core.devices import pick_device, seeded
+from baldur.core.networks import call, initialise, restore, tensors, weights_hash
+from baldur.core.tensorfiles import read_tensors, write_tensors
+from baldur.core.trees import join, map_tree, place, take
 from baldur.errors import InvalidArgument
 from baldur.posteriors import Deterministic, MCDropout
 from baldur.testing import verify_posterior

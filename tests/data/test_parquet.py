@@ -5,11 +5,11 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 from pyarrow import parquet as pq
-from tests.runs import QUICK
+from tests.tiny_runs import QUICK
 
-from baldur import run
 from baldur.data import images, load, parquet
 from baldur.errors import InvalidData, InvalidLabel, ItemChanged
+from baldur.runs import run
 from baldur.testing import verify_pool
 
 RNG = np.random.default_rng(0)

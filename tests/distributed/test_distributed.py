@@ -11,12 +11,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from tests.runs import QUICK, blobs, by_entropy
+from tests.tiny_runs import QUICK, blobs, by_entropy
 from torch import nn
 
-from baldur import acquire, run, score
-from baldur import settings as settings_
-from baldur._clustered import Elsewhere
+from baldur import acquire, score
 from baldur.data import from_arrays
 from baldur.distributed import Cluster, RayLearner, RayScorer, Stopped, begin, side_by_side
 from baldur.distributed.blocks import Kept, cut
@@ -29,12 +27,16 @@ from baldur.errors import (
     SettingsChanged,
     Unsupported,
 )
-from baldur.learners import Supervised, ensemble
-from baldur.learners.ensembles import spread
+from baldur.learners import Supervised
 from baldur.posteriors import MCDropout
+from baldur.posteriors.fit import ensemble
+from baldur.posteriors.fit.ensembles import spread
 from baldur.protocols import Labelled, View
-from baldur.racing import race_by
-from baldur.score import PoolScorer
+from baldur.runs import run
+from baldur.runs import settings as settings_
+from baldur.runs.cluster import Elsewhere
+from baldur.score.scorer import PoolScorer
+from baldur.strategies.racing import race_by
 from baldur.training import Recipe
 
 pytestmark = [

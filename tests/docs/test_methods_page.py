@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from docs import make_methods, make_moons
 from scipy.spatial.distance import cdist, pdist
 
 from baldur import acquire, select, strategies
-from baldur._names import functions_of
+from baldur.runs.names import functions_of
+from docs import make_methods, make_moons
 
 NAMES = [*acquire.__all__, *select.__all__, *functions_of(strategies)]
 

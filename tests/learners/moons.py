@@ -4,7 +4,8 @@ import numpy as np
 from torch import nn
 
 from baldur import data
-from baldur.learners.supervised import Supervised, deterministic
+from baldur.learners.supervised import Supervised
+from baldur.posteriors.fit.dropout import deterministic
 from baldur.protocols import Labelled, View
 from baldur.training import Recipe
 

@@ -7,10 +7,11 @@ import pytest
 
 from baldur import data, networks
 from baldur.errors import InvalidArgument
-from baldur.learners import Supervised, deterministic
+from baldur.learners import Supervised
 from baldur.learners.doubts import _deal, proposals
+from baldur.posteriors.fit import deterministic
 from baldur.protocols import Labelled, View
-from baldur.score import PoolScorer
+from baldur.score.scorer import PoolScorer
 from baldur.training import Recipe
 
 RNG = np.random.default_rng(0)

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
-from tests.runs import QUICK
+from tests.tiny_runs import QUICK
 from torch import nn
 
-from baldur import data, learners, run
-from baldur._names import functions_of, learner_named
+from baldur import data, learners
 from baldur.errors import EmptyLabelledSet, OneClassOnly
 from baldur.learners import Supervised
 from baldur.protocols import Labelled, View
+from baldur.runs import run
+from baldur.runs.names import functions_of, learner_named
 from baldur.store import Store
 from baldur.testing import verify_learner
 from baldur.training import Recipe

@@ -15,7 +15,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
-from tests.runs import blobs
+from tests.tiny_runs import blobs
 
 from baldur import data
 from baldur.errors import (

@@ -16,8 +16,9 @@ from baldur.errors import (
     Unsupported,
     UnsupportedNetwork,
 )
-from baldur.learners import Supervised, deterministic
+from baldur.learners import Supervised
 from baldur.learners.supervised import gather
+from baldur.posteriors.fit import deterministic
 from baldur.protocols import Labelled, View
 from baldur.testing.learner import verify_learner
 from baldur.training import Recipe, initialise, weights_hash

@@ -9,11 +9,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 
-from baldur import settings as settings_
 from baldur import stopping as stopping_
-from baldur._ending import Stopping
 from baldur.errors import InvalidArgument, InvalidLabel, NonFiniteScore
-from baldur.loop import Event, Measured, Parts, advance
+from baldur.loop import Budget, Event, Measured, Parts, Stopping, advance
 from baldur.protocols import Choice
 from baldur.stopping import named
 from baldur.store import Store
@@ -90,21 +88,19 @@ def parts(**changes):
     return replace(made, **changes)
 
 
-SETTINGS = settings_.create(rounds=2, query_size=2, initial=3)
+BUDGET = Budget(rounds=2, query_size=2)
 
 
 @pytest.fixture
 def store(tmp_path):
-    with Store.create(
-        tmp_path / "run", settings=settings_.to_toml(SETTINGS), classes=("even", "odd")
-    ) as store:
+    with Store.create(tmp_path / "run", settings="", classes=("even", "odd")) as store:
         yield store
 
 
 def test_rounds_are_fitted_measured_and_chosen_in_turn(store):
     trial, events = store.trial("last", 0), []
     mine = parts(observe=events.append)
-    assert advance(trial, mine, SETTINGS) == "done"
+    assert advance(trial, mine, BUDGET) == "done"
     assert (trial.state, trial.reason) == ("done", "2 rounds")
     assert [(m.round, m.labels) for m in store.metrics()] == [(0, 3), (1, 5), (2, 7)]
     assert [e.phase for e in events if e.metrics is None] == ["label", "fit", "measure", "choose"] * 2 + [
@@ -121,12 +117,12 @@ def test_rounds_are_fitted_measured_and_chosen_in_turn(store):
 
 def test_a_trial_ends_when_its_accuracy_is_reached(store):
     trial = store.trial("last", 0)
-    settings = SETTINGS.model_copy(update={"rounds": 50, "until": 0.1})
+    budget = replace(BUDGET, rounds=50, until=0.1)
     accuracies = iter((0.05, 0.09, 0.1, 0.2))
     measure = lambda posterior, seed: Measured({("accuracy", "test"): next(accuracies)}, {})  # noqa: E731
-    assert advance(trial, parts(measure=measure), settings) == "done"
+    assert advance(trial, parts(measure=measure), budget) == "done"
     assert (trial.reason, trial.latest().round) == ("accuracy 0.1 reached", 2)
-    assert advance(trial, parts(measure=measure), settings) == "done"  # and stays so
+    assert advance(trial, parts(measure=measure), budget) == "done"  # and stays so
 
 
 def test_only_random_candidates_are_chosen_among(store):
@@ -137,9 +133,9 @@ def test_only_random_candidates_are_chosen_among(store):
         return last(posterior, labelled, unlabelled, k, rng, scorer)
 
     trial = store.trial("last", 0)
-    settings = SETTINGS.model_copy(update={"rounds": 4, "candidates": 5, "query_size": 2})
+    budget = replace(BUDGET, rounds=4, candidates=5, query_size=2)
     mine = parts(strategy=spying)
-    advance(trial, mine, settings)
+    advance(trial, mine, budget)
     assert [len(ids) for ids in seen] == [5, 5, 5, 3]  # of 9, 7, 5 and 3 unlabelled items
     assert all(ids == sorted(ids, key=IDS.index) for ids in seen)
     assert seen[0] != IDS[:5]
@@ -154,7 +150,7 @@ def test_only_random_candidates_are_chosen_among(store):
 
 def test_a_pool_that_is_exhausted_ends_the_trial(store):
     trial = store.trial("last", 0)
-    assert advance(trial, parts(), SETTINGS.model_copy(update={"rounds": 50, "query_size": 5})) == "done"
+    assert advance(trial, parts(), replace(BUDGET, rounds=50, query_size=5)) == "done"
     assert trial.reason == "pool exhausted"
     assert [m.labels for m in store.metrics()] == [3, 8, 12]
 
@@ -162,19 +158,19 @@ def test_a_pool_that_is_exhausted_ends_the_trial(store):
 def test_answers_that_come_late(store):
     """The oracle says "not yet": nothing is trained on, and calling again goes on."""
     trial, slow = store.trial("last", 0), FakeOracle(willing=2)
-    assert advance(trial, parts(oracle=slow), SETTINGS) == "waiting"
+    assert advance(trial, parts(oracle=slow), BUDGET) == "waiting"
     assert (trial.state, trial.reason) == ("waiting", "for 1 of the labels asked for in round 0")
     assert store.metrics() == []
-    assert advance(trial, parts(oracle=FakeOracle(willing=0)), SETTINGS) == "waiting"
-    assert advance(trial, parts(oracle=slow), SETTINGS) == "done"
+    assert advance(trial, parts(oracle=FakeOracle(willing=0)), BUDGET) == "waiting"
+    assert advance(trial, parts(oracle=slow), BUDGET) == "done"
     assert slow.asked[1] == slow.asked[0][2:]
     assert len(store.ledger()) == 7
 
 
 def test_the_same_seed_begins_with_the_same_items(store):
     for strategy in ("last", "first"):
-        advance(store.trial(strategy, 4), parts(), SETTINGS)
-    advance(store.trial("last", 5), parts(), SETTINGS)
+        advance(store.trial(strategy, 4), parts(), BUDGET)
+    advance(store.trial("last", 5), parts(), BUDGET)
     first = {(r.strategy, r.seed): [] for r in store.requests()}
     for r in store.requests():
         if r.round == 0:
@@ -184,7 +180,7 @@ def test_the_same_seed_begins_with_the_same_items(store):
 
 def test_no_pick_depends_on_labels_that_were_not_asked_for(store):
     """The labels of everything else are poisoned: the picks stay the same until they are revealed."""
-    advance(store.trial("last", 0), parts(), SETTINGS)
+    advance(store.trial("last", 0), parts(), BUDGET)
     honest = [r for r in store.requests() if r.round < 2]
 
     class Poisoned(FakeOracle):
@@ -192,7 +188,7 @@ def test_no_pick_depends_on_labels_that_were_not_asked_for(store):
             known = {r.item for r in honest}
             return {i: TRUTH[i] if i in known else "odd" for i in ids}
 
-    advance(store.trial("other", 0), parts(oracle=Poisoned()), SETTINGS)
+    advance(store.trial("other", 0), parts(oracle=Poisoned()), BUDGET)
     assert [r.item for r in store.requests() if r.strategy == "other" and r.round < 2] == [
         r.item for r in honest
     ]
@@ -209,10 +205,10 @@ def test_a_lost_posterior_is_fitted_again(store):
             raise Stopping
 
     with pytest.raises(Stopping):
-        advance(trial, parts(observe=stop), SETTINGS)
+        advance(trial, parts(observe=stop), BUDGET)
     trial.find(0, "posterior").joinpath("number").write_text("damaged")
-    assert advance(trial, parts(), SETTINGS) == "done"
-    advance(store.trial("again", 0), parts(), SETTINGS)
+    assert advance(trial, parts(), BUDGET) == "done"
+    advance(store.trial("again", 0), parts(), BUDGET)
     items = {s: [r.item for r in store.requests() if r.strategy == s] for s in ("last", "again")}
     assert items["last"] == items["again"]
 
@@ -239,7 +235,7 @@ def choosing(*ids, scores=None, pool_scores=None):
 )
 def test_a_strategy_of_ones_own_is_checked(store, strategy, error, words):
     with pytest.raises(error, match=words):
-        advance(store.trial("mine", 0), parts(strategy=strategy), SETTINGS)
+        advance(store.trial("mine", 0), parts(strategy=strategy), BUDGET)
     assert len(store.ledger()) == 3
 
 
@@ -249,13 +245,13 @@ def test_a_label_that_is_no_class_is_refused(store):
             return dict.fromkeys(ids, "prime")
 
     with pytest.raises(InvalidLabel, match="'prime'"):
-        advance(store.trial("last", 0), parts(oracle=Wrong()), SETTINGS)
+        advance(store.trial("last", 0), parts(oracle=Wrong()), BUDGET)
     assert store.ledger() == []
 
 
 def test_scores_ranking_and_pictures_are_kept(store):
     trial = store.trial("last", 0)
-    advance(trial, parts(picture=lambda ids: "+".join(ids).encode()), SETTINGS)
+    advance(trial, parts(picture=lambda ids: "+".join(ids).encode()), BUDGET)
     scores = np.load(trial.find(1, "scores"))
     ranking = trial.ranking(1)
     assert len(scores) == len(ranking) == 7
@@ -317,7 +313,7 @@ def stopping(criterion, clock=None, **more):
     return replace(made, observe=lambda event: clock.tick()), asked
 
 
-LONG = SETTINGS.model_copy(update={"rounds": 50, "query_size": 1})
+LONG = replace(BUDGET, rounds=50, query_size=1)
 
 
 def test_a_criterion_ends_a_trial_with_its_reason(store):
@@ -328,14 +324,14 @@ def test_a_criterion_ends_a_trial_with_its_reason(store):
     assert 0 < trial.latest().round < 9
     assert advance(trial, mine, LONG) == "done"
     rounds = store.trial("rounds", 0)
-    assert advance(rounds, mine, LONG.model_copy(update={"rounds": 1})) == "done"
+    assert advance(rounds, mine, replace(LONG, rounds=1)) == "done"
     assert rounds.reason == "1 rounds", "the budget of rounds is active whatever the criterion says"
 
 
 def test_a_budget_is_spent_to_the_last_label_and_no_further(store):
     trial = store.trial("last", 0)
     mine, _ = stopping(stopping_.budget(8))
-    assert advance(trial, mine, LONG.model_copy(update={"query_size": 3})) == "done"
+    assert advance(trial, mine, replace(LONG, query_size=3)) == "done"
     assert [row.labels for row in trial.past()] == [3, 6, 8]
     assert trial.reason == "the budget of 8 labels is spent"
 
@@ -349,7 +345,7 @@ def test_a_criterion_sees_the_unlabelled_part_of_one_fixed_set(store):
 
     trial = store.trial("last", 0)
     mine, asked = stopping(stopping_.Criterion("look", look, rounds=3))
-    advance(trial, mine, LONG.model_copy(update={"rounds": 4}))
+    advance(trial, mine, replace(LONG, rounds=4))
     assert len({seed for seed, _ in asked}) == 1
     assert all(ids == IDS for _, ids in asked)
     assert [[len(p) for p in history.predictions] for history in seen] == [
@@ -374,7 +370,7 @@ def test_a_criterion_sees_the_unlabelled_part_of_one_fixed_set(store):
 def test_a_batch_is_judged_before_it_is_trained_on(store):
     trial = store.trial("last", 0)
     mine, asked = stopping(stopping_.selected_accuracy(0.99))
-    advance(trial, mine, LONG.model_copy(update={"query_size": 2}))
+    advance(trial, mine, replace(LONG, query_size=2))
     right = {row.round: row.value for row in store.metrics("query") if row.metric == "accuracy"}
     batches = [ids for _, ids in asked]
     for number, ids in enumerate(batches, 1):  # the model of 3 + 2 (number - 1) labels calls odd items odd
@@ -414,7 +410,7 @@ def fast_path(tmp_path):
 
 def test_killed_anywhere_it_stops_where_it_would_have(fast_path):
     def story(folder, kills):
-        text = settings_.to_toml(SETTINGS)
+        text = ""
         with Store.create(folder, settings=text, classes=("even", "odd")) as store:
             for left in (*kills, math.inf):
                 mine, _ = stopping(named(CRITERION), clock := Clock(left))
@@ -451,7 +447,7 @@ def test_a_lost_file_of_predictions_only_delays_the_stop(store):
 def test_the_past_is_what_was_labelled_measured_and_scored(store):
     trial = store.trial("last", 0)
     assert trial.past() == []
-    advance(trial, parts(), SETTINGS)
+    advance(trial, parts(), BUDGET)
     past = trial.past()
     assert [(row.round, row.labels) for row in past] == [(0, 3), (1, 5), (2, 7)]
     assert [row.metrics["accuracy", "test"] for row in past] == [row.value for row in store.metrics()]
@@ -478,7 +474,7 @@ def killed_at(phase, trial, learner=FineTuning):
         advance(trial, parts(learner=learner(), observe=observe), FOUR)
 
 
-FOUR = SETTINGS.model_copy(update={"rounds": 4})
+FOUR = replace(BUDGET, rounds=4)
 
 
 def course(store, strategy):

@@ -10,8 +10,8 @@ from torch import nn
 from baldur.errors import DamagedArtefact, InvalidArgument, NoStochasticSite, UnsupportedNetwork
 from baldur.likelihoods import BERNOULLI
 from baldur.posteriors import Deterministic
-from baldur.posteriors._masks import keep
 from baldur.posteriors.dropconnect import DropConnect, load, masked_weights, weights_dropped
+from baldur.posteriors.dropout.masks import keep
 from baldur.testing.posterior import verify_posterior
 
 

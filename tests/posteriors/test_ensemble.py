@@ -10,7 +10,7 @@ from baldur import acquire, posteriors
 from baldur.errors import DamagedArtefact, IdenticalDraws, InvalidArgument, TieBreakWarning
 from baldur.posteriors import Deterministic, Ensemble, MCDropout
 from baldur.posteriors.ensemble import member_seed
-from baldur.score import predict
+from baldur.score.passes import predict
 from baldur.testing.posterior import verify_posterior
 
 

@@ -6,14 +6,15 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from tests.runs import QUICK, blobs
+from tests.tiny_runs import QUICK, blobs
 from torch import nn
 
-from baldur import data, learners, posteriors, run, score
-from baldur._names import fitting_named, functions_of
+from baldur import data, learners, posteriors, score
 from baldur.errors import BaldurError, DamagedArtefact, OneClassOnly, TrainingDiverged
 from baldur.learners import Supervised
 from baldur.protocols import Labelled, View
+from baldur.runs import run
+from baldur.runs.names import fitting_named, functions_of
 from baldur.store import Store
 from baldur.testing import verify_learner, verify_posterior
 from baldur.training import Recipe

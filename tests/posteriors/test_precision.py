@@ -7,9 +7,11 @@ from torch.nn import functional
 
 from baldur import networks, posteriors
 from baldur.errors import UnsupportedNetwork
-from baldur.posteriors import BayesByBackprop, Deterministic, Ensemble, MCDropout, _dense, _products
-from baldur.posteriors._lowered import Lowered
-from baldur.posteriors._products import affine
+from baldur.posteriors import BayesByBackprop, Deterministic, Ensemble, MCDropout
+from baldur.posteriors.dropout import dense as _dense
+from baldur.posteriors.dropout import products as _products
+from baldur.posteriors.dropout.lowered import Lowered
+from baldur.posteriors.dropout.products import affine
 from baldur.testing import verify_posterior
 
 

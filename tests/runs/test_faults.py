@@ -10,18 +10,19 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.runs import QUICK, blobs, factory
+from tests.tiny_runs import QUICK, blobs, factory
 from torch.utils.data import Dataset
 
-from baldur import _ending, acquire, loop, run, score
-from baldur import settings as settings_
-from baldur._ending import Stopping
-from baldur._faults import Faults
+from baldur import acquire, loop, score
 from baldur.data import from_arrays, from_dataset, in_memory
 from baldur.distributed import side_by_side
 from baldur.errors import DiskFull, InvalidPredictions, UnreadableItems
+from baldur.loop import Budget, Stopping
+from baldur.loop import stopping as ending
 from baldur.posteriors import Deterministic, MCDropout
 from baldur.protocols import Labelled, View
+from baldur.runs import run
+from baldur.runs.faults import Faults
 from baldur.store import ItemRecord, Round, Store
 
 X, Y = blobs()
@@ -122,21 +123,21 @@ def test_a_disk_that_is_gone_is_no_fault_of_single_items(tmp_path):
 
 @pytest.fixture
 def begun(tmp_path):
-    """A store with a record, settings, and the parts of a trial as far as faults look at them."""
+    """A store with a record, a budget, and the parts of a trial as far as faults look at them."""
     pool = from_arrays(X)
-    settings = settings_.create(data="in memory")
+    budget = Budget(rounds=2, query_size=2)
     nobody = Mock()
     parts = loop.Parts(pool, ["a"], nobody, nobody, nobody, nobody, nobody, lambda rng: pool.ids[:5])
-    with Store.create(tmp_path / "run", settings=settings_.to_toml(settings), classes=["a"]) as store:
+    with Store.create(tmp_path / "run", settings="", classes=["a"]) as store:
         store.record_items([ItemRecord("77", 3, "77.png", "patient", "train", "ab", 9, 10)])
-        yield store, settings, parts
+        yield store, budget, parts
 
 
 def meets(monkeypatch, reasons, times=1, before=lambda: None):
     """Every trial finds items unreadable, so many times, and is done then if its pool is without them."""
     met = {}
 
-    def advance(trial, parts, settings):
+    def advance(trial, parts, budget):
         met[trial.id] = met.get(trial.id, 0) + 1
         if met[trial.id] > times:
             return "waiting" if reasons.keys() & set(parts.pool.ids) else "done"
@@ -147,12 +148,12 @@ def meets(monkeypatch, reasons, times=1, before=lambda: None):
 
 
 def test_two_trials_at_a_time_may_meet_the_same_item(begun, monkeypatch):
-    store, settings, parts = begun
+    store, budget, parts = begun
     messages = []
     meets(monkeypatch, {"77": "gone"}, before=threading.Barrier(2).wait)
     faults = Faults(store, messages.append)
     trials = [store.trial(name, 0) for name in ("random", "bald")]
-    calls = [lambda trial=trial: faults.advance(trial, parts, settings) for trial in trials]
+    calls = [lambda trial=trial: faults.advance(trial, parts, budget) for trial in trials]
     assert side_by_side(calls, 2, threading.Event()) == ["done", "done"]
     assert (len(messages), len(store.incidents())) == (1, 1)
     known = ItemRecord("77", 3, "77.png", "patient", "train", "ab", 9, 10, "quarantined", "gone")
@@ -160,10 +161,10 @@ def test_two_trials_at_a_time_may_meet_the_same_item(begun, monkeypatch):
 
 
 def test_a_phase_that_fails_without_the_items_too_stops(begun, monkeypatch):
-    store, settings, parts = begun
+    store, budget, parts = begun
     meets(monkeypatch, {"77": "gone"}, times=2)
     with pytest.raises(UnreadableItems, match=r"^77: gone.*is their disk there"):
-        Faults(store, print).advance(store.trial("bald", 0), parts, settings)
+        Faults(store, print).advance(store.trial("bald", 0), parts, budget)
     assert store.items()["77"] == ItemRecord("77", 3, "77.png", "patient", "train", "ab", 9, 10)
 
 
@@ -202,7 +203,7 @@ def test_predictions_that_were_kept_without_ids_are_of_the_whole_stop_set(tmp_pa
     pool, looks = from_arrays(np.zeros((5, 1), np.float32)), Looks()
     with Store.create(tmp_path / "run", settings="", classes=["a"]) as store:
         trial, column = store.trial("bald", 0), np.arange(5.0)[:, None]
-        trial.artefact(0, "stop", ".npz", lambda path: _ending._write(path, {"log_probs": column}))
+        trial.artefact(0, "stop", ".npz", lambda path: ending._write(path, {"log_probs": column}))
         for whole, seen in ((None, [[2, 3, 4]]), (pool, [])):
             stopping = Stopping(looks, lambda *told: column, whole=whole)
             stopping.reason(trial, Round(0, "measured", 0, 0), View(pool, np.arange(2, 5)))

@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.runs import blobs
+from tests.tiny_runs import blobs
 
-from baldur import _folder, _parts
-from baldur import settings as settings_
-from baldur._parts import Observer
 from baldur.data import from_arrays, from_dataset, in_memory
 from baldur.errors import ItemChanged, UnreadableItems
+from baldur.runs import folder as _folder
+from baldur.runs import learning as _parts
+from baldur.runs import settings as settings_
+from baldur.runs.observer import Observer
 from baldur.store import ItemRecord, Request, Store, Trial
 
 X, Y = blobs()

@@ -9,8 +9,8 @@ from sklearn.datasets import load_digits
 from typer.testing import CliRunner
 
 from baldur import strategies
-from baldur._names import functions_of
-from baldur.cli import app
+from baldur.cli.app import app
+from baldur.runs.names import functions_of
 from baldur.store import Store
 
 
@@ -35,7 +35,7 @@ def test_three_rounds_of_every_strategy(tmp_path, monkeypatch, mnist, name):
     monkeypatch.setenv("BALDUR_CACHE", str(tmp_path / "cache"))
     words = f"run mnist --data-dir {mnist} --strategy {name} --out {tmp_path / 'run'} --quiet --seeds 1 --rounds 3"
     quick = "--query-size 5 --initial 10 --draws 4 --epochs 2 --epoch-size 32"
-    learner = ["--learner", "tests.runs:loss_learner"] if name == "learning_loss" else []
+    learner = ["--learner", "tests.tiny_runs:loss_learner"] if name == "learning_loss" else []
     result = CliRunner().invoke(app, [*words.split(), *quick.split(), *learner])
     assert result.exit_code == 0, result.output
     with Store.open(tmp_path / "run") as store:

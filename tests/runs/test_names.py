@@ -10,7 +10,11 @@ import torch
 from torch import nn
 
 from baldur import learners
-from baldur._names import (
+from baldur.core.written import fits, split
+from baldur.errors import InvalidArgument, InvalidSettings
+from baldur.learners import Supervised
+from baldur.posteriors import fit
+from baldur.runs.names import (
     augment_named,
     fitting_named,
     learner_named,
@@ -19,25 +23,21 @@ from baldur._names import (
     schedule_named,
     strategy_named,
 )
-from baldur._options import fits, split
-from baldur.errors import InvalidArgument, InvalidSettings
-from baldur.learners import Supervised, augmentation
+from baldur.training import augmentation
 
 
 def test_a_posterior_is_named_with_its_options():
-    assert fitting_named("mc-dropout") is fitting_named("mc_dropout") is learners.mc_dropout
-    assert fitting_named("ensemble", members=3) == learners.ensemble(3)
-    assert fitting_named("ensemble(members=2, init='shared')", members=3) == learners.ensemble(
-        2, init="shared"
-    )
-    both = learners.ensemble(4, each=learners.mc_dropout)
+    assert fitting_named("mc-dropout") is fitting_named("mc_dropout") is fit.mc_dropout
+    assert fitting_named("ensemble", members=3) == fit.ensemble(3)
+    assert fitting_named("ensemble(members=2, init='shared')", members=3) == fit.ensemble(2, init="shared")
+    both = fit.ensemble(4, each=fit.mc_dropout)
     assert (
         fitting_named("dropout-ensemble", members=4)
         == fitting_named("ensemble(members=4, each='mc-dropout')")
         == both
         == fitting_named("dropout-ensemble(members=4)")
     )
-    assert fitting_named("dropconnect") is learners.dropconnect
+    assert fitting_named("dropconnect") is fit.dropconnect
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_a_value_is_held_against_its_annotation(value, annotation, said):
 
 def test_augmentations_have_short_names():
     assert augment_named("weak") is augmentation.weak
-    flipped = augment_named("baldur.learners.augmentation:weak(flip=True)")
+    flipped = augment_named("baldur.training.augmentation:weak(flip=True)")
     x = torch.rand(4, 1, 8, 8)
     said = [
         change(x, torch.Generator().manual_seed(0))

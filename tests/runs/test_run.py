@@ -7,12 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.runs import QUICK, blob_set, blobs, by_entropy, factory
+from tests.tiny_runs import QUICK, blob_set, blobs, by_entropy, factory
 from torch import nn
 
-from baldur import run, score, stopping, strategies
-from baldur import settings as settings_
-from baldur._parts import validation_part
+from baldur import score, stopping, strategies
 from baldur.data import Dataset, Record, from_arrays
 from baldur.data.people import People
 from baldur.errors import (
@@ -26,7 +24,10 @@ from baldur.errors import (
     SettingsChanged,
     UnsupportedNetwork,
 )
-from baldur.run import Observer
+from baldur.runs import run
+from baldur.runs import settings as settings_
+from baldur.runs.items import validation_part
+from baldur.runs.run import Observer
 from baldur.store import Store
 from baldur.testing.resume import history, verify_resume
 
@@ -58,15 +59,15 @@ def test_ones_own_by_name_and_by_object_are_the_same(tmp_path):
     named = run.run(
         blob_set(),
         tmp_path / "a",
-        network="tests.runs:factory",
-        strategies=["tests.runs:by_entropy"],
+        network="tests.tiny_runs:factory",
+        strategies=["tests.tiny_runs:by_entropy"],
         **QUICK,
     )
     given = run.run(blob_set(), tmp_path / "b", network=factory, strategies=[by_entropy], **QUICK)
     assert named.state == given.state == "done"
     assert history(tmp_path / "a") == history(tmp_path / "b")
     own = run.run(
-        blob_set(), tmp_path / "c", learner="tests.runs:learner_factory", strategies=["margin"], **QUICK
+        blob_set(), tmp_path / "c", learner="tests.tiny_runs:learner_factory", strategies=["margin"], **QUICK
     )
     assert own.state == "done"
 
@@ -249,8 +250,8 @@ def test_counted_validation_items_come_out_of_the_labels(tmp_path):
     [
         ({"strategies": ["bold"]}, InvalidSettings, r"no strategy 'bold'.*there are random.*bald"),
         ({"strategies": ["nowhere:bald"]}, InvalidSettings, "nowhere"),
-        ({"strategies": ["tests.runs:missing"]}, InvalidSettings, "no 'missing'"),
-        ({"strategies": ["tests.runs:QUICK"]}, InvalidSettings, "not something that can be called"),
+        ({"strategies": ["tests.tiny_runs:missing"]}, InvalidSettings, "no 'missing'"),
+        ({"strategies": ["tests.tiny_runs:QUICK"]}, InvalidSettings, "not something that can be called"),
         ({"network": "alexnet"}, InvalidSettings, r"no network 'alexnet'; there are"),
         ({"initial": 900}, InvalidSettings, "900 initial labels were asked for, but the pool holds 72"),
         ({"rounds": -1}, InvalidSettings, "rounds"),
@@ -538,7 +539,7 @@ def test_several_annotators_are_the_people_in_turn(tmp_path, monkeypatch):
     whole = blob_set()
     given = {name: (whole.labels + shift) % 3 for name, shift in (("first", 1), ("second", 1), ("third", 0))}
     people = People(tuple(whole.train.ids), whole.labels, given)
-    monkeypatch.setattr("baldur._parts.cifar10n", lambda data_dir: people)
+    monkeypatch.setattr("baldur.runs.answering.cifar10n", lambda data_dir: people)
     run.run(
         whole, tmp_path / "run", strategies=["random"], noise="people", annotators=3, **QUICK | {"rounds": 0}
     )

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from baldur import settings as settings_
 from baldur.errors import InvalidSettings
+from baldur.runs import settings as settings_
 
 
 @settings(deadline=None, max_examples=30)

@@ -3,10 +3,12 @@ import pytest
 import torch
 from torch import nn
 
-from baldur import _parts, acquire, score, settings
+from baldur import acquire, score
 from baldur.data import from_arrays
 from baldur.errors import IdenticalDraws, InvalidPredictions, InvalidSettings
 from baldur.posteriors import Deterministic, MCDropout
+from baldur.runs import measuring, settings
+from baldur.runs.observer import Observer
 
 
 def network():
@@ -118,9 +120,9 @@ def test_precision_is_that_of_the_draws_and_of_nothing_else(inputs):
     ],
 )
 def test_the_precision_of_a_run(wanted, device, has, precision, monkeypatch):
-    monkeypatch.setattr(_parts, "pick_device", lambda name: torch.device(device))
+    monkeypatch.setattr(measuring, "pick_device", lambda name: torch.device(device))
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has)
-    made = _parts.scorer(settings.create(score_precision=wanted), _parts.Observer(), 0)
+    made = measuring.scorer(settings.create(score_precision=wanted), Observer(), 0)
     assert made.precision == precision
 
 

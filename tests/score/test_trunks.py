@@ -7,15 +7,16 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from tests.runs import QUICK, blob_set
+from tests.tiny_runs import QUICK, blob_set
 from torch import nn
 
-from baldur import _trunks as module
-from baldur import acquire, networks, run, score
-from baldur._trunks import Trunks
+from baldur import acquire, networks, score
 from baldur.data import from_arrays
 from baldur.posteriors import Deterministic, MCDropout
 from baldur.protocols import View
+from baldur.runs import run
+from baldur.score import trunks as module
+from baldur.score.trunks import Trunks
 
 N = 1300
 X = np.random.default_rng(0).integers(0, 256, (N, 1, 28, 28), np.uint8)

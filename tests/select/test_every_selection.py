@@ -265,7 +265,7 @@ def test_the_order_of_samples_and_of_classes_does_not_matter(case, axis):
 
 
 BLOCKS = {
-    "baldur._arrays._CPU_BLOCK": 50,
+    "baldur.core.arrays._CPU_BLOCK": 50,
     "baldur.select._features.BLOCK": 20,
     "baldur.select._candidates._CPU_BLOCK": 50,
     "baldur.select._candidates._STORED": 0,

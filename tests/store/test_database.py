@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from conftest import go_through
 from sqlalchemy.dialects import postgresql
+from tests.store.conftest import go_through
 
 from baldur.errors import DiskFull, NewerStore, StoreError
 from baldur.store import Request, Store, database, doctor, schema

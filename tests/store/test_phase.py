@@ -1,5 +1,5 @@
 import pytest
-from conftest import go_through
+from tests.store.conftest import go_through
 
 from baldur.errors import InvalidArgument, NonFiniteScore, StoreError
 from baldur.store import Request

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from bench.measure import child
 from soak.test_memory import rise
-from tests.test_strategies import setting
+from tests.strategies.test_strategies import setting
 
 from baldur import strategies
-from baldur.score import PoolScorer
+from baldur.score.scorer import PoolScorer
 
 
 @pytest.mark.parametrize("name", ["bald", "bald(race=0.05)", "batchbald"])

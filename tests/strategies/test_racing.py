@@ -5,15 +5,16 @@ import numpy as np
 import pytest
 import torch
 from bench.pools import heads
-from tests.test_strategies import setting
+from tests.strategies.test_strategies import setting
 from torch import nn
 
-from baldur import acquire, racing, score, strategies
-from baldur._names import functions_of, strategy_named
+from baldur import acquire, score, strategies
 from baldur.acquire._missing import upper_bound
 from baldur.data import from_arrays
 from baldur.errors import IdenticalDraws, InvalidArgument, Unsupported
 from baldur.posteriors import MCDropout
+from baldur.runs.names import functions_of, strategy_named
+from baldur.strategies import racing
 from baldur.testing import verify_strategy
 
 VOTES = partial(acquire.variation_ratio, mode="votes")

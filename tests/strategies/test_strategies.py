@@ -3,17 +3,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.runs import WithLoss, blobs
+from tests.tiny_runs import WithLoss, blobs
 from torch import nn
 
 from baldur import strategies
-from baldur._names import functions_of, strategy_named
 from baldur.data import from_arrays
 from baldur.errors import InvalidArgument, InvalidSettings, TieBreakWarning, Unsupported
 from baldur.likelihoods import BERNOULLI, GAUSSIAN
 from baldur.posteriors import MCDropout
 from baldur.protocols import Choice, Labelled, View
-from baldur.score import PoolScorer
+from baldur.runs.names import functions_of, strategy_named
+from baldur.score.scorer import PoolScorer
 from baldur.testing import verify_strategy
 
 OF_NUMBERS = ("variance", "gaussian_information_gain")

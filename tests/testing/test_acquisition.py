@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from baldur import acquire
-from baldur._arrays import namespace
+from baldur.core.arrays import namespace
 from baldur.testing import verify_acquisition
 
 

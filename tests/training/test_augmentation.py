@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from baldur import training
-from baldur.learners import augmentation
+from baldur.training import augmentation
 
 X = torch.rand(64, 3, 12, 10, generator=torch.Generator().manual_seed(1))
 

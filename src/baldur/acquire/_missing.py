@@ -12,11 +12,11 @@ from typing import Any
 import array_api_compat
 from jaxtyping import Float
 
-from baldur._arrays import Array, Samples, p_log_p
 from baldur.acquire.committee import expected_entropy, mean_kl, vote_entropy
 from baldur.acquire.disagreement import bald, mean_std, variation_ratio
 from baldur.acquire.pointwise import pointwise
 from baldur.acquire.uncertainty import entropy, least_confidence, margin
+from baldur.core.arrays import Array, Samples, p_log_p
 
 Kernel = Callable[[Samples, float], Any]
 

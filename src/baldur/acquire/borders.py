@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from baldur._arrays import Array, describe, log, log_sum_exp, namespace, to_numpy, tolerance
+from baldur.core.arrays import Array, describe, log, log_sum_exp, namespace, to_numpy, tolerance
 from baldur.errors import InvalidPredictions
 
 

@@ -7,8 +7,8 @@ import array_api_compat
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from baldur._arrays import Array, Samples, map_samples, namespace, to_numpy
 from baldur.acquire.pointwise import check_items, finite, pointwise
+from baldur.core.arrays import Array, Samples, map_samples, namespace, to_numpy
 from baldur.errors import InvalidArgument, NonFiniteScore
 
 _CPU_BLOCK = 2**20

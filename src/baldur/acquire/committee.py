@@ -3,8 +3,8 @@
 import array_api_compat
 from jaxtyping import Float
 
-from baldur._arrays import Array, Samples, p_log_p
 from baldur.acquire.pointwise import pointwise, warn_of_ties
+from baldur.core.arrays import Array, Samples, p_log_p
 
 
 def expected_entropy(log_probs: Float[Array, "N T C *spatial"]) -> Float[Array, "N *spatial"]:

@@ -8,7 +8,7 @@ import array_api_compat
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from baldur._arrays import Array, namespace, to_numpy
+from baldur.core.arrays import Array, namespace, to_numpy
 from baldur.errors import InvalidArgument, NonFiniteScore
 
 _CPU_BLOCK = 2**18

@@ -5,10 +5,10 @@ from typing import Literal
 import array_api_compat
 from jaxtyping import Float
 
-from baldur._arrays import Array, Samples, p_log_p
 from baldur.acquire import fused
 from baldur.acquire.pointwise import pointwise, warn_of_ties
 from baldur.acquire.uncertainty import least_confidence
+from baldur.core.arrays import Array, Samples, p_log_p
 from baldur.errors import InvalidArgument
 
 

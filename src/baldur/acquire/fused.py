@@ -7,8 +7,8 @@ import array_api_compat
 import numpy as np
 from jaxtyping import Float
 
-from baldur._arrays import Array, Samples, check_shape, tolerance
 from baldur.acquire.pointwise import pointwise
+from baldur.core.arrays import Array, Samples, check_shape, tolerance
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
-from baldur._arrays import Array, Samples, check_shape, map_samples, namespace, to_numpy
+from baldur.core.arrays import Array, Samples, check_shape, map_samples, namespace, to_numpy
 from baldur.errors import InvalidPredictions, NonFiniteScore, TieBreakWarning
 
 

@@ -7,9 +7,9 @@ import array_api_compat
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from baldur._arrays import Array, Samples, check_shape, map_samples, namespace, to_numpy
 from baldur.acquire import fused
 from baldur.acquire.pointwise import pointwise, warn_of_ties
+from baldur.core.arrays import Array, Samples, check_shape, map_samples, namespace, to_numpy
 from baldur.errors import InvalidArgument
 
 _CPU_BLOCK = 2**18

@@ -4,7 +4,7 @@ from typing import Any
 
 from jaxtyping import Float
 
-from baldur._arrays import Array, Samples, check_shape, log, map_samples, namespace, p_log_p
+from baldur.core.arrays import Array, Samples, check_shape, log, map_samples, namespace, p_log_p
 from baldur.errors import InvalidArgument, InvalidPredictions
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import array_api_compat
 from jaxtyping import Float
 
-from baldur._arrays import Array, p_log_p
 from baldur.acquire.pointwise import pointwise
+from baldur.core.arrays import Array, p_log_p
 
 
 def entropy(log_probs: Float[Array, "N T C *spatial"]) -> Float[Array, "N *spatial"]:

@@ -177,8 +177,8 @@ class BayesianClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
 
     def _learner(self, features: int) -> Any:
         """How the network is trained; in double precision, so that a row's prediction does not depend on the others."""
-        from baldur._names import fitting_named, network_named
         from baldur.learners import Supervised
+        from baldur.runs.names import fitting_named, network_named
         from baldur.training import Recipe
 
         if self.network is None:

@@ -1,11 +1,7 @@
 """The command line: each command opens a store and makes one call."""
 
 import inspect
-import json
-import sys
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -13,22 +9,10 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import typer
 from rich.console import Console
 
-from baldur import settings as settings_
-from baldur.errors import BaldurError, InvalidSettings, RunNotFound, SettingsChanged
-from baldur.settings import Settings
-
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    help="Bayesian deep active learning: which examples are worth labelling.\n\n"
-    "Try it: [bold]baldur run digits --strategy random --strategy bald --seeds 3 --rounds 10[/bold]",
-)
-out_console = Console()
-err_console = Console(stderr=True)
-
-FAILED, WAITING, INTERRUPTED = 1, 3, 130
+from baldur.cli.app import WAITING, _escaped, _in_words, _print_json, app, out_console
+from baldur.errors import InvalidSettings, RunNotFound, SettingsChanged
+from baldur.runs import settings as settings_
+from baldur.runs.settings import Settings
 
 RunFolder = Annotated[Path, typer.Argument(help="the folder of a run", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON on standard output")]
@@ -40,50 +24,6 @@ _PANELS = {
     "learner": "What learns",
     "device": "How it runs",
 }
-
-
-def _version(wanted: bool | None) -> None:
-    if wanted:
-        from baldur import __version__
-
-        out_console.print(f"baldur {__version__}", highlight=False)
-        raise typer.Exit
-
-
-@app.callback()
-def _root(
-    version: Annotated[
-        bool | None, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
-    ] = None,
-) -> None:
-    pass
-
-
-@contextmanager
-def _in_words() -> Iterator[None]:
-    """A user's mistake is a sentence and an exit code, never a traceback."""
-    try:
-        with warnings.catch_warnings():
-            warnings.showwarning = _say_warning
-            yield
-    except (BaldurError, OSError) as error:
-        err_console.print(
-            f"[bold red]error:[/bold red] {_escaped(str(error))}", highlight=False, soft_wrap=True
-        )
-        raise typer.Exit(FAILED) from None
-    except KeyboardInterrupt:
-        err_console.print("stopped. Nothing is lost: the same command goes on from here.", highlight=False)
-        raise typer.Exit(INTERRUPTED) from None
-
-
-def _say_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    err_console.print(f"[yellow]warning:[/yellow] {_escaped(str(message))}", highlight=False, soft_wrap=True)
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
 
 
 def _option(field: str, annotation: Any, description: str, panel: str) -> inspect.Parameter:
@@ -159,9 +99,9 @@ def run(
     [bold]baldur run --out RUN[/bold]; with more [bold]--rounds[/bold], seeds or strategies it becomes longer.
     """
     from baldur import report
-    from baldur import run as run_
-    from baldur._live import Live
+    from baldur.cli.live import Live
     from baldur.data.loading import NAMES
+    from baldur.runs import run as run_
 
     told = settings_.read(settings) if settings else {}
     told |= {key: value for key, value in options.items() if value is not None and value != []}
@@ -226,111 +166,3 @@ def _measured(folder: Path) -> int:
             return len({(m.strategy, m.seed, m.round) for m in store.metrics()})
     except RunNotFound:
         return 0
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, allow_nan=False, default=str) + "\n")
-
-
-@app.command()
-def status(folder: RunFolder, as_json: AsJson = False) -> None:
-    """Say how far a run is."""
-    from baldur import report
-    from baldur.store import Store
-
-    with _in_words(), Store.open(folder) as store:
-        now = report.status(store)
-        if as_json:
-            _print_json(now)
-        else:
-            report.print_status(now, out_console)
-
-
-@app.command(name="report")
-def report_(
-    folders: Annotated[
-        list[Path], typer.Argument(help="the folders of one or more runs", show_default=False)
-    ],
-    out: Annotated[Path | None, typer.Option(help="the page", show_default="RUN/report.html")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Draw one page about one or more runs: curves, labels to target, what was picked, calibration, time."""
-    from contextlib import ExitStack
-
-    from baldur import report
-    from baldur.store import Store
-
-    with _in_words(), ExitStack() as open_:
-        stores = [open_.enter_context(Store.open(folder)) for folder in folders]
-        targets = sorted({t for store in stores for t in settings_.from_toml(store.settings).targets})
-        page = report.write_html(stores, out or folders[0] / "report.html", targets)
-        summary = report.summarise(stores, targets)
-        if as_json:
-            _print_json(summary.as_dict() | {"page": str(page)})
-        else:
-            report.print_table(summary, out_console)
-            out_console.print(f"report: {page}", highlight=False, soft_wrap=True, markup=False)
-
-
-@app.command()
-def export(
-    folder: RunFolder,
-    out: Annotated[Path | None, typer.Option(help="where to", show_default="RUN/export")] = None,
-) -> None:
-    """Write the labels, the curve and the final models with their classes and preprocessing."""
-    from baldur import report
-    from baldur.store import Store
-
-    with _in_words(), Store.open(folder) as store:
-        for path in report.export(store, out or folder / "export"):
-            out_console.print(str(path), highlight=False, soft_wrap=True, markup=False)
-
-
-@app.command()
-def backup(
-    folder: Annotated[Path, typer.Argument(help="the folder of a run (with --restore: the new one)")],
-    archive: Annotated[Path | None, typer.Argument(help="the .tar file", show_default="RUN.tar")] = None,
-    restore: Annotated[
-        bool, typer.Option("--restore", help="the other way: make the folder from the file")
-    ] = False,
-) -> None:
-    """Save a run to one file, also while it goes on; or restore it from there."""
-    from baldur import store as store_
-
-    # "." and ".." have no name of their own
-    whole = folder.resolve() if folder.name in ("", "..") else folder
-    path = archive or whole.parent / f"{whole.name}.tar"
-    with _in_words():
-        if restore:
-            store_.restore(path, folder)
-            out_console.print(f"restored {folder} from {path}", highlight=False, soft_wrap=True, markup=False)
-        else:
-            with store_.Store.open(folder) as store:
-                store.backup(path)
-            out_console.print(f"saved {whole} to {path}", highlight=False, soft_wrap=True, markup=False)
-
-
-@app.command()
-def doctor(folder: RunFolder, as_json: AsJson = False) -> None:
-    """Check the database and every file of a run, and say how to mend what is wrong."""
-    from baldur import store as store_
-
-    with _in_words():
-        findings = store_.doctor(folder)
-    if as_json:
-        _print_json([finding._asdict() for finding in findings])
-    else:
-        colours = {"ok": "green", "warning": "yellow", "error": "bold red"}
-        for finding in findings:
-            out_console.print(
-                f"[{colours[finding.level]}]{finding.level:>7}[/]  {_escaped(finding.what)}", highlight=False
-            )
-            if finding.mend:
-                out_console.print(f"         {_escaped(finding.mend)}", highlight=False)
-    if any(finding.level == "error" for finding in findings):
-        raise typer.Exit(FAILED)
-
-
-def main() -> None:
-    """Entry point of the `baldur` command."""
-    app()

@@ -7,7 +7,7 @@ from pathlib import Path
 from baldur.data import named
 from baldur.data.dataset import Dataset, KnownRecord
 from baldur.data.download import Progress
-from baldur.data.encoder import encoded, load_encoder
+from baldur.data.encoders.exported import encoded, load_encoder
 from baldur.data.files import from_listing
 from baldur.data.listing import MANIFESTS, Listing, from_folder, from_manifest
 from baldur.data.official import cache_folder

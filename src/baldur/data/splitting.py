@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from baldur._seeds import generator
+from baldur.core.seeds import generator
 from baldur.errors import InvalidArgument, InvalidData
 
 

@@ -54,7 +54,7 @@ class DatasetPool:
     def _read(self, positions: Positions, size: int) -> Iterator[tuple[Positions, Batch]]:
         from torch.utils.data import default_collate
 
-        from baldur._modules import map_tree
+        from baldur.core.trees import map_tree
 
         for start in range(0, len(positions), size):
             part = positions[start : start + size]

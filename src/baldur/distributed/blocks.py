@@ -148,6 +148,6 @@ def digest(posterior: Posterior, pool: Pool, *told: bytes) -> str:
 
 
 def _each(x: Batch, sha: Any) -> None:
-    from baldur._modules import bits, map_tree
+    from baldur.core.trees import bits, map_tree
 
     map_tree(lambda leaf: sha.update(bits(leaf)), x)

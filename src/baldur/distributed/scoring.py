@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 
 import baldur
 from baldur import score
+from baldur.core.sizes import bytes_of
 from baldur.distributed.blocks import Kept, cut, digest
 from baldur.distributed.cluster import Cluster
 from baldur.distributed.shipping import forget, pack, share
 from baldur.errors import ClusterFailed
 from baldur.protocols import Batch, Draws, Pool, Posterior, View
-from baldur.score import PoolScorer, _allocate
-from baldur.settings import bytes_of
+from baldur.score import passes
+from baldur.score.passes import _allocate
+from baldur.score.scorer import PoolScorer
 
 BLOCK = 4096
 """Items in a block at most."""
@@ -75,7 +77,7 @@ class RayScorer:
         draws = posterior.draw(getattr(posterior, "functions", None) or self.plain.draws, self.plain.seed)
         values, differ = self._pass(posterior, draws, pool, "log_probs", reduce)
         if not differ and not draws.degenerate:
-            raise score.identical(draws, len(pool))
+            raise passes.identical(draws, len(pool))
         return values
 
     def features(self, posterior: Posterior, pool: Pool) -> NDArray[np.float32]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 
-from baldur._arrays import log_sum_exp
+from baldur.core.arrays import log_sum_exp
 from baldur.errors import InvalidArgument
 from baldur.evaluate._checks import Labels, LogProbs, check_labels
 

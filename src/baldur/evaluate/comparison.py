@@ -15,7 +15,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy.special import bdtr, stdtr, stdtrit
 
-from baldur._arrays import Array
+from baldur.core.arrays import Array
 from baldur.errors import InvalidArgument
 
 

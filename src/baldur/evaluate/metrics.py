@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from baldur._arrays import Array, Samples, log_sum_exp, map_samples
+from baldur.core.arrays import Array, Samples, log_sum_exp, map_samples
 from baldur.errors import InvalidArgument
 from baldur.evaluate._checks import Labels, LogProbs, check_labels
 from baldur.evaluate.calibration import adaptive_ece, ece

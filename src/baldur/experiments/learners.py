@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from baldur import data, run
+from baldur import data
+from baldur.experiments.data import folder
+from baldur.experiments.tables import RUNS, keep
 from baldur.protocols import View
-from studies.data import folder
-from studies.runs import RUNS, keep
+from baldur.runs import run
 
 SEEDS = 3
 POOL = 5000

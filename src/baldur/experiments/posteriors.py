@@ -16,17 +16,18 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from baldur import acquire, data, evaluate, learners, networks, score
-from baldur._names import fitting_named, functions_of
+from baldur.experiments.data import folder
+from baldur.posteriors.calibrated import Method
 from baldur.protocols import Labelled, Learner, View
+from baldur.runs.names import fitting_named
 from baldur.training import Recipe
-from studies.data import folder
 
 SIZES = (200, 1000, 5000)
 SEEDS = 3
 DRAWS = 20
 STRANGERS = 2000
 RECIPE = Recipe(epochs=10, epoch_size=2000, batch_size=64, device="cpu")
-FIGURES = Path(__file__).resolve().parent.parent / "docs" / "posteriors" / "posteriors.csv"
+FIGURES = Path("docs", "posteriors", "posteriors.csv")
 HEADER = [
     "posterior",
     "labels",
@@ -58,7 +59,7 @@ WITHOUT_DROPOUT = (
     "inserted-dropout(where='last')",
     "inserted-dropout(where='every', rate=0.25)",
 )
-CALIBRATED = ("temperature", "dirichlet")
+CALIBRATED: tuple[Method, ...] = ("temperature", "dirichlet")
 
 
 def plain(network: nn.Module) -> nn.Module:
@@ -87,11 +88,11 @@ def members() -> Mapping[str, Callable[[], Learner]]:
         name: partial(supervised, dropping, name) for name in WITH_DROPOUT
     }
     made |= {f"no dropout: {name}": partial(supervised, never, name) for name in WITHOUT_DROPOUT}
-    calibrated = functions_of(learners).get("calibrated")
-    for method in CALIBRATED if calibrated else ():
-        made[f"deterministic, {method}"] = lambda method=method: calibrated(
-            supervised(dropping, "deterministic"), method=method
-        )
+
+    def calibrated(method: Method) -> Learner:
+        return learners.calibrated(supervised(dropping, "deterministic"), method=method)
+
+    made |= {f"deterministic, {method}": partial(calibrated, method) for method in CALIBRATED}
     return made
 
 

@@ -6,12 +6,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from baldur import run
-from studies.data import table, trec
+from baldur.experiments.data import table, trec
+from baldur.runs import run
 
-ROOT = Path(__file__).resolve().parent.parent
-FIGURES = ROOT / "docs" / "posteriors"
-RUNS = ROOT / "build" / "studies"
+FIGURES = Path("docs", "posteriors")
+RUNS = Path("build", "studies")
 
 
 class Terms(nn.Module):

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from baldur._modules import initialise, restore, tensors
+from baldur.core.networks import initialise, restore, tensors
 from baldur.errors import Unsupported
 from baldur.protocols import Posterior
 

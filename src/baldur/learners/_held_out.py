@@ -7,7 +7,7 @@ from jaxtyping import Int
 from numpy import ndarray
 from numpy.typing import NDArray
 
-from baldur._seeds import derive
+from baldur.core.seeds import derive
 from baldur.errors import InvalidArgument
 
 

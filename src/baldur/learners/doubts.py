@@ -7,13 +7,13 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from numpy.typing import NDArray
 
-from baldur._seeds import derive
+from baldur.core.seeds import derive
 from baldur.errors import InvalidArgument
 from baldur.evaluate import predictive
 from baldur.evaluate.agreement import Votes
 from baldur.evaluate.doubt import relabelling_proposals
 from baldur.protocols import Choice, Labelled, Learner, Pool, Scorer, View
-from baldur.score import PoolScorer
+from baldur.score.scorer import PoolScorer
 
 
 def proposals(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from baldur._seeds import derive, generator
+from baldur.core.seeds import derive, generator
 from baldur.errors import (
     EmptyLabelledSet,
     InvalidArgument,
@@ -25,7 +25,7 @@ from baldur.likelihoods import CATEGORICAL, GAUSSIAN, Likelihood
 from baldur.protocols import Checkpoint, Labelled, Pool, Posterior
 
 if TYPE_CHECKING:  # scikit-learn takes a second to import, and those who train networks do not need it
-    from baldur.posteriors.scikit_learn import Estimators
+    from baldur.posteriors.estimators.posterior import Estimators
 
 _FOLDS = 5
 _LEAST_NOISE = 1e-6
@@ -116,7 +116,7 @@ class Estimator:
         from sklearn.pipeline import Pipeline
         from sklearn.preprocessing import StandardScaler
 
-        from baldur.posteriors.scikit_learn import Estimators
+        from baldur.posteriors.estimators.posterior import Estimators
 
         x, y, weights = self._read(labelled)
         if self.likelihood.kind == "categorical" and bool((y == y[0]).all()):
@@ -148,12 +148,12 @@ class Estimator:
         Raises:
             DamagedArtefact: A file of it is missing, cut short, altered, or of another release of scikit-learn.
         """
-        from baldur.posteriors.scikit_learn import load
+        from baldur.posteriors.estimators.posterior import load
 
         return load(folder, self.trusted)
 
     def _read(self, labelled: Labelled) -> tuple[NDArray[np.float64], NDArray[Any], NDArray[np.float64]]:
-        from baldur.posteriors.scikit_learn import table_of
+        from baldur.posteriors.estimators.posterior import table_of
 
         if len(labelled) == 0:
             raise EmptyLabelledSet("nothing is labelled yet; label at least one item of each of two classes")
@@ -227,7 +227,7 @@ class Estimator:
         """Mean squared residual of items that a fit did not see, for each target."""
         from sklearn.model_selection import KFold
 
-        from baldur.posteriors.scikit_learn import Estimators
+        from baldur.posteriors.estimators.posterior import Estimators
 
         if self.likelihood.kind != "gaussian" or Estimators(fitted, noise=1.0).functions is None:
             return None
@@ -242,12 +242,12 @@ class Estimator:
         return np.asarray(np.maximum(np.mean(residuals**2, 0), least))
 
     def _keep(self, checkpoint: Checkpoint, about: str, fitted: list[Any]) -> None:
-        from baldur.posteriors import _skops
+        from baldur.posteriors.estimators import skops as _skops
 
         checkpoint.save(lambda path: _skops.write(path, {"about": about, "members": fitted}, self.trusted))
 
     def _kept(self, checkpoint: Checkpoint, about: str) -> list[Any]:
-        from baldur.posteriors import _skops
+        from baldur.posteriors.estimators import skops as _skops
 
         path = checkpoint.latest()
         if path is None:

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from baldur import posteriors
-from baldur._modules import join, pick_device, take
-from baldur._seeds import derive
+from baldur.core.devices import pick_device
+from baldur.core.seeds import derive
+from baldur.core.trees import join, take
 from baldur.errors import EmptyLabelledSet, InvalidArgument, InvalidLabel, OneClassOnly
 from baldur.learners._building import Network as Network
 from baldur.learners._building import build, go_on_from, networks_of
 from baldur.learners._held_out import hold_out
-from baldur.learners._together import at_once, worth_waiting
-from baldur.learners.train import Asked, Fitting, Together, Train
 from baldur.likelihoods import CATEGORICAL, IGNORED, Likelihood
+from baldur.posteriors.fit.dropout import mc_dropout
 from baldur.protocols import Batch, Checkpoint, Labelled, Pool, Posterior, View
 from baldur.training import (
     AfterEpoch,
@@ -33,6 +33,8 @@ from baldur.training import (
     train,
     weights_hash,
 )
+from baldur.training.contract import Asked, Fitting, Together
+from baldur.training.together import at_once, worth_waiting
 
 _READ = 1024
 
@@ -60,34 +62,6 @@ class Fit:
     initial_hash: str
     weights_hash: str
     result: TrainingResult
-
-
-def mc_dropout(train: Train, labelled: Labelled, seed: int) -> Posterior:
-    """One network, whose dropout is the posterior.
-
-    Args:
-        train: Trains a network.
-        labelled: What it is trained on.
-        seed: Of the training.
-
-    Returns:
-        An `MCDropout`.
-    """
-    return posteriors.MCDropout(train(seed), likelihood=train.likelihood)
-
-
-def deterministic(train: Train, labelled: Labelled, seed: int) -> Posterior:
-    """One network, taken at its word.
-
-    Args:
-        train: Trains a network.
-        labelled: What it is trained on.
-        seed: Of the training.
-
-    Returns:
-        A `Deterministic`.
-    """
-    return posteriors.Deterministic(train(seed), likelihood=train.likelihood)
 
 
 class Supervised:

@@ -12,14 +12,30 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from baldur._ending import Stopping
-from baldur._seeds import derive, generator
+from baldur.core.seeds import derive, generator
 from baldur.errors import DamagedArtefact, InvalidArgument, NonFiniteScore
+from baldur.loop.stopping import Stopping
 from baldur.protocols import Choice, Labelled, Learner, Oracle, Panel, Pool, Posterior, Scorer, Strategy, View
-from baldur.settings import Settings
 from baldur.store import PhaseHandle, Request, Round, Trial
 
 State = Literal["done", "waiting"]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much a trial may ask for.
+
+    Args:
+        rounds: How often it asks.
+        query_size: Items asked for in a round.
+        candidates: Random unlabelled items to choose among in each round; 0 means all.
+        until: The trial ends once its test accuracy is this.
+    """
+
+    rounds: int
+    query_size: int
+    candidates: int = 0
+    until: float | None = None
 
 
 @dataclass(frozen=True)
@@ -89,18 +105,18 @@ class Parts:
     stopping: Stopping | None = None
 
 
-def advance(trial: Trial, parts: Parts, settings: Settings) -> State:
+def advance(trial: Trial, parts: Parts, budget: Budget) -> State:
     """Take a trial as far as it goes: to its end, or to a question that is not answered yet.
 
     Args:
         trial: Where it stands.
         parts: What does the work.
-        settings: How many rounds of how many items.
+        budget: How many rounds of how many items.
 
     Returns:
         "done", or "waiting" for answers; the store has the reason in words.
     """
-    return _Going(trial, parts, settings).advance()
+    return _Going(trial, parts, budget).advance()
 
 
 @dataclass
@@ -109,7 +125,7 @@ class _Going:
 
     trial: Trial
     parts: Parts
-    settings: Settings
+    budget: Budget
     posterior: Posterior | None = None
     _positions: dict[str, int] = field(default_factory=dict)
 
@@ -139,14 +155,14 @@ class _Going:
 
     def _ended(self, latest: Round) -> str:
         """Why there is nothing more to ask, if there is not."""
-        until = self.settings.until
+        until = self.budget.until
         if until is not None and self.trial.metric(latest.round, "accuracy") >= until:
             return f"accuracy {until:g} reached"
         if self.parts.stopping is not None:
             reason = self.parts.stopping.reason(self.trial, latest, self._sides(latest)[1])
             if reason:
                 return reason
-        return "" if latest.round < self.settings.rounds else f"{self.settings.rounds} rounds"
+        return "" if latest.round < self.budget.rounds else f"{self.budget.rounds} rounds"
 
     def _finish(self, latest: Round, reason: str) -> State:
         self.trial.forget("posterior", before=latest.round)
@@ -289,11 +305,11 @@ class _Going:
     def _wanted(self, labels: int) -> int:
         """How many items to ask for: no more than the budget of a stopping criterion has left."""
         limit = None if self.parts.stopping is None else self.parts.stopping.criterion.limit
-        return self.settings.query_size if limit is None else min(self.settings.query_size, limit - labels)
+        return self.budget.query_size if limit is None else min(self.budget.query_size, limit - labels)
 
     def _candidates(self, latest: Round, unlabelled: View) -> View:
         """What a round may choose among: everything, or a random part, in the order of the pool."""
-        m = self.settings.candidates
+        m = self.budget.candidates
         if not 0 < m < len(unlabelled):
             return unlabelled
         rng = generator(self.trial.seed, "candidates", latest.round)

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from baldur._seeds import derive, generator
+from baldur.core.seeds import derive, generator
 from baldur.errors import DamagedArtefact
 from baldur.protocols import Labelled, Pool, Posterior, View
 from baldur.store import Round, Trial

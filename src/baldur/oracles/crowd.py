@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from baldur._seeds import derive
+from baldur.core.seeds import derive
 from baldur.errors import InvalidArgument, InvalidLabel
 from baldur.evaluate.agreement import dawid_skene, decide, majority
 from baldur.protocols import Oracle

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from baldur._seeds import derive
+from baldur.core.seeds import derive
 from baldur.data.people import People
 from baldur.errors import InvalidArgument, InvalidData
 from baldur.oracles.simulated import Simulated

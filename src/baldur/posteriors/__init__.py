@@ -12,21 +12,21 @@ from baldur.posteriors import (
     deterministic,
     dropconnect,
     ensemble,
-    laplace,
     learning_loss,
-    mc_dropout,
     swag,
     variational,
 )
-from baldur.posteriors._insertion import insert_dropout as insert_dropout
 from baldur.posteriors._saving import read_facts
 from baldur.posteriors.calibrated import Calibrated as Calibrated
 from baldur.posteriors.deterministic import Deterministic as Deterministic
 from baldur.posteriors.dropconnect import DropConnect as DropConnect
+from baldur.posteriors.dropout import posterior as mc_dropout
+from baldur.posteriors.dropout.insertion import insert_dropout as insert_dropout
+from baldur.posteriors.dropout.posterior import MCDropout as MCDropout
 from baldur.posteriors.ensemble import Ensemble as Ensemble
-from baldur.posteriors.laplace import Laplace as Laplace
+from baldur.posteriors.laplace import posterior as laplace
+from baldur.posteriors.laplace.posterior import Laplace as Laplace
 from baldur.posteriors.learning_loss import LearningLoss as LearningLoss
-from baldur.posteriors.mc_dropout import MCDropout as MCDropout
 from baldur.posteriors.swag import SWAG as SWAG
 from baldur.posteriors.variational import BayesByBackprop as BayesByBackprop
 from baldur.protocols import Posterior
@@ -48,7 +48,7 @@ _LOADERS: dict[str, Callable[[Path, nn.Module], Posterior]] = {
 
 
 def _load_estimators(folder: Path, network: nn.Module) -> Posterior:
-    from baldur.posteriors import scikit_learn  # a second to import
+    from baldur.posteriors.estimators import posterior as scikit_learn
 
     return scikit_learn.load(folder)
 
@@ -58,7 +58,7 @@ _LOADERS["scikit-learn"] = _load_estimators
 
 def __getattr__(name: str) -> Any:
     if name == "Estimators":
-        from baldur.posteriors.scikit_learn import Estimators
+        from baldur.posteriors.estimators.posterior import Estimators
 
         return Estimators
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

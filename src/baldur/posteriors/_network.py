@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from baldur._modules import call, channels_last, map_tree
-from baldur.errors import InvalidArgument, Unsupported, UnsupportedNetwork
+from baldur.core.networks import call, channels_last
+from baldur.core.trees import items_of
+from baldur.errors import Unsupported, UnsupportedNetwork
 
 
 def frozen(network: nn.Module) -> nn.Module:
@@ -33,87 +34,6 @@ def frozen(network: nn.Module) -> nn.Module:
     except RuntimeError as error:
         raise UnsupportedNetwork(f"the network cannot be copied: {error}") from None
     return channels_last(twin.eval().requires_grad_(False))
-
-
-def device_of(network: nn.Module) -> torch.device:
-    """The device of the first parameter or buffer; the CPU for a network that has none.
-
-    Args:
-        network: Any network.
-
-    Returns:
-        A device.
-    """
-    for tensor in (*network.parameters(), *network.buffers()):
-        return tensor.device
-    return torch.device("cpu")
-
-
-def items_of(x: Any) -> int:
-    """How many items a batch holds.
-
-    Args:
-        x: A tree of tensors whose first axis is the item.
-
-    Returns:
-        n.
-
-    Raises:
-        InvalidArgument: It is not made of tensors.
-    """
-    leaves: list[Any] = []
-    map_tree(leaves.append, x)
-    first = leaves[0] if leaves else x
-    if not isinstance(first, Tensor):
-        raise InvalidArgument(f"a batch is a torch tensor or a tree of them, not {type(first).__name__}")
-    return len(first)
-
-
-def differ(a: Any, b: Any) -> bool:
-    """Whether two batches of the same form hold other values anywhere.
-
-    Args:
-        a: A tree of tensors.
-        b: Another.
-
-    Returns:
-        True if they do.
-    """
-    if isinstance(a, dict):
-        return any(differ(a[key], b[key]) for key in a)
-    if isinstance(a, tuple | list):
-        return any(map(differ, a, b))
-    return a is not None and not torch.equal(a.nan_to_num(), b.nan_to_num())
-
-
-def versions(x: Any) -> Any:
-    """How often each tensor of a batch was changed.
-
-    Args:
-        x: A tree of tensors, made outside inference mode.
-
-    Returns:
-        A tree of counts.
-    """
-    return map_tree(lambda leaf: leaf._version, x)
-
-
-def shapes(x: Any) -> Any:
-    """The shapes of a batch without the item axis: what a network's path may depend on.
-
-    Args:
-        x: A tree of tensors.
-
-    Returns:
-        A hashable value.
-    """
-    if isinstance(x, dict):
-        return tuple((key, shapes(value)) for key, value in x.items())
-    if isinstance(x, tuple | list):
-        return tuple(shapes(value) for value in x)
-    if x is None:
-        return None
-    return (tuple(x.shape[1:]), x.dtype)
 
 
 def penultimate(network: nn.Module, x: Any) -> Tensor:

@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
-from baldur._modules import bits, read_tensors, write_tensors
+from baldur.core.tensorfiles import read_tensors, write_tensors
+from baldur.core.trees import bits
 from baldur.errors import DamagedArtefact, InvalidArgument
 from baldur.likelihoods import CATEGORICAL, Likelihood, named
 

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from baldur._modules import channels_first, place, take, tensors, wants_channels_first
-from baldur._seeds import derive
+from baldur.core.networks import channels_first, device_of, tensors, wants_channels_first
+from baldur.core.seeds import derive
+from baldur.core.trees import differ, items_of, place, take, versions
 from baldur.errors import InvalidArgument
 from baldur.likelihoods import CATEGORICAL, Likelihood
-from baldur.posteriors._network import device_of, differ, items_of, penultimate, versions
-from baldur.posteriors._sites import Dropouts
+from baldur.posteriors._network import penultimate
+from baldur.posteriors.dropout.sites import Dropouts
 
 Weights = Mapping[str, Tensor]
 """Weights and buffers by name, as `network.named_parameters()` and `named_buffers()` have them."""

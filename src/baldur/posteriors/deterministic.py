@@ -7,21 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from baldur._modules import call, map_tree, place, take
+from baldur.core.networks import call, device_of
+from baldur.core.trees import differ, items_of, map_tree, place, shapes, take, versions
 from baldur.errors import InvalidArgument
 from baldur.likelihoods import CATEGORICAL, Likelihood
-from baldur.posteriors._lowered import Lowered
-from baldur.posteriors._network import (
-    device_of,
-    differ,
-    frozen,
-    items_of,
-    penultimate,
-    shapes,
-    versions,
-)
+from baldur.posteriors._network import frozen, penultimate
 from baldur.posteriors._saving import read, save
-from baldur.posteriors._sites import Dropouts
+from baldur.posteriors.dropout.lowered import Lowered
+from baldur.posteriors.dropout.sites import Dropouts
 
 KIND = "deterministic"
 

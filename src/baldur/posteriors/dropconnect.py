@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from baldur._modules import map_tree, place, take, tensors
+from baldur.core.networks import device_of, tensors
+from baldur.core.trees import items_of, map_tree, place, take
 from baldur.errors import DamagedArtefact, InvalidArgument, NoStochasticSite, UnsupportedNetwork
 from baldur.likelihoods import CATEGORICAL, Likelihood
-from baldur.posteriors._masks import keep
-from baldur.posteriors._network import device_of, frozen, items_of
+from baldur.posteriors._network import frozen
 from baldur.posteriors._saving import read, save
-from baldur.posteriors._sites import apply_mask
 from baldur.posteriors._weights import WeightDraws
+from baldur.posteriors.dropout.masks import keep
+from baldur.posteriors.dropout.sites import apply_mask
 
 KIND = "dropconnect"
 

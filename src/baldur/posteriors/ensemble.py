@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from baldur._seeds import derive
+from baldur.core.seeds import derive
 from baldur.errors import DamagedArtefact, InvalidArgument
 from baldur.likelihoods import CATEGORICAL, Likelihood
 from baldur.posteriors._saving import read_facts, write_facts

@@ -11,12 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from baldur._modules import call, map_tree, place, read_tensors, tensors, write_tensors
+from baldur.core.networks import call, device_of, tensors
+from baldur.core.tensorfiles import read_tensors, write_tensors
+from baldur.core.trees import map_tree, place
 from baldur.errors import DamagedArtefact, Unsupported
 from baldur.likelihoods import CATEGORICAL, Likelihood
-from baldur.posteriors._network import device_of, frozen
+from baldur.posteriors._network import frozen
 from baldur.posteriors._saving import read_facts, write_facts
-from baldur.posteriors._sites import Dropouts
+from baldur.posteriors.dropout.sites import Dropouts
 from baldur.protocols import Draws, Posterior
 
 KIND = "learning-loss"

@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from baldur._modules import call, place, restore, take
+from baldur.core.networks import call, device_of, restore
+from baldur.core.trees import items_of, place, take
 from baldur.errors import DamagedArtefact, InvalidArgument
 from baldur.likelihoods import CATEGORICAL, Likelihood
-from baldur.posteriors._network import device_of, frozen, items_of
+from baldur.posteriors._network import frozen
 from baldur.posteriors._saving import read, save
-from baldur.posteriors._sites import Dropouts
 from baldur.posteriors._weights import WeightDraws, Weights, generator
+from baldur.posteriors.dropout.sites import Dropouts
 from baldur.protocols import Batch
 
 KIND = "swag"

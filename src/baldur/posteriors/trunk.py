@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from baldur._modules import weights_hash
+from baldur.core.networks import weights_hash
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
-from baldur.report import record, sections, wording
+from baldur.report import findings, record, sections, wording
 from baldur.report.markup import Html, element, join, table
 from baldur.report.picks import picked
 from baldur.report.plan import read_plan
@@ -80,7 +80,7 @@ def _header(study: Study) -> Iterator[Html]:
     for run, store in study.runs.items():
         name = f"{run}: " if len(study.runs) > 1 else ""
         yield element("p", name + _facts(store), class_="facts")
-    found = [element("p", sentence) for sentence in wording.findings(study.summary)]
+    found = [element("p", sentence) for sentence in findings.findings(study.summary)]
     yield element("div", *found, class_="finding", role="note", aria_label="Finding")
 
 
@@ -128,7 +128,7 @@ def _row(row: Row, member: Member, width: int) -> list[Html | str]:
         return [name, "0", *["–"] * (width - 3), "nothing measured yet"]
     cells: list[Html | str] = [name, str(row.seeds)]
     for reached in row.to_target:
-        cells.append(_sure(wording.labels(reached.median, reached.end), wording.quartiles(reached)))
+        cells.append(_sure(wording.labels(reached.median, reached.end), findings.quartiles(reached)))
     cells.append("–" if row.aulc is None else _sure(wording.value(row.aulc.mean), wording.bounds(row.aulc)))
     cells.append(
         _sure(wording.value(row.final.mean), "" if row.seeds == 1 else f"± {wording.value(row.final.sd)}")

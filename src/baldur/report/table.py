@@ -3,7 +3,7 @@
 import io
 from typing import TYPE_CHECKING
 
-from baldur.report import wording
+from baldur.report import findings, wording
 from baldur.report.summary import Row, Summary
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def print_table(summary: Summary, console: "Console") -> None:
         table.add_row(Text(name), *(Text(cell) for cell in _cells(row)))
     console.print(table)
     read = [*explanation(summary), ""] if any(row.final for row in summary.rows) else []
-    for line in (*read, *wording.findings(summary), *summary.notes):
+    for line in (*read, *findings.findings(summary), *summary.notes):
         console.print(Text(line))
 
 
@@ -81,7 +81,7 @@ def _cells(row: Row) -> list[str]:
         return ["0"]
     cells = [str(row.seeds)]
     for reached in row.to_target:
-        cells.append(f"{wording.labels(reached.median, reached.end)}\n{wording.quartiles(reached)}")
+        cells.append(f"{wording.labels(reached.median, reached.end)}\n{findings.quartiles(reached)}")
     cells.append("–" if row.aulc is None else f"{wording.value(row.aulc.mean)}\n{wording.bounds(row.aulc)}")
     spread = "" if row.seeds == 1 else f"± {wording.value(row.final.sd)}"
     cells.append(f"{wording.value(row.final.mean)}\n{spread}")

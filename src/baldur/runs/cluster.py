@@ -10,14 +10,14 @@ from pathlib import Path
 import torch
 
 from baldur import loop
-from baldur._modules import pick_device
+from baldur.core.devices import pick_device
 from baldur.distributed import Cluster, RayLearner, RayScorer, Stopped, begin, side_by_side
-from baldur.learners import Fitting
-from baldur.learners.ensembles import spread
+from baldur.posteriors.fit.ensembles import spread
 from baldur.protocols import Scorer
-from baldur.score import PoolScorer
-from baldur.settings import Settings
+from baldur.runs.settings import Settings
+from baldur.score.scorer import PoolScorer
 from baldur.store import Trial
+from baldur.training.contract import Fitting
 
 Place = Callable[[PoolScorer], Scorer]
 """Where a pass over a pool is computed."""

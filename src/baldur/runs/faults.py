@@ -9,7 +9,6 @@ import numpy as np
 from baldur import loop
 from baldur.errors import UnreadableItems
 from baldur.protocols import View
-from baldur.settings import Settings
 from baldur.store import ItemRecord, Store, Trial
 
 _SHARE, _FEW = 0.01, 10  # more than this is no fault of single items
@@ -32,13 +31,13 @@ class Faults:
     def __post_init__(self) -> None:
         self.gone = set(self.store.items("quarantined"))
 
-    def advance(self, trial: Trial, parts: loop.Parts, settings: Settings) -> loop.State:
+    def advance(self, trial: Trial, parts: loop.Parts, budget: loop.Budget) -> loop.State:
         """As `loop.advance`; an unlabelled item that cannot be read is left out, and the phase begins again.
 
         Args:
             trial: As there.
             parts: As there.
-            settings: As there.
+            budget: As there.
 
         Returns:
             As there.
@@ -49,7 +48,7 @@ class Faults:
         while True:
             before = self.gone
             try:
-                return loop.advance(trial, self._readable(trial, parts, before), settings)
+                return loop.advance(trial, self._readable(trial, parts, before), budget)
             except UnreadableItems as error:
                 with self._changing:  # trials side by side may meet the same item
                     self._leave_out(error, trial, parts, before)

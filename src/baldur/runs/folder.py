@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from baldur import settings as settings_
-from baldur._modules import bits, map_tree
-from baldur._parts import Observer, item_shape
+from baldur.core.trees import bits, map_tree
 from baldur.data import Dataset
 from baldur.errors import ItemChanged, RunNotFound, SettingsChanged
 from baldur.protocols import Pool
-from baldur.settings import Settings
+from baldur.runs import settings as settings_
+from baldur.runs.items import item_shape
+from baldur.runs.names import canonical
+from baldur.runs.observer import Observer
+from baldur.runs.settings import Settings
 from baldur.store import Store
 from baldur.store.database import FILE
 
@@ -36,6 +38,25 @@ def known_files(settings: Settings, out: Path) -> dict[str, tuple[str | None, in
     return {
         i: (r.sha256, r.size, r.mtime_ns) for i, r in items if r.size is not None and r.mtime_ns is not None
     }
+
+
+def as_stored(settings: Settings, out: Path) -> Settings:
+    """The settings with each name as the run in the folder has it, where both mean the same function.
+
+    Functions move from version to version; trials keep the name that they were begun with.
+    """
+    try:
+        with Store.open(out) as store:
+            stored = settings_.from_toml(store.settings).model_dump()
+    except RunNotFound:
+        return settings
+    told = settings.model_dump()
+    names = {canonical(name): name for name in stored["strategies"]}
+    changes: dict[str, Any] = {"strategies": [names.get(canonical(n), n) for n in told["strategies"]]}
+    for field in ("network", "learner", "posterior"):
+        if canonical(told[field]) == canonical(stored[field]):
+            changes[field] = stored[field]
+    return settings.model_copy(update=changes)
 
 
 def _same_settings(store: Store, settings: Settings) -> bool:

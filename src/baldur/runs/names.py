@@ -17,18 +17,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from baldur import learners, networks, strategies
-from baldur._options import check, options_of, parameters_of, required, split
+from baldur import learners, networks
+from baldur.core.written import check, options_of, parameters_of, required, split
 from baldur.errors import InvalidArgument, InvalidSettings
-from baldur.learners import Fitting, Supervised, augmentation
+from baldur.learners import Supervised
+from baldur.posteriors import fit
 from baldur.protocols import Learner, Strategy
 from baldur.stopping import Criterion, any_of, named
-from baldur.training import Augment, Loss, Schedule, losses, schedules
+from baldur.strategies import batches, items
+from baldur.training import Augment, Loss, Schedule, augmentation, losses, schedules
+from baldur.training.contract import Fitting
 
 NetworkFactory = Callable[[tuple[int, ...], int], nn.Module]
 """(shape of one item, number of classes) to a network that returns logits."""
 
-_SHORT = {"dropout_ensemble": partial(learners.ensemble, each=learners.mc_dropout)}
+_SHORT = {"dropout_ensemble": partial(fit.ensemble, each=fit.mc_dropout)}
 
 
 def look_here() -> None:
@@ -49,7 +52,7 @@ def resolve(name: str) -> Any:
     Raises:
         InvalidSettings: There is no such module or attribute.
     """
-    module, _, attribute = name.partition(":")
+    module, _, attribute = canonical(name).partition(":")
     if not attribute:
         raise InvalidSettings(f"{name!r} is not known here; one's own is named as package.module:function")
     look_here()
@@ -101,6 +104,43 @@ def functions_of(module: ModuleType, first: str | None = None) -> dict[str, Any]
     }
 
 
+MOVED = {
+    "baldur.learners.augmentation": "baldur.training.augmentation",
+    "baldur.learners.ceal": "baldur.learners.unlabelled.ceal",
+    "baldur.learners.consistency": "baldur.learners.unlabelled.consistency",
+    "baldur.learners.contrastive": "baldur.learners.unlabelled.contrastive",
+    "baldur.learners.dropconnect": "baldur.posteriors.fit.dropped_weights",
+    "baldur.learners.ensembles": "baldur.posteriors.fit.ensembles",
+    "baldur.learners.fixmatch": "baldur.learners.unlabelled.fixmatch",
+    "baldur.learners.generative": "baldur.learners.unlabelled.generative",
+    "baldur.learners.inserted_dropout": "baldur.posteriors.fit.dropout",
+    "baldur.learners.laplace": "baldur.posteriors.fit.laplace_approximation",
+    "baldur.learners.learning_loss": "baldur.posteriors.fit.loss_prediction",
+    "baldur.learners.propagation": "baldur.learners.unlabelled.propagation",
+    "baldur.learners.swag": "baldur.posteriors.fit.weight_averaging",
+    "baldur.learners.variational": "baldur.posteriors.fit.variational",
+    "baldur.strategies.batches": "baldur.strategies",
+    "baldur.strategies.items": "baldur.strategies",
+}
+"""Modules whose functions have another path than in runs of version 0.1.0, or a shorter public one."""
+
+
+def canonical(name: str) -> str:
+    """A name as this version writes it: the path of a function that was moved becomes its path of today.
+
+    Args:
+        name: As settings have it; only `module:function` changes.
+
+    Returns:
+        The name, with its options.
+    """
+    module, colon, rest = name.partition(":")
+    attribute = rest.partition("(")[0]
+    if module == "baldur.learners" and attribute in fit.__all__:
+        return f"baldur.posteriors.fit{colon}{rest}"
+    return f"{MOVED.get(module, module)}{colon}{rest}"
+
+
 def strategy_named(name: str) -> Strategy:
     """The recipe of that name in `baldur.strategies`, or one's own by `package.module:function`.
 
@@ -113,7 +153,7 @@ def strategy_named(name: str) -> Strategy:
     Raises:
         InvalidSettings: There is none, or it has no such option.
     """
-    found, options = _written(name, "strategy", functions_of(strategies), 6)
+    found, options = _written(name, "strategy", _strategies(), 6)
     strategy: Strategy = partial(found, **options) if options else found
     return strategy
 
@@ -224,6 +264,10 @@ def learner_named(
     return made
 
 
+def _strategies() -> dict[str, Any]:
+    return functions_of(items) | functions_of(batches)
+
+
 def _supervised(make: Callable[[], Learner]) -> Learner:
     return make()
 
@@ -234,7 +278,7 @@ def _learners() -> dict[str, Any]:
 
 
 def _posteriors() -> dict[str, Any]:
-    return functions_of(learners, "train") | functions_of(learners, "members") | _SHORT
+    return functions_of(fit, "train") | functions_of(fit, "members") | _SHORT
 
 
 def _begins(found: Any) -> str:
@@ -273,7 +317,7 @@ def _made(name: str, found: Callable[..., Any], given: Sequence[Any], options: M
 
 
 def augment_named(name: str) -> Augment:
-    """The change of inputs of that name in `baldur.learners.augmentation`, or one's own by `package.module:function`.
+    """The change of inputs of that name in `baldur.training.augmentation`, or one's own by `package.module:function`.
 
     Args:
         name: Which, with its options.

@@ -1,6 +1,5 @@
 """The one place where the parts are put together: settings become a pool, a learner, strategies and an oracle."""
 
-import json
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -15,44 +14,33 @@ from torch import nn
 
 import baldur
 from baldur import data as data_sets
-from baldur import loop, posteriors, report
-from baldur import settings as settings_
-from baldur._clustered import Elsewhere, Place, make_elsewhere
-from baldur._faults import Faults
-from baldur._folder import grow, known_files, open_run
-from baldur._modules import pick_device
-from baldur._names import (
-    NetworkFactory,
-    criterion_named,
-    fitting_named,
-    look_here,
-    network_named,
-    strategy_named,
-)
-from baldur._parts import (
-    Observer,
-    Own,
-    check_data,
-    here,
-    initial,
-    make_learner,
-    make_oracle,
-    make_stopping,
-    make_trunks,
-    measure,
-    picture,
-    scorer,
-    validation_part,
-)
+from baldur import loop, report
+from baldur.core.devices import pick_device
 from baldur.data import Dataset
 from baldur.errors import (
     BaldurError,
-    DamagedArtefact,
     InvalidSettings,
 )
-from baldur.learners._building import build
-from baldur.protocols import Labelled, Learner, Posterior, Strategy
-from baldur.settings import Settings
+from baldur.protocols import Labelled, Learner, Strategy
+from baldur.runs import settings as settings_
+from baldur.runs.answering import make_oracle
+from baldur.runs.cluster import Elsewhere, Place, make_elsewhere
+from baldur.runs.exported import Model, load_model
+from baldur.runs.faults import Faults
+from baldur.runs.folder import as_stored, grow, known_files, open_run
+from baldur.runs.items import check_data, initial, picture, validation_part
+from baldur.runs.learning import Own, make_learner
+from baldur.runs.measuring import here, make_stopping, make_trunks, measure, scorer
+from baldur.runs.names import (
+    NetworkFactory,
+    canonical,
+    criterion_named,
+    fitting_named,
+    look_here,
+    strategy_named,
+)
+from baldur.runs.observer import Observer
+from baldur.runs.settings import Settings
 from baldur.stopping import Criterion
 from baldur.store import ItemRecord, Store, Trial
 
@@ -147,7 +135,7 @@ def _name(thing: Any) -> str:
     kind = thing if hasattr(thing, "__qualname__") else type(thing)
     told = (f"{key}={v!r}" for key, v in options.items() if isinstance(v, bool | int | float | str))
     brackets = ", ".join(told)
-    return f"{kind.__module__}:{kind.__qualname__}" + (f"({brackets})" if brackets else "")
+    return canonical(f"{kind.__module__}:{kind.__qualname__}") + (f"({brackets})" if brackets else "")
 
 
 def _dataset(data: Any, settings: Settings) -> Dataset:
@@ -185,7 +173,10 @@ def start(settings: Settings, out: Path, observer: Observer, own: Own | None = N
 
 
 def _start(settings: Settings, out: Path, observer: Observer, own: Own) -> Outcome:
-    chosen = {name: own.strategies.get(name) or strategy_named(name) for name in settings.strategies}
+    settings = as_stored(settings, out)
+    chosen = {
+        name: own.strategies.get(canonical(name)) or strategy_named(name) for name in settings.strategies
+    }
     criterion = criterion_named(settings.stop)
     fitting_named(settings.posterior)  # a wrong name is said before data are read
     known = known_files(settings, out)
@@ -294,13 +285,14 @@ def _trials(
 ) -> str:
     """Every strategy with every seed, the strategies of a seed side by side; what it waits for, if it does."""
     seeds = range(settings.first_seed, settings.first_seed + settings.seeds)
+    budget = loop.Budget(settings.rounds, settings.query_size, settings.candidates, settings.until)
 
     def go(trial: Trial) -> str:
         if trial.state == "done":
             return ""
         made = partial(parts, trial.strategy, trial.seed)
         mine = made() if elsewhere is None else elsewhere.parts(trial, made)
-        if _advance(trial, mine, settings, faults) != "waiting":
+        if _advance(trial, mine, budget, faults) != "waiting":
             return ""
         return f"{trial.reason} of {trial.strategy}, seed {trial.seed}"
 
@@ -311,52 +303,9 @@ def _trials(
     return "; ".join(waits[:_MOST_WAITS] + more)
 
 
-def _advance(trial: Trial, parts: loop.Parts, settings: Settings, faults: Faults) -> str:
+def _advance(trial: Trial, parts: loop.Parts, budget: loop.Budget, faults: Faults) -> str:
     try:
-        return faults.advance(trial, parts, settings)
+        return faults.advance(trial, parts, budget)
     except BaldurError as error:
         trial.finish("failed", str(error))
         raise
-
-
-@dataclass(frozen=True)
-class Model:
-    """A model that was exported: what it believes, and what its answers mean.
-
-    Args:
-        posterior: Gives functions from inputs to log-probabilities.
-        classes: The names of its classes.
-        preprocessing: How raw items become inputs.
-        settings: The settings of its run.
-    """
-
-    posterior: Posterior
-    classes: tuple[str, ...]
-    preprocessing: dict[str, Any]
-    settings: Settings
-
-
-def load_model(folder: str | Path, network: NetworkFactory | nn.Module | None = None) -> Model:
-    """Rebuild a model that `baldur export` wrote.
-
-    Args:
-        folder: One of the folders below `models`.
-        network: Where the run was given a factory or a module in Python: the same one.
-
-    Returns:
-        The model.
-
-    Raises:
-        DamagedArtefact: A file of it is missing, cut short or of another network.
-    """
-    try:
-        facts = json.loads((Path(folder) / "model.json").read_text())
-    except (OSError, ValueError) as error:
-        raise DamagedArtefact(f"{folder} holds no exported model: {error}") from None
-    settings = settings_.from_toml(facts["settings"])
-    shape, classes = tuple(facts["preprocessing"]["input_shape"]), tuple(facts["classes"])
-    if not isinstance(network, nn.Module):
-        network = partial(network or network_named(settings.network), shape, len(classes))
-    options = getattr(fitting_named(settings.posterior, settings.members), "options", {})
-    made = build(network, 0, options)
-    return Model(posteriors.load(Path(folder), made), classes, facts["preprocessing"], settings)

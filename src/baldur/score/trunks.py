@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from baldur._modules import bits, map_tree
+from baldur.core.trees import bits, map_tree
 from baldur.data.cache import block, key_of, stored
 from baldur.errors import DiskFull, InvalidArgument
-from baldur.posteriors._trunk import Trunk
+from baldur.posteriors.trunk import Trunk
 from baldur.protocols import Pool, Positions, View
 
 _BATCHES = 8  # in a file

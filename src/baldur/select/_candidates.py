@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from baldur._arrays import FLOOR, Array, Samples, map_samples, namespace, to_numpy
 from baldur.acquire.disagreement import mean_divergence
+from baldur.core.arrays import FLOOR, Array, Samples, map_samples, namespace, to_numpy
 from baldur.select._contenders import Contenders
 
 Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]

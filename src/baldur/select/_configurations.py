@@ -7,7 +7,7 @@ import array_api_compat
 import numpy as np
 from jaxtyping import Float
 
-from baldur._arrays import Array, log_sum_exp, namespace, to_numpy
+from baldur.core.arrays import Array, log_sum_exp, namespace, to_numpy
 
 _NEGLIGIBLE = 1e-16
 

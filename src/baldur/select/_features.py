@@ -8,7 +8,7 @@ import array_api_compat
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from baldur._arrays import Array, map_samples, namespace, to_numpy
+from baldur.core.arrays import Array, map_samples, namespace, to_numpy
 from baldur.errors import InvalidArgument, InvalidPredictions
 
 LARGEST = 1e18

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from baldur._arrays import Array, check_shape, namespace, to_numpy
 from baldur.acquire.pointwise import warn_of_ties
+from baldur.core.arrays import Array, check_shape, namespace, to_numpy
 from baldur.errors import InvalidArgument, InvalidPredictions
 from baldur.protocols import Picks
 from baldur.select._candidates import Candidates, mean_told, prepare

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from numpy.typing import NDArray
 
-from baldur._arrays import Array, namespace, to_numpy
+from baldur.core.arrays import Array, namespace, to_numpy
 from baldur.errors import InvalidArgument
 from baldur.protocols import Picks
 from baldur.select._features import Products, check_features, count, same_device, squared_distances

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 from numpy.typing import NDArray
 
-from baldur._arrays import Array
+from baldur.core.arrays import Array
 from baldur.errors import InvalidArgument
 from baldur.protocols import Picks
 from baldur.select._features import LARGEST, blocks, count, host_features

@@ -7,7 +7,7 @@ from jaxtyping import Float, Shaped
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
-from baldur._arrays import Array, to_numpy
+from baldur.core.arrays import Array, to_numpy
 from baldur.errors import InvalidArgument
 from baldur.protocols import Picks
 from baldur.select._features import blocks, count, host_features, mean_probabilities, same_length

@@ -6,7 +6,7 @@ import array_api_compat
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from baldur._arrays import Array, namespace, to_numpy
+from baldur.core.arrays import Array, namespace, to_numpy
 from baldur.protocols import Picks
 from baldur.select._features import (
     Products,

@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from baldur._arrays import Array, check_shape, namespace, to_numpy, tolerance
 from baldur.acquire.pointwise import check_items, warn_of_ties
+from baldur.core.arrays import Array, check_shape, namespace, to_numpy, tolerance
+from baldur.core.sizes import bytes_of
 from baldur.errors import InvalidArgument, InvalidPredictions
 from baldur.protocols import Picks
 from baldur.select._candidates import Candidates, block_threads, mean_told, prepare, told
@@ -25,7 +26,6 @@ from baldur.select._configurations import (
 from baldur.select._contenders import Contenders, Read
 from baldur.select.ranking import as_scores, as_size
 from baldur.select.stochastic import power
-from baldur.settings import bytes_of
 
 STANDARD_ERROR = 0.0025
 """Of a gain, in nats: what "auto" draws configurations for."""

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from baldur import acquire
-from baldur._arrays import Array, to_numpy
+from baldur.core.arrays import Array, to_numpy
 from baldur.errors import InvalidArgument
 from baldur.protocols import Picks
 from baldur.select._features import mean_probabilities

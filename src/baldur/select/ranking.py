@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Shaped
 from numpy.typing import NDArray
 
-from baldur._arrays import Array, to_numpy
+from baldur.core.arrays import Array, to_numpy
 from baldur.errors import InvalidArgument, NonFiniteScore
 from baldur.protocols import Picks
 

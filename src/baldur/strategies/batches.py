@@ -5,40 +5,16 @@ Its options are bound by keyword: `partial(power_bald, beta=8)`, or `--strategy 
 """
 
 import math
-from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from baldur import acquire, racing, select
-from baldur._recipes import CLASSES, Recipe, Reduce, Round, Scored, strategy
-from baldur.errors import InvalidArgument
+from baldur import acquire, select
 from baldur.protocols import Choice, Picks, Pool, Strategy, View
-
-
-def _by(name: str, score: Reduce, paper: str) -> Recipe:
-    """The strategy that takes the k items of the largest score."""
-
-    def recipe(at: Round, race: float | None = None) -> Scored:
-        if race is None:
-            scores = at.scores(score)
-            return select.top(scores, at.k), scores
-        at.need(CLASSES)
-        found = racing.race_by(at.scorer, at.posterior, at.unlabelled, score, at.k, race, at.rng)
-        return found[0], found[1]
-
-    recipe.__name__ = recipe.__qualname__ = name
-    recipe.__doc__ = f"""{paper}
-
-    Args:
-        at: The round.
-        race: With this probability the picks may differ from those of all samples, most of which are then left out
-            for most items; 0 saves less and is exact. See `baldur.racing`. Without it all samples score all items.
-    """
-    return strategy(recipe)
+from baldur.strategies.items import _epig, _targets, bald
+from baldur.strategies.recipe import Reduce, Round, Scored, strategy
 
 
 def _inputs(pool: Pool) -> NDArray[Any] | None:
@@ -62,171 +38,6 @@ def _representation(at: Round) -> tuple[NDArray[Any], NDArray[Any]]:
 def _units(x: NDArray[Any]) -> NDArray[Any]:
     norms = np.linalg.norm(x, axis=1, keepdims=True)
     return x / np.where(norms > 0, norms, 1)
-
-
-# One item at a time
-
-
-@strategy
-def random(at: Round) -> Picks:
-    """Uniformly without replacement; the baseline that every other strategy has to beat."""
-    return select.random(len(at.unlabelled), at.k, at.rng)
-
-
-entropy = _by("entropy", acquire.entropy, "The largest predictive entropy (Shannon 1948).")
-least_confidence = _by(
-    "least_confidence",
-    acquire.least_confidence,
-    "The smallest probability of the likeliest class (Lewis & Gale 1994).",
-)
-margin = _by(
-    "margin",
-    acquire.margin,
-    "The smallest margin between the two likeliest classes (Scheffer et al. 2001).",
-)
-variation_ratio = _by(
-    "variation_ratio",
-    partial(acquire.variation_ratio, mode="votes"),
-    "The largest share of samples that vote against the most frequent class (Freeman 1965).",
-)
-mean_std = _by(
-    "mean_std",
-    acquire.mean_std,
-    "The largest standard deviation over samples, averaged over classes (Kampffmeyer et al. 2016).",
-)
-bald = _by(
-    "bald", acquire.bald, "The largest mutual information between label and weights (Houlsby et al. 2011)."
-)
-vote_entropy = _by(
-    "vote_entropy",
-    acquire.vote_entropy,
-    "The largest entropy of the samples' votes (Dagan & Engelson 1995).",
-)
-mean_kl = _by(
-    "mean_kl",
-    acquire.mean_kl,
-    "The largest mean divergence of a sample from their consensus (McCallum & Nigam 1998); equal to BALD.",
-)
-expected_entropy = _by(
-    "expected_entropy",
-    acquire.expected_entropy,
-    "The largest noise that the samples agree on: what BALD leaves out; a control, not a recommendation.",
-)
-
-
-# Numbers instead of classes
-
-
-@strategy
-def variance(at: Round) -> Scored:
-    """The largest variance of the predicted mean over samples (Kendall & Gal 2017); for regression."""
-    scores = at.scores(lambda told: acquire.variance(told[:, :, 0]), kinds=("gaussian",))
-    return select.top(scores, at.k), scores
-
-
-@strategy
-def gaussian_information_gain(at: Round) -> Scored:
-    """The most information about the weights, by mean and noise (MacKay 1992); BALD for regression."""
-    scores = at.scores(
-        lambda told: acquire.gaussian_information_gain(told[:, :, 0], told[:, :, 1]), kinds=("gaussian",)
-    )
-    return select.top(scores, at.k), scores
-
-
-# By the gradient of the last layer
-
-
-@strategy
-def expected_gradient_length(at: Round) -> Scored:
-    """The longest gradient of the last layer, expected over the label (Settles, Craven & Ray 2008)."""
-    scores = acquire.expected_gradient_length(at.mean(), at.features(bias=True))
-    return select.top(scores, at.k), scores
-
-
-@strategy
-def emoc(at: Round, references: int = 1000) -> Scored:
-    """The largest expected change of the outputs, by the last layer (Käding et al. 2016).
-
-    Args:
-        at: The round.
-        references: At how many random items of the pool the change is measured.
-    """
-    features = at.features(bias=True)
-    some = np.sort(at.rng.permutation(len(features))[:references])
-    scores = acquire.emoc(at.mean(), features, features[some])
-    return select.top(scores, at.k), scores
-
-
-@strategy
-def epig(at: Round, targets: int | Pool = 100, weights: Any = None) -> Scored:
-    """The largest information about predictions that matter (Bickford Smith et al. 2023).
-
-    Args:
-        at: The round.
-        targets: Where predictions matter: a pool, or so many random unlabelled items.
-        weights: What each target counts, (M,); or a function to it of the targets' log-probabilities (M, T, C).
-    """
-    scores = _epig(at, *_targets(at, targets, weights))
-    return select.top(scores, at.k), scores
-
-
-def _targets(at: Round, targets: int | Pool, weights: Any) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Log-probabilities (M, T, C) of the targets, and their weights with the mean 1."""
-    log_probs = at.log_probs(at.sample(targets) if isinstance(targets, int) else targets)
-    if weights is None:
-        return log_probs, None
-    values = np.asarray(weights(log_probs) if callable(weights) else weights, np.float64)
-    if not (np.isfinite(values).all() and (values >= 0).all() and values.sum() > 0):
-        raise InvalidArgument("weights of targets are finite and not negative, and one is above 0")
-    return log_probs, values / values.mean()
-
-
-def _epig(at: Round, targets: NDArray[Any], weights: NDArray[Any] | None) -> NDArray[Any]:
-    def score(log_probs: Any) -> Any:
-        if isinstance(log_probs, torch.Tensor):
-            there = partial(torch.as_tensor, device=log_probs.device)
-            return acquire.epig(log_probs, there(targets), None if weights is None else there(weights))
-        return acquire.epig(log_probs, targets, weights)
-
-    return at.scores(score)
-
-
-@strategy
-def learning_loss(at: Round) -> Scored:
-    """The largest loss that a module beside the network predicts, if the learner trains one (Yoo & Kweon 2019)."""
-    scores = np.asarray(acquire.learning_loss(at.scorer.outputs(at.posterior, at.unlabelled, "loss")))
-    return select.top(scores, at.k), scores
-
-
-@strategy
-def rare_class(at: Round, score: Reduce = acquire.bald, classes: Sequence[int] | None = None) -> Scored:
-    """The largest score times how likely a rare class is: score(x) Σ_c w_c p̄_c(x).
-
-    Args:
-        at: The round.
-        score: What is looked for in an item of any class.
-        classes: The rare ones, which then weigh 1 and all others 0; else w_c = 1 / (1 + labelled items of class c).
-
-    Raises:
-        Unsupported: An item has several labels, a map of them or a number.
-    """
-    seen = at.seen()
-
-    def weighted(log_probs: Any) -> Any:
-        p = log_probs.exp().mean(1) if isinstance(log_probs, torch.Tensor) else np.exp(log_probs).mean(1)
-        w = np.zeros(p.shape[1])
-        if classes is None:
-            w[: len(seen)] = seen[: len(w)]
-            w = 1 / (1 + w)
-        else:
-            w[list(classes)] = 1
-        wanted = (
-            p @ torch.as_tensor(w, dtype=p.dtype, device=p.device) if isinstance(p, torch.Tensor) else p @ w
-        )
-        return score(log_probs) * wanted
-
-    scores = at.scores(weighted)
-    return select.top(scores, at.k), scores
 
 
 # Several items together: by chance, by joint information

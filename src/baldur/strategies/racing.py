@@ -10,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 
 from baldur import score
-from baldur._samples import SomeDraws, SomeSamples
 from baldur.acquire import aggregate
 from baldur.acquire._missing import upper_bound
+from baldur.core.sizes import bytes_of
 from baldur.data import as_pool
 from baldur.errors import IdenticalDraws, InvalidArgument, Unsupported
 from baldur.protocols import Draws, Picks, Pool, Positions, Posterior, Scorer, View
+from baldur.score.subset import SomeDraws, SomeSamples
 from baldur.select import top
-from baldur.settings import bytes_of
 
 Score = Callable[[Any], Any]
 """Log-probabilities (n, T, C) to scores (n,)."""

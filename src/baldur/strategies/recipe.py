@@ -9,12 +9,12 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from baldur._arrays import log, map_samples
-from baldur._samples import SomeSamples
 from baldur.acquire import aggregate
+from baldur.core.arrays import log, map_samples
+from baldur.core.sizes import bytes_of
 from baldur.errors import Unsupported
 from baldur.protocols import Choice, Labelled, Picks, Pool, Positions, Posterior, Scorer, View
-from baldur.settings import bytes_of
+from baldur.score.subset import SomeSamples
 
 Reduce = Callable[[Any], Any]
 """Log-probabilities (n, T, C) to scores (n,)."""

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from baldur._modules import map_tree, take
+from baldur.core.trees import map_tree, take
 from baldur.protocols import Pool, View
 
 

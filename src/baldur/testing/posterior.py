@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from baldur._modules import map_tree, take, weights_hash
+from baldur.core.networks import weights_hash
+from baldur.core.trees import map_tree, take
 from baldur.protocols import Posterior
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from baldur.loop import Event
-from baldur.run import Observer
+from baldur.loop.rounds import Event
+from baldur.runs.run import Observer
 from baldur.store import Store
 
 

@@ -4,7 +4,7 @@ All randomness of an epoch derives from the seed and the epoch's number, inside 
 changes, and what a fit needs to go on after an epoch is weights and optimiser, but no state of a generator.
 """
 
-from baldur._modules import call, initialise, weights_hash
+from baldur.core.networks import call, initialise, weights_hash
 from baldur.training._checkpoints import Checkpoints
 from baldur.training.fit import train
 from baldur.training.recipe import (

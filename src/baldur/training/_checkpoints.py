@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from baldur._modules import read_tensors, write_tensors
+from baldur.core.tensorfiles import read_tensors, write_tensors
 from baldur.errors import InvalidCheckpoint
 from baldur.protocols import Checkpoint
 

@@ -10,7 +10,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from baldur._modules import bits, call, map_tree, restore, seeded, take, tensors
+from baldur.core.devices import seeded
+from baldur.core.networks import call, restore, tensors
+from baldur.core.trees import bits, map_tree, take
 from baldur.errors import (
     EmptyLabelledSet,
     InvalidArgument,

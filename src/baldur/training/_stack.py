@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from baldur._modules import pick_device, tensors
+from baldur.core.devices import pick_device
+from baldur.core.networks import tensors
 from baldur.protocols import Batch
 from baldur.training.recipe import Recipe
 

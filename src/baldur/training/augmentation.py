@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from baldur._modules import map_tree
+from baldur.core.trees import map_tree
 from baldur.protocols import Batch
 
 _ROTATION = 30.0  # degrees

@@ -7,8 +7,10 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from baldur._modules import call, channels_last, pick_device, place, restore, seeded, take, tensors
-from baldur._seeds import derive
+from baldur.core.devices import pick_device, seeded
+from baldur.core.networks import call, channels_last, restore, tensors
+from baldur.core.seeds import derive
+from baldur.core.trees import place, take
 from baldur.errors import InvalidArgument
 from baldur.likelihoods import CATEGORICAL, Likelihood
 from baldur.protocols import Batch, Checkpoint

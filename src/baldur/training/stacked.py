@@ -11,8 +11,10 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from baldur._modules import call, join, map_tree, pick_device, place, restore, seeded, take, tensors
-from baldur._seeds import derive
+from baldur.core.devices import pick_device, seeded
+from baldur.core.networks import call, restore, tensors
+from baldur.core.seeds import derive
+from baldur.core.trees import join, map_tree, place, take
 from baldur.errors import InvalidArgument, UnsupportedNetwork
 from baldur.likelihoods import CATEGORICAL, Likelihood
 from baldur.protocols import Batch, Checkpoint

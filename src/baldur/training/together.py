@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
-from baldur._seeds import derive
-from baldur.learners.train import Asked, Together
+from baldur.core.seeds import derive
 from baldur.protocols import Batch
 from baldur.training import Recipe, TrainingResult
 from baldur.training._stack import pays
+from baldur.training.contract import Asked, Together
 from baldur.training.stacked import CannotStack, train_stacked
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import nn
 
 from baldur.data import load
-from baldur.data.encoder import load_encoder
+from baldur.data.encoders.exported import load_encoder
 from baldur.errors import DataNotFound, InvalidArgument, InvalidData
 
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from baldur import data, networks
 from baldur.errors import InvalidArgument, InvalidCheckpoint, Unsupported
-from baldur.learners.ceal import Ceal, ceal, enlarged, pseudo_labels
-from baldur.learners.supervised import Supervised, deterministic
+from baldur.learners.supervised import Supervised
+from baldur.learners.unlabelled.ceal import Ceal, ceal, enlarged, pseudo_labels
+from baldur.posteriors.fit.dropout import deterministic
 from baldur.protocols import Labelled, View
 from baldur.testing.learner import verify_learner
 from baldur.training import Recipe, weights_hash

@@ -9,13 +9,12 @@ from tests.learners.moons import LABELLED, NOTHING, POOL, UNLABELLED, X, Y, fitt
 from torch import nn
 
 from baldur.errors import InvalidArgument
-from baldur.learners import augmentation
-from baldur.learners._unlabelled import Sampler, statistics_kept, without_dropout
-from baldur.learners.consistency import _belief, _ramp, _Teacher, mean_teacher, pi_model
-from baldur.learners.ensembles import ensemble
+from baldur.learners.unlabelled.consistency import _belief, _ramp, _Teacher, mean_teacher, pi_model
+from baldur.learners.unlabelled.pools import Sampler, statistics_kept, without_dropout
 from baldur.likelihoods import BERNOULLI, CATEGORICAL, GAUSSIAN
+from baldur.posteriors.fit.ensembles import ensemble
 from baldur.testing.learner import verify_learner
-from baldur.training import weights_hash
+from baldur.training import augmentation, weights_hash
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ from tests.learners.moons import LABELLED, POOL, UNLABELLED, learner, network
 from torch import nn
 
 from baldur import data, networks
-from baldur._modules import read_tensors, write_tensors
+from baldur.core.tensorfiles import read_tensors, write_tensors
 from baldur.errors import InvalidArgument, Unsupported
-from baldur.learners._unlabelled import File
-from baldur.learners.contrastive import NTXent, contrastive
-from baldur.learners.ensembles import ensemble
+from baldur.learners.unlabelled.contrastive import NTXent, contrastive
+from baldur.learners.unlabelled.pools import File
 from baldur.posteriors import Deterministic
+from baldur.posteriors.fit.ensembles import ensemble
 from baldur.protocols import Labelled, View
 from baldur.testing.learner import verify_learner
 from baldur.training import weights_hash

@@ -7,12 +7,11 @@ from torch import nn
 from torch.nn import functional
 
 from baldur.errors import InvalidArgument, Unsupported
-from baldur.learners import augmentation
-from baldur.learners._unlabelled import Sampler
-from baldur.learners.fixmatch import _penalty, fixmatch
+from baldur.learners.unlabelled.fixmatch import _penalty, fixmatch
+from baldur.learners.unlabelled.pools import Sampler
 from baldur.likelihoods import BERNOULLI
 from baldur.testing.learner import verify_learner
-from baldur.training import Step, weights_hash
+from baldur.training import Step, augmentation, weights_hash
 
 
 def test_it_is_a_learner():

@@ -12,11 +12,12 @@ from torch.nn import functional
 
 from baldur import data
 from baldur.errors import InvalidArgument, Unsupported
-from baldur.learners import ensembles
-from baldur.learners._generator import Discriminator, Encoder, Generator
-from baldur.learners.generative import Game, bayesian_generative, divergence
-from baldur.learners.supervised import Supervised, mc_dropout
+from baldur.learners.supervised import Supervised
+from baldur.learners.unlabelled.generative import Game, bayesian_generative, divergence
+from baldur.learners.unlabelled.networks import Discriminator, Encoder, Generator
 from baldur.likelihoods import CATEGORICAL
+from baldur.posteriors.fit import ensembles
+from baldur.posteriors.fit.dropout import mc_dropout
 from baldur.protocols import Labelled, View
 from baldur.testing.learner import verify_learner
 from baldur.training import Recipe, Step, weights_hash

@@ -7,8 +7,8 @@ import pytest
 from tests.learners.moons import FEW, LABELLED, NOTHING, POOL, UNLABELLED, Y, learner
 
 from baldur.errors import InvalidArgument
-from baldur.learners.contrastive import contrastive
-from baldur.learners.propagation import SOURCE, label_propagation, propagated
+from baldur.learners.unlabelled.contrastive import contrastive
+from baldur.learners.unlabelled.propagation import SOURCE, label_propagation, propagated
 from baldur.protocols import View
 from baldur.testing.learner import verify_learner
 

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from baldur._modules import call, map_tree
+from baldur.core.networks import call
+from baldur.core.trees import map_tree
 from baldur.errors import UnsupportedNetwork
 from baldur.posteriors import BayesByBackprop, Deterministic, MCDropout
-from baldur.posteriors._sites import masking
 from baldur.posteriors.dropconnect import DropConnect
+from baldur.posteriors.dropout.sites import masking
 
 
 class Parts(nn.Module):

@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from baldur import posteriors
 from baldur.posteriors import MCDropout
-from baldur.posteriors._masks import keep
+from baldur.posteriors.dropout.masks import keep
 from baldur.testing.posterior import verify_posterior
 
 

@@ -4,8 +4,9 @@ from torch import nn
 from torch.nn import functional
 
 from baldur import networks
-from baldur.posteriors import MCDropout, _convolutional
-from baldur.posteriors._masks import keep
+from baldur.posteriors import MCDropout
+from baldur.posteriors.dropout import convolutional as _convolutional
+from baldur.posteriors.dropout.masks import keep
 from baldur.testing.posterior import verify_posterior
 
 

@@ -11,8 +11,8 @@ from torch.nn.utils.rnn import pad_packed_sequence
 from baldur import posteriors
 from baldur.errors import DamagedArtefact, InvalidArgument, NoStochasticSite, UnsupportedNetwork
 from baldur.posteriors import MCDropout
-from baldur.posteriors._insertion import SequenceDropout, insert_dropout, insertion
-from baldur.posteriors._masks import keep
+from baldur.posteriors.dropout.insertion import SequenceDropout, insert_dropout, insertion
+from baldur.posteriors.dropout.masks import keep
 from baldur.testing.posterior import verify_posterior
 
 

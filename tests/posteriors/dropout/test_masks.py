@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from baldur.posteriors._masks import keep, uniforms
+from baldur.posteriors.dropout.masks import keep, uniforms
 
 
 def test_a_mask_is_the_same_for_ever():

@@ -259,7 +259,7 @@ def test_by_hand_one_mask():
     """The definition: h m / (1 - p), with the mask that the generator gives."""
     network = nn.Sequential(nn.Identity(), nn.Dropout(0.25), nn.Linear(12, 3))
     x, posterior = vectors(), MCDropout(network)
-    from baldur.posteriors._masks import keep
+    from baldur.posteriors.dropout.masks import keep
 
     mask = keep(9, 0, range(4), (1, 12), 0.25)[:, 0]
     expected = torch.stack([network[2](x * m / 0.75).log_softmax(1) for m in mask], 1)

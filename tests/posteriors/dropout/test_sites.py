@@ -10,6 +10,7 @@ from torch.nn import functional
 from baldur import posteriors
 from baldur.errors import NoStochasticSite, UnsupportedNetwork
 from baldur.posteriors import MCDropout
+from baldur.posteriors.dropout import sites
 from baldur.testing.posterior import verify_posterior
 
 
@@ -153,7 +154,7 @@ def test_rows_that_may_look_at_nothing_are_as_in_pytorch():
 
     x = torch.randn(5, 7, 8, generator=torch.Generator().manual_seed(0))
     expected = Masked(1e-12).train()(x)  # drops nothing
-    with posteriors._sites.Dropouts(lambda kind, p, h, in_place: h):
+    with sites.Dropouts(lambda kind, p, h, in_place: h):
         found = Masked(0.3).train()(x)
     assert (expected[:, :2] == 0).all()
     torch.testing.assert_close(found, expected)

@@ -26,14 +26,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
-from tests.runs import blobs
+from tests.tiny_runs import blobs
 
 from baldur import acquire
 from baldur.errors import DamagedArtefact, InvalidArgument, Unsupported
 from baldur.evaluate import predictive
 from baldur.likelihoods import BERNOULLI
-from baldur.posteriors.scikit_learn import Estimators, load
-from baldur.score import features, predict
+from baldur.posteriors.estimators.posterior import Estimators, load
+from baldur.score.passes import features, predict
 from baldur.testing.posterior import verify_posterior
 
 X, Y = blobs(90)

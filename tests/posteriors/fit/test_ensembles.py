@@ -9,9 +9,10 @@ from torch import nn
 
 from baldur import acquire, data, networks
 from baldur.errors import InvalidArgument, Unsupported
-from baldur.learners import Supervised, deterministic, ensemble, mc_dropout, swag
-from baldur.learners._adding import Addition, adding
+from baldur.learners import Supervised
+from baldur.learners.unlabelled.adding import Addition, adding
 from baldur.posteriors import Deterministic, Ensemble, MCDropout
+from baldur.posteriors.fit import deterministic, ensemble, mc_dropout, swag
 from baldur.protocols import Labelled, View
 from baldur.testing.learner import verify_learner
 from baldur.training import Recipe, initialise, weights_hash

@@ -14,7 +14,8 @@ from torch import nn
 from baldur import data
 from baldur.errors import InvalidArgument, UnsupportedNetwork
 from baldur.learners import Supervised
-from baldur.learners.variational import (
+from baldur.likelihoods import CATEGORICAL, IGNORED
+from baldur.posteriors.fit.variational import (
     Variational,
     _labels,
     bayes_by_backprop,
@@ -22,7 +23,6 @@ from baldur.learners.variational import (
     mixture_kl,
     mixture_log_density,
 )
-from baldur.likelihoods import CATEGORICAL, IGNORED
 from baldur.posteriors.variational import BayesByBackprop, deviation, load
 from baldur.protocols import Labelled, View
 from baldur.testing.learner import verify_learner

@@ -12,9 +12,9 @@ from torch import nn
 from baldur import acquire
 from baldur.errors import DamagedArtefact, InvalidArgument, Unsupported, UnsupportedNetwork
 from baldur.likelihoods import BERNOULLI, CATEGORICAL, GAUSSIAN
-from baldur.posteriors._curvature import curvature, evidence, mode
-from baldur.posteriors._last_layer import information, last_layer, weights_of
-from baldur.posteriors.laplace import approximate, load
+from baldur.posteriors.laplace.curvature import curvature, evidence, mode
+from baldur.posteriors.laplace.last_layer import information, last_layer, weights_of
+from baldur.posteriors.laplace.posterior import approximate, load
 from baldur.testing.posterior import verify_posterior
 
 STRUCTURES = ("full", "kronecker", "diagonal")

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from baldur.learners._wrapping import WrappingTrain
-from baldur.learners.train import Train
 from baldur.training import AfterEpoch, Penalty, Recipe, Step
+from baldur.training.contract import Train, WrappingTrain
 
 
 @dataclass(frozen=True)

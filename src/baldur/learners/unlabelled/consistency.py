@@ -8,15 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from baldur._modules import call, restore, tensors
+from baldur.core.networks import call, restore, tensors
 from baldur.errors import InvalidArgument
-from baldur.learners._adding import Addition, Make
-from baldur.learners._unlabelled import Added, Sampler, augmented, changed, without_dropout
-from baldur.learners.augmentation import weak
 from baldur.learners.supervised import Supervised
-from baldur.learners.train import Train
+from baldur.learners.unlabelled.adding import Addition, Make
+from baldur.learners.unlabelled.pools import Added, Sampler, augmented, changed, without_dropout
 from baldur.likelihoods import Likelihood
 from baldur.training import Augment, Penalty, Step
+from baldur.training.augmentation import weak
+from baldur.training.contract import Train
 
 
 def pi_model(

@@ -17,30 +17,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from baldur._modules import (
-    bits,
-    call,
-    initialise,
-    join,
-    map_tree,
-    pick_device,
-    place,
-    read_tensors,
-    restore,
-    tensors,
-    weights_hash,
-    write_tensors,
-)
-from baldur._seeds import derive
+from baldur.core.devices import pick_device
+from baldur.core.networks import call, initialise, restore, tensors, weights_hash
+from baldur.core.seeds import derive
+from baldur.core.tensorfiles import read_tensors, write_tensors
+from baldur.core.trees import bits, join, map_tree, place
 from baldur.errors import InvalidArgument, InvalidCheckpoint, Unsupported
-from baldur.learners._unlabelled import File, Joined, Sampler, changed, without_dropout
-from baldur.learners._wrapping import WrappingFitting
-from baldur.learners.augmentation import strong
 from baldur.learners.supervised import Network, Supervised
-from baldur.learners.train import Fitting, Train
+from baldur.learners.unlabelled.pools import File, Joined, Sampler, changed, without_dropout
 from baldur.posteriors._network import penultimate
 from baldur.protocols import Labelled, Pool, Posterior, View
 from baldur.training import Augment, Checkpoints, Progress, Recipe, train
+from baldur.training.augmentation import strong
+from baldur.training.contract import Fitting, Train, WrappingFitting
 
 _READ = 512
 _INTERVAL = 10.0  # least seconds between two checkpoints

@@ -4,14 +4,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from baldur._modules import call
+from baldur.core.networks import call
 from baldur.errors import InvalidArgument, Unsupported
-from baldur.learners import augmentation
-from baldur.learners._adding import Addition, Make
-from baldur.learners._unlabelled import Added, Sampler, augmented, changed, statistics_kept, without_dropout
 from baldur.learners.supervised import Supervised
-from baldur.learners.train import Train
-from baldur.training import Augment, Penalty, Step
+from baldur.learners.unlabelled.adding import Addition, Make
+from baldur.learners.unlabelled.pools import (
+    Added,
+    Sampler,
+    augmented,
+    changed,
+    statistics_kept,
+    without_dropout,
+)
+from baldur.training import Augment, Penalty, Step, augmentation
+from baldur.training.contract import Train
 
 
 def fixmatch(

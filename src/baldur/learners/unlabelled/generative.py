@@ -14,16 +14,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from baldur._modules import call, pick_device, restore, seeded, tensors
-from baldur._seeds import derive
+from baldur.core.devices import pick_device, seeded
+from baldur.core.networks import call, restore, tensors
+from baldur.core.seeds import derive
 from baldur.data.pictures import contact_sheet
 from baldur.errors import InvalidArgument, Unsupported
-from baldur.learners._adding import Addition, adding
-from baldur.learners._generator import Discriminator, Encoder, Generator
 from baldur.learners.supervised import Supervised
-from baldur.learners.train import Fitting, Train
+from baldur.learners.unlabelled.adding import Addition, adding
+from baldur.learners.unlabelled.networks import Discriminator, Encoder, Generator
 from baldur.protocols import Labelled, Posterior
 from baldur.training import Step
+from baldur.training.contract import Fitting, Train
 
 _LEAST_SIDE = 8
 _SHOWN = 8

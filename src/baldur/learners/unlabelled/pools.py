@@ -10,13 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from baldur._modules import join, map_tree, place, take
-from baldur.learners._adding import Make, adding
-from baldur.learners._wrapping import WrappingFitting
+from baldur.core.trees import join, map_tree, place, take
 from baldur.learners.supervised import gather
-from baldur.learners.train import Fitting, Train
+from baldur.learners.unlabelled.adding import Make, adding
 from baldur.protocols import Batch, Labelled, Pool, Positions, Posterior
 from baldur.training import Augment, Recipe
+from baldur.training.contract import Fitting, Train, WrappingFitting
 
 _KEPT = 256 << 20  # bytes; a pool up to this size is read once and kept
 

@@ -11,13 +11,13 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from numpy.typing import NDArray
 
-from baldur._modules import join
-from baldur._seeds import generator
+from baldur.core.seeds import generator
+from baldur.core.trees import join
 from baldur.errors import InvalidArgument, Unsupported
-from baldur.learners._stages import Stages
-from baldur.learners._unlabelled import Joined
 from baldur.learners._wrapping import WrappingLearner
-from baldur.learners.contrastive import Pretrained
+from baldur.learners.unlabelled.contrastive import Pretrained
+from baldur.learners.unlabelled.pools import Joined
+from baldur.learners.unlabelled.stages import Stages
 from baldur.protocols import Checkpoint, Labelled, Learner, Pool, Posterior, View
 
 SOURCE = "propagated"

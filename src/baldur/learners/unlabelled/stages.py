@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from baldur._modules import read_tensors, write_tensors
+from baldur.core.tensorfiles import read_tensors, write_tensors
 from baldur.errors import DamagedArtefact, InvalidCheckpoint
 from baldur.protocols import Checkpoint, Learner, Posterior
 

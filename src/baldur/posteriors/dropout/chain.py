@@ -12,14 +12,13 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from baldur._modules import call
-from baldur.posteriors._insertion import inserted, is_hooked, is_in_front
-from baldur.posteriors._lowered import Lowered, exactly
-from baldur.posteriors._network import device_of
-from baldur.posteriors._products import affine
-from baldur.posteriors._sites import Dropouts, Site
-from baldur.posteriors._steps import Function, Pair, step
-from baldur.posteriors._trunk import Trunk, identity
+from baldur.core.networks import call, device_of
+from baldur.posteriors.dropout.insertion import inserted, is_hooked, is_in_front
+from baldur.posteriors.dropout.lowered import Lowered, exactly
+from baldur.posteriors.dropout.products import affine
+from baldur.posteriors.dropout.sites import Dropouts, Site
+from baldur.posteriors.dropout.steps import Function, Pair, step
+from baldur.posteriors.trunk import Trunk, identity
 
 Options = tuple[Pair, Pair, Pair]
 """Stride, padding and dilation of a convolution, in the order of `functional.conv2d`."""

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from baldur.posteriors._chain import Layer
-from baldur.posteriors._dense import Samples
-from baldur.posteriors._steps import Function, Pair, Pool
+from baldur.posteriors.dropout.chain import Layer
+from baldur.posteriors.dropout.dense import Samples
+from baldur.posteriors.dropout.steps import Function, Pair, Pool
 
 # What the activations of a block of items may take: on a processor, little more than its caches hold.
 _BLOCK_BYTES = {"cpu": 16 * 2**20}

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from baldur.posteriors._chain import Layer
-from baldur.posteriors._products import affine
+from baldur.posteriors.dropout.chain import Layer
+from baldur.posteriors.dropout.products import affine
 
 # Cut and stacked weights are kept for all batches up to this size, the rest is built anew for each batch.
 _KEPT_BYTES = 384 * 2**20

@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from baldur._modules import call, map_tree
+from baldur.core.networks import call
+from baldur.core.trees import map_tree
 from baldur.likelihoods import Likelihood
-from baldur.posteriors._chain import Tail
-from baldur.posteriors._masks import keep
-from baldur.posteriors._sites import Dropouts, Site
+from baldur.posteriors.dropout.chain import Tail
+from baldur.posteriors.dropout.masks import keep
+from baldur.posteriors.dropout.sites import Dropouts, Site
 
 
 class Plan:

@@ -11,21 +11,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from baldur._modules import call, map_tree, place, seeded, take
+from baldur.core.devices import seeded
+from baldur.core.networks import call, device_of
+from baldur.core.trees import differ, items_of, map_tree, place, shapes, take, versions
 from baldur.errors import DamagedArtefact, InvalidArgument, NoStochasticSite, UnsupportedNetwork
 from baldur.likelihoods import CATEGORICAL, Likelihood
-from baldur.posteriors._chain import find_tail
-from baldur.posteriors._convolutional import ConvolutionalSamples
-from baldur.posteriors._dense import DenseSamples
-from baldur.posteriors._insertion import insert_dropout, insertion, order_checked
-from baldur.posteriors._lowered import Lowered, asked, exactly
-from baldur.posteriors._masks import keep
-from baldur.posteriors._network import device_of, differ, frozen, items_of, penultimate, shapes, versions
-from baldur.posteriors._plan import Plan, half_masks, repeats, same
-from baldur.posteriors._reach import reached, together
+from baldur.posteriors._network import frozen, penultimate
 from baldur.posteriors._saving import read, save
-from baldur.posteriors._sites import Dropouts, Site, find_sites, masking
-from baldur.posteriors._trunk import Trunk
+from baldur.posteriors.dropout.chain import find_tail
+from baldur.posteriors.dropout.convolutional import ConvolutionalSamples
+from baldur.posteriors.dropout.dense import DenseSamples
+from baldur.posteriors.dropout.insertion import insert_dropout, insertion, order_checked
+from baldur.posteriors.dropout.lowered import Lowered, asked, exactly
+from baldur.posteriors.dropout.masks import keep
+from baldur.posteriors.dropout.plan import Plan, half_masks, repeats, same
+from baldur.posteriors.dropout.reach import reached, together
+from baldur.posteriors.dropout.sites import Dropouts, Site, find_sites, masking
+from baldur.posteriors.trunk import Trunk
 
 # The general path computes items times samples rows at a time: enough to fill the processor, little to hold.
 _ROWS = 2048

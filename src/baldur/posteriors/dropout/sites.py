@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from baldur._modules import call, map_tree, seeded
+from baldur.core.devices import seeded
+from baldur.core.networks import call, device_of
+from baldur.core.trees import map_tree
 from baldur.errors import NoStochasticSite, UnsupportedNetwork
-from baldur.posteriors._attention import attention
-from baldur.posteriors._calls import KINDS, PROBABILITIES, RANDOM, arguments
-from baldur.posteriors._network import device_of
-from baldur.posteriors._products import affine
-from baldur.posteriors._recurrent import RECURRENT, recurrent
+from baldur.posteriors.dropout.attention import attention
+from baldur.posteriors.dropout.calls import KINDS, PROBABILITIES, RANDOM, arguments
+from baldur.posteriors.dropout.products import affine
+from baldur.posteriors.dropout.recurrent import RECURRENT, recurrent
 
 # The value that SELU tends to for -inf; alpha dropout sets dropped units to it (Klambauer et al., NeurIPS 2017).
 _ALPHA_PRIME = -1.0507009873554805 * 1.6732632423543772

@@ -21,7 +21,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.linear_model import ARDRegression, BayesianRidge
 from sklearn.pipeline import Pipeline
 
-from baldur._seeds import generator
+from baldur.core.seeds import generator
 from baldur.errors import InvalidArgument, Unsupported
 
 _FORESTS = (RandomForestClassifier, RandomForestRegressor, ExtraTreesClassifier, ExtraTreesRegressor)

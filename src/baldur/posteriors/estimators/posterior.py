@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from sklearn.base import is_regressor
 from torch import Tensor
 
-from baldur._seeds import derive, generator
+from baldur.core.seeds import derive, generator
 from baldur.errors import DamagedArtefact, InvalidArgument
 from baldur.likelihoods import CATEGORICAL, GAUSSIAN, Likelihood
-from baldur.posteriors import _skops
-from baldur.posteriors._estimators import Function, Member, Table, positions_of
 from baldur.posteriors._saving import read_facts, write_facts
+from baldur.posteriors.estimators import skops as _skops
+from baldur.posteriors.estimators.functions import Function, Member, Table, positions_of
 
 KIND = "scikit-learn"
 _FILE = "estimators.skops"

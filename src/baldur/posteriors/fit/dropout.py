@@ -1,10 +1,11 @@
 """Networks without dropout, trained and sampled with some."""
 
-from baldur._modules import take
-from baldur.learners.train import Train
-from baldur.posteriors._insertion import insert_dropout
-from baldur.posteriors.mc_dropout import MCDropout
-from baldur.protocols import Labelled
+from baldur import posteriors
+from baldur.core.trees import take
+from baldur.posteriors.dropout.insertion import insert_dropout
+from baldur.posteriors.dropout.posterior import MCDropout
+from baldur.protocols import Labelled, Posterior
+from baldur.training.contract import Train
 
 
 def inserted_dropout(
@@ -32,3 +33,31 @@ def inserted_dropout(
     network = insert_dropout(train.build(seed), rate, where)
     MCDropout(network).plan(take(train.data()[0], slice(0, 2)))  # refused now, not after the training
     return MCDropout(train(seed, network=network), likelihood=train.likelihood)
+
+
+def mc_dropout(train: Train, labelled: Labelled, seed: int) -> Posterior:
+    """One network, whose dropout is the posterior.
+
+    Args:
+        train: Trains a network.
+        labelled: What it is trained on.
+        seed: Of the training.
+
+    Returns:
+        An `MCDropout`.
+    """
+    return posteriors.MCDropout(train(seed), likelihood=train.likelihood)
+
+
+def deterministic(train: Train, labelled: Labelled, seed: int) -> Posterior:
+    """One network, taken at its word.
+
+    Args:
+        train: Trains a network.
+        labelled: What it is trained on.
+        seed: Of the training.
+
+    Returns:
+        A `Deterministic`.
+    """
+    return posteriors.Deterministic(train(seed), likelihood=train.likelihood)

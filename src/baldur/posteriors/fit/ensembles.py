@@ -14,12 +14,11 @@ from torch import nn
 
 from baldur import posteriors
 from baldur.errors import InvalidArgument
-from baldur.learners._wrapping import WrappingTrain
-from baldur.learners.supervised import deterministic
-from baldur.learners.train import Asked, Fitting, Together, Train, TrainsTogether
 from baldur.posteriors.ensemble import member_seed
+from baldur.posteriors.fit.dropout import deterministic
 from baldur.protocols import Labelled, Posterior
 from baldur.training import AfterEpoch, Penalty, Recipe, weights_hash
+from baldur.training.contract import Asked, Fitting, Together, Train, TrainsTogether, WrappingTrain
 
 Sharing = Literal["independent", "shared"]
 

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from baldur._modules import map_tree, take
+from baldur.core.trees import map_tree, take
 from baldur.errors import InvalidArgument, UnsupportedNetwork
-from baldur.learners.train import Train
 from baldur.likelihoods import IGNORED
 from baldur.posteriors.variational import BayesByBackprop, deviation
 from baldur.protocols import Labelled
 from baldur.training import Step
+from baldur.training.contract import Train
 
 _NORMALISATIONS = (
     nn.modules.batchnorm._NormBase,  # and with it instance normalisation

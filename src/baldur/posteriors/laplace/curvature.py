@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from baldur.errors import InvalidArgument
-from baldur.posteriors._last_layer import LastLayer, eigen, information
+from baldur.posteriors.laplace.last_layer import LastLayer, eigen, information
 
 Structure = Literal["full", "kronecker", "diagonal"]
 

@@ -10,11 +10,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from baldur._modules import call, map_tree, place, take
+from baldur.core.networks import call, device_of
+from baldur.core.trees import items_of, map_tree, place, take
 from baldur.errors import UnsupportedNetwork
 from baldur.likelihoods import Likelihood
-from baldur.posteriors._network import device_of, items_of
-from baldur.posteriors._sites import Dropouts
+from baldur.posteriors.dropout.sites import Dropouts
 
 _BATCH = 256
 

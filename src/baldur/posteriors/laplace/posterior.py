@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from baldur.errors import DamagedArtefact, InvalidArgument, Unsupported
 from baldur.likelihoods import CATEGORICAL, Likelihood
-from baldur.posteriors._curvature import Curvature, Structure, curvature, evidence, mode, most_likely
-from baldur.posteriors._last_layer import copied, last_layer, linear, put, weights_of, with_one
-from baldur.posteriors._links import bridge, probit
 from baldur.posteriors._network import frozen, penultimate
 from baldur.posteriors._saving import read, save
-from baldur.posteriors._sites import Dropouts
 from baldur.posteriors._weights import generator
+from baldur.posteriors.dropout.sites import Dropouts
+from baldur.posteriors.laplace.curvature import Curvature, Structure, curvature, evidence, mode, most_likely
+from baldur.posteriors.laplace.last_layer import copied, last_layer, linear, put, weights_of, with_one
+from baldur.posteriors.laplace.links import bridge, probit
 
 KIND = "laplace"
 

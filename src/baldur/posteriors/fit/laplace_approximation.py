@@ -5,13 +5,13 @@ from contextlib import suppress
 import torch
 from torch import Tensor, nn
 
-from baldur._modules import take
-from baldur.learners.train import Train
-from baldur.posteriors._curvature import Structure, check
-from baldur.posteriors._last_layer import copied, find, linear, weights_of
+from baldur.core.trees import take
 from baldur.posteriors._network import frozen
-from baldur.posteriors.laplace import Laplace, approximate
+from baldur.posteriors.laplace.curvature import Structure, check
+from baldur.posteriors.laplace.last_layer import copied, find, linear, weights_of
+from baldur.posteriors.laplace.posterior import Laplace, approximate
 from baldur.protocols import Labelled
+from baldur.training.contract import Train
 
 
 def laplace(

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from baldur import evaluate
-from baldur._seeds import derive
+from baldur.core.seeds import derive
 from baldur.errors import EmptyLabelledSet, InvalidArgument, Unsupported
 from baldur.evaluate.calibration import LEAST
 from baldur.learners._held_out import hold_out

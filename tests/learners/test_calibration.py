@@ -8,10 +8,11 @@ import torch
 
 from baldur import data, evaluate, networks
 from baldur.errors import EmptyLabelledSet, InvalidArgument, Unsupported
-from baldur.learners import Supervised, deterministic
-from baldur.learners.calibrated import calibrated
+from baldur.learners import Supervised
+from baldur.learners.calibration import calibrated
 from baldur.likelihoods import BERNOULLI, GAUSSIAN
 from baldur.posteriors.calibrated import Calibrated
+from baldur.posteriors.fit import deterministic
 from baldur.protocols import Labelled, View
 from baldur.testing.learner import verify_learner
 from baldur.training import Recipe

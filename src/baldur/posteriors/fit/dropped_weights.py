@@ -1,8 +1,8 @@
 """Networks trained and sampled with masked weights."""
 
-from baldur.learners.train import Train
 from baldur.posteriors.dropconnect import LAYERS, DropConnect, Layers, weights_dropped
 from baldur.protocols import Labelled
+from baldur.training.contract import Train
 
 
 def dropconnect(

@@ -10,16 +10,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from baldur._modules import call, place, seeded, take
-from baldur._seeds import derive
+from baldur.core.devices import seeded
+from baldur.core.networks import call, device_of
+from baldur.core.seeds import derive
+from baldur.core.trees import place, take
 from baldur.errors import InvalidArgument, Unsupported
-from baldur.learners._wrapping import WrappingTrain
-from baldur.learners.supervised import deterministic
-from baldur.learners.train import Fitting, Train
-from baldur.posteriors._network import device_of
+from baldur.posteriors.fit.dropout import deterministic
 from baldur.posteriors.learning_loss import LearningLoss, LossModule, maps_of, pooled, tapped
 from baldur.protocols import Batch, Labelled
 from baldur.training import AfterEpoch, Penalty, Recipe, Step
+from baldur.training.contract import Fitting, Train, WrappingTrain
 
 _MOST = 4
 _SEVERAL = (

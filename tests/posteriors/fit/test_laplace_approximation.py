@@ -9,10 +9,11 @@ from torch import nn
 
 from baldur import acquire, data, networks
 from baldur.errors import InvalidArgument, UnsupportedNetwork
-from baldur.learners import Supervised, deterministic, ensemble
-from baldur.learners.laplace import laplace
+from baldur.learners import Supervised
 from baldur.likelihoods import BERNOULLI, GAUSSIAN
-from baldur.posteriors.laplace import Laplace, approximate
+from baldur.posteriors.fit import deterministic, ensemble
+from baldur.posteriors.fit.laplace_approximation import laplace
+from baldur.posteriors.laplace.posterior import Laplace, approximate
 from baldur.protocols import Labelled, View
 from baldur.testing.learner import verify_learner
 from baldur.training import Recipe

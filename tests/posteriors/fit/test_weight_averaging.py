@@ -10,10 +10,10 @@ from torch import nn
 from baldur import data
 from baldur.errors import InvalidArgument
 from baldur.learners import Supervised
-from baldur.learners.swag import Moments, multi_swag, swag
 from baldur.likelihoods import CATEGORICAL
 from baldur.posteriors import Ensemble, _saving
 from baldur.posteriors.ensemble import member_folder
+from baldur.posteriors.fit.weight_averaging import Moments, multi_swag, swag
 from baldur.posteriors.swag import SWAG, load
 from baldur.protocols import Labelled, View
 from baldur.testing.learner import verify_learner

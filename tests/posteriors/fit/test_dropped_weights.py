@@ -10,8 +10,8 @@ from torch import nn
 from baldur import data
 from baldur.errors import InvalidArgument, NoStochasticSite, UnsupportedNetwork
 from baldur.learners import Supervised
-from baldur.learners.dropconnect import dropconnect
-from baldur.learners.inserted_dropout import inserted_dropout
+from baldur.posteriors.fit.dropout import inserted_dropout
+from baldur.posteriors.fit.dropped_weights import dropconnect
 from baldur.protocols import Labelled, View
 from baldur.testing.learner import verify_learner
 from baldur.training import Recipe, weights_hash
@@ -80,7 +80,7 @@ def test_inserted_dropout_trains_with_it():
     assert posterior.inserted == (0.3, "last")
     assert weights_hash(posterior.network) == fit.weights_hash
     written = lambda: nn.Sequential(nn.Linear(5, 16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 3))  # noqa: E731
-    from baldur.learners import mc_dropout
+    from baldur.posteriors.fit import mc_dropout
 
     by_hand, _ = fitted(mc_dropout, written)
     x = torch.from_numpy(X[24:])

@@ -12,13 +12,14 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from baldur._modules import restore, take
-from baldur._seeds import derive
+from baldur.core.networks import restore
+from baldur.core.seeds import derive
+from baldur.core.trees import take
 from baldur.errors import InvalidArgument
-from baldur.learners.ensembles import ensemble
-from baldur.learners.train import Train
+from baldur.posteriors.fit.ensembles import ensemble
 from baldur.posteriors.swag import SWAG, batch_normalised
 from baldur.protocols import Labelled, Posterior
+from baldur.training.contract import Train
 
 _LEAST_VARIANCE = 1e-30
 

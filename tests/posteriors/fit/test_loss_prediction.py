@@ -11,13 +11,14 @@ from torch import nn
 
 from baldur import data, networks, posteriors, strategies
 from baldur.errors import InvalidArgument, Unsupported
-from baldur.learners import ensembles
-from baldur.learners.learning_loss import Watched, channels_of, learning_loss, ranking
-from baldur.learners.supervised import Supervised, deterministic, mc_dropout
-from baldur.learners.variational import bayes_by_backprop
+from baldur.learners.supervised import Supervised
+from baldur.posteriors.fit import ensembles
+from baldur.posteriors.fit.dropout import deterministic, mc_dropout
+from baldur.posteriors.fit.loss_prediction import Watched, channels_of, learning_loss, ranking
+from baldur.posteriors.fit.variational import bayes_by_backprop
 from baldur.posteriors.learning_loss import KIND, LossModule, load
 from baldur.protocols import Labelled, View
-from baldur.score import PoolScorer
+from baldur.score.scorer import PoolScorer
 from baldur.testing.learner import verify_learner
 from baldur.training import Recipe, weights_hash
 

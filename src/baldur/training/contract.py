@@ -1,6 +1,6 @@
 """What a posterior is fitted with: a way to train networks, as often as it needs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -109,3 +109,55 @@ class TrainsTogether(Protocol):
 
 Fitting = Callable[[Train, Labelled, int], Posterior]
 """Fits a posterior: how to train, what is labelled, and a seed."""
+
+
+class WrappingFitting:
+    """A posterior function around another, `self.inner`."""
+
+    inner: Any
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """What networks are built with."""
+        own: Mapping[str, Any] = getattr(self.inner, "options", {})
+        return own
+
+    def pictures(self) -> bytes | None:
+        """A PNG of what the last fit made up, if the inner function makes anything up."""
+        inner = getattr(self.inner, "pictures", None)
+        made: bytes | None = None if inner is None else inner()
+        return made
+
+
+class WrappingTrain:
+    """A way to train around another, `self.train`; see `Train`."""
+
+    train: Train
+
+    @property
+    def recipe(self) -> Recipe:
+        """As the inner one has it."""
+        return self.train.recipe
+
+    @property
+    def classes(self) -> int:
+        """As the inner one has it."""
+        return self.train.classes
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """As the inner one has it."""
+        return self.train.likelihood
+
+    @property
+    def unlabelled(self) -> Pool:
+        """As the inner one has it."""
+        return self.train.unlabelled
+
+    def data(self) -> tuple[Batch, Tensor, Tensor]:
+        """As the inner one has it."""
+        return self.train.data()
+
+    def build(self, seed: int, **options: Any) -> nn.Module:
+        """As the inner one does."""
+        return self.train.build(seed, **options)

@@ -1,0 +1,1 @@
+"""Baldur inside other libraries: one thin module each."""

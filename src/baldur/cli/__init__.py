@@ -1,0 +1,6 @@
+"""The command line: each command opens a run and makes one call."""
+
+from baldur.cli import folders, run
+from baldur.cli.app import app, main
+
+__all__ = ["app", "folders", "main", "run"]

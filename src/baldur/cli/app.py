@@ -1,0 +1,79 @@
+"""The command line application: options that commands share, messages and exit codes."""
+
+import json
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from baldur.errors import BaldurError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Bayesian deep active learning: which examples are worth labelling.\n\n"
+    "Try it: [bold]baldur run digits --strategy random --strategy bald --seeds 3 --rounds 10[/bold]",
+)
+out_console = Console()
+err_console = Console(stderr=True)
+
+FAILED, WAITING, INTERRUPTED = 1, 3, 130
+
+
+def _version(wanted: bool | None) -> None:
+    if wanted:
+        from baldur import __version__
+
+        out_console.print(f"baldur {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool | None, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
+    ] = None,
+) -> None:
+    pass
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """A user's mistake is a sentence and an exit code, never a traceback."""
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _say_warning
+            yield
+    except (BaldurError, OSError) as error:
+        err_console.print(
+            f"[bold red]error:[/bold red] {_escaped(str(error))}", highlight=False, soft_wrap=True
+        )
+        raise typer.Exit(FAILED) from None
+    except KeyboardInterrupt:
+        err_console.print("stopped. Nothing is lost: the same command goes on from here.", highlight=False)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _say_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    err_console.print(f"[yellow]warning:[/yellow] {_escaped(str(message))}", highlight=False, soft_wrap=True)
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, allow_nan=False, default=str) + "\n")
+
+
+def main() -> None:
+    """Entry point of the `baldur` command."""
+    app()

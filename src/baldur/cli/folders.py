@@ -1,0 +1,109 @@
+"""Commands about the folder of a run: status, report, export, backup, doctor."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from baldur.cli.app import FAILED, _escaped, _in_words, _print_json, app, out_console
+from baldur.cli.run import AsJson, RunFolder
+from baldur.runs import settings as settings_
+
+
+@app.command()
+def status(folder: RunFolder, as_json: AsJson = False) -> None:
+    """Say how far a run is."""
+    from baldur import report
+    from baldur.store import Store
+
+    with _in_words(), Store.open(folder) as store:
+        now = report.status(store)
+        if as_json:
+            _print_json(now)
+        else:
+            report.print_status(now, out_console)
+
+
+@app.command(name="report")
+def report_(
+    folders: Annotated[
+        list[Path], typer.Argument(help="the folders of one or more runs", show_default=False)
+    ],
+    out: Annotated[Path | None, typer.Option(help="the page", show_default="RUN/report.html")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw one page about one or more runs: curves, labels to target, what was picked, calibration, time."""
+    from contextlib import ExitStack
+
+    from baldur import report
+    from baldur.store import Store
+
+    with _in_words(), ExitStack() as open_:
+        stores = [open_.enter_context(Store.open(folder)) for folder in folders]
+        targets = sorted({t for store in stores for t in settings_.from_toml(store.settings).targets})
+        page = report.write_html(stores, out or folders[0] / "report.html", targets)
+        summary = report.summarise(stores, targets)
+        if as_json:
+            _print_json(summary.as_dict() | {"page": str(page)})
+        else:
+            report.print_table(summary, out_console)
+            out_console.print(f"report: {page}", highlight=False, soft_wrap=True, markup=False)
+
+
+@app.command()
+def export(
+    folder: RunFolder,
+    out: Annotated[Path | None, typer.Option(help="where to", show_default="RUN/export")] = None,
+) -> None:
+    """Write the labels, the curve and the final models with their classes and preprocessing."""
+    from baldur import report
+    from baldur.store import Store
+
+    with _in_words(), Store.open(folder) as store:
+        for path in report.export(store, out or folder / "export"):
+            out_console.print(str(path), highlight=False, soft_wrap=True, markup=False)
+
+
+@app.command()
+def backup(
+    folder: Annotated[Path, typer.Argument(help="the folder of a run (with --restore: the new one)")],
+    archive: Annotated[Path | None, typer.Argument(help="the .tar file", show_default="RUN.tar")] = None,
+    restore: Annotated[
+        bool, typer.Option("--restore", help="the other way: make the folder from the file")
+    ] = False,
+) -> None:
+    """Save a run to one file, also while it goes on; or restore it from there."""
+    from baldur import store as store_
+
+    # "." and ".." have no name of their own
+    whole = folder.resolve() if folder.name in ("", "..") else folder
+    path = archive or whole.parent / f"{whole.name}.tar"
+    with _in_words():
+        if restore:
+            store_.restore(path, folder)
+            out_console.print(f"restored {folder} from {path}", highlight=False, soft_wrap=True, markup=False)
+        else:
+            with store_.Store.open(folder) as store:
+                store.backup(path)
+            out_console.print(f"saved {whole} to {path}", highlight=False, soft_wrap=True, markup=False)
+
+
+@app.command()
+def doctor(folder: RunFolder, as_json: AsJson = False) -> None:
+    """Check the database and every file of a run, and say how to mend what is wrong."""
+    from baldur import store as store_
+
+    with _in_words():
+        findings = store_.doctor(folder)
+    if as_json:
+        _print_json([finding._asdict() for finding in findings])
+    else:
+        colours = {"ok": "green", "warning": "yellow", "error": "bold red"}
+        for finding in findings:
+            out_console.print(
+                f"[{colours[finding.level]}]{finding.level:>7}[/]  {_escaped(finding.what)}", highlight=False
+            )
+            if finding.mend:
+                out_console.print(f"         {_escaped(finding.mend)}", highlight=False)
+    if any(finding.level == "error" for finding in findings):
+        raise typer.Exit(FAILED)

@@ -1,0 +1,1 @@
+"""Pretrained networks that turn raw items into features."""

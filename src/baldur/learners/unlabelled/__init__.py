@@ -1,0 +1,1 @@
+"""Learners that also use the items without labels."""

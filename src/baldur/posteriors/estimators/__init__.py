@@ -1,0 +1,1 @@
+"""Posteriors over scikit-learn estimators."""

@@ -1,0 +1,78 @@
+"""What a comparison found, in sentences."""
+
+import math
+
+from baldur.report.curves import LOSSES
+from baldur.report.summary import Row, Summary, ToTarget
+from baldur.report.wording import count, full_name, labels, target, value
+
+
+def quartiles(reached: ToTarget) -> str:
+    """The quartiles of the labels to a target.
+
+    Args:
+        reached: The order statistics.
+
+    Returns:
+        Text such as "100–130"; empty for a single seed.
+    """
+    if reached.seeds == 1:
+        return ""
+    low, high = labels(reached.low, reached.end), labels(reached.high, reached.end)
+    return low if low == high else f"{low}–{high}"
+
+
+def findings(summary: Summary) -> list[str]:
+    """What was found, in a sentence for each strategy; run by run, that of the best area first.
+
+    Args:
+        summary: The numbers.
+
+    Returns:
+        Sentences; a single one that says so if nothing is measured yet.
+    """
+    measured = [row for row in summary.rows if row.final is not None]
+    if not measured:
+        return ["Nothing is measured yet."]
+    contenders = [row for row in measured if row.verdict] or measured
+    runs = list(dict.fromkeys(row.run for row in contenders))
+    sign = 1 if summary.metric in LOSSES else -1
+    contenders.sort(key=lambda row: (runs.index(row.run), sign * (row.aulc.mean if row.aulc else 0.0)))
+    return [_finding(row, summary) for row in contenders]
+
+
+def _finding(row: Row, summary: Summary) -> str:
+    name = full_name(summary.metric)
+    baseline = next((r for r in summary.rows if r.run == row.run and r.strategy == "random"), None)
+    said = f"{row.name} {_outcome(row, baseline, summary.metric, name)}"
+    if not row.verdict:
+        return f"{said}."
+    if row.against_random is None or row.against_random.n < 2:
+        return f"{said}: {row.verdict}."
+    where = (
+        f"{summary.stretch[0]:.0f} to {summary.stretch[1]:.0f} labels" if summary.stretch else "its labels"
+    )
+    return f"{said}; averaged over {where} its {name} was {row.verdict}."
+
+
+def _outcome(row: Row, baseline: "Row | None", metric: str, name: str) -> str:
+    """What a strategy reached, and random beside it."""
+    if not row.to_target or row.final is None:
+        mean = math.nan if row.final is None else row.final.mean
+        return f"ended at a {name} of {value(mean)} with {count(row.labels, 'label')}"
+    first = row.to_target[0]
+    goal = f"{target(first.target, metric)} {name}"
+    if math.isinf(first.median):
+        outcome = f"did not reach {goal} with {count(first.end, 'label')}"
+    else:
+        median = "a median of " if first.seeds > 1 else ""
+        outcome = f"reached {goal} with {median}{count(int(first.median), 'label')}"
+    if baseline is None or baseline is row or not baseline.to_target:
+        return outcome
+    other = baseline.to_target[0]
+    if math.isfinite(first.median):
+        did = f"with {other.median:.0f}" if math.isfinite(other.median) else f"not with {other.end}"
+        return f"{outcome}, random {did}"
+    if math.isfinite(other.median):
+        return f"{outcome}; random did with {other.median:.0f}"
+    return f"{outcome}, nor did random" + ("" if other.end == first.end else f" with {other.end}")

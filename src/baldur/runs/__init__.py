@@ -1,0 +1,1 @@
+"""Puts the parts together: settings become a plan, a plan becomes a run."""
