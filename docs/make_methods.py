@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from baldur import acquire, select
-from baldur.runs.names import functions_of
+from baldur.runs.names import STRATEGIES
 from baldur.strategies import batches, items
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -291,7 +291,7 @@ def _options(node: ast.stmt) -> str:
 def _strategies(known: dict[str, Method]) -> Iterator[str]:
     definitions = _definitions()
     yield "| name | what it picks | made of | needs | options |\n|---|---|---|---|---|"
-    for name, thing in (functions_of(items) | functions_of(batches)).items():
+    for name, thing in STRATEGIES.items():
         parts = list(dict.fromkeys(_parts(name, definitions, set())))
         needs = dict.fromkeys(need for part in parts for need in known[part].needs.split(", "))
         wanted = [need for need in needs if need not in ("scores", "clusters", "nothing")]

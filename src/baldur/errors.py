@@ -103,6 +103,10 @@ class ClusterFailed(BaldurError):
     """A cluster cannot be reached, or it lost its workers again and again; what was done before is kept."""
 
 
+class JobFailed(BaldurError):
+    """A process that ran trials beside others was ended from outside; what was done before is kept."""
+
+
 class StoreError(BaldurError):
     """Something is wrong with a run's folder or database."""
 

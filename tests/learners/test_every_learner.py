@@ -7,20 +7,19 @@ from sklearn.datasets import load_digits
 from tests.tiny_runs import QUICK
 from torch import nn
 
-from baldur import data, learners
+from baldur import data
 from baldur.errors import EmptyLabelledSet, OneClassOnly
 from baldur.learners import Supervised
 from baldur.protocols import Labelled, View
 from baldur.runs import run
-from baldur.runs.names import functions_of, learner_named
+from baldur.runs.names import LEARNERS, learner_named
 from baldur.store import Store
 from baldur.testing import verify_learner
 from baldur.training import Recipe
 
 OPTIONS = {"contrastive": "contrastive(epochs=1)", "committee": "committee(members=3)"}
-WRAPPING = [OPTIONS.get(name, name) for name in functions_of(learners, "learner")]
-WHOLE = [OPTIONS.get(name, name) for name in functions_of(learners, "classes")]
-NAMES = [*WRAPPING, *WHOLE]
+NAMES = [OPTIONS.get(name, name) for name in LEARNERS]
+WHOLE = ("committee(members=3)", "extra_trees", "logistic_regression", "random_forest")
 
 IMAGES, CLASSES = load_digits(n_class=3, return_X_y=True)
 X = torch.from_numpy(IMAGES[:60].reshape(-1, 1, 8, 8) / 16).float()
@@ -41,7 +40,9 @@ def labelled(n=15, y=Y):
 
 def made(name):
     recipe = Recipe(epochs=3, epoch_size=32, batch_size=8, learning_rate=0.01, device="cpu")
-    return learner_named(name, lambda: Supervised(network, classes=3, recipe=recipe, interval=0.0), 3)
+    return learner_named(name).make(
+        lambda: Supervised(network, classes=3, recipe=recipe, interval=0.0), 3, ()
+    )
 
 
 def fitted(name, given, rest):

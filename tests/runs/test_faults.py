@@ -23,6 +23,7 @@ from baldur.posteriors import Deterministic, MCDropout
 from baldur.protocols import Labelled, View
 from baldur.runs import run
 from baldur.runs.faults import Faults
+from baldur.runs.observer import Observer
 from baldur.store import ItemRecord, Round, Store
 
 X, Y = blobs()
@@ -51,7 +52,7 @@ def told(path, source, **more):
     pool, labels = from_dataset(source)
     data = in_memory(pool, labels, test_fraction=0.2)
     options = QUICK | {"strategies": ["bald"], "network": factory} | more
-    done = run.run(data, path, observer=run.Observer(message=messages.append), **options)
+    done = run.run(data, path, observer=Observer(message=messages.append), **options)
     return done, messages, data
 
 
@@ -92,7 +93,7 @@ def test_what_was_left_out_is_not_needed_when_the_run_is_started_again(tmp_path)
             source.gone, source.left = {next(int(i) for i in data.train.ids if i not in labelled)}, 0
 
     options = QUICK | {"strategies": ["bald"], "network": factory, "stop": "stabilising-predictions"}
-    run.run(data, tmp_path / "run", observer=run.Observer(event=vanish), **options | {"rounds": 1})
+    run.run(data, tmp_path / "run", observer=Observer(event=vanish), **options | {"rounds": 1})
     assert asked(tmp_path / "run")[1].keys() == set(map(str, source.gone))
     assert run.run(data, tmp_path / "run", **options).state == "done"
     assert len(asked(tmp_path / "run")[0]) == QUICK["initial"] + QUICK["rounds"] * QUICK["query_size"]
@@ -273,6 +274,6 @@ def test_a_picture_that_was_deleted_is_shown_as_it_was_decoded(tmp_path, monkeyp
                 file.unlink()
 
     options = QUICK | {"strategies": ["bald"], "network": "mlp", "image_size": 8, "rounds": 1}
-    done = run.run(str(tmp_path / "photos"), tmp_path / "run", observer=run.Observer(event=delete), **options)
+    done = run.run(str(tmp_path / "photos"), tmp_path / "run", observer=Observer(event=delete), **options)
     assert done.state == "done"
     assert len(list((tmp_path / "run/artefacts").rglob("picks-*.png"))) == 1

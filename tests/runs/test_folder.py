@@ -9,8 +9,8 @@ from tests.tiny_runs import blobs
 from baldur.data import from_arrays, from_dataset, in_memory
 from baldur.errors import ItemChanged, UnreadableItems
 from baldur.runs import folder as _folder
-from baldur.runs import learning as _parts
 from baldur.runs import settings as settings_
+from baldur.runs.items import item_shape
 from baldur.runs.observer import Observer
 from baldur.store import ItemRecord, Request, Store, Trial
 
@@ -46,7 +46,7 @@ def opened(folder, dataset):
 
 
 def test_a_run_that_was_killed_while_it_became_longer_becomes_longer(tmp_path, monkeypatch):
-    longer = SETTINGS.model_copy(update={"rounds": 3})
+    longer = SETTINGS.but(rounds=3)
     with Store.create(tmp_path / "run", settings=settings_.to_toml(SETTINGS), classes=["a"]) as store:
         for seed in (0, 1):
             through(store.trial("random", seed))
@@ -91,7 +91,7 @@ def test_what_was_left_out_may_be_gone_and_all_else_must_be_the_same(tmp_path, h
     with Store.open(tmp_path / "run") as store:
         store.mark_items([ItemRecord(first, 0, state="quarantined", reason="gone")])
     opened(tmp_path / "run", data).close()
-    assert _parts.item_shape(data.train) == (4,)
+    assert item_shape(data.train) == (4,)
     source.x[int(data.train.ids[-1])] += 1
     with pytest.raises(ItemChanged, match="not those that the run"):
         opened(tmp_path / "run", data)

@@ -81,29 +81,22 @@ class Fake:
         raise NotImplementedError
 
 
-def test_a_learner_wraps_another(monkeypatch):
-    def outer(learner, *, weight=1.0):
-        return Fake("outer", learner.made, weight)
+def test_a_learner_wraps_another():
+    made = []
 
-    def inner(learner):
-        return Fake("inner", learner.made)
-
-    def table(classes, *, trees=10):
-        return Fake("table", classes, trees)
-
-    for function in (outer, inner, table):
-        function.__module__ = "baldur.learners.fake"
-        monkeypatch.setattr(learners, function.__name__, function, raising=False)
+    def supervised():
+        made.append(Fake("plain"))
+        return made[-1]
 
     def named(name):
-        return learner_named(name, lambda: Fake("plain"), 3).made
+        return learner_named(name).make(supervised, 3, ("network", 3, "settings"))
 
-    assert named("supervised") == ("plain",)
-    assert named("outer(weight=2)") == ("outer", ("plain",), 2)
-    assert named("outer + inner") == ("outer", ("inner", ("plain",)), 1.0)
-    assert named("inner + table(trees=5)") == ("inner", ("table", 3, 5))
-    with pytest.raises(InvalidSettings, match="did you mean outer"):
-        named("outerr")
+    assert named("supervised") is made[-1]
+    outer = named(f"{__name__}:around(weight=2) + ceal(most=5)")
+    assert outer.made == (5, 2)
+    assert named("ceal(most=4) + random-forest(trees=3)").learner.classes == 3
+    with pytest.raises(InvalidSettings, match="did you mean ceal"):
+        named("caal")
 
 
 def supervised():
@@ -132,13 +125,13 @@ def supervised():
         ("learning-loss", "it is a posterior: --posterior learning-loss"),
         (f"{__name__}:own(size=2)", f"it is {__name__}:own\\(depth: int = 1\\)"),
         (f"{__name__}:own(depth='a')", "depth is a whole number"),
-        (f"{__name__}:own + ceal", "own wraps no other"),
+        (f"{__name__}:own + ceal", "missing a required argument: 'classes'"),
         (f"{__name__}:nothing", "made a int"),
     ],
 )
 def test_a_learner_that_cannot_be_is_said(name, words):
     with pytest.raises(InvalidSettings, match=words):
-        learner_named(name, supervised, 3, own=("network", 3, "settings"))
+        learner_named(name).make(supervised, 3, ("network", 3, "settings"))
 
 
 @pytest.mark.parametrize("values", [{"threshold": math.nan}, {"decay_rate": math.nan}, {"weight": math.nan}])
@@ -160,12 +153,12 @@ def broken(network, classes, settings):
 
 
 def around(learner, *, weight=1.0):
-    return Fake(learner.made, weight)
+    return Fake(learner.made if isinstance(learner, Fake) else learner.most, weight)
 
 
 def test_one_s_own_learner_is_written_like_any_other():
     def named(name):
-        return learner_named(name, supervised, 3, own=("network", 3, "settings"))
+        return learner_named(name).make(supervised, 3, ("network", 3, "settings"))
 
     assert named(f"{__name__}:own").made == ("network", 3, "settings", 1)
     assert named(f"{__name__}:own(depth=2)").made == ("network", 3, "settings", 2)

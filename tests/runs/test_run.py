@@ -26,8 +26,11 @@ from baldur.errors import (
 )
 from baldur.runs import run
 from baldur.runs import settings as settings_
+from baldur.runs.exported import load_model
+from baldur.runs.folder import settle
 from baldur.runs.items import validation_part
-from baldur.runs.run import Observer
+from baldur.runs.observer import Observer
+from baldur.runs.plan import Given
 from baldur.store import Store
 from baldur.testing.resume import history, verify_resume
 
@@ -233,7 +236,7 @@ def test_no_group_is_in_the_pool_and_among_the_free_validation_items():
         np.arange(len(pool)) % 5 == 0, -1, dataset.labels
     )  # who is not labelled belongs to somebody too
     told = settings_.create(data="blobs", validation=10, validation_free=True)
-    rest, known, free = validation_part(told, replace(dataset, train=pool, labels=labels))
+    rest, known, free = validation_part(told.learn, replace(dataset, train=pool, labels=labels))
     assert len(rest) == len(known)
     assert 0 < len(free.pool) <= 10
     assert (free.labels >= 0).all()
@@ -286,9 +289,8 @@ def test_other_data_are_noticed(tmp_path):
 
 def test_a_run_from_python_goes_on_from_python_only(tmp_path):
     run.run(blob_set(), tmp_path / "run", strategies=["random"], **QUICK)
-    again = settings_.from_toml((tmp_path / "run" / "settings.toml").read_text())
-    with pytest.raises(InvalidSettings, match=r"given in Python.*run\.run"):
-        run.start(again, tmp_path / "run", Observer())
+    with pytest.raises(InvalidSettings, match=r"given in Python.*baldur\.run"):
+        run.start(settle({}, tmp_path / "run"), tmp_path / "run", Observer())
 
 
 def test_a_path_object_is_a_path(tmp_path):
@@ -425,7 +427,7 @@ def test_an_exported_model_predicts_as_the_last_round_did(tmp_path):
         report.export(store, tmp_path / "export")
         accuracy = [m.value for m in store.metrics("test") if m.metric == "accuracy"][-1]
     (folder,) = [p.parent for p in Path(tmp_path / "export").rglob("posterior.json")]
-    model = run.load_model(folder, network=factory)
+    model = load_model(folder, network=factory)
     assert model.classes == ("0", "1", "2")
     dataset = blob_set()
     log_probs = score.predict(model.posterior.draw(200), dataset.test)
@@ -435,8 +437,8 @@ def test_an_exported_model_predicts_as_the_last_round_did(tmp_path):
 
 def test_settings_reproduce_the_run(tmp_path):
     run.run(blob_set(), tmp_path / "a", **QUICK)
-    again = settings_.from_toml((tmp_path / "a" / "settings.toml").read_text())
-    run.start(again, tmp_path / "b", Observer(), run.Own(dataset=blob_set()))
+    again = settle(settings_.read(tmp_path / "a" / "settings.toml"), tmp_path / "b")
+    run.start(again, tmp_path / "b", Observer(), Given(dataset=blob_set()))
     assert history(tmp_path / "a") == history(tmp_path / "b")
 
 
@@ -502,7 +504,7 @@ def test_a_run_that_another_process_works_on_is_not_begun_anew(tmp_path):
         ({"noise": "people"}, "say whose answers"),
         ({"noise": "people", "annotators": 4}, "4 annotators are too many"),
         ({"noise": "1.5"}, "share of wrong answers"),
-        ({"stop": "budget(5)"}, r"allows 5 labels, and --initial asks for 6"),
+        ({"stop": "budget(5)"}, r"allows 5 labels, but --initial asks for 6"),
     ],
 )
 def test_answers_that_cannot_be_had_are_refused(tmp_path, options, words):
@@ -554,8 +556,8 @@ def test_one_criterion_is_a_list_of_one(tmp_path, stop):
     run.run(blob_set(), tmp_path / "run", strategies=["random"], stop=stop, **QUICK)
     with Store.open(tmp_path / "run") as store:
         assert [t.reason for t in store.trials()] == ["the budget of 8 labels is spent"]
-    assert settings_.from_toml('stop = "budget(8)"\nnoise = 0.25').stop == ["budget(8)"]
-    assert settings_.from_toml("noise = 0.25").noise == "0.25"
+    assert settings_.from_toml('stop = "budget(8)"\nnoise = 0.25').compare.stop == ["budget(8)"]
+    assert settings_.from_toml("noise = 0.25").compare.noise == "0.25"
 
 
 def by_width(shape, classes, width=1.0):
@@ -570,7 +572,7 @@ def test_an_exported_ensemble_of_small_networks_is_loaded(tmp_path):
     run.run(blob_set(), tmp_path / "run", network=by_width, strategies=["random"], **options)
     with Store.open(tmp_path / "run") as store:
         (folder,) = [p for p in report.export(store, tmp_path / "export") if p.is_dir()]
-    model = run.load_model(folder, network=by_width)
+    model = load_model(folder, network=by_width)
     assert [member.network[0].out_features for member in model.posterior.members] == [4, 4]
 
 

@@ -25,7 +25,9 @@ def test_what_is_written_reads_back_equal(seeds, rate, name, balanced, encoder):
     ("values", "words"),
     [
         ({"rounds": -1}, r"rounds.*got -1"),
-        ({"strategy": "bald"}, "strategy.*[Ee]xtra"),
+        ({"sedes": 2}, "no option 'sedes'; did you mean 'seeds'"),
+        ({"strategy": "a", "strategies": ["b"]}, "given twice"),
+        ({"xyzzy": 2}, "--help-all"),
         ({"memory": "much"}, "memory"),
         ({"strategies": []}, "strategies"),
     ],

@@ -8,7 +8,6 @@ from baldur.data import from_arrays
 from baldur.errors import IdenticalDraws, InvalidPredictions, InvalidSettings
 from baldur.posteriors import Deterministic, MCDropout
 from baldur.runs import measuring, settings
-from baldur.runs.observer import Observer
 
 
 def network():
@@ -122,8 +121,7 @@ def test_precision_is_that_of_the_draws_and_of_nothing_else(inputs):
 def test_the_precision_of_a_run(wanted, device, has, precision, monkeypatch):
     monkeypatch.setattr(measuring, "pick_device", lambda name: torch.device(device))
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has)
-    made = measuring.scorer(settings.create(score_precision=wanted), Observer(), 0)
-    assert made.precision == precision
+    assert measuring.precision_of(settings.create(score_precision=wanted).score, "auto") == precision
 
 
 def test_progress_counts_items(draws, inputs):

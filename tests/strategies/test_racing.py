@@ -8,12 +8,12 @@ from bench.pools import heads
 from tests.strategies.test_strategies import setting
 from torch import nn
 
-from baldur import acquire, score, strategies
+from baldur import acquire, score
 from baldur.acquire._missing import upper_bound
 from baldur.data import from_arrays
 from baldur.errors import IdenticalDraws, InvalidArgument, Unsupported
 from baldur.posteriors import MCDropout
-from baldur.runs.names import functions_of, strategy_named
+from baldur.runs.names import STRATEGIES, strategy_named
 from baldur.strategies import racing
 from baldur.testing import verify_strategy
 
@@ -169,7 +169,7 @@ def test_a_strategy_may_race(name):
     posterior, labelled, unlabelled, scorer = setting()
     rest = posterior, labelled, unlabelled, 3, np.random.default_rng(0), scorer
     raced = found(*rest)
-    assert raced.scores == pytest.approx(functions_of(strategies)[name](*rest).scores, abs=1e-6)
+    assert raced.scores == pytest.approx(STRATEGIES[name](*rest).scores, abs=1e-6)
     assert raced.info["risk"] == 0.01
     verify_strategy(found, posterior, labelled, unlabelled, scorer)
     assert strategy_named(f"{name}(race=0)")(*rest).scores == pytest.approx(raced.scores, abs=1e-6)

@@ -12,7 +12,7 @@ from baldur.errors import InvalidArgument, InvalidSettings, TieBreakWarning, Uns
 from baldur.likelihoods import BERNOULLI, GAUSSIAN
 from baldur.posteriors import MCDropout
 from baldur.protocols import Choice, Labelled, View
-from baldur.runs.names import functions_of, strategy_named
+from baldur.runs.names import STRATEGIES, strategy_named
 from baldur.score.scorer import PoolScorer
 from baldur.testing import verify_strategy
 
@@ -31,7 +31,7 @@ def setting():
     return posterior, labelled, View(pool, np.arange(n, 40)), PoolScorer(draws=10)
 
 
-@pytest.mark.parametrize("name", functions_of(strategies))
+@pytest.mark.parametrize("name", STRATEGIES)
 def test_the_contract_holds(name):
     posterior, *rest = setting()
     told = WithLoss(posterior) if name == "learning_loss" else posterior
@@ -39,11 +39,11 @@ def test_the_contract_holds(name):
         with pytest.raises(
             Unsupported, match="reads gaussian predictions, and the posterior's are categorical"
         ):
-            verify_strategy(functions_of(strategies)[name], told, *rest)
+            verify_strategy(STRATEGIES[name], told, *rest)
         told = MCDropout(
             nn.Sequential(nn.Linear(4, 16), nn.Dropout(0.5), nn.Linear(16, 2)), likelihood=GAUSSIAN
         )
-    verify_strategy(functions_of(strategies)[name], told, *rest)
+    verify_strategy(STRATEGIES[name], told, *rest)
 
 
 def test_classes_are_not_asked_of_numbers():
@@ -75,7 +75,7 @@ def test_numbers_are_not_read_as_classes(name):
     _, *rest = setting()
     told = MCDropout(nn.Sequential(nn.Dropout(0.5), nn.Linear(4, 2)), likelihood=GAUSSIAN)
     with pytest.raises(Unsupported, match="for numbers there are variance"):
-        functions_of(strategies)[name](told, *rest[:2], 3, np.random.default_rng(0), rest[2])
+        STRATEGIES[name](told, *rest[:2], 3, np.random.default_rng(0), rest[2])
 
 
 @pytest.mark.parametrize("strategy", [strategies.rare_class, strategies.two_stage])

@@ -44,7 +44,7 @@ def _root(
 
 
 @contextmanager
-def _in_words() -> Iterator[None]:
+def in_words() -> Iterator[None]:
     """A user's mistake is a sentence and an exit code, never a traceback."""
     try:
         with warnings.catch_warnings():
@@ -52,7 +52,7 @@ def _in_words() -> Iterator[None]:
             yield
     except (BaldurError, OSError) as error:
         err_console.print(
-            f"[bold red]error:[/bold red] {_escaped(str(error))}", highlight=False, soft_wrap=True
+            f"[bold red]error:[/bold red] {escaped(str(error))}", highlight=False, soft_wrap=True
         )
         raise typer.Exit(FAILED) from None
     except KeyboardInterrupt:
@@ -61,16 +61,16 @@ def _in_words() -> Iterator[None]:
 
 
 def _say_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    err_console.print(f"[yellow]warning:[/yellow] {_escaped(str(message))}", highlight=False, soft_wrap=True)
+    err_console.print(f"[yellow]warning:[/yellow] {escaped(str(message))}", highlight=False, soft_wrap=True)
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     from rich.markup import escape
 
     return escape(text)
 
 
-def _print_json(value: Any) -> None:
+def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, allow_nan=False, default=str) + "\n")
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from baldur.cli.app import FAILED, _escaped, _in_words, _print_json, app, out_console
+from baldur.cli.app import FAILED, app, escaped, in_words, out_console, print_json
 from baldur.cli.run import AsJson, RunFolder
 from baldur.runs import settings as settings_
 
@@ -16,10 +16,10 @@ def status(folder: RunFolder, as_json: AsJson = False) -> None:
     from baldur import report
     from baldur.store import Store
 
-    with _in_words(), Store.open(folder) as store:
+    with in_words(), Store.open(folder) as store:
         now = report.status(store)
         if as_json:
-            _print_json(now)
+            print_json(now)
         else:
             report.print_status(now, out_console)
 
@@ -38,13 +38,13 @@ def report_(
     from baldur import report
     from baldur.store import Store
 
-    with _in_words(), ExitStack() as open_:
+    with in_words(), ExitStack() as open_:
         stores = [open_.enter_context(Store.open(folder)) for folder in folders]
-        targets = sorted({t for store in stores for t in settings_.from_toml(store.settings).targets})
+        targets = sorted({t for store in stores for t in settings_.from_toml(store.settings).compare.targets})
         page = report.write_html(stores, out or folders[0] / "report.html", targets)
         summary = report.summarise(stores, targets)
         if as_json:
-            _print_json(summary.as_dict() | {"page": str(page)})
+            print_json(summary.as_dict() | {"page": str(page)})
         else:
             report.print_table(summary, out_console)
             out_console.print(f"report: {page}", highlight=False, soft_wrap=True, markup=False)
@@ -59,7 +59,7 @@ def export(
     from baldur import report
     from baldur.store import Store
 
-    with _in_words(), Store.open(folder) as store:
+    with in_words(), Store.open(folder) as store:
         for path in report.export(store, out or folder / "export"):
             out_console.print(str(path), highlight=False, soft_wrap=True, markup=False)
 
@@ -78,7 +78,7 @@ def backup(
     # "." and ".." have no name of their own
     whole = folder.resolve() if folder.name in ("", "..") else folder
     path = archive or whole.parent / f"{whole.name}.tar"
-    with _in_words():
+    with in_words():
         if restore:
             store_.restore(path, folder)
             out_console.print(f"restored {folder} from {path}", highlight=False, soft_wrap=True, markup=False)
@@ -93,17 +93,17 @@ def doctor(folder: RunFolder, as_json: AsJson = False) -> None:
     """Check the database and every file of a run, and say how to mend what is wrong."""
     from baldur import store as store_
 
-    with _in_words():
+    with in_words():
         findings = store_.doctor(folder)
     if as_json:
-        _print_json([finding._asdict() for finding in findings])
+        print_json([finding._asdict() for finding in findings])
     else:
         colours = {"ok": "green", "warning": "yellow", "error": "bold red"}
         for finding in findings:
             out_console.print(
-                f"[{colours[finding.level]}]{finding.level:>7}[/]  {_escaped(finding.what)}", highlight=False
+                f"[{colours[finding.level]}]{finding.level:>7}[/]  {escaped(finding.what)}", highlight=False
             )
             if finding.mend:
-                out_console.print(f"         {_escaped(finding.mend)}", highlight=False)
+                out_console.print(f"         {escaped(finding.mend)}", highlight=False)
     if any(finding.level == "error" for finding in findings):
         raise typer.Exit(FAILED)

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 if TYPE_CHECKING:
     from baldur.loop.rounds import Event
-    from baldur.runs.run import Observer
+    from baldur.runs.observer import Observer
 
 _WORDS = {"label": "labelling", "fit": "training", "measure": "testing", "choose": "choosing"}
 # Without a terminal a line is printed this often at most, in seconds.
@@ -63,7 +63,7 @@ class Live:
         Yields:
             What the run tells.
         """
-        from baldur.runs.run import Observer
+        from baldur.runs.observer import Observer
 
         observer = Observer(self.event, self.detail, self.message)
         if not self.console.is_terminal:

@@ -1,4 +1,4 @@
-"""The command line: each command opens a store and makes one call."""
+"""The command `baldur run`: its options are the settings of a run."""
 
 import inspect
 from collections.abc import Callable
@@ -7,46 +7,53 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
+from pydantic.fields import FieldInfo
 from rich.console import Console
 
-from baldur.cli.app import WAITING, _escaped, _in_words, _print_json, app, out_console
-from baldur.errors import InvalidSettings, RunNotFound, SettingsChanged
+from baldur.cli.app import WAITING, app, escaped, in_words, out_console, print_json
+from baldur.errors import InvalidSettings, RunNotFound
 from baldur.runs import settings as settings_
-from baldur.runs.settings import Settings
 
 RunFolder = Annotated[Path, typer.Argument(help="the folder of a run", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON on standard output")]
 
-# The options of `run` are the fields of the settings; each panel of its help begins at the field named here.
 _PANELS = {
-    "data_dir": "What there is to label",
-    "seeds": "What is compared",
-    "learner": "What learns",
-    "device": "How it runs",
+    "data": "Data",
+    "compare": "Comparison",
+    "learn": "Learning",
+    "score": "Scoring",
+    "engine": "Computing",
 }
+"""A panel of the help for each section of the settings."""
+
+_WRITTEN = {"strategies": "--strategy", "targets": "--target"}
+"""Options that are written otherwise than their setting, since each gives one value of several."""
 
 
-def _option(field: str, annotation: Any, description: str, panel: str) -> inspect.Parameter:
-    """The option of one field of the settings; unset means: as the settings file or the default has it."""
-    kind = annotation
-    while get_origin(kind) is Annotated:
-        kind = get_args(kind)[0]
-    if type(None) in get_args(kind):
-        (kind,) = (a for a in get_args(kind) if a is not type(None))
-    while get_origin(kind) is Annotated:
-        kind = get_args(kind)[0]
-    if get_origin(kind) is list:
-        (inner,) = get_args(kind)
-        kind = list[str] if inner is str else list[float]
-    elif get_origin(kind) is Literal:
-        kind = str
-    default = Settings.model_fields[field].default
-    shown = {"strategies": "--strategy", "targets": "--target"}.get(field, "--" + field.replace("_", "-"))
-    told = "" if default is None or kind is bool else f" [dim](default: {_plain(default)})[/dim]"
-    option = typer.Option(shown, help=_escaped(description) + told, rich_help_panel=panel, show_default=False)
-    return inspect.Parameter(
-        field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+def _option(name: str, field: FieldInfo) -> inspect.Parameter:
+    """The option of one setting. An option that is not given is as stored, or the default."""
+    kind = _kind(field.annotation)
+    default = field.default
+    told = "" if default in (None, []) or kind is bool else f" [dim]({_plain(default)})[/dim]"
+    option = typer.Option(
+        _WRITTEN.get(name, "--" + name.replace("_", "-")),
+        help=escaped(field.description or "") + told,
+        show_default=False,
+        hidden=field.json_schema_extra != settings_.COMMON,
     )
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+    )
+
+
+def _kind(annotation: Any) -> Any:
+    """The type of an option: that of its setting without None and without constraints."""
+    inner = [a for a in get_args(annotation) if a is not type(None)]
+    if get_origin(annotation) is Annotated or type(None) in get_args(annotation):
+        return _kind(inner[0])
+    if get_origin(annotation) is list:
+        return list[str] if _kind(inner[0]) is str else list[float]
+    return str if get_origin(annotation) is Literal else annotation
 
 
 def _plain(value: Any) -> str:
@@ -54,26 +61,37 @@ def _plain(value: Any) -> str:
 
 
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command one option for each field of the settings; they arrive as keyword arguments."""
+    """Give a command an option for each setting; they arrive as keyword arguments."""
     own = inspect.signature(command)
     fixed = [p for p in own.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-    panel, options = "What is compared", []
-    for name, info in Settings.model_fields.items():
-        panel = _PANELS.get(name, panel)
-        if name == "strategies":
-            panel = "What is compared"
-        if name != "data":
-            options.append(_option(name, info.annotation, info.description or "", panel))
+    options = [
+        _option(name, field)
+        for kind in settings_.SECTIONS.values()
+        for name, field in kind.model_fields.items()
+        if name != "data"
+    ]
     fixed = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in fixed]
 
     @wraps(command)
     def wrapped(**values: Any) -> None:
-        with _in_words():
+        with in_words():
             command(**values)
 
     wrapped.__signature__ = own.replace(parameters=[*fixed, *options])  # type: ignore[attr-defined]
     wrapped.__annotations__ = {p.name: p.annotation for p in (*fixed, *options)}
     return wrapped
+
+
+def _help_all(wanted: bool | None) -> None:
+    if wanted:
+        command = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]  # typer has no types for it
+        for parameter in command.params:
+            if isinstance(parameter, typer.core.TyperOption) and parameter.name in settings_.SECTION_OF:
+                parameter.hidden = False
+                parameter.rich_help_panel = _PANELS[settings_.SECTION_OF[parameter.name]]
+        context = command.make_context("baldur run", [], resilient_parsing=True)
+        typer.echo(command.get_help(context))
+        raise typer.Exit
 
 
 @app.command()
@@ -82,56 +100,46 @@ def run(
     data: Annotated[
         str | None,
         typer.Argument(
-            help="digits, mnist, fashion-mnist, cifar10, a folder of images (a subfolder a class), an .npz or .npy "
-            "file, or a CSV or JSONL manifest (path, label, split, group)",
+            help="digits, mnist, fashion-mnist, cifar10; a folder of images; .npz, .npy, .parquet, .csv or .jsonl",
             show_default=False,
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="the run's folder", show_default="runs/DATA")] = None,
-    settings: Annotated[Path | None, typer.Option(help="a settings.toml; options go before it")] = None,
+    settings: Annotated[Path | None, typer.Option(help="a settings.toml; options override it")] = None,
+    help_all: Annotated[
+        bool | None, typer.Option("--help-all", callback=_help_all, is_eager=True, help="show all options")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print only errors")] = False,
     as_json: AsJson = False,
     **options: Any,
 ) -> None:
-    """Learn from few labels: ask, label, train, measure; again and again, and compare the strategies.
+    """Compare strategies: ask for labels, train, test, and choose again.
 
-    Killed and started again with the same words, it goes on where it stopped; the folder alone is enough:
-    [bold]baldur run --out RUN[/bold]; with more [bold]--rounds[/bold], seeds or strategies it becomes longer.
+    A stopped run goes on: [bold]baldur run --out RUN[/bold]. More rounds, seeds or strategies make it longer.
+    Defaults are in brackets.
     """
     from baldur import report
     from baldur.cli.live import Live
-    from baldur.data.loading import NAMES
     from baldur.runs import run as run_
+    from baldur.runs.folder import settle
 
     told = settings_.read(settings) if settings else {}
     told |= {key: value for key, value in options.items() if value is not None and value != []}
     if data is not None:
         told["data"] = data
-    for name in ("data", "data_dir", "encoder"):
-        if name == "data" and told.get(name) in NAMES:
-            continue  # a folder of that name is ./NAME
-        if isinstance(told.get(name), str) and Path(told[name]).exists():
-            told[name] = str(Path(told[name]).resolve())  # so that the run goes on from any directory
+    told = _resolved(told)
     folder = _folder(out, told)
-    there = (folder / "settings.toml").exists()
-    if there and ("data" not in told or (set(told) == {"data"} and out is None)):
-        kept = settings_.read(folder / "settings.toml")
-        chosen = settings_.create(**kept | told)
-        if kept["data"] != chosen.data:
-            raise SettingsChanged(
-                f"{folder} holds a run on {kept['data']}, not on {chosen.data}; give another --out"
-            )
-    elif "data" not in told:
-        raise InvalidSettings("say what there is to label: baldur run DATA, for instance baldur run digits")
-    else:
-        chosen = settings_.create(**told)
+    if "data" not in told and not (folder / "settings.toml").exists():
+        raise InvalidSettings(_NO_DATA)
+    settled = settle(told, folder)
+    compare = settled.settings.compare
     console = Console(quiet=True) if quiet or as_json else out_console
-    points = len(chosen.strategies) * chosen.seeds * (chosen.rounds + 1)
+    points = len(compare.strategies) * compare.seeds * (compare.rounds + 1)
     live = Live(console, points, _measured(folder))
     with live.showing() as observer:
-        outcome = run_.start(chosen, folder, observer)
+        outcome = run_.start(settled, folder, observer)
     if as_json:
-        _print_json(
+        print_json(
             {"state": outcome.state, "waiting": outcome.waiting, "run": str(folder)}
             | outcome.summary.as_dict()
         )
@@ -149,11 +157,28 @@ def run(
         raise typer.Exit(WAITING)
 
 
+_NO_DATA = "say what there is to label: baldur run DATA, for instance baldur run digits"
+
+
+def _resolved(told: dict[str, Any]) -> dict[str, Any]:
+    """Paths made absolute, so that the run goes on from any directory; a folder called as a data set is ./NAME."""
+    from baldur.data.loading import NAMES
+
+    paths = {
+        name: str(Path(value).resolve())
+        for name in ("data", "data_dir", "encoder")
+        if isinstance(value := told.get(name), str) and Path(value).exists()
+    }
+    if told.get("data") in NAMES:
+        paths.pop("data", None)
+    return told | paths
+
+
 def _folder(out: Path | None, told: dict[str, Any]) -> Path:
     if out is not None:
         return out
     if "data" not in told:
-        raise InvalidSettings("say what there is to label: baldur run DATA, for instance baldur run digits")
+        raise InvalidSettings(_NO_DATA)
     return Path("runs") / (Path(str(told["data"])).stem or "run")
 
 

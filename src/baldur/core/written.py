@@ -1,11 +1,15 @@
-"""Written calls, as in "swag(rank=10)": taken apart, and checked against what they call before that is called."""
+"""Written names and calls, as in "swag(rank=10)": taken apart, found, and checked before anything is called."""
 
 import ast
+import importlib
 import inspect
+import sys
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from itertools import takewhile
+from difflib import get_close_matches
+from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from baldur.errors import InvalidSettings
@@ -69,6 +73,84 @@ def options_of(name: str, what: str) -> dict[str, Any]:
         ) from None
 
 
+def find(text: str, what: str, known: Mapping[str, Any], hint: str = "") -> tuple[Any, dict[str, Any]]:
+    """The function that a written name means, and its options.
+
+    Args:
+        text: Such as "swag(rank=10)" or "package.module:function(option=value)"; hyphens count as underscores.
+        what: What it names, in a message: "strategy", say.
+        known: The functions of the family, by name.
+        hint: Added to the message where there is no such name.
+
+    Returns:
+        Something that can be called, and options by name. The options are not checked yet.
+
+    Raises:
+        InvalidSettings: There is no such function, or the text is not written as name(option=value, ...).
+    """
+    plain = text.partition("(")[0].strip()
+    if ":" in plain:
+        return resolve(plain), options_of(text, what)
+    found = known.get(plain.replace("-", "_"))
+    if found is None:
+        near = "".join(f" (did you mean {n}?)" for n in get_close_matches(plain.replace("-", "_"), known, 1))
+        listed = f"there are {', '.join(known)}, or package.module:function"
+        raise InvalidSettings(f"there is no {what} {plain!r}{near}; {hint or listed}")
+    return found, options_of(text, what)
+
+
+def functions_of(*modules: ModuleType) -> dict[str, Any]:
+    """The public functions that modules define: the members of a family, by name.
+
+    Args:
+        modules: Such as `baldur.training.losses`.
+
+    Returns:
+        Functions by name, in the order in which they are written.
+    """
+    return {
+        name: thing
+        for module in modules
+        for name, thing in vars(module).items()
+        if isinstance(thing, FunctionType)
+        and not name.startswith("_")
+        and thing.__module__.startswith(module.__name__)
+    }
+
+
+def look_here() -> None:
+    """Let a user's own modules be found in the working directory, as with `python -m`."""
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+
+
+def resolve(name: str) -> Any:
+    """The function or class that `package.module:attribute` names.
+
+    Args:
+        name: Where it is. The working directory counts as a place for packages.
+
+    Returns:
+        Something that can be called.
+
+    Raises:
+        InvalidSettings: There is no such module or attribute, or it cannot be called.
+    """
+    module, _, attribute = name.partition(":")
+    look_here()
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, ValueError, TypeError, SyntaxError) as error:
+        raise InvalidSettings(
+            f"{name!r}: {error}; it was looked for in {Path.cwd()} and where Python looks"
+        ) from None
+    except AttributeError:
+        raise InvalidSettings(f"{name!r}: the module {module} has no {attribute!r}") from None
+    if not callable(found):
+        raise InvalidSettings(f"{name!r} is a {type(found).__name__}, not something that can be called")
+    return found
+
+
 def check(name: str, found: Callable[..., Any], given: int, options: Mapping[str, Any]) -> None:
     """Refuse options with which something cannot be called.
 
@@ -105,19 +187,6 @@ def parameters_of(found: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     """
     signature = _signature(found)
     return {} if signature is None else signature.parameters
-
-
-def required(found: Callable[..., Any]) -> int:
-    """How many arguments must come by position or by name.
-
-    Args:
-        found: Something that can be called.
-
-    Returns:
-        The parameters before the first that has a default or goes by name alone.
-    """
-    one_by_one = parameters_of(found).values()
-    return len(list(takewhile(lambda p: p.kind in _PLAIN and p.default is p.empty, one_by_one)))
 
 
 def fits(value: Any, annotation: Any) -> bool:

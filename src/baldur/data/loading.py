@@ -7,7 +7,7 @@ from pathlib import Path
 from baldur.data import named
 from baldur.data.dataset import Dataset, KnownRecord
 from baldur.data.download import Progress
-from baldur.data.encoders.exported import encoded, load_encoder
+from baldur.data.encoders.exported import Encoder, encoded, load_encoder
 from baldur.data.files import from_listing
 from baldur.data.listing import MANIFESTS, Listing, from_folder, from_manifest
 from baldur.data.official import cache_folder
@@ -29,7 +29,7 @@ def load(
     image_size: int = 64,
     test_fraction: float = 0.2,
     seed: int = 0,
-    encoder: str | None = None,
+    encoder: str | Encoder | None = None,
     cache: Path | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
@@ -48,7 +48,7 @@ def load(
         image_size: Photographs become squares of this many pixels.
         test_fraction: The share held out for testing where the data names no test split.
         seed: Of that split.
-        encoder: A pretrained network that turns images into features: FILE.pt2 or package.module:factory.
+        encoder: A pretrained network that turns images into features: FILE.pt2, package.module:factory, or loaded.
         cache: Where downloads, decoded images and features are kept; if not given $BALDUR_CACHE, or else
             ~/.cache/baldur.
         device: Where the encoder runs.
@@ -94,7 +94,8 @@ def load(
         )
     if encoder is None:
         return loaded
-    return encoded(loaded, load_encoder(encoder, device), cache_folder(cache), progress)
+    network = load_encoder(encoder, device) if isinstance(encoder, str) else encoder
+    return encoded(loaded, network, cache_folder(cache), progress)
 
 
 def _named(

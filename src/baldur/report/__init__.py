@@ -5,12 +5,13 @@ from baldur.report.export import export
 from baldur.report.page import write_html
 from baldur.report.status import print_status, status
 from baldur.report.summary import Row, Summary, ToTarget, summarise
-from baldur.report.table import as_text, print_table
+from baldur.report.table import as_html, as_text, print_table
 
 __all__ = [
     "Row",
     "Summary",
     "ToTarget",
+    "as_html",
     "as_text",
     "export",
     "print_status",

@@ -1,8 +1,6 @@
 """What a run set out to do, read from its settings; whatever they do not say is unknown."""
 
-import tomllib
 from dataclasses import dataclass
-from typing import Any
 
 from baldur.errors import InvalidSettings
 from baldur.stopping import named
@@ -57,7 +55,7 @@ def read_plan(store: Store) -> Plan:
     Returns:
         The plan.
     """
-    told = _settings(store)
+    told = store.options
     strategies, rounds = told.get("strategies"), told.get("rounds")
     until, stop = told.get("until"), told.get("stop")
     validation = told.get("validation") if told.get("validation_free") is True else 0
@@ -73,13 +71,6 @@ def read_plan(store: Store) -> Plan:
         noise=str(told.get("noise", "")),
         annotators=_whole(told.get("annotators")) or 1,
     )
-
-
-def _settings(store: Store) -> dict[str, Any]:
-    try:
-        return tomllib.loads(store.settings)
-    except tomllib.TOMLDecodeError:
-        return {}
 
 
 def _reads_test(criterion: str) -> bool:

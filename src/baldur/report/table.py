@@ -4,6 +4,7 @@ import io
 from typing import TYPE_CHECKING
 
 from baldur.report import findings, wording
+from baldur.report.markup import element, join, table
 from baldur.report.summary import Row, Summary
 
 if TYPE_CHECKING:
@@ -21,14 +22,14 @@ def print_table(summary: Summary, console: "Console") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("strategy", overflow="fold")
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    shown.add_column("strategy", overflow="fold")
     for heading in ("seeds", *_targets(summary), "AULC", "last", "AULC − random"):
-        table.add_column(heading, justify="right")
+        shown.add_column(heading, justify="right")
     for row in summary.rows:
         name = row.name if row.name == row.strategy else f"{row.run}/\n{row.strategy}"
-        table.add_row(Text(name), *(Text(cell) for cell in _cells(row)))
-    console.print(table)
+        shown.add_row(Text(name), *(Text(cell) for cell in _cells(row)))
+    console.print(shown)
     read = [*explanation(summary), ""] if any(row.final for row in summary.rows) else []
     for line in (*read, *findings.findings(summary), *summary.notes):
         console.print(Text(line))
@@ -48,6 +49,26 @@ def as_text(summary: Summary) -> str:
     file = io.StringIO()
     print_table(summary, Console(file=file, width=80, color_system=None, legacy_windows=False))
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+
+
+def as_html(summary: Summary) -> str:
+    """The table as HTML, for a notebook.
+
+    Args:
+        summary: The numbers.
+
+    Returns:
+        A table, and what was found in sentences.
+    """
+    heads = ["strategy", "seeds", *_targets(summary), "AULC", "last", "AULC − random"]
+    rows: list[list[str]] = []
+    for row in summary.rows:
+        cells = [cell.replace("\n", " ") for cell in _cells(row)]
+        rows.append([row.name, *cells, *["–"] * (len(heads) - 1 - len(cells))])
+    told = [*findings.findings(summary), *summary.notes]
+    return join(
+        [table("", heads, rows, numbers=range(1, len(heads))), *(element("p", line) for line in told)]
+    )
 
 
 def explanation(summary: Summary) -> list[str]:

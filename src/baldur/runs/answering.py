@@ -13,15 +13,36 @@ from baldur.data import Dataset
 from baldur.data.people import cifar10n
 from baldur.errors import InvalidArgument, InvalidData, InvalidSettings
 from baldur.protocols import Oracle, Pool
-from baldur.runs.settings import Settings
+from baldur.runs.settings import CompareSettings
 
 
 def make_oracle(
-    settings: Settings, folder: Path, dataset: Dataset, pool: Pool, labels: NDArray[np.int64]
+    compare: CompareSettings,
+    data_dir: str | None,
+    folder: Path,
+    dataset: Dataset,
+    pool: Pool,
+    labels: NDArray[np.int64],
 ) -> Callable[[int], Oracle]:
-    """Who answers in the trials of a seed: strategies of one seed meet the same errors, other seeds others."""
-    if settings.oracle == "file":
-        if settings.noise is not None or settings.annotators > 1:
+    """The oracle of each seed. Simulated errors are the same for all strategies of a seed.
+
+    Args:
+        compare: Who answers, and how simulated annotators err.
+        data_dir: Folder of the official data files.
+        folder: The run's.
+        dataset: The data.
+        pool: The items that may be asked for.
+        labels: Their classes, (N,); -1 for unknown.
+
+    Returns:
+        The seed of a trial to its oracle.
+
+    Raises:
+        InvalidSettings: The settings contradict one another.
+        InvalidData: A simulated oracle is asked for, and items have no label.
+    """
+    if compare.oracle == "file":
+        if compare.noise is not None or compare.annotators > 1:
             raise InvalidSettings(
                 "--noise and --annotators are for simulated answers; what comes through a file is taken as it is"
             )
@@ -35,10 +56,10 @@ def make_oracle(
             f"{unknown} of {len(labels)} items have no label, so the simulated oracle cannot answer for them; "
             "take them out, or answer through a file: --oracle file"
         )
-    if settings.noise is None and settings.annotators == 1:
+    if compare.noise is None and compare.annotators == 1:
         simulated = oracles.Simulated(pool.ids, labels, dataset.classes)
         return lambda seed: simulated
-    return partial(_crowd, _annotators(settings, dataset, pool, labels), dataset.classes)
+    return partial(_crowd, _annotators(compare, data_dir, dataset, pool, labels), dataset.classes)
 
 
 def _crowd(annotators: Callable[[int], Sequence[Oracle]], classes: Sequence[str], seed: int) -> Oracle:
@@ -48,12 +69,16 @@ def _crowd(annotators: Callable[[int], Sequence[Oracle]], classes: Sequence[str]
 
 
 def _annotators(
-    settings: Settings, dataset: Dataset, pool: Pool, labels: NDArray[np.int64]
+    compare: CompareSettings,
+    data_dir: str | None,
+    dataset: Dataset,
+    pool: Pool,
+    labels: NDArray[np.int64],
 ) -> Callable[[int], Sequence[Oracle]]:
     """Those who answer, given a seed, and err as the settings say."""
-    noise, classes = settings.noise or "0", dataset.classes
+    noise, classes = compare.noise or "0", dataset.classes
     if noise.partition(":")[0] == "people":
-        people = _people(settings, noise.partition(":")[2], pool, labels, classes)
+        people = _people(compare, data_dir, noise.partition(":")[2], pool, labels, classes)
         return lambda seed: people
     try:
         transition = oracles.uniform(float(noise), len(classes))
@@ -63,7 +88,7 @@ def _annotators(
             f"or people with several annotators; not {noise!r}"
         ) from None
     truth = oracles.Simulated(pool.ids, labels, classes)
-    names = [f"annotator {number + 1}" for number in range(settings.annotators)]
+    names = [f"annotator {number + 1}" for number in range(compare.annotators)]
     return lambda seed: [oracles.Noisy(truth, classes, transition, seed=seed, annotator=n) for n in names]
 
 
@@ -71,10 +96,15 @@ _PEOPLE = ("first", "second", "third")
 
 
 def _people(
-    settings: Settings, who: str, pool: Pool, labels: NDArray[np.int64], classes: Sequence[str]
+    compare: CompareSettings,
+    data_dir: str | None,
+    who: str,
+    pool: Pool,
+    labels: NDArray[np.int64],
+    classes: Sequence[str],
 ) -> Sequence[Oracle]:
     """The answers of CIFAR-10N: one that is named, or the first so many of three."""
-    n = settings.annotators
+    n = compare.annotators
     if n > len(_PEOPLE):
         raise InvalidSettings(f"each image of CIFAR-10N has three answers, so {n} annotators are too many")
     if n > 1 and who:
@@ -86,7 +116,7 @@ def _people(
         raise InvalidSettings(
             "say whose answers: --noise people:NAME with first, second, third, majority or worst; or --annotators 3"
         )
-    people = cifar10n(settings.data_dir)
+    people = cifar10n(data_dir)
     return [
         oracles.from_people(people, name, pool.ids, labels, classes)
         for name in ([who] if who else _PEOPLE[:n])

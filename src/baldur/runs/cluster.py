@@ -94,13 +94,16 @@ def make_elsewhere(settings: Settings, out: Path) -> Elsewhere | None:
     Returns:
         None where everything is computed here.
     """
-    if settings.engine == "local":
+    engine = settings.engine
+    if engine.engine == "local":
         return None
     cluster = Cluster(
-        settings.address,
-        settings.workers or None,
-        settings.threads or torch.get_num_threads(),
-        gpus=float(pick_device(settings.device).type == "cuda"),
+        engine.address,
+        engine.workers or None,
+        engine.threads or torch.get_num_threads(),
+        gpus=float(pick_device(engine.device).type == "cuda"),
     )
-    most = 1 if settings.oracle == "file" else None  # one file of questions is written by one trial at a time
+    most = (
+        1 if settings.compare.oracle == "file" else None
+    )  # one file of questions is written by one trial at a time
     return Elsewhere(cluster, out.absolute(), most)

@@ -9,9 +9,7 @@ from typing import Any
 from torch import nn
 
 from baldur import posteriors
-from baldur.errors import (
-    DamagedArtefact,
-)
+from baldur.errors import DamagedArtefact
 from baldur.learners._building import build
 from baldur.protocols import Posterior
 from baldur.runs import settings as settings_
@@ -56,7 +54,7 @@ def load_model(folder: str | Path, network: NetworkFactory | nn.Module | None = 
     settings = settings_.from_toml(facts["settings"])
     shape, classes = tuple(facts["preprocessing"]["input_shape"]), tuple(facts["classes"])
     if not isinstance(network, nn.Module):
-        network = partial(network or network_named(settings.network), shape, len(classes))
-    options = getattr(fitting_named(settings.posterior, settings.members), "options", {})
+        network = partial(network or network_named(settings.learn.network), shape, len(classes))
+    options = getattr(fitting_named(settings.learn.posterior, settings.learn.members), "options", {})
     made = build(network, 0, options)
     return Model(posteriors.load(Path(folder), made), classes, facts["preprocessing"], settings)

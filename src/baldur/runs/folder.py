@@ -1,8 +1,9 @@
 """A run's folder: a new run, the same one going on, or one that shall become longer."""
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,63 +25,111 @@ from baldur.store.database import FILE
 GROWING = frozenset({"rounds", "seeds", "strategies"})
 """Settings that may become larger: the longer run's curve is the one that its new settings give from the beginning."""
 
-ELSEWHERE = frozenset({"engine", "address", "workers"})
-"""Settings that may differ: they say where a run is computed, and change nothing of what comes out."""
+ELSEWHERE = frozenset({"engine", "address", "workers", "jobs"})
+"""Settings that may differ: they say where a run is computed, and change no result."""
+
+_NAMES = ("network", "learner", "posterior")
+"""Settings that may name a function by a path that was moved."""
 
 
-def known_files(settings: Settings, out: Path) -> dict[str, tuple[str | None, int, int]]:
-    """What the run in the folder, if there is one, has recorded of its files; its settings must be these."""
+@dataclass(frozen=True)
+class Settled:
+    """The settings of a run.
+
+    Args:
+        settings: What it is told, with the names that its trials have.
+        stored: What the run in the folder was told; None for a new run.
+        threads: Threads that the run was begun with; 0 for a new run that does not say.
+        known: What was recorded of files, by id: sha256, size, time of modification.
+    """
+
+    settings: Settings
+    stored: Settings | None = None
+    threads: int = 0
+    known: Mapping[str, tuple[str | None, int, int]] = field(default_factory=dict)
+
+
+def settle(told: Mapping[str, Any], out: Path) -> Settled:
+    """The settings of a new run, or of the one in the folder; an option that is not told is as it is stored.
+
+    Args:
+        told: Options by flat name.
+        out: The run's folder.
+
+    Returns:
+        The settings.
+
+    Raises:
+        InvalidSettings: An option is unknown or out of its domain.
+        SettingsChanged: The run was begun with other settings.
+    """
+    told = settings_.canonical_names(told)
     try:
         with Store.open(out) as store:
-            items = store.items().items() if _same_settings(store, settings) else ()
+            return _settled(store, told)
     except RunNotFound:
-        return {}
-    return {
-        i: (r.sha256, r.size, r.mtime_ns) for i, r in items if r.size is not None and r.mtime_ns is not None
+        settings = settings_.create(**told)
+        return Settled(settings, threads=settings.engine.threads)
+
+
+def _settled(store: Store, told: Mapping[str, Any]) -> Settled:
+    stored = settings_.from_toml(store.settings)
+    starts = store.starts()
+    if not stored.engine.threads and starts:  # older versions recorded the number, but did not store it
+        stored = stored.but(threads=int(starts[0].get("threads", 0)))
+    fresh = settings_.create(**told).flat()  # checked, and in the form in which values are kept
+    now = as_stored({name: fresh[name] for name in told}, stored)
+    settings = stored.but(**now)
+    if refused := _refused(stored, settings):
+        if _empty(store, stored):
+            anew = settings_.create(**told)
+            return Settled(anew, threads=anew.engine.threads)
+        changes = "; ".join(f"{name} was {old!r} and is {new!r}" for name, (old, new) in refused.items())
+        raise SettingsChanged(
+            f"{store.folder} holds a run with other settings: {changes}. "
+            f"To go on with it, name only the folder (baldur run --out {store.folder}), "
+            "with more rounds, seeds or strategies if you like; otherwise give another folder (--out)"
+        )
+    files = store.items().items()
+    known = {
+        i: (r.sha256, r.size, r.mtime_ns) for i, r in files if r.size is not None and r.mtime_ns is not None
     }
+    return Settled(settings, stored, settings.engine.threads, known)
 
 
-def as_stored(settings: Settings, out: Path) -> Settings:
-    """The settings with each name as the run in the folder has it, where both mean the same function.
+def as_stored(told: Mapping[str, Any], stored: Settings) -> dict[str, Any]:
+    """Options with each name as the run in the folder has it, where both mean the same function.
 
     Functions move from version to version; trials keep the name that they were begun with.
+
+    Args:
+        told: Options by flat name.
+        stored: What the run was told.
+
+    Returns:
+        The options.
     """
-    try:
-        with Store.open(out) as store:
-            stored = settings_.from_toml(store.settings).model_dump()
-    except RunNotFound:
-        return settings
-    told = settings.model_dump()
-    names = {canonical(name): name for name in stored["strategies"]}
-    changes: dict[str, Any] = {"strategies": [names.get(canonical(n), n) for n in told["strategies"]]}
-    for field in ("network", "learner", "posterior"):
-        if canonical(told[field]) == canonical(stored[field]):
-            changes[field] = stored[field]
-    return settings.model_copy(update=changes)
+    before, now = stored.flat(), dict(told)
+    if "strategies" in now:
+        names = {canonical(name): name for name in before["strategies"]}
+        now["strategies"] = [names.get(canonical(name), name) for name in now["strategies"]]
+    for option in _NAMES:
+        if option in now and canonical(now[option]) == canonical(before[option]):
+            now[option] = before[option]
+    return now
 
 
-def _same_settings(store: Store, settings: Settings) -> bool:
-    """Going on with other settings would make a curve that no settings file reproduces; a new beginning would not."""
-    before = settings_.from_toml(store.settings)
-    changed = _changed(before, settings)
-    refused = changed.keys() - GROWING - ELSEWHERE | {
-        name for name in changed.keys() & GROWING if not _more(*changed[name])
+def _refused(before: Settings, after: Settings) -> dict[str, tuple[Any, Any]]:
+    """Changes that would make a curve that no settings file reproduces: old and new value by name."""
+    old, new = before.flat(), after.flat()
+    changed = {name: (old[name], new[name]) for name in old if old[name] != new[name]}
+    return {
+        name: values
+        for name, values in changed.items()
+        if name not in ELSEWHERE
+        and not (name == "threads" and not values[0])
+        and not (name in GROWING and _more(*values))
     }
-    if refused and not _empty(store, before):
-        told = "; ".join(
-            f"{name} was {old!r} and is {new!r}" for name, (old, new) in changed.items() if name in refused
-        )
-        raise SettingsChanged(
-            f"{store.folder} holds a run with other settings: {told}. "
-            f"To go on with it, name only the folder (baldur run --out {store.folder}), "
-            "with more rounds, seeds or strategies if you like; else take another folder"
-        )
-    return not refused
-
-
-def _changed(before: Settings, after: Settings) -> dict[str, tuple[Any, Any]]:
-    old, new = before.model_dump(), after.model_dump()
-    return {name: (old[name], new[name]) for name in old if old[name] != new[name]}
 
 
 def _more(old: Any, new: Any) -> bool:
@@ -95,14 +144,11 @@ def grow(store: Store, settings: Settings) -> None:
         settings: Of the longer run.
     """
     before = settings_.from_toml(store.settings)
-    if not _changed(before, settings):
+    if before == settings:
         return
+    rounds = before.compare.rounds
     for trial in store.trials():  # settings come last: a process killed before that opens the rest next time
-        if (
-            trial.state == "done"
-            and trial.reason == f"{before.rounds} rounds"
-            and settings.rounds > before.rounds
-        ):
+        if trial.state == "done" and trial.reason == f"{rounds} rounds" and settings.compare.rounds > rounds:
             trial.reopen()
     store.change_settings(settings_.to_toml(settings))
 
@@ -111,13 +157,15 @@ def _empty(store: Store, settings: Settings) -> bool:
     """Whether nothing is lost with a run: nothing is fitted or kept, and only the simulated oracle has answered."""
     rounds = [trial.latest() for trial in store.trials()]
     fitted = any(r and (r.round or r.state not in ("requested", "labelled")) for r in rounds)
-    return not (fitted or store.artefacts() or (settings.oracle != "simulated" and store.ledger()))
+    answered = settings.compare.oracle != "simulated" and store.ledger()
+    return not (fitted or store.artefacts() or answered)
 
 
 def _discard(store: Store, settings: Settings) -> None:
-    """Delete the record of a run in which there is nothing; what a person has put into the folder stays."""
+    """Delete the record of a run in which there is nothing; files that a person put into the folder stay."""
     with store, store.lock("trainer"):
-        if not _same_settings(store, settings):  # again, for by now nobody else can work on it
+        stored = settings_.from_toml(store.settings)
+        if _refused(stored, settings) and _empty(store, stored):  # again: by now nobody else can work on it
             store.close()
             for suffix in ("", "-wal", "-shm", "-journal"):
                 (store.folder / (FILE + suffix)).unlink(missing_ok=True)
@@ -184,7 +232,7 @@ def open_run(out: Path, settings: Settings, dataset: Dataset, observer: Observer
     except RunNotFound:
         pass
     else:
-        if not _same_settings(store, settings):
+        if _refused(settings_.from_toml(store.settings), settings):
             _discard(store, settings)
             observer.message(f"nothing was learned in {out} yet, so it begins anew with these settings")
         else:

@@ -13,7 +13,7 @@ from baldur.data.pictures import contact_sheet
 from baldur.errors import InvalidData, InvalidSettings, UnreadableItems
 from baldur.learners._held_out import hold_out
 from baldur.protocols import Labelled, Pool, View
-from baldur.runs.settings import Settings
+from baldur.runs.settings import CompareSettings, LearnSettings
 
 
 def item_shape(pool: Pool) -> tuple[int, ...]:
@@ -25,12 +25,12 @@ def item_shape(pool: Pool) -> tuple[int, ...]:
     raise InvalidData("not one item of the pool can be read: is its disk there?")
 
 
-def check_data(settings: Settings, dataset: Dataset) -> None:
+def check_data(compare: CompareSettings, dataset: Dataset) -> None:
     """Refuse data that a run would fail on later.
 
     Args:
-        settings: What the run is told.
-        dataset: Its data.
+        compare: What is compared.
+        dataset: The data.
 
     Raises:
         InvalidData: There are not two classes, or no labelled test items.
@@ -42,16 +42,18 @@ def check_data(settings: Settings, dataset: Dataset) -> None:
         raise InvalidData(
             "no test item has a label, so nothing could be measured; label some, or name a test split"
         )
-    if settings.initial > len(dataset.train):
+    if compare.initial > len(dataset.train):
         raise InvalidSettings(
-            f"{settings.initial} initial labels were asked for, but the pool holds {len(dataset.train)} items"
+            f"{compare.initial} initial labels were asked for, but the pool holds {len(dataset.train)} items"
         )
 
 
-def validation_part(settings: Settings, dataset: Dataset) -> tuple[Pool, NDArray[np.int64], Labelled | None]:
+def validation_part(
+    learn: LearnSettings, dataset: Dataset
+) -> tuple[Pool, NDArray[np.int64], Labelled | None]:
     """The pool without the validation items that are declared free, and those."""
-    n = settings.validation
-    if not (n and settings.validation_free):
+    n = learn.validation
+    if not (n and learn.validation_free):
         return dataset.train, dataset.labels, None
     known = np.flatnonzero(dataset.labels >= 0)
     if n >= len(known):
@@ -78,12 +80,12 @@ def validation_part(settings: Settings, dataset: Dataset) -> tuple[Pool, NDArray
 
 
 def initial(
-    settings: Settings, pool: Pool, labels: NDArray[np.int64], rng: np.random.Generator
+    compare: CompareSettings, pool: Pool, labels: NDArray[np.int64], rng: np.random.Generator
 ) -> Sequence[str]:
     """The first items: uniform, or drawn evenly over the classes."""
     ids, order = pool.ids, rng.permutation(len(pool))
-    if not settings.initial_balanced:
-        return [ids[i] for i in order[: settings.initial]]
+    if not compare.initial_balanced:
+        return [ids[i] for i in order[: compare.initial]]
     classes = np.unique(labels[labels >= 0])
     turns = np.empty(len(pool), np.int64)  # each item's place among those of its class, in random order
     for c in classes:
@@ -91,7 +93,7 @@ def initial(
         turns[members] = np.arange(len(members))
     turns[labels < 0] = len(pool)
     even = order[np.argsort(turns[order], kind="stable")]
-    return [ids[i] for i in even[: settings.initial]]
+    return [ids[i] for i in even[: compare.initial]]
 
 
 def picture(dataset: Dataset, pool: Pool, ids: Sequence[str]) -> bytes | None:

@@ -1,7 +1,7 @@
-"""How a run scores its pool, measures a posterior and decides to stop."""
+"""How a run passes over pools: to score items, to measure a posterior, and to decide whether to stop."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,38 +16,13 @@ from baldur.errors import InvalidSettings
 from baldur.loop.stopping import Stopping
 from baldur.protocols import Labelled, Learner, Pool, Posterior, Scorer
 from baldur.runs.observer import Observer
-from baldur.runs.settings import Settings
-from baldur.score.passes import Precision
-from baldur.score.scorer import PoolScorer
+from baldur.runs.settings import ScoreSettings
+from baldur.score import PoolScorer, Precision
 from baldur.score.trunks import Trunks
 from baldur.stopping import Criterion, held_out_metrics
 
-
-def make_trunks(settings: Settings, dataset: Dataset, observer: Observer) -> Trunks | None:
-    """Where outputs of unchanged trunks are kept, if the settings ask for it."""
-    if settings.trunk_cache is None:
-        return None
-    limit = bytes_of(settings.trunk_cache)
-    return Trunks(cache_folder() / "trunks", limit, observer.message, fixed=(dataset.test,))
-
-
-def scorer(settings: Settings, observer: Observer, seed: int, trunks: Trunks | None = None) -> PoolScorer:
-    return PoolScorer(
-        draws=settings.draws,
-        seed=seed,
-        memory=settings.memory,
-        batch_size=settings.score_batch,
-        precision=_precision(settings),
-        trunks=trunks,
-        progress=lambda done, total: observer.detail("scoring", done, total),
-    )
-
-
-def _precision(settings: Settings) -> Precision:
-    if settings.score_precision != "auto":
-        return settings.score_precision
-    on_gpu = pick_device(settings.device).type == "cuda"
-    return "bfloat16" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+Place = Callable[[PoolScorer], Scorer]
+"""Where a pass over a pool is computed."""
 
 
 def here(plain: PoolScorer) -> Scorer:
@@ -55,67 +30,142 @@ def here(plain: PoolScorer) -> Scorer:
     return plain
 
 
-def measure(
-    settings: Settings,
-    dataset: Dataset,
-    observer: Observer,
-    posterior: Posterior,
-    seed: int,
-    trunks: Trunks | None = None,
-    place: Callable[[PoolScorer], Scorer] = here,
-) -> loop.Measured:
-    """The mean prediction on the test items against their labels; items without a label do not count."""
-    told = replace(
-        scorer(settings, observer, seed, trunks),
-        precision="float32",  # what is reported of a model is not about how its pool was scored
-        progress=lambda done, total: observer.detail("testing", done, total),
-    )
-    log_probs = place(told).predict(posterior, dataset.test, evaluate.predictive)
-    known = dataset.test_labels >= 0
-    log_probs, labels = log_probs[known], dataset.test_labels[known]
-    values = evaluate.measure(log_probs, labels, dataset.classes)
-    bins = evaluate.reliability(log_probs, labels)
-    return loop.Measured(
-        {(name, "test"): value for name, value in values.items()},
-        {"count": bins.count, "confidence": bins.confidence, "accuracy": bins.accuracy},
-    )
+@dataclass(frozen=True)
+class Passes:
+    """Passes over the pools of a run, with its settings.
 
+    Args:
+        score: How a pool is scored.
+        device: The name of the device.
+        dataset: The data.
+        observer: Told how far a pass is.
+        trunks: Keeps the outputs of unchanged trunks; None if they are not kept.
+        place: Where a pass is computed.
+    """
 
-def make_stopping(
-    settings: Settings,
-    criterion: Criterion | None,
-    learner: Learner,
-    dataset: Dataset,
-    free: Labelled | None,
-    observer: Observer,
-    place: Callable[[PoolScorer], Scorer] = here,
-) -> Stopping | None:
-    """The criterion with the means to see what it looks at; validation items are those that training holds out."""
-    if criterion is None:
-        return None
-    held_out: Callable[[Labelled], Labelled | None] | None = getattr(learner, "held_out", None)
-    if "validation" in criterion.splits and free is None and not (settings.validation and held_out):
-        raise InvalidSettings(
-            f"--stop {criterion.name} needs labelled items that are not trained on: hold some out with --validation N, "
-            "or, in a study, name split='test'"
+    score: ScoreSettings
+    device: str
+    dataset: Dataset
+    observer: Observer
+    trunks: Trunks | None = None
+    place: Place = here
+
+    def scorer(self, seed: int) -> Scorer:
+        """The scorer of a round.
+
+        Args:
+            seed: Of the posterior samples.
+
+        Returns:
+            The scorer.
+        """
+        return self.place(self._plain(seed, "scoring", precision_of(self.score, self.device)))
+
+    def measure(self, posterior: Posterior, seed: int) -> loop.Measured:
+        """Compare the mean prediction on the test items with their labels; items without a label do not count.
+
+        Args:
+            posterior: What the model believes.
+            seed: Of the posterior samples.
+
+        Returns:
+            Metrics of the test split, and the reliability diagram.
+        """
+        # Measured in float32, so that a metric does not depend on how the pool was scored.
+        scorer = self.place(self._plain(seed, "testing", "float32"))
+        log_probs = scorer.predict(posterior, self.dataset.test, evaluate.predictive)
+        known = self.dataset.test_labels >= 0
+        log_probs, labels = log_probs[known], self.dataset.test_labels[known]
+        values = evaluate.measure(log_probs, labels, self.dataset.classes)
+        bins = evaluate.reliability(log_probs, labels)
+        return loop.Measured(
+            {(name, "test"): value for name, value in values.items()},
+            {"count": bins.count, "confidence": bins.confidence, "accuracy": bins.accuracy},
         )
-    if criterion.limit is not None and criterion.limit < settings.initial:
-        raise InvalidSettings(
-            f"--stop {criterion.name} allows {criterion.limit} labels, and --initial asks for {settings.initial} "
-            "before the first question: lower that, or allow more"
+
+    def stopping(
+        self, criterion: Criterion | None, learner: Learner, free: Labelled | None, holds_out: bool
+    ) -> Stopping | None:
+        """The criterion, with the predictions and metrics that it reads.
+
+        Args:
+            criterion: Says when it is enough.
+            learner: Says which labelled items it holds out from training.
+            free: Validation items that do not count as labels.
+            holds_out: Whether labelled items are held out for validation.
+
+        Returns:
+            None where there is no criterion.
+
+        Raises:
+            InvalidSettings: The criterion reads validation items, and there are none.
+        """
+        if criterion is None:
+            return None
+        held_out: Callable[[Labelled], Labelled | None] | None = getattr(learner, "held_out", None)
+        if "validation" in criterion.splits and free is None and not (holds_out and held_out):
+            raise InvalidSettings(
+                f"--stop {criterion.name} needs labelled items that are not trained on: hold some out with "
+                "--validation N, or, in a study, name split='test'"
+            )
+
+        def predict(posterior: Posterior, pool: Pool, seed: int) -> NDArray[np.floating]:
+            return self.scorer(seed).predict(posterior, pool, evaluate.predictive)
+
+        def validate(posterior: Posterior, labelled: Labelled, seed: int) -> dict[tuple[str, str], float]:
+            values = {}
+            if "test" in criterion.splits:
+                values["items", "test"] = float((self.dataset.test_labels >= 0).sum())
+            if "validation" in criterion.splits:
+                held = free if free is not None or held_out is None else held_out(labelled)
+                assert held is not None  # or it was refused above
+                values |= held_out_metrics(predict(posterior, held.pool, seed), held.labels)
+            return values
+
+        return Stopping(criterion, predict, validate)
+
+    def _plain(self, seed: int, what: str, precision: Precision) -> PoolScorer:
+        return PoolScorer(
+            draws=self.score.draws,
+            seed=seed,
+            memory=self.score.memory,
+            batch_size=self.score.score_batch,
+            precision=precision,
+            trunks=self.trunks,
+            progress=lambda done, total: self.observer.detail(what, done, total),
         )
 
-    def predict(posterior: Posterior, pool: Pool, seed: int) -> NDArray[np.floating]:
-        return place(scorer(settings, observer, seed)).predict(posterior, pool, evaluate.predictive)
 
-    def validate(posterior: Posterior, labelled: Labelled, seed: int) -> dict[tuple[str, str], float]:
-        values = {}
-        if "test" in criterion.splits:
-            values["items", "test"] = float((dataset.test_labels >= 0).sum())
-        if "validation" in criterion.splits:
-            held = free if free is not None or held_out is None else held_out(labelled)
-            assert held is not None  # or it was refused above
-            values |= held_out_metrics(predict(posterior, held.pool, seed), held.labels)
-        return values
+def make_passes(score: ScoreSettings, device: str, dataset: Dataset, observer: Observer) -> Passes:
+    """Passes in this process, with a cache of trunks if the settings ask for one.
 
-    return Stopping(criterion, predict, validate)
+    Args:
+        score: How a pool is scored.
+        device: The name of the device.
+        dataset: The data.
+        observer: Told how far a pass is.
+
+    Returns:
+        The passes.
+    """
+    trunks = None
+    if score.trunk_cache is not None:
+        folder, limit = cache_folder() / "trunks", bytes_of(score.trunk_cache)
+        trunks = Trunks(folder, limit, observer.message, fixed=(dataset.test,))
+    return Passes(score, device, dataset, observer, trunks)
+
+
+def precision_of(score: ScoreSettings, device: str) -> Precision:
+    """The precision of scoring: as the settings say, or bfloat16 on a GPU that has it.
+
+    Args:
+        score: How a pool is scored.
+        device: The name of the device.
+
+    Returns:
+        "float32" or "bfloat16".
+    """
+    if score.score_precision != "auto":
+        return score.score_precision
+    on_gpu = pick_device(device).type == "cuda"
+    return "bfloat16" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"

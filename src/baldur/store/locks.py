@@ -61,6 +61,21 @@ def is_held(folder: Path, role: str) -> bool:
         os.close(descriptor)
 
 
+def held(folder: Path, role: str) -> list[str]:
+    """Roles of one kind that processes have on a run at this instant.
+
+    Args:
+        folder: The run's.
+        role: "job" for "job-0", "job-1", ...
+
+    Returns:
+        The roles.
+    """
+    files = sorted(folder.glob(f"{_file(folder, role).name}-*"))
+    roles = [file.name.removeprefix(_file(folder, "").name) for file in files]
+    return [one for one in roles if is_held(folder, one)]
+
+
 def _file(folder: Path, role: str) -> Path:
     return folder / f".lock-{role}"
 

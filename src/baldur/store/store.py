@@ -1,7 +1,9 @@
 """A run is its store: everything that has happened, in one folder."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -9,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from baldur.errors import InvalidArgument, StoreError
+from baldur.errors import InvalidArgument, RunBusy, StoreError
 from baldur.store import artefacts, backup, locks, schema
 from baldur.store.database import Database, migrate, revision_of, upsert
 from baldur.store.rows import (
@@ -25,6 +27,9 @@ from baldur.store.rows import (
 from baldur.store.trial import Trial
 
 _trials = schema.trials.c
+
+_PATIENCE = 60.0
+"""Seconds to wait for processes whose parent was killed; they end by themselves within one."""
 
 
 class Store:
@@ -145,6 +150,40 @@ class Store:
                 yield
             finally:
                 self._held.discard(role)
+
+    def wait_for(self, role: str, message: Callable[[str], None]) -> None:
+        """Wait until no process has a role of one kind any more.
+
+        Args:
+            role: "job" for "job-0", "job-1", ...
+            message: Told that there is something to wait for.
+
+        Raises:
+            RunBusy: A process still has such a role after a minute.
+        """
+        end = time.monotonic() + _PATIENCE
+        told = False
+        while busy := locks.held(self.folder, role):
+            if not told:
+                message(f"waiting for processes of {self.folder} that are about to end: {', '.join(busy)}")
+                told = True
+            if time.monotonic() > end:
+                raise RunBusy(
+                    f"{', '.join(busy)} of {self.folder} still run after {_PATIENCE:.0f} s; end these processes "
+                    "(nothing is lost by that), and start again"
+                )
+            time.sleep(0.1)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The settings by name, whatever sections their text has; none if the text is not TOML."""
+        try:
+            told = tomllib.loads(self.settings)
+        except tomllib.TOMLDecodeError:
+            return {}
+        sections = [value for value in told.values() if isinstance(value, dict)]
+        plain = {name: value for name, value in told.items() if not isinstance(value, dict)}
+        return {name: value for section in (plain, *sections) for name, value in section.items()}
 
     def sweep(self) -> list[str]:
         """Remove what a killed process left: files that no row names, and rows whose files were deleted.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from baldur.loop.rounds import Event
-from baldur.runs.run import Observer
+from baldur.runs.observer import Observer
 from baldur.store import Store
 
 

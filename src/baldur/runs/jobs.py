@@ -1,0 +1,340 @@
+"""Trials side by side: each job is a process that takes trials from the parent until none is left.
+
+A job opens the store itself, and holds a lock of its own while it works. It ends when the parent's connection closes,
+so a killed parent leaves nobody behind. Every trial computes the same as in one process with as many threads.
+"""
+
+import os
+import pickle
+import signal
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing.connection import Client, Connection, Listener
+from pathlib import Path
+from secrets import token_bytes
+from typing import Any
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+
+from baldur.core.devices import pick_device
+from baldur.core.trees import map_tree
+from baldur.data import Dataset
+from baldur.errors import BaldurError, InvalidSettings, JobFailed
+from baldur.runs.faults import Faults
+from baldur.runs.observer import Observer
+from baldur.runs.plan import Given, Plan, make_plan
+from baldur.runs.settings import Settings
+from baldur.runs.trials import Known, go_on, prepare
+from baldur.store import Store
+
+ROLE = "job"
+"""Jobs hold the locks "job-0", "job-1", ... of a run."""
+
+_FEW_STEPS = 20_000
+"""Fewer training steps than these take less time than starting processes, which takes some seconds."""
+
+_INTERVAL = 0.5
+"""Least seconds between two details that a job tells."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How many trials go on side by side.
+
+    Args:
+        jobs: Processes; 1 for none beside this one.
+        threads: Of PyTorch in each.
+        why: In words.
+    """
+
+    jobs: int
+    threads: int
+    why: str
+
+
+def choose_jobs(plan: Plan, dataset: Dataset, trials: int, threads: int) -> Choice:
+    """Decide how many trials go on side by side.
+
+    Args:
+        plan: The run.
+        dataset: Its data.
+        trials: Trials that are not done.
+        threads: Threads that the run was begun with; 0 for a new run that does not say.
+
+    Returns:
+        The choice.
+
+    Raises:
+        InvalidSettings: Several jobs are asked for where they cannot be.
+    """
+    engine = plan.settings.engine
+    processors = len(os.sched_getaffinity(0))
+    alone = _alone(plan)
+    if engine.jobs > 1 and alone:
+        raise InvalidSettings(f"--jobs {engine.jobs} cannot be: {alone}; leave --jobs out")
+    if engine.jobs:
+        jobs, why = min(engine.jobs, max(trials, 1)), "as --jobs says"
+    elif alone:
+        jobs, why = 1, alone
+    else:
+        jobs, why = _fitting_number(plan, dataset, trials, processors // max(threads, 1))
+    unset = 1 if engine.jobs > 1 or jobs > 1 else torch.get_num_threads()
+    return Choice(jobs, threads or unset, why)
+
+
+def _alone(plan: Plan) -> str:
+    """Why trials cannot go on in several processes, if they cannot."""
+    if plan.settings.engine.engine != "local":
+        return "a cluster has workers of its own (--workers)"
+    if plan.settings.compare.oracle == "file":
+        return "one file of questions is written by one process"
+    if pick_device(plan.settings.engine.device).type != "cpu":
+        return "trials share the GPU"
+    return ""
+
+
+def _fitting_number(plan: Plan, dataset: Dataset, trials: int, processors: int) -> tuple[int, str]:
+    compare, learn = plan.settings.compare, plan.settings.learn
+    steps = trials * (compare.rounds + 1) * learn.epochs * -(-learn.epoch_size // learn.batch_size)
+    if trials < 2 or processors < 2:
+        what = "only one trial is left" if trials < 2 else "each trial takes all processors"
+        return 1, what
+    if steps < _FEW_STEPS:
+        return 1, "the trials are too short to be worth the start of processes"
+    room = _memory() // (2 * (_BASE + _size_of(dataset)))
+    if room < 2:
+        return 1, "the data are too large to be held twice in memory"
+    return int(min(trials, processors, room)), f"{trials} trials on {processors} processors"
+
+
+_BASE = 400 * 2**20
+"""Bytes of a process with PyTorch and a small network, measured."""
+
+
+def _memory() -> int:
+    """Bytes of memory that are free now."""
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _size_of(dataset: Dataset) -> int:
+    """Bytes of the data, reckoned from their first item."""
+    sizes: list[int] = []
+    for _, x in dataset.train.batches(np.array([0]), 1):
+        map_tree(lambda leaf: sizes.append(leaf.nbytes), x)
+    return sum(sizes) * (len(dataset.train) + len(dataset.test))
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a job is told; it travels to its process."""
+
+    settings: Settings
+    given: Given
+    out: Path
+    known: Known
+    threads: int
+    address: str
+    key: bytes
+
+
+@dataclass
+class _Desk:
+    """The parent's side: hands out trials, and passes on what jobs tell."""
+
+    trials: Sequence[tuple[str, int]]
+    observer: Observer
+    waits: dict[tuple[str, int], str] = field(default_factory=dict)
+    _next: Iterator[tuple[str, int]] = field(init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _open: list[Connection] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._next = iter(self.trials)
+
+    def serve(self, listener: Listener) -> None:
+        """Answer jobs until the listener is closed."""
+        while True:
+            try:
+                connection = listener.accept()
+            except OSError:  # closed
+                return
+            except Exception:  # somebody else knocked
+                continue
+            self._open.append(connection)
+            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def close(self) -> None:
+        """Let every job know that the parent is done."""
+        for connection in self._open:
+            connection.close()
+
+    def _answer(self, connection: Connection) -> None:
+        with suppress(EOFError, OSError):
+            while True:
+                kind, *told = connection.recv()
+                with self._lock:
+                    if kind == "next":
+                        connection.send(next(self._next, None))
+                    elif kind == "waits":
+                        self.waits[told[0]] = told[1]
+                    elif kind == "warning":
+                        warnings.showwarning(*told)
+                    elif kind == "event":
+                        self.observer.event(*told)
+                    elif kind == "detail":
+                        self.observer.detail(*told)
+                    else:
+                        self.observer.message(*told)
+
+
+def side_by_side(
+    settings: Settings,
+    given: Given,
+    out: Path,
+    known: Known,
+    trials: Sequence[tuple[str, int]],
+    choice: Choice,
+    observer: Observer,
+) -> list[str]:
+    """Take trials as far as they go, some at a time.
+
+    Args:
+        settings: What the run is told.
+        given: Objects that stand in the place of names.
+        out: The run's folder.
+        known: What was recorded of files.
+        trials: (strategy, seed) of each, in the order in which they begin.
+        choice: How many at a time, and their threads.
+        observer: Told what is going on.
+
+    Returns:
+        The answers that trials wait for, in words, in the order of the trials.
+
+    Raises:
+        PicklingError: Something that was handed over in Python cannot travel to another process.
+        JobFailed: A process was ended from outside.
+        BaldurError: The first error that a trial met.
+    """
+    from joblib import Parallel, delayed
+    from joblib.externals.loky.process_executor import BrokenProcessPool
+
+    key = token_bytes(32)
+    desk = _Desk(trials, observer)
+    with Listener(authkey=key, backlog=2 * choice.jobs) as listener:
+        task = _Task(settings, given, out.absolute(), known, choice.threads, str(listener.address), key)
+        threading.Thread(target=desk.serve, args=(listener,), daemon=True).start()
+        try:
+            # Arrays are not shared by memory maps: a job must see the data exactly as one process would.
+            Parallel(n_jobs=choice.jobs, backend="loky", max_nbytes=None, batch_size=1)(
+                delayed(_work)(task, number) for number in range(choice.jobs)
+            )
+        except BrokenProcessPool as error:
+            raise JobFailed(
+                "a process that ran trials was ended from outside, perhaps because memory ran out. Nothing is lost: "
+                "the same command goes on. With --jobs 1 it takes less memory"
+            ) from error
+        finally:
+            desk.close()
+    return [desk.waits[trial] for trial in trials if desk.waits.get(trial)]
+
+
+def _work(task: _Task, number: int) -> None:
+    """One job: in a process of its own."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its jobs
+    talk = _Line(Client(task.address, authkey=task.key))
+    done = threading.Event()
+    _end_with(Client(task.address, authkey=task.key), done)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(task.threads)
+        with threadpool_limits(task.threads, user_api="blas"), _warnings_to(talk):
+            _take_trials(task, number, talk)
+    except Exception as error:
+        raise _portable(error) from None
+    finally:
+        torch.set_num_threads(threads)
+        done.set()
+        talk.close()
+
+
+@dataclass
+class _Line:
+    """A job's connection to its parent; several threads may send."""
+
+    connection: Connection
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def send(self, *told: Any) -> None:
+        with self._lock:
+            self.connection.send(told)
+
+    def next(self) -> tuple[str, int] | None:
+        """Ask for a trial; None where all are taken."""
+        with self._lock:
+            self.connection.send(("next",))
+            trial: tuple[str, int] | None = self.connection.recv()
+        return trial
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+def _take_trials(task: _Task, number: int, talk: _Line) -> None:
+    said = 0.0
+
+    def detail(what: str, at: int, total: int) -> None:
+        nonlocal said
+        if time.monotonic() - said > _INTERVAL:
+            said = time.monotonic()
+            talk.send("detail", what, at, total)
+
+    observer = Observer(
+        event=partial(talk.send, "event"), detail=detail, message=partial(talk.send, "message")
+    )
+    plan = make_plan(task.settings, task.given)
+    prepared = prepare(plan, task.out, observer, task.known)
+    with Store.open(task.out) as store, store.lock(f"{ROLE}-{number}"):
+        faults = Faults(store, observer.message)
+        while (trial := talk.next()) is not None:
+            words = go_on(store.trial(*trial), prepared.parts(*trial), plan, faults)
+            talk.send("waits", trial, words)
+
+
+def _end_with(parent: Connection, done: threading.Event) -> None:
+    """End this process when the parent is gone: its side of the connection closes however it ends."""
+
+    def watch() -> None:
+        with suppress(EOFError, OSError):
+            parent.recv()
+        if not done.is_set():
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def _warnings_to(talk: _Line) -> Iterator[None]:
+    def show(message: Any, category: Any, filename: str, lineno: int, *_: Any, **__: Any) -> None:
+        with suppress(OSError):
+            talk.send("warning", message, category, filename, lineno)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
+def _portable(error: Exception) -> Exception:
+    """The error, if it can travel to another process; else one with its text."""
+    with suppress(Exception):
+        if type(pickle.loads(pickle.dumps(error))) is type(error):
+            return error
+    text = "".join(traceback.format_exception(error))
+    return BaldurError(f"{type(error).__name__} in a process that ran trials: {error}\n{text}")

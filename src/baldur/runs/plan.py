@@ -1,0 +1,195 @@
+"""Every name that settings have, resolved once, before any data are read."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from torch import nn
+
+from baldur.core.devices import pick_device
+from baldur.core.written import look_here
+from baldur.data import Dataset
+from baldur.data.encoders.exported import Encoder, load_encoder
+from baldur.errors import InvalidSettings
+from baldur.learners import Supervised
+from baldur.protocols import Labelled, Learner, Strategy
+from baldur.runs.items import item_shape
+from baldur.runs.names import (
+    LearnerChain,
+    NetworkFactory,
+    augment_named,
+    canonical,
+    criterion_named,
+    fitting_named,
+    learner_named,
+    loss_named,
+    network_named,
+    schedule_named,
+    strategy_named,
+)
+from baldur.runs.observer import Observer
+from baldur.runs.settings import LearnSettings, Settings
+from baldur.stopping import Criterion
+from baldur.training import Recipe
+from baldur.training.contract import Fitting
+
+IN_MEMORY = "in memory"
+"""Stands in settings for data that were handed over in Python."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """Objects that were handed over in Python instead of names.
+
+    Args:
+        dataset: Instead of `settings.data.data`.
+        network: Instead of `settings.learn.network`.
+        learner: Instead of `settings.learn.learner`.
+        strategies: By the canonical names that the settings have.
+    """
+
+    dataset: Dataset | None = None
+    network: NetworkFactory | nn.Module | None = None
+    learner: Learner | None = None
+    strategies: Mapping[str, Strategy] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run with all of its names resolved. It holds no data but those that were handed over.
+
+    Args:
+        settings: What the run is told.
+        strategies: By the names that their trials have.
+        network: A factory (shape, classes) -> module, or a module whose weights every fit starts from.
+        posterior: Fits a posterior: (train, labelled, seed) -> Posterior.
+        learner: A learner, or the learners that are made once the data are known.
+        recipe: How networks are trained.
+        criterion: Ends a trial; None where only the rounds do.
+        encoder: Turns images into features; None where networks see the images.
+        dataset: The data, where they were handed over.
+    """
+
+    settings: Settings
+    strategies: Mapping[str, Strategy]
+    network: NetworkFactory | nn.Module
+    posterior: Fitting
+    learner: Learner | LearnerChain
+    recipe: Recipe
+    criterion: Criterion | None
+    encoder: Encoder | None
+    dataset: Dataset | None
+
+
+def make_plan(settings: Settings, given: Given | None = None) -> Plan:
+    """Resolve every name of the settings.
+
+    Args:
+        settings: What the run is told.
+        given: Objects that stand in the place of names.
+
+    Returns:
+        The plan.
+
+    Raises:
+        InvalidSettings: A name or an option is unknown; the message has the nearest right one.
+        DataNotFound: There is no such file of an encoder.
+    """
+    given = given or Given()
+    learn = settings.learn
+    if given.dataset is None and settings.data.data == IN_MEMORY:
+        raise InvalidSettings(
+            "the data of this run were given in Python: to go on, call baldur.run with them again"
+        )
+    look_here()
+    strategies = {
+        name: given.strategies.get(canonical(name)) or strategy_named(name)
+        for name in settings.compare.strategies
+    }
+    criterion = criterion_named(settings.compare.stop)
+    initial = settings.compare.initial
+    if criterion is not None and criterion.limit is not None and criterion.limit < initial:
+        raise InvalidSettings(
+            f"--stop {criterion.name} allows {criterion.limit} labels, but --initial asks for {initial} before the "
+            "first round: ask for fewer, or allow more"
+        )
+    encoder = settings.data.encoder
+    return Plan(
+        settings=settings,
+        strategies=strategies,
+        network=given.network or network_named(learn.network),
+        posterior=fitting_named(learn.posterior, learn.members),
+        learner=given.learner or learner_named(learn.learner),
+        recipe=_recipe(learn, settings.engine.device),
+        criterion=criterion,
+        encoder=None if encoder is None else load_encoder(encoder, str(pick_device(settings.engine.device))),
+        dataset=given.dataset,
+    )
+
+
+def make_learner(
+    plan: Plan,
+    dataset: Dataset,
+    validation: Labelled | None,
+    observer: Observer,
+    cache: Path,
+    spread: Callable[[Fitting], Fitting] = lambda fitting: fitting,
+) -> Learner:
+    """The learner of a plan, for data that are known by now.
+
+    Args:
+        plan: The run.
+        dataset: Its data.
+        validation: Items for early stopping that do not count as labels.
+        observer: Told of the epochs.
+        cache: A folder for a network that is trained once for all rounds.
+        spread: Changes how the members of an ensemble are fitted.
+
+    Returns:
+        The learner.
+
+    Raises:
+        InvalidSettings: A value is out of its domain, or one learner cannot wrap the next.
+    """
+    if not isinstance(plan.learner, LearnerChain):
+        return plan.learner
+    learn, classes = plan.settings.learn, len(dataset.classes)
+    network: Callable[[], nn.Module] | nn.Module
+    if isinstance(plan.network, nn.Module):
+        network = plan.network
+    else:
+        network = partial(plan.network, item_shape(dataset.train), classes)
+    supervised = partial(
+        Supervised,
+        network,
+        classes=classes,
+        recipe=plan.recipe,
+        posterior=spread(plan.posterior),
+        validation=0 if learn.validation_free else learn.validation,
+        validation_set=validation,
+        warm_start=learn.warm_start,
+        interval=learn.checkpoint_seconds,
+        progress=observer.detail,
+    )
+    return plan.learner.make(supervised, classes, (network, classes, learn), cache)
+
+
+def _recipe(learn: LearnSettings, device: str) -> Recipe:
+    return Recipe(
+        epochs=learn.epochs,
+        epoch_size=learn.epoch_size,
+        batch_size=learn.batch_size,
+        optimizer=learn.optimizer,
+        learning_rate=learn.learning_rate,
+        momentum=learn.momentum,
+        weight_decay=learn.weight_decay,
+        class_weights=learn.class_weights,
+        label_smoothing=learn.label_smoothing,
+        loss=None if learn.loss is None else loss_named(learn.loss),
+        schedule=None if learn.schedule is None else schedule_named(learn.schedule),
+        augment=None if learn.augment is None else augment_named(learn.augment),
+        patience=learn.patience,
+        precision=learn.precision,
+        device=device,
+    )

@@ -1,0 +1,167 @@
+"""The trials of a run in one process: data and parts are made once, then each trial goes as far as it can."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baldur import data as data_sets
+from baldur import loop
+from baldur.core.devices import pick_device
+from baldur.data import Dataset
+from baldur.errors import BaldurError
+from baldur.protocols import Labelled, Learner, Oracle, Pool
+from baldur.runs.answering import make_oracle
+from baldur.runs.faults import Faults
+from baldur.runs.items import check_data, initial, picture, validation_part
+from baldur.runs.measuring import Passes, Place, here, make_passes
+from baldur.runs.observer import Observer
+from baldur.runs.plan import Plan, make_learner
+from baldur.store import ItemRecord, Trial
+from baldur.training.contract import Fitting
+
+Known = Mapping[str, tuple[str | None, int, int]]
+"""What was recorded of files, by id: sha256, size, time of modification."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A plan with its data read and its parts made.
+
+    Args:
+        plan: The run.
+        dataset: Its data.
+        pool: The items that may be asked for.
+        labels: Their classes, (N,); -1 for unknown.
+        validation: Items for early stopping that do not count as labels.
+        learner: Learns.
+        oracle: The seed of a trial to its oracle.
+        passes: Passes over pools.
+        observer: Told what is going on.
+    """
+
+    plan: Plan
+    dataset: Dataset
+    pool: Pool
+    labels: NDArray[np.int64]
+    validation: Labelled | None
+    learner: Learner
+    oracle: Callable[[int], Oracle]
+    passes: Passes
+    observer: Observer
+
+    def parts(self, strategy: str, seed: int, place: Place = here) -> loop.Parts:
+        """The parts of one trial.
+
+        Args:
+            strategy: Its name in the settings.
+            seed: Of the repetition.
+            place: Where passes over pools are computed.
+
+        Returns:
+            The parts.
+        """
+        compare, learn = self.plan.settings.compare, self.plan.settings.learn
+        passes = replace(self.passes, place=place)
+        return loop.Parts(
+            pool=self.pool,
+            classes=self.dataset.classes,
+            learner=self.learner,
+            strategy=self.plan.strategies[strategy],
+            oracle=self.oracle(seed),
+            scorer=passes.scorer,
+            measure=passes.measure,
+            initial=partial(initial, compare, self.pool, self.labels),
+            picture=partial(picture, self.dataset, self.pool),
+            generated=getattr(self.learner, "pictures", lambda: None),
+            observe=self.observer.event,
+            stopping=passes.stopping(
+                self.plan.criterion, self.learner, self.validation, bool(learn.validation)
+            ),
+        )
+
+    def records(self) -> Iterable[ItemRecord]:
+        """What is known of each file of the data, unreadable ones among them.
+
+        Yields:
+            One record an item.
+        """
+        for position, r in enumerate(self.dataset.records):
+            yield ItemRecord(r.id, position, r.path, r.group, r.split, r.sha256, r.size, r.mtime_ns)
+        for i, reason in self.dataset.quarantined:
+            yield ItemRecord(i, state="quarantined", reason=reason)
+
+
+def prepare(
+    plan: Plan,
+    out: Path,
+    observer: Observer,
+    known: Known,
+    spread: Callable[[Fitting], Fitting] | None = None,
+) -> Prepared:
+    """Read the data of a plan and make its parts.
+
+    Args:
+        plan: The run.
+        out: Its folder.
+        observer: Told how far the reading is.
+        known: What was recorded of files, to notice that one has changed.
+        spread: Where fits travel: changes how the members of an ensemble are fitted. A learner that travels takes no
+            display with it.
+
+    Returns:
+        The plan with its parts.
+
+    Raises:
+        InvalidData: The data cannot be used.
+        InvalidSettings: A setting does not fit the data.
+    """
+    settings = plan.settings
+    dataset = plan.dataset or data_sets.load(
+        settings.data.data,
+        data_dir=settings.data.data_dir,
+        image_size=settings.data.image_size,
+        test_fraction=settings.data.test_fraction,
+        encoder=plan.encoder,
+        device=str(pick_device(settings.engine.device)),
+        progress=observer.detail,
+        known=known,
+    )
+    check_data(settings.compare, dataset)
+    pool, labels, validation = validation_part(settings.learn, dataset)
+    cache = (out / "encoders").absolute()
+    if spread is None:
+        learner = make_learner(plan, dataset, validation, observer, cache)
+    else:
+        learner = make_learner(plan, dataset, validation, Observer(), cache, spread)
+    oracle = make_oracle(settings.compare, settings.data.data_dir, out, dataset, pool, labels)
+    passes = make_passes(settings.score, settings.engine.device, dataset, observer)
+    passes.stopping(plan.criterion, learner, validation, bool(settings.learn.validation))  # refused now
+    return Prepared(plan, dataset, pool, labels, validation, learner, oracle, passes, observer)
+
+
+def go_on(trial: Trial, parts: loop.Parts, plan: Plan, faults: Faults) -> str:
+    """Take a trial as far as it goes.
+
+    Args:
+        trial: Where it stands.
+        parts: Its parts.
+        plan: The run.
+        faults: Goes on without items that cannot be read.
+
+    Returns:
+        The answers that it waits for, in words; empty when it is done.
+    """
+    if trial.state == "done":
+        return ""
+    compare = plan.settings.compare
+    budget = loop.Budget(compare.rounds, compare.query_size, compare.candidates, compare.until)
+    try:
+        state = faults.advance(trial, parts, budget)
+    except BaldurError as error:
+        trial.finish("failed", str(error))
+        raise
+    return f"{trial.reason} of {trial.strategy}, seed {trial.seed}" if state == "waiting" else ""
