@@ -1,14 +1,71 @@
-"""Bayesian deep active learning: which examples are worth labelling."""
+"""Bayesian deep active learning: which examples are worth labelling.
 
-from importlib import import_module
-from typing import Any
+baldur.run("digits", "runs/demo", strategies=["random", "bald"], seeds=5)    # compare on labelled data
+run = baldur.open("runs/demo")                                               # any run, finished or not
+baldur.choose(posterior, pool, k=10, strategy="badge")                       # one batch, without a run
+"""
+
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-_FUNCTIONS = {"run": "baldur.runs.run", "load_model": "baldur.runs.exported"}
+__all__ = [
+    "__version__",
+    "acquire",
+    "choose",
+    "data",
+    "errors",
+    "evaluate",
+    "learners",
+    "load_model",
+    "networks",
+    "open",
+    "posteriors",
+    "run",
+    "score",
+    "select",
+    "stopping",
+    "strategies",
+]
 
+if TYPE_CHECKING:
+    from baldur import (
+        acquire,
+        data,
+        errors,
+        evaluate,
+        learners,
+        networks,
+        posteriors,
+        score,
+        select,
+        stopping,
+        strategies,
+    )
+    from baldur.runs.choosing import choose
+    from baldur.runs.exported import load_model
+    from baldur.runs.opened import open
+    from baldur.runs.run import run
+else:
+    # Nothing is imported before it is used: `import baldur` needs neither torch nor pandas nor pydantic.
+    _FUNCTIONS = {
+        "choose": "baldur.runs.choosing",
+        "load_model": "baldur.runs.exported",
+        "open": "baldur.runs.opened",
+        "run": "baldur.runs.run",
+    }
 
-def __getattr__(name: str) -> Any:
-    if name in _FUNCTIONS:
-        return getattr(import_module(_FUNCTIONS[name]), name)
-    raise AttributeError(f"module 'baldur' has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        from difflib import get_close_matches
+        from importlib import import_module
+
+        if name in _FUNCTIONS:
+            return getattr(import_module(_FUNCTIONS[name]), name)
+        if name in __all__:
+            return import_module(f"baldur.{name}")
+        near = get_close_matches(name, __all__, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise AttributeError(f"module 'baldur' has no attribute {name!r}{hint}")
+
+    def __dir__() -> list[str]:
+        return sorted(__all__)

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from rich.console import Console
 
 from baldur.cli.app import WAITING, app, escaped, in_words, out_console, print_json
-from baldur.errors import InvalidSettings, RunNotFound
+from baldur.errors import InvalidSettings
 from baldur.runs import settings as settings_
 
 RunFolder = Annotated[Path, typer.Argument(help="the folder of a run", show_default=False)]
@@ -119,7 +119,6 @@ def run(
     Defaults are in brackets.
     """
     from baldur import report
-    from baldur.cli.live import Live
     from baldur.runs import run as run_
     from baldur.runs.folder import settle
 
@@ -132,11 +131,8 @@ def run(
     if "data" not in told and not (folder / "settings.toml").exists():
         raise InvalidSettings(_NO_DATA)
     settled = settle(told, folder)
-    compare = settled.settings.compare
     console = Console(quiet=True) if quiet or as_json else out_console
-    points = len(compare.strategies) * compare.seeds * (compare.rounds + 1)
-    live = Live(console, points, _measured(folder))
-    with live.showing() as observer:
+    with run_.live(settled, folder, console).showing() as observer:
         outcome = run_.start(settled, folder, observer)
     if as_json:
         print_json(
@@ -180,14 +176,3 @@ def _folder(out: Path | None, told: dict[str, Any]) -> Path:
     if "data" not in told:
         raise InvalidSettings(_NO_DATA)
     return Path("runs") / (Path(str(told["data"])).stem or "run")
-
-
-def _measured(folder: Path) -> int:
-    """How many points of the curves are there already."""
-    from baldur.store import Store
-
-    try:
-        with Store.open(folder) as store:
-            return len({(m.strategy, m.seed, m.round) for m in store.metrics()})
-    except RunNotFound:
-        return 0

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from baldur.errors import DamagedArtefact
@@ -77,8 +78,19 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return text.getvalue()
 
 
-def _model(store: Store, trial: Trial, folder: Path) -> Path | None:
-    """Copy the newest posterior of a trial; None if it has none yet."""
+def newest_posterior(store: Store, trial: Trial) -> tuple[int, Path | None]:
+    """The newest posterior of a trial.
+
+    Args:
+        store: The run.
+        trial: The trial.
+
+    Returns:
+        Its round, and the folder that holds it; None if the trial has none yet.
+
+    Raises:
+        DamagedArtefact: It is not the one that was recorded, or is gone.
+    """
     own = (trial.strategy, trial.seed)
     rounds = [row.round or 0 for row in store.artefacts("posterior") if (row.strategy, row.seed) == own]
     newest = max(rounds, default=0)
@@ -88,15 +100,32 @@ def _model(store: Store, trial: Trial, folder: Path) -> Path | None:
             "the model was lost and forgotten; restore a backup, or fit it anew by going on with more rounds"
             f" (baldur run --out {store.folder} --rounds …)"
         )
-    if source is None:
-        return None
-    target = folder / f"{quote(trial.strategy, safe='')}-{trial.seed}"
-    facts = {"strategy": trial.strategy, "seed": trial.seed, "round": newest}
-    facts |= {
+    return newest, source
+
+
+def about(store: Store) -> dict[str, Any]:
+    """What a model of a run needs to be rebuilt and applied: classes, preprocessing and settings.
+
+    Args:
+        store: The run.
+
+    Returns:
+        Values that JSON can hold.
+    """
+    return {
         "classes": list(store.classes),
         "preprocessing": store.preprocessing,
         "settings": store.settings,
     }
+
+
+def _model(store: Store, trial: Trial, folder: Path) -> Path | None:
+    """Copy the newest posterior of a trial; None if it has none yet."""
+    newest, source = newest_posterior(store, trial)
+    if source is None:
+        return None
+    target = folder / f"{quote(trial.strategy, safe='')}-{trial.seed}"
+    facts = {"strategy": trial.strategy, "seed": trial.seed, "round": newest} | about(store)
     with room(folder.parent):
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(source, target)

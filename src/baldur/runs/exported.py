@@ -1,17 +1,21 @@
-"""Models that a run exported."""
+"""Fitted models of a run: the newest of a trial, or one that was exported."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
-from baldur import posteriors
-from baldur.errors import DamagedArtefact
+from baldur import evaluate, posteriors, score
+from baldur.data import Normalise, as_pool, from_arrays
+from baldur.errors import DamagedArtefact, InvalidArgument
 from baldur.learners._building import build
-from baldur.protocols import Posterior
+from baldur.protocols import Pool, Posterior
 from baldur.runs import settings as settings_
 from baldur.runs.names import NetworkFactory, fitting_named, network_named
 from baldur.runs.settings import Settings
@@ -19,7 +23,7 @@ from baldur.runs.settings import Settings
 
 @dataclass(frozen=True)
 class Model:
-    """A model that was exported: what it believes, and what its answers mean.
+    """A fitted model: what it believes, and what its answers mean.
 
     Args:
         posterior: Gives functions from inputs to log-probabilities.
@@ -30,8 +34,53 @@ class Model:
 
     posterior: Posterior
     classes: tuple[str, ...]
-    preprocessing: dict[str, Any]
+    preprocessing: Mapping[str, Any]
     settings: Settings
+
+    def predict_proba(self, x: Any, *, seed: int = 0) -> NDArray[np.float64]:
+        """The mean of the posterior samples' probabilities: p(y | x) = 1/T Σ_t p(y | x, w_t).
+
+        Args:
+            x: Raw items, (n, *shape), as the run's data have them: images as whole numbers of 0 to 255, for instance.
+                A pool is taken as it is.
+            seed: Of the posterior samples.
+
+        Returns:
+            Probabilities, (n, C); columns in the order of `classes`.
+
+        Raises:
+            InvalidArgument: The items have another shape.
+        """
+        told = self.settings.score
+        scorer = score.PoolScorer(
+            draws=told.draws, seed=seed, memory=told.memory, batch_size=told.score_batch
+        )
+        log_probs = scorer.predict(self.posterior, self._pool(x), evaluate.predictive)
+        return np.exp(np.asarray(log_probs, np.float64))
+
+    def predict(self, x: Any, *, seed: int = 0) -> NDArray[Any]:
+        """The most probable classes.
+
+        Args:
+            x: Raw items, (n, *shape); see `predict_proba`.
+            seed: Of the posterior samples.
+
+        Returns:
+            Names of classes, (n,).
+        """
+        names: NDArray[Any] = np.array(self.classes)[self.predict_proba(x, seed=seed).argmax(1)]
+        return names
+
+    def _pool(self, x: Any) -> Pool:
+        pool = as_pool(x)
+        if pool is x or self.preprocessing.get("kind") != "image":
+            return pool
+        shape = tuple(self.preprocessing["shape"])
+        rows = np.asarray(x)
+        if rows.shape[1:] != shape:
+            raise InvalidArgument(f"images of shape {shape} were expected, not {rows.shape[1:]}")
+        told = self.preprocessing
+        return from_arrays(rows, transform=Normalise(tuple(told["mean"]), tuple(told["std"]), told["scale"]))
 
 
 def load_model(folder: str | Path, network: NetworkFactory | nn.Module | None = None) -> Model:
@@ -51,10 +100,27 @@ def load_model(folder: str | Path, network: NetworkFactory | nn.Module | None = 
         facts = json.loads((Path(folder) / "model.json").read_text())
     except (OSError, ValueError) as error:
         raise DamagedArtefact(f"{folder} holds no exported model: {error}") from None
+    return rebuilt(Path(folder), facts, network)
+
+
+def rebuilt(folder: Path, facts: Mapping[str, Any], network: NetworkFactory | nn.Module | None) -> Model:
+    """A model from its saved posterior and what is recorded of its run.
+
+    Args:
+        folder: Of the posterior.
+        facts: "classes", "preprocessing" and "settings"; see `report.about`.
+        network: As in `load_model`.
+
+    Returns:
+        The model.
+
+    Raises:
+        DamagedArtefact: A file of the posterior is missing, cut short or of another network.
+    """
     settings = settings_.from_toml(facts["settings"])
     shape, classes = tuple(facts["preprocessing"]["input_shape"]), tuple(facts["classes"])
     if not isinstance(network, nn.Module):
         network = partial(network or network_named(settings.learn.network), shape, len(classes))
     options = getattr(fitting_named(settings.learn.posterior, settings.learn.members), "options", {})
     made = build(network, 0, options)
-    return Model(posteriors.load(Path(folder), made), classes, facts["preprocessing"], settings)
+    return Model(posteriors.load(folder, made), classes, facts["preprocessing"], settings)

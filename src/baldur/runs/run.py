@@ -1,8 +1,8 @@
 """Active learning on labelled data: every strategy with every seed, compared."""
 
 import platform
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,20 +11,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.console import Console
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-import baldur
+from baldur import __version__, report
 from baldur import data as data_sets
-from baldur import report
 from baldur.core.devices import pick_device
 from baldur.data import Dataset
-from baldur.errors import InvalidSettings
+from baldur.errors import InvalidArgument, InvalidSettings, RunNotFound
 from baldur.protocols import Learner, Strategy
 from baldur.runs.cluster import Elsewhere, make_elsewhere
 from baldur.runs.faults import Faults
 from baldur.runs.folder import Settled, grow, open_run, settle
 from baldur.runs.jobs import ROLE, Choice, choose_jobs, side_by_side
+from baldur.runs.live import Live, in_notebook
 from baldur.runs.names import NetworkFactory, name_of
 from baldur.runs.observer import Observer
 from baldur.runs.plan import IN_MEMORY, Given, make_plan
@@ -113,7 +114,53 @@ def run(
         learner=None if isinstance(learner, str) else learner,
         strategies={name_of(s): s for s in several if not isinstance(s, str)},
     )
-    return start(settled, Path(out), observer or Observer(), given)
+    with nullcontext(observer) if observer is not None else _shown(settled, Path(out)) as told_of:
+        return start(settled, Path(out), told_of, given)
+
+
+def _moved(*_: Any, **__: Any) -> None:
+    raise InvalidArgument(
+        "baldur.run is the function now: write baldur.run(...) in the place of run.run(...)"
+    )
+
+
+vars(run)["run"] = _moved  # `from baldur import run; run.run(...)` was right once: it gets a sentence
+
+
+@contextmanager
+def _shown(settled: Settled, out: Path) -> Iterator[Observer]:
+    """Show how far the run is, in a notebook or on a terminal."""
+    console = Console(stderr=True)
+    if not (console.is_terminal or in_notebook()):
+        yield Observer()
+        return
+    with live(settled, out, console).showing() as observer:
+        yield observer
+
+
+def live(settled: Settled, out: Path, console: Console) -> Live:
+    """The display of a run.
+
+    Args:
+        settled: Its settings.
+        out: Its folder.
+        console: Where it is shown, outside of notebooks.
+
+    Returns:
+        The display; enter its `showing()`.
+    """
+    compare = settled.settings.compare
+    points = len(compare.strategies) * compare.seeds * (compare.rounds + 1)
+    return Live(console, points, _measured(out), in_notebook())
+
+
+def _measured(folder: Path) -> int:
+    """How many points of the curves are there already."""
+    try:
+        with Store.open(folder) as store:
+            return len({(m.strategy, m.seed, m.round) for m in store.metrics()})
+    except RunNotFound:
+        return 0
 
 
 def _distinct(names: list[str]) -> list[str]:
@@ -246,7 +293,7 @@ def _in_turn(
 
 
 def _environment(settings: Settings, choice: Choice) -> Mapping[str, Any]:
-    versions = {"baldur": baldur.__version__, "python": platform.python_version()}
+    versions = {"baldur": __version__, "python": platform.python_version()}
     versions |= {"torch": torch.__version__, "numpy": np.__version__}
     device = pick_device(settings.engine.device)
     cuda = device.type == "cuda"

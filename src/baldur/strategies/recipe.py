@@ -87,6 +87,10 @@ class Round:
 
     def known_features(self, bias: bool = False) -> NDArray[np.float32]:
         """The same of the labelled items, (M, D)."""
+        if not len(self.labelled):  # no rows, but as many columns as the features have
+            return _with_one(self.scorer.features(self.posterior, View(self.unlabelled, np.arange(1))), bias)[
+                :0
+            ]
         return _with_one(self.scorer.features(self.posterior, self.labelled.pool), bias)
 
     def sample(self, n: int) -> View:

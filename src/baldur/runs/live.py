@@ -1,9 +1,11 @@
 """What a person sees while a run goes on: which round, which phase, how many labels, accuracy, time left."""
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from html import escape
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -16,6 +18,35 @@ if TYPE_CHECKING:
 _WORDS = {"label": "labelling", "fit": "training", "measure": "testing", "choose": "choosing"}
 # Without a terminal a line is printed this often at most, in seconds.
 _INTERVAL = 10.0
+# In a notebook the bar is drawn this often at most.
+_CELL_INTERVAL = 0.3
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return shell is not None and type(shell).__name__ == "ZMQInteractiveShell"
+
+
+class _Cell:
+    """A bar in the cell of a notebook; it needs nothing but IPython, which every notebook has."""
+
+    def __init__(self) -> None:
+        from IPython.display import HTML, display
+
+        self._html = HTML
+        self._handle = display(HTML(""), display_id=True)
+
+    def show(self, text: str, share: float) -> None:
+        """Draw the bar again.
+
+        Args:
+            text: Beside it; without any the bar is removed.
+            share: Of the work that is done.
+        """
+        bar = f'<progress value="{share:.3f}" max="1"></progress> {escape(text)}' if text else ""
+        self._handle.update(self._html(bar))
 
 
 def clock(seconds: float) -> str:
@@ -40,11 +71,13 @@ class Live:
         console: Where it is shown; a bar on a terminal, a line now and then elsewhere.
         points: Measurements of the whole run: trials times (rounds + 1).
         done: How many of them were there before this start.
+        notebook: Show a bar in the cell of a notebook instead.
     """
 
     console: Console
     points: int
     done: int = 0
+    notebook: bool = False
     _begun: float = field(default_factory=time.monotonic)
     _before: int = 0
     _said: float = 0.0
@@ -52,6 +85,7 @@ class Live:
     _accuracy: str = ""
     _progress: Progress | None = None
     _task: TaskID | None = None
+    _cell: "_Cell | None" = None
 
     def __post_init__(self) -> None:
         self._before = self.done
@@ -66,6 +100,11 @@ class Live:
         from baldur.runs.observer import Observer
 
         observer = Observer(self.event, self.detail, self.message)
+        if self.notebook:
+            self._cell = _Cell()
+            yield observer
+            self._cell.show("", 1.0)
+            return
         if not self.console.is_terminal:
             yield observer
             return
@@ -118,6 +157,11 @@ class Live:
 
     def _show(self, phase: str) -> None:
         text = f"{self._where}{self._accuracy}" if self._where else "loading"
+        if self._cell is not None:
+            if time.monotonic() - self._said > _CELL_INTERVAL:
+                self._said = time.monotonic()
+                self._cell.show(f"{text}{self._left()} · {phase}", self.done / max(self.points, 1))
+            return
         if self._progress is not None and self._task is not None:
             line = f"{text}{self._left()} · {phase}"
             self._progress.update(self._task, description=line, completed=self.done)
