@@ -23,9 +23,11 @@ def test_python_blocks_run(code, tmp_path, monkeypatch):
     exec(compile(code, "documentation", "exec"), {"__name__": "documentation"})
 
 
-def test_the_example_for_ones_own_network_has_at_most_15_lines():
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len([line for line in code.splitlines() if line.strip()]) <= 15
+def test_the_readme_has_three_short_examples():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert [len([line for line in block.splitlines() if line.strip()]) <= 15 for block in blocks] == [
+        True
+    ] * 3
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
