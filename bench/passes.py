@@ -1,4 +1,4 @@
-"""Predicting images with T samples, compared with baal's default and with one deterministic pass of the same network."""
+"""Predictions with T samples, compared with baal's default and with one deterministic pass of the same network."""
 
 import copy
 import os
