@@ -216,8 +216,8 @@ run `python -m baldur.experiments posteriors learners text tables` with the data
 
 ## Posteriors
 
-All posteriors use the network of BatchBALD (Kirsch, van Amersfoort & Gal 2019), random labels of MNIST, and one recipe:
-Adam, 10 epochs of 2,000 items (or of all labels), and no validation items. No posterior was tuned.
+All posteriors use the network of BatchBALD (Kirsch, van Amersfoort & Gal 2019) and random labels of MNIST. They share
+one recipe: Adam, 10 epochs of 2,000 items (or of all labels), and no validation items. No posterior was tuned.
 
 - The test set has 10,000 images. T is 20 samples, or the members of an ensemble.
 - AUROC shows how well a score separates 2,000 test images of Fashion-MNIST from those of MNIST. The scores are the
