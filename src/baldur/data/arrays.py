@@ -73,7 +73,7 @@ class ArrayPool:
         ids: Unique.
         groups: The group of each item; a split never divides a group.
         labels: The class of each item, shape (N,), -1 for unknown; None if no labels are known.
-        transform: Applied to each batch of tensors: `Normalise`, say.
+        transform: Applied to each batch of tensors; for example `Normalise`.
     """
 
     x: Any

@@ -82,7 +82,7 @@ def refuse_cut(rows: NDArray[Any]) -> None:
     try:
         short = name is not None and os.stat(name).st_size < getattr(rows, "offset", 0) + rows.nbytes
     except OSError:
-        return  # what was removed stays readable while it is mapped
+        return  # a removed file stays readable while it is mapped
     if short:
         raise InvalidData(
             f"{name} was cut short while it was in use; restore or remove the file, and start again"

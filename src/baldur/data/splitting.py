@@ -83,7 +83,7 @@ def _by_class(labels: NDArray[np.int64], fraction: float, rng: np.random.Generat
     classes, counts = np.unique(labels[labels >= 0], return_counts=True)
     wanted = fraction * counts
     quota = np.minimum(np.floor(wanted), counts - 1).astype(np.int64)
-    # what rounding down left over goes to the classes that lost most by it
+    # the remainder from rounding down goes to the classes that lost most
     for i in np.argsort(-(wanted - quota), kind="stable")[: round(wanted.sum()) - quota.sum()]:
         quota[i] = min(quota[i] + 1, counts[i] - 1)
     for c, k in zip(classes, quota, strict=True):

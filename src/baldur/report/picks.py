@@ -66,7 +66,7 @@ def picked(study: Study) -> Html:
 
 
 def _rounds(study: Study, member: Member) -> Iterator[Asked]:
-    """The rounds in which the first trial of a strategy chose what to ask for."""
+    """The rounds in which the first trial of a strategy chose items."""
     for trial in member.trials:
         requests = [request for request in member.requests if request.seed == trial.seed]
         if any(request.round > 0 for request in requests):

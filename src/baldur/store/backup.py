@@ -119,7 +119,7 @@ def _pack_artefacts(tar: tarfile.TarFile, folder: Path, copy: Path) -> None:
 
 
 def _pack(tar: tarfile.TarFile, folder: Path, path: str) -> str:
-    """Add a file, or all files of a folder; returns the digest of what was added."""
+    """Add a file, or all files of a folder, and return their digest."""
     whole, parts = folder / path, {}
     for file in artefacts.files(whole):
         with file.open("rb") as opened:  # held open, it can be read to its end even if it is deleted
