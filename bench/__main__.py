@@ -52,8 +52,9 @@ PARTS = {
 }
 HEAD = """# Benchmarks
 
-Written by `make bench`. A ratio compares two things that were measured in turn, in the same run, on the same input;
-other libraries in processes of their own, given their own layout before the clock starts. A missed bar stands here too.
+`make bench` writes this page. Each ratio compares two measurements that took turns in the same run, on the same input.
+Other libraries run in a process of their own and get the input in their own layout before the clock starts. The last
+column is the bar that was set beforehand. Missed bars are shown, too.
 """
 
 

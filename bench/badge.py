@@ -1,4 +1,4 @@
-"""BADGE with many classes: within a memory that the gradients do not fit in, and against scikit-activeml."""
+"""BADGE with many classes, in less memory than the gradients need, and compared with scikit-activeml."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""BALD of a large pool: time and memory against baal, and how far from only reading the input."""
+"""BALD of a large pool: time and memory compared with baal, and with only reading the input."""
 
 import tempfile
 from functools import partial

@@ -1,4 +1,4 @@
-"""BatchBALD: against batchbald-redux on pools of near-duplicates, and alone on large ones."""
+"""BatchBALD, compared with batchbald-redux on pools of near-duplicates, and measured alone on large pools."""
 
 import gc
 from statistics import median

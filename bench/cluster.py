@@ -1,4 +1,4 @@
-"""A pass over a pool by Ray on this machine, against the plain loop in the same run, and what Ray itself costs."""
+"""A pass over a pool by Ray on this machine, compared with the plain loop, and the overhead of Ray itself."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""EPIG of a pool against the published matrix form, written plainly in torch."""
+"""EPIG of a pool, compared with the published matrix form, written plainly in torch."""
 
 from functools import partial
 from statistics import median

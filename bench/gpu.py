@@ -1,4 +1,4 @@
-"""MC-dropout of VGG-16 over CIFAR-10's training images on a graphics card, where one is at hand."""
+"""MC-dropout of VGG-16 over CIFAR-10's training images on a GPU, if there is one."""
 
 from functools import partial
 from statistics import median

@@ -1,4 +1,4 @@
-"""Two whole studies through `baldur.run.run`, on two threads: how long they take and how good their models are.
+"""Two whole studies with `baldur.run` on two threads: their time, and the accuracy of their models.
 
 The first is the six-hour study of the literature's students: CIFAR-10, a pool of 3,000, T = 3, 20 labels and 50 rounds
 of 10, a shallow network, three acquisition functions. The second is the protocol of Gal, Islam & Ghahramani (ICML 2017)

@@ -1,4 +1,4 @@
-"""k-center on features of a network: against a plain incremental loop in torch, and against scikit-activeml."""
+"""k-center on features of a network, compared with a plain incremental loop in torch and with scikit-activeml."""
 
 import os
 import tempfile

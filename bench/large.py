@@ -1,4 +1,4 @@
-"""BALD of a pool on disk that need not fit in memory: its memory, and its time against one plain pass."""
+"""BALD of a pool on disk that may be larger than memory: its memory, and its time compared with one plain pass."""
 
 import sys
 import tempfile

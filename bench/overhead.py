@@ -1,4 +1,4 @@
-"""What a round costs beside training and scoring, on a pool of 60,000 items."""
+"""The time of a round without training and scoring, for a pool of 60,000 items."""
 
 import tempfile
 import time

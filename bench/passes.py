@@ -1,4 +1,4 @@
-"""T samples over images: against baal's default and against one deterministic pass, of the same network and images."""
+"""Predictions with T samples, compared with baal's default and with one deterministic pass of the same network."""
 
 import copy
 import os

@@ -1,4 +1,4 @@
-"""Racing: the k best by all samples without computing them all, against all samples for all items in the same run."""
+"""Racing finds the k best items without computing all samples. It is compared with all samples for all items."""
 
 from functools import partial
 from statistics import median

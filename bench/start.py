@@ -1,4 +1,4 @@
-"""How long `baldur --help` takes."""
+"""The time of `baldur --help`."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What an epoch of `baldur.training` costs, as a ratio to a bare PyTorch loop over the same tensors in the same run."""
+"""The time of an epoch in `baldur.training`, divided by that of a bare PyTorch loop over the same tensors."""
 
 import itertools
 import time

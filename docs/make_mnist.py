@@ -1,4 +1,4 @@
-"""Writes docs/mnist.md and its picture from docs/mnist/curves.csv; with the folders of runs, from theirs.
+"""Writes docs/mnist.md and its picture from docs/mnist/curves.csv, or from the folders of runs.
 
 baldur run --settings docs/mnist/settings.toml --out RUN && python docs/make_mnist.py RUN
 """
@@ -21,8 +21,8 @@ CURVES = ROOT / "docs" / "mnist" / "curves.csv"
 PICTURE = ROOT / "docs" / "mnist" / "curves.png"
 TARGET = 0.9
 
-# Labels to 90 %, median and quartiles, measured as here, and accuracy at 100 labels: six runs of the paper's own logs;
-# random twenty runs of a re-implementation, as the paper's logs have none on MNIST without copies.
+# Labels to 90 %, median and quartiles, counted as here, and accuracy at 100 labels. BatchBALD and BALD are six runs of
+# the paper's own logs. Random is twenty runs of a re-implementation: the paper's logs have it only on noisy copies.
 PUBLISHED = {"batchbald": (100, 80, 120), "bald": (130, 130, 180), "random": (200, 190, 225)}
 ACCURACY = {"batchbald": "89.2 ± 2.0", "bald": "85.7 ± 1.4", "random": "81.6 ± 2.4"}
 COLOURS = {"batchbald": "#0072B2", "bald": "#E69F00", "random": "#6b6b6b"}
@@ -61,16 +61,20 @@ def page(curves: Curves) -> str:
     return INTRO.format(seeds=seeds) + "\n".join(lines) + OUTRO
 
 
-INTRO = """# A first look at the truth: MNIST
+INTRO = """# BatchBALD, BALD and random selection on MNIST
 
-Written by `python docs/make_mnist.py` from [curves.csv](mnist/curves.csv); to run it again:
+`python docs/make_mnist.py` writes this page from [curves.csv](mnist/curves.csv). To repeat the measurement, run
 `baldur run --settings docs/mnist/settings.toml --out RUN && python docs/make_mnist.py RUN`.
 
-The recipe of BatchBALD (Kirsch, van Amersfoort & Gal, NeurIPS 2019): its network and training, 20 labels at first, two
-of a class, then 10 at a time, T = 100 dropout masks; 1,024 validation labels that are free and decide which epoch is
-kept. Other than there, each round chooses among 10,000 random items of the pool. {seeds} paired seeds, until 90 % of
-the 10,000 test images are right. Labels are counted when the accuracy was measured; the paper credits a batch with its
-first label, and so prints 10 fewer.
+The recipe is that of BatchBALD (Kirsch, van Amersfoort & Gal, NeurIPS 2019), with the same network and training:
+
+- 20 labels at first, two of each class, then 10 more in each round.
+- T = 100 dropout masks.
+- 1,024 validation labels, which are not counted, decide which epoch is kept.
+- {seeds} paired seeds, until 90 % of the 10,000 test images are right.
+
+There are two differences. Each round chooses among 10,000 random items of the pool. Labels are counted when the
+accuracy was measured. The paper counts a batch from its first label, so its numbers are 10 lower.
 
 ![test accuracy by labels](mnist/curves.png)
 
@@ -80,12 +84,14 @@ first label, and so prints 10 fewer.
 
 OUTRO = """
 
-The 200 of random is of a re-implementation, which had fewer right at 100 labels; the paper's own logs have random on
-noisy copies of MNIST only, with 85.3 to 85.9 % at 100 labels and medians of 150 to 170 labels to 90 %. Near 90 % the
-curve of random is flat, so where it crosses says less than how high it stands.
+The published 200 labels of random come from a re-implementation, which had a lower accuracy at 100 labels. The paper's
+own logs have random only on noisy copies of MNIST. There, random had 85.3 to 85.9 % at 100 labels, and medians of 150
+to 170 labels to 90 %. The curve of random is flat near 90 %. So compare its height rather than the place where it
+crosses 90 %.
 
-A band is the quartiles of the published runs. So few seeds rank three methods; they do not settle a difference of ten
-labels. With another training recipe the same methods need other numbers of labels: compare strategies only under one.
+The bands in the picture are the quartiles of the published runs. So few seeds can rank three methods, but cannot prove
+a difference of ten labels. The same methods need other numbers of labels with another training recipe. So compare
+strategies only with the same recipe.
 """
 
 

@@ -45,7 +45,7 @@ def cells(rows: Iterable[Mapping[str, str]]) -> Cells:
 
 
 def posteriors(table: Cells) -> str:
-    """The tables of posteriors, one for each number of labels, and what is not better than one network."""
+    """The tables of posteriors, one for each number of labels, and lists of those not better than one network."""
     parts = []
     for labels in sorted({labels for _, labels in table}):
         mine = {name: values for (name, n), values in table.items() if n == labels}
@@ -88,7 +88,7 @@ def _not_better(mine: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> list[s
         names = [name for name in mine if name != SINGLE]
         flat = [n for n in names if _sign(mine[n][measure], mine[SINGLE][measure], larger) != " ▲"]
         said = ", ".join(f"`{name}`" for name in flat) or "none"
-        lines.append(f"- {head.removesuffix(', %')}: not better than one network in every seed: {said}.")
+        lines.append(f"- {head.removesuffix(', %')}, not better than a single network in every seed: {said}.")
     return lines
 
 
@@ -165,7 +165,7 @@ def run(curves: Curves, targets: Sequence[float]) -> str:
 
 
 def page() -> str:
-    """The page, of what was measured so far."""
+    """The page, from all measurements so far."""
     with (FIGURES / "posteriors.csv").open(newline="") as file:
         table = cells(csv.DictReader(file))
     taught = {
@@ -189,50 +189,56 @@ def page() -> str:
 
 RUNS: Mapping[str, tuple[str, str, tuple[float, ...]]] = {
     "trec": (
-        "TREC: what a question asks for",
-        "5,452 questions of 6 classes (Li & Roth 2002), 500 for testing; a bag of words and\npairs of words, "
-        "MC-dropout; 50 labels at first, then 50 at a time, 5 paired seeds.",
+        "TREC: kinds of questions",
+        "The data are 5,452 questions of 6 classes (Li & Roth 2002), and 500 for testing. The features are words and\n"
+        "pairs of words. The posterior is MC-dropout. Trials start with 50 labels and ask for 50 more in each round.\n"
+        "There are 5 paired seeds.",
         (0.75, 0.8),
     ),
     "banknote_authentication": (
         "A table: the shape of bank notes",
-        "1,372 rows of 4 numbers, 2 classes, a fifth for testing; `mlp`, MC-dropout;\n"
-        "6 labels at first, then 2 at a time, 10 paired seeds.",
+        "The table has 1,372 rows of 4 numbers and 2 classes; a fifth is for testing. The network is `mlp` with\n"
+        "MC-dropout. Trials start with 6 labels and ask for 2 more in each round. There are 10 paired seeds.",
         (0.95, 0.98),
     ),
     "ionosphere": (
         "A table: radar returns from the ionosphere",
-        "351 rows of 33 numbers, 2 classes, a fifth for testing; `mlp`, MC-dropout;\n"
-        "6 labels at first, then 2 at a time, 10 paired seeds.",
+        "The table has 351 rows of 33 numbers and 2 classes; a fifth is for testing. The network is `mlp` with\n"
+        "MC-dropout. Trials start with 6 labels and ask for 2 more in each round. There are 10 paired seeds.",
         (0.85, 0.9),
     ),
 }
 
-PAGE_TEXT = """# What posteriors and learners are worth
+PAGE_TEXT = """# Posteriors and learners, measured on few labels
 
-Written by `python docs/make_posteriors.py` from the figures in [posteriors/](posteriors/), which
-`python -m baldur.experiments posteriors learners text tables` measures; `$BALDUR_DATA` says where the data sets lie.
+`python docs/make_posteriors.py` writes this page from the figures in [posteriors/](posteriors/). To measure them again,
+run `python -m baldur.experiments posteriors learners text tables` with the data sets in `$BALDUR_DATA`.
 
 ## Posteriors
 
-The network of BatchBALD (Kirsch, van Amersfoort & Gal 2019), trained on random labels of MNIST by one recipe: Adam,
-10 epochs of 2,000 items (or of all labels), no validation items, no tuning for each posterior. Measured on the 10,000
-test images, T = 20 samples (an ensemble: its members). AUROC is how well a score tells 2,000 test images of
-Fashion-MNIST from those of MNIST: the entropy of the mean prediction, and the samples' disagreement (BALD). Seconds are
-of one processor core, for fitting and for predicting the 10,000 images. Means ± standard deviations over {seeds} seeds,
-which all posteriors share; ▲ better and ▼ worse than `deterministic`, one network at its word, in every seed.
+All posteriors use the network of BatchBALD (Kirsch, van Amersfoort & Gal 2019) and random labels of MNIST. They share
+one recipe: Adam, 10 epochs of 2,000 items (or of all labels), and no validation items. No posterior was tuned.
+
+- The test set has 10,000 images. T is 20 samples, or the members of an ensemble.
+- AUROC shows how well a score separates 2,000 test images of Fashion-MNIST from those of MNIST. The scores are the
+  entropy of the mean prediction, and the disagreement of the samples (BALD).
+- Times are seconds of one processor core, for fitting and for predicting the 10,000 images.
+- Values are means ± standard deviations over {seeds} seeds, which all posteriors share. ▲ is better and ▼ is worse than
+  `deterministic`, a single network, in every seed.
 
 {posteriors}
 
-`no dropout` rows train the same network without its dropout layers. `temperature` and `dirichlet` hold a fifth of the
-labels out to calibrate with, and so train on fewer.
+`no dropout` rows train the same network without its dropout layers. `temperature` and `dirichlet` use a fifth of the
+labels for calibration, so they train on fewer.
 
 ## Learners
 
-The same network and recipe, MC-dropout, a pool of 5,000 images of MNIST: 20 labels at first, two of a class, then 60 at
-a time. The choice is random unless said otherwise, so that the learner alone makes the difference; `supervised` is the
-plain one, `augmented` the same with shifted images. Label propagation leaves off once there are ten labels a class.
-`> n` means not reached with n labels; FixMatch's trials end at 95 %.
+These trials use the same network and recipe, MC-dropout, and a pool of 5,000 images of MNIST. They start with 20
+labels, two of each class, and ask for 60 more in each round. Items are chosen at random unless the table says
+otherwise, so only the learner makes the difference.
+
+`supervised` is the plain learner, and `augmented` is the same with shifted images. Label propagation stops once there
+are ten labels for each class. `> n` means that the target was not reached with n labels. FixMatch's trials end at 95 %.
 
 {learners}
 

@@ -1,17 +1,17 @@
-"""Every exception that a user may catch, under one base.
+"""All exceptions that a user may catch, under one base class.
 
-A message says what arrived, what was expected and what to do about it.
+Each message says what arrived, what was expected, and what to do.
 """
 
 from collections.abc import Mapping
 
 
 class BaldurError(Exception):
-    """Base of everything that Baldur raises on purpose."""
+    """The base class of all exceptions of Baldur."""
 
 
 class InvalidArgument(BaldurError, ValueError):
-    """An argument of a public function is out of its domain (a shape, a size, a name)."""
+    """An argument of a public function is not valid: for example its shape, its size or its name."""
 
 
 class InvalidSettings(BaldurError, ValueError):
@@ -19,11 +19,11 @@ class InvalidSettings(BaldurError, ValueError):
 
 
 class InvalidPredictions(BaldurError, ValueError):
-    """Predictions are not normalised log-probabilities; names the first bad row."""
+    """Predictions are not normalised log-probabilities; the message names the first bad row."""
 
 
 class NonFiniteScore(BaldurError, ValueError):
-    """A score is NaN or infinite. Scores are never mended."""
+    """A score is NaN or infinite. Baldur never replaces such a score."""
 
 
 class InvalidLabel(BaldurError, ValueError):
@@ -31,50 +31,50 @@ class InvalidLabel(BaldurError, ValueError):
 
 
 class NoStochasticSite(BaldurError, ValueError):
-    """The network has no active dropout site, so every posterior sample would be the same."""
+    """The network has no active dropout layer, so all posterior samples would be the same."""
 
 
 class IdenticalDraws(BaldurError, ValueError):
-    """The draws of a posterior did not differ anywhere over a whole pass."""
+    """All draws of a posterior gave the same predictions over a whole pass."""
 
 
 class UnsupportedNetwork(BaldurError, ValueError):
-    """The network does something that cannot be done consistently; the message names the site."""
+    """The network has a part that Baldur cannot sample consistently; the message names it."""
 
 
 class Unsupported(BaldurError, NotImplementedError):
-    """The object does not offer what was asked of it (features of a network that has none, say)."""
+    """The object does not support the request: for example, a network without features was asked for them."""
 
 
 class TrainingDiverged(BaldurError, ArithmeticError):
-    """The training loss is no longer finite."""
+    """The training loss or a weight is no longer finite."""
 
 
 class InvalidCheckpoint(BaldurError, ValueError):
-    """The checkpoint of a fit is damaged, or it is that of another fit."""
+    """The checkpoint of a fit is damaged, or belongs to another fit."""
 
 
 class EmptyLabelledSet(BaldurError, ValueError):
-    """There is nothing to train on."""
+    """There are no labelled items to train on."""
 
 
 class OneClassOnly(UserWarning):
-    """All labels are of one class, so that there is nothing to tell apart yet."""
+    """All labels so far are of one class, so the model cannot learn to tell classes apart yet."""
 
 
 class DataNotFound(BaldurError, FileNotFoundError):
-    """A data set, a folder or a file of it is not where it should be."""
+    """A data set, or a folder or file of it, does not exist."""
 
 
 class InvalidData(BaldurError, ValueError):
-    """A data file is there, but its content cannot be used."""
+    """A data file exists, but its content cannot be used."""
 
 
 class UnreadableItems(InvalidData):
-    """Items that a pool could not read in the middle of a pass; a pool of one's own may raise it, too.
+    """A pool could not read some items during a pass. Your own pool may raise this, too.
 
     Args:
-        reasons: Why, by item id.
+        reasons: The reason for each item id.
     """
 
     def __init__(self, reasons: Mapping[str, str]) -> None:
@@ -88,19 +88,19 @@ class UnreadableItems(InvalidData):
 
 
 class NonFiniteItems(UnreadableItems, InvalidPredictions):
-    """Items whose inputs hold NaN or an infinite value, so that their predictions are NaN."""
+    """Some items have NaN or infinite inputs, so their predictions are NaN."""
 
 
 class ItemChanged(BaldurError):
-    """A file is no longer the one whose content was recorded under its id."""
+    """The content of a file differs from the content that was recorded under its id."""
 
 
 class DownloadFailed(BaldurError):
-    """A download did not arrive, or not with the right checksum."""
+    """A download failed, or its checksum is wrong."""
 
 
 class ClusterFailed(BaldurError):
-    """A cluster cannot be reached, or it lost its workers again and again; what was done before is kept."""
+    """A cluster cannot be reached, or lost its workers several times; all finished work is kept."""
 
 
 class JobFailed(BaldurError):
@@ -108,15 +108,15 @@ class JobFailed(BaldurError):
 
 
 class StoreError(BaldurError):
-    """Something is wrong with a run's folder or database."""
+    """A run's folder or database has a problem."""
 
 
 class RunNotFound(StoreError, FileNotFoundError):
-    """There is no run at that place."""
+    """There is no run in that folder."""
 
 
 class RunBusy(StoreError):
-    """Another process already has this role on this run."""
+    """Another process is already working on this run."""
 
 
 class NewerStore(StoreError):
@@ -124,16 +124,16 @@ class NewerStore(StoreError):
 
 
 class DamagedArtefact(StoreError):
-    """A file of the run is missing, cut short or altered."""
+    """A file of the run is missing, cut short or changed."""
 
 
 class SettingsChanged(StoreError):
-    """A run was started again with other settings than it was begun with."""
+    """A run was started again with settings that differ from its first ones."""
 
 
 class DiskFull(StoreError, OSError):
-    """There is no room left on the device; what was committed before is safe."""
+    """The disk is full; all earlier results are safe."""
 
 
 class TieBreakWarning(UserWarning):
-    """Every score is the same by construction, so a ranking by it is the order of the pool."""
+    """All scores are the same by construction, so the ranking is just the order of the pool."""

@@ -8,7 +8,7 @@ from baldur.errors import DataNotFound, InvalidData
 
 
 def test_an_unknown_name_says_what_there_is():
-    with pytest.raises(DataNotFound, match=r"did you mean mnist\?.*digits, mnist, fashion-mnist, cifar10"):
+    with pytest.raises(DataNotFound, match=r"Did you mean mnist\?.*digits, mnist, fashion-mnist, cifar10"):
         load("mnsit")
     with pytest.raises(DataNotFound, match="a folder of images"):
         load("/no/such/place")
@@ -16,7 +16,7 @@ def test_an_unknown_name_says_what_there_is():
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(InvalidData, match="not of a kind"):
+    with pytest.raises(InvalidData, match="unknown format; give a folder of images"):
         load(str(tmp_path / "notes.txt"))
 
 

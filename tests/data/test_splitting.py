@@ -53,7 +53,7 @@ def test_groups_come_near_the_share():
 
 
 def test_one_group_cannot_be_split():
-    with pytest.raises(InvalidData, match="name the split"):
+    with pytest.raises(InvalidData, match="Name the split"):
         split(np.zeros(10, np.int64), 0.2, 0, ["patient"] * 10)
 
 

@@ -47,7 +47,7 @@ def test_what_is_no_set_of_pairs_is_refused():
 
     with pytest.raises(InvalidArgument, match="Endless"):
         from_dataset(Endless())
-    with pytest.raises(InvalidArgument, match="item 0 is no pair"):
+    with pytest.raises(InvalidArgument, match="item 0 is not a pair"):
         from_dataset(TensorDataset(torch.zeros(2, 1)))
     with pytest.raises(InvalidLabel):
         from_dataset(Squares(lambda i: i / 2))

@@ -87,7 +87,7 @@ def test_a_whole_run_is_drawn_on_a_page_that_needs_nothing_else(run: Run, tmp_pa
     assert len(page.every("img")) == 2 * 4 * 10
     assert "bald reached 80 % accuracy with a median of 40 labels, random with 50" in page.text
     # the same gain in each of three seeds: the sign test cannot say more
-    assert "averaged over 20 to 60 labels its accuracy was no better than random (p = .25)" in page.text
+    assert "By mean accuracy from 20 to 60 labels, bald was no better than random (p = .25)." in page.text
     assert "broken.png" in page.text
     assert "not an image" in page.text
     assert "2 groups of items with exactly the same content" in page.text
@@ -118,7 +118,7 @@ def test_what_others_named_is_shown_and_never_obeyed(run: Run, tmp_path: Path) -
     assert "<u>" not in text
     assert evil in page.text
     assert "<b>mine</b>" in page.text
-    assert "different threads (2 and 4)" in page.text
+    assert "different numbers of threads (2 and 4)" in page.text
     assert not any(key.startswith("on") for _, a in page.elements for key in a)
 
 
@@ -147,7 +147,7 @@ def test_a_run_that_kept_little_and_has_no_random_gives_a_page(run: Run, tmp_pat
     _, page = write([store], tmp_path, targets=())
     assert drawings(page) == {"learning", "balance0", "ece", "time"}
     assert "no random baseline" in page.text
-    assert "1 seed only" in page.text
+    assert "Only 1 seed:" in page.text
     assert "No scores were kept" in page.text
     assert "b0-20: " in page.text  # no picture: ids and labels
     assert page.every("img") == []
@@ -228,7 +228,7 @@ def test_near_ties_for_the_last_place_are_counted():
     scores = np.array([0.9, 0.5, 0.5 + 1e-8, 0.5, 0.1])
     assert [sections._tied(scores, k) for k in (0, 1, 2, 3, 4, 5)] == [0, 0, 3, 3, 0, 0]
     some = [charts.Scores(10, (), (), tied) for tied in (0, 3, 57)]
-    assert "2 of 3 rounds up to 57 items" in sections._ties(some)
+    assert "2 of 3 rounds, up to 57 items" in sections._ties(some)
     assert sections._ties(some[:1]) == ""
 
 
@@ -243,7 +243,7 @@ def test_why_a_trial_stopped_and_what_that_gave_up(run: Run, tmp_path: Path) -> 
     assert "0.900 at 30 labels" in page
     assert "0.050" in page
     assert "A trial ends when budget(40) or target(0.9, split='test') says so" in page
-    assert "That looked at the test set" in page
+    assert "A stopping criterion looked at the test set" in page
     honest = run(
         peaked, "honest", strategies=("bald",), seeds=1, rounds=2, settings=SETTINGS + 'stop = ["a:b"]\n'
     )
@@ -269,10 +269,10 @@ def test_starts_that_waited_are_no_kills(run: Run) -> None:
     for _ in range(3):
         with trial.phase(1, "label"):
             pass
-    assert "that a kill interrupted" not in said()
+    assert "interrupted" not in said()
     for _ in range(2):  # killed, and still going on
         trial.phase(1, "label").__enter__()
-    assert "1 attempt that a kill interrupted" in said()
+    assert "Not counted: 1 interrupted attempt." in said()
 
 
 def test_a_strategy_that_begins_while_the_page_is_drawn_is_on_the_next_page(

@@ -57,7 +57,7 @@ def test_area_and_labels_to_target_of_a_curve(run: Run) -> None:
     assert row.seeds == 1
     summary = report.summarise([store], [0.95])
     assert any("no random baseline" in note for note in summary.notes)
-    assert any(note.startswith("1 seed only") for note in summary.notes)
+    assert any(note.startswith("Only 1 seed") for note in summary.notes)
     assert ">100" in report.as_text(summary)
 
 
@@ -90,14 +90,14 @@ def test_worse_undecided_and_too_few_seeds_are_said(run: Run) -> None:
     )
     assert report.summarise([jitter], []).rows[1].verdict.startswith("worse than random (p < .001)")
     one = bare(value, run, name="one", strategies=("random", "worse"), rounds=0, seeds=1)
-    assert report.summarise([one], []).rows[1].verdict == "too few seeds to say"
+    assert report.summarise([one], []).rows[1].verdict == "too few seeds to compare"
 
 
 def test_unfinished_trials_do_not_count_beside_finished_ones(run: Run) -> None:
     store = bare(lambda s, seed, r: 0.5 + r / 10, run, seeds=2, rounds=2, stop=("bald", 1, 1, "failed"))
     random, bald = report.summarise([store], [0.6]).rows
     assert (random.seeds, bald.seeds, bald.unfinished) == (2, 1, 1)
-    assert bald.verdict == "too few seeds to say"
+    assert bald.verdict == "too few seeds to compare"
     notes = report.summarise([store], [0.6]).notes
     assert any("3 of 4 trials done" in note for note in notes)
     assert any(note == "bald, seed 1, failed: for some reason." for note in notes)
@@ -142,7 +142,7 @@ def test_an_end_by_the_test_set_is_declared(run: Run) -> None:
     settings = "strategies = [{strategies}]\nseeds = {seeds}\nrounds = {rounds}\nuntil = 0.9\n"
     store = bare(lambda s, seed, r: 0.5, run, rounds=0, seeds=1, settings=settings)
     assert any(
-        "ended when their test accuracy was 0.9" in note for note in report.summarise([store], []).notes
+        "ended when their test accuracy reached 0.9" in note for note in report.summarise([store], []).notes
     )
 
 
@@ -150,7 +150,7 @@ def test_what_cannot_be_summarised_is_refused(run: Run) -> None:
     with pytest.raises(InvalidArgument, match="at least one run"):
         report.summarise([], [])
     store = bare(lambda s, seed, r: 0.5, run, rounds=0, seeds=1)
-    with pytest.raises(InvalidArgument, match="'auroc' was not measured; there are accuracy, ece"):
+    with pytest.raises(InvalidArgument, match="'auroc' was not measured; choose one of accuracy, ece"):
         report.summarise([store], [], metric="auroc")
 
 
@@ -168,10 +168,10 @@ def test_a_run_without_measurements_says_so(run: Run) -> None:
         ("", None),
         ('noise = "0"\n', None),
         ('oracle = "file"\n', None),
-        ('noise = "0.3"\n', "Answers are simulated with 30 % errors, one for each label."),
+        ('noise = "0.3"\n', "Answers are simulated with 30 % errors. Each label is one answer."),
         (
             'noise = "people:worst"\n',
-            "Answers are those of the people of CIFAR-10N (worst), one for each label.",
+            "Answers come from the annotators of CIFAR-10N (worst). Each label is one answer.",
         ),
     ],
 )

@@ -45,6 +45,7 @@ def test_numbers() -> None:
 def test_verdict(result: str, text: str) -> None:
     assert wording.verdict(Paired(0.1, 0.0, 0.2, 0.02, 5, result, "t"), True) == text
     assert (
-        wording.verdict(Paired(0.1, 0.0, 0.2, math.nan, 1, "undecided", "t"), True) == "too few seeds to say"
+        wording.verdict(Paired(0.1, 0.0, 0.2, math.nan, 1, "undecided", "t"), True)
+        == "too few seeds to compare"
     )
     assert wording.verdict(None, False) == "no random baseline to compare with"

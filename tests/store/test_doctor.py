@@ -59,8 +59,8 @@ def test_looking_changes_nothing(folder):
     [
         ("DELETE FROM ledger WHERE number = 2", "lacks 1 of its 3 events"),
         ("DELETE FROM ledger WHERE number = 3", "lacks 1 of its 3 events"),
-        ("DELETE FROM rounds WHERE round = 0", "rows name rows that are not there"),
-        ("UPDATE rounds SET round = 5 WHERE round = 1", "not one after another"),
+        ("DELETE FROM rounds WHERE round = 0", "rows refer to missing rows"),
+        ("UPDATE rounds SET round = 5 WHERE round = 1", "not consecutive"),
         ("UPDATE rounds SET cut = NULL", "without a recorded cut"),
         ("UPDATE requests SET state = 'answered'", "2 answered requests have no label"),
         ("UPDATE alembic_version SET version_num = '9999'", "newer"),
@@ -123,7 +123,7 @@ def test_an_empty_database(folder):
 def test_settings_that_were_changed(folder):
     (folder / "settings.toml").write_text("rounds = 9\n")
     [finding] = troubles(folder)
-    assert (finding.level, "settings.toml is not what" in finding.what) == ("warning", True)
+    assert (finding.level, "settings.toml differs from" in finding.what) == ("warning", True)
     (folder / "settings.toml").unlink()
     [finding] = troubles(folder)
     assert "is missing" in finding.what

@@ -1,4 +1,4 @@
-"""What there is to label: files, arrays and named sets as pools of items with stable ids."""
+"""Data to label: files, arrays and named data sets as pools of items with stable ids."""
 
 from baldur.data.arrays import ArrayPool, Normalise, as_pool, from_arrays
 from baldur.data.dataset import Dataset, KnownRecord, Record

@@ -1,4 +1,4 @@
-"""The columns of an Arrow table: which of them are inputs, and their values as texts and as rows of numbers."""
+"""The columns of an Arrow table: which are inputs, and their values as texts and as rows of numbers."""
 
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from baldur.errors import InvalidData, InvalidLabel
 
 ABOUT = ("id", "label", "split", "group")
-"""Columns that say something of a row."""
+"""Columns with facts about a row."""
 
 _NOT_FINITE = "holds NaN, an infinite or a missing value"
 
 
 class Facts(NamedTuple):
-    """What is said of each row; "" for what is not."""
+    """The facts about each row; "" if one is missing."""
 
     ids: tuple[str, ...]
     labels: list[str]
@@ -24,13 +24,13 @@ class Facts(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """Which columns are the inputs.
+    """The input columns.
 
     Args:
         kind: One column of images, one of lists of numbers, or columns of numbers.
         names: Of these columns.
-        dtype: Of the rows as they are kept.
-        width: Numbers in a row; 0 for images, and where all lists are empty.
+        dtype: Of the stored rows.
+        width: The number of values in a row; 0 for images, and if all lists are empty.
         nested: Whether an image is the field "bytes" of a struct.
     """
 
@@ -47,18 +47,18 @@ class Inputs(NamedTuple):
 
 
 def inputs_of(path: Path, file: Any, width: int = 0) -> Inputs:
-    """Which columns of a Parquet file are the inputs.
+    """The input columns of a Parquet file.
 
     Args:
         path: For the message.
         file: A `pyarrow.parquet.ParquetFile`.
-        width: Numbers in a list whose type does not say it; 0 for as many as the first that is not empty has.
+        width: The length of lists without a fixed size; 0 takes the length of the first list that is not empty.
 
     Returns:
-        What they are.
+        The input columns.
 
     Raises:
-        InvalidData: There are none, or several that could be.
+        InvalidData: There are none, or the choice is ambiguous.
     """
     from pyarrow import types
 
@@ -71,8 +71,8 @@ def inputs_of(path: Path, file: Any, width: int = 0) -> Inputs:
         what = f"several columns that could be: {', '.join(f.name for f in several)}" if several else "none"
         has = ", ".join(f"{f.name} ({f.type})" for f in file.schema_arrow)
         raise InvalidData(
-            f"{path}: the inputs are one column of images (bytes), one of lists of numbers, or numbers, and there"
-            f" are {what}; it has {has}"
+            f"{path}: the inputs must be one column of images (bytes), one column of lists of numbers, or columns"
+            f" of numbers, but there are {what}; it has {has}"
         )
     if pictures:
         nested = types.is_struct(pictures[0].type)
@@ -119,7 +119,7 @@ def _width(file: Any, field: Any, width: int) -> int:
 
 
 def texts(path: Path, name: str, column: Any) -> list[str]:
-    """The values of a column as texts: "" where there is none, and for the label -1.
+    """The values of a column as texts; "" for a missing value and for the label -1.
 
     Args:
         path: For the message.
@@ -127,10 +127,10 @@ def texts(path: Path, name: str, column: Any) -> list[str]:
         column: An Arrow column.
 
     Returns:
-        One text a row.
+        One text for each row.
 
     Raises:
-        InvalidLabel: A value is neither a text nor a whole number.
+        InvalidLabel: A value is neither text nor a whole number.
     """
     from pyarrow import types
 
@@ -155,10 +155,10 @@ def matrix(batch: Any, inputs: Inputs) -> tuple[NDArray[Any], list[str]]:
 
     Args:
         batch: An Arrow record batch of the columns of the inputs.
-        inputs: What they are.
+        inputs: The input columns.
 
     Returns:
-        (n, width), zeros in rows that cannot be used; and of each row what is wrong with it, "" where nothing is.
+        Numbers of shape (n, width), zeros in unusable rows; and for each row the reason, "" if it is usable.
     """
     import pyarrow
 

@@ -1,4 +1,4 @@
-"""Pools over what is an array already, in memory or memory-mapped."""
+"""Pools over arrays, in memory or memory-mapped."""
 
 import hashlib
 from collections import Counter
@@ -17,7 +17,7 @@ from baldur.protocols import Batch, Pool, Positions
 
 @dataclass(frozen=True)
 class Normalise:
-    """Turns stored pixels into network inputs, x ↦ (x / scale − mean) / std, channel by channel, as float32.
+    """Normalises stored pixels, x ↦ (x / scale − mean) / std for each channel, as float32.
 
     Args:
         mean: Of each channel, after scaling.
@@ -51,14 +51,14 @@ def as_float(x: Batch) -> Batch:
 
 
 def image_preprocessing(shape: tuple[int, ...], normalise: Normalise) -> dict[str, Any]:
-    """How images became inputs, as JSON-able values.
+    """The preprocessing of images, as values that JSON can hold.
 
     Args:
         shape: Of one input: channels, height, width.
-        normalise: What was done to the pixels.
+        normalise: The normalisation of the pixels.
 
     Returns:
-        What a data set says of its preprocessing.
+        The `preprocessing` of a data set.
     """
     moments = {"scale": normalise.scale, "mean": list(normalise.mean), "std": list(normalise.std)}
     return {"kind": "image", "mode": "L" if shape[0] == 1 else "RGB", "shape": list(shape), **moments}
@@ -66,14 +66,14 @@ def image_preprocessing(shape: tuple[int, ...], normalise: Normalise) -> dict[st
 
 @dataclass(frozen=True)
 class ArrayPool:
-    """Items that are the rows of arrays. Batches are copies, so nothing can alter the caller's arrays.
+    """A pool of the rows of arrays. Batches are copies, so the caller's arrays never change.
 
     Args:
         x: An array, a tensor, `cache.Blocks`, or a tuple or dict of them; the first axis is the item.
         ids: Unique.
-        groups: What no split may divide.
-        labels: The class of each item, shape (N,), where it is known; -1 for a single unknown one.
-        transform: Applied to each batch of tensors: `Normalise`, say.
+        groups: The group of each item; a split never divides a group.
+        labels: The class of each item, shape (N,), -1 for unknown; None if no labels are known.
+        transform: Applied to each batch of tensors; for example `Normalise`.
     """
 
     x: Any
@@ -89,11 +89,11 @@ class ArrayPool:
         """Read the items at `positions`, in that order, at most `size` at a time.
 
         Args:
-            positions: Where they stand in this pool, shape (n,).
-            size: Items in a batch.
+            positions: Positions in this pool, shape (n,).
+            size: The number of items in a batch.
 
         Yields:
-            The positions read, and their inputs as torch tensors.
+            The positions of a batch, and their inputs as torch tensors.
 
         Raises:
             InvalidArgument: `size` is not positive.
@@ -116,12 +116,12 @@ def from_arrays(
     """A pool of the rows of arrays.
 
     Args:
-        x: Inputs: a NumPy array (memory-mapped or not), a torch tensor, or a tuple or dict of them; the first
-            axis is the item. NumPy's float64 is handed out as float32; everything else keeps its type.
+        x: Inputs: a NumPy array (memory-mapped or not), a torch tensor, or a tuple or dict of them. The first
+            axis is the item. Floating-point inputs are read as float32; other types stay as they are.
         y: Classes of the items, integers of shape (N,), -1 for unknown; kept as `labels` of the pool.
-        ids: Unique names of the items; their positions "0", "1", ... if not given.
-        groups: The group (patient, track, ...) of each item, which no split may divide.
-        transform: Applied to each batch of tensors as it is read, `Normalise` for uint8 images, say.
+        ids: Unique names of the items; by default their positions "0", "1", ...
+        groups: The group (patient, track, ...) of each item; a split never divides a group.
+        transform: Applied to each batch of tensors as it is read; for example `Normalise` for uint8 images.
 
     Returns:
         The pool.
@@ -134,7 +134,7 @@ def from_arrays(
     lengths: set[int] = set()
     _each(x, lambda leaf: lengths.add(len(leaf)))
     if len(lengths) != 1:
-        raise InvalidArgument(f"the arrays of x need one common length, not {sorted(lengths)}")
+        raise InvalidArgument(f"all arrays of x must have the same length, not {sorted(lengths)}")
     n = lengths.pop()
     names = tuple(map(str, range(n))) if ids is None else tuple(map(str, ids))
     together = None if groups is None else tuple(map(str, groups))
@@ -152,7 +152,7 @@ def as_pool(x: Any) -> Pool:
     """The pool itself, or a pool of the rows of a plain array of inputs.
 
     Args:
-        x: A pool, or what `from_arrays` takes.
+        x: A pool, or inputs as `from_arrays` takes them.
 
     Returns:
         A pool.
@@ -175,21 +175,23 @@ def class_indices(y: Any) -> NDArray[np.int64]:
     labels = np.asarray(y.detach().cpu().numpy() if hasattr(y, "detach") else y)
     if labels.ndim != 1 or (labels.size and labels.dtype.kind not in "iu"):
         raise InvalidLabel(
-            f"labels are class indices, integers of shape (N,), not {labels.dtype} of shape {labels.shape}"
+            f"labels must be class indices, integers of shape (N,), not {labels.dtype} of shape {labels.shape}"
         )
     labels = labels.astype(np.int64)
     if labels.size and labels.min() < -1:
         at = int(labels.argmin())
-        raise InvalidLabel(f"label {labels[at]} at position {at}: a class is 0 or more, unknown is -1")
+        raise InvalidLabel(
+            f"label {labels[at]} at position {at} is not valid; a class is 0 or more, -1 is unknown"
+        )
     return labels
 
 
 def digests(x: NDArray[Any], chunk: int = 4096) -> list[bytes]:
-    """A digest of the content of each row (BLAKE2b, 128 bits), to find equal ones.
+    """A digest of the content of each row (BLAKE2b, 128 bits), to find equal rows.
 
     Args:
         x: An array whose first axis is the item.
-        chunk: Rows read at a time.
+        chunk: The number of rows that are read at a time.
 
     Returns:
         One digest for each row.
@@ -203,13 +205,13 @@ def digests(x: NDArray[Any], chunk: int = 4096) -> list[bytes]:
         rows = rows.reshape(len(rows), -1)
         if rows.dtype.kind == "f" and not np.isfinite(rows).all():
             bad = start + int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
-            raise InvalidData(f"item {bad} holds NaN or an infinite value; mend or remove it")
+            raise InvalidData(f"item {bad} holds NaN or an infinite value; correct or remove it")
         found += [hashlib.blake2b(row.data, digest_size=16).digest() for row in rows.view(np.uint8)]
     return found
 
 
 def _each(x: Any, apply: Callable[[Any], Any]) -> Any:
-    """The tree `x` with `apply` done to each of its arrays."""
+    """The tree `x` with `apply` called on each of its arrays."""
     if isinstance(x, tuple):
         return tuple(_each(part, apply) for part in x)
     if isinstance(x, dict):
@@ -218,15 +220,15 @@ def _each(x: Any, apply: Callable[[Any], Any]) -> Any:
 
 
 def _leaf(leaf: Any) -> Any:
-    """An array as the pool keeps it; never a copy."""
+    """An array as the pool keeps it, without a copy."""
     if hasattr(leaf, "detach"):
         leaf = leaf.detach()
     elif not hasattr(leaf, "take") or hasattr(leaf, "to_numpy"):  # a data frame is an array, too
         leaf = np.asarray(leaf)
     if isinstance(leaf, np.ndarray) and leaf.dtype.kind not in "biuf":
-        raise InvalidArgument(f"inputs are arrays of numbers, not of {leaf.dtype}")
+        raise InvalidArgument(f"inputs must be arrays of numbers, not of {leaf.dtype}")
     if len(leaf.shape) == 0:
-        raise InvalidArgument("inputs are arrays whose first axis is the item; this one has no axis")
+        raise InvalidArgument("the first axis of an input array must be the item; this array has no axis")
     return leaf
 
 

@@ -1,4 +1,4 @@
-"""Computed rows kept on disk in blocks, each written whole or not at all: a kill loses at most one."""
+"""A cache of computed rows on disk, in blocks. Each block is written whole or not at all."""
 
 import errno
 import hashlib
@@ -25,7 +25,7 @@ _ABANDONED = 3600.0  # seconds after which a temporary file belongs to a process
 
 @dataclass(frozen=True)
 class Blocks:
-    """Rows that lie in block files and are read through memory maps: larger than memory works.
+    """Rows in block files, read through memory maps; they may be larger than memory.
 
     Args:
         paths: The block files, in order.
@@ -33,7 +33,7 @@ class Blocks:
         length: The number of rows in all.
         shape: Of one row.
         dtype: Of the rows.
-        channels: How many leading entries of a row's first axis are read; None for all.
+        channels: The number of leading channels that are read; None for all.
     """
 
     paths: tuple[Path, ...]
@@ -57,7 +57,7 @@ class Blocks:
 
         Raises:
             DataNotFound: A block file was removed.
-            InvalidData: One was cut short.
+            InvalidData: A block file was cut short.
         """
         out = np.empty((len(positions), *self.shape), self.dtype)
         block = np.searchsorted(self.starts, positions, side="right") - 1
@@ -70,33 +70,33 @@ class Blocks:
 
 
 def refuse_cut(rows: NDArray[Any]) -> None:
-    """Refuse a mapped file that has become shorter: to read beyond its end would kill the process.
+    """Refuse a memory-mapped file that became shorter: reading beyond its end would kill the process.
 
     Args:
         rows: Any array.
 
     Raises:
-        InvalidData: It is mapped from such a file.
+        InvalidData: The array is mapped from such a file.
     """
     name = getattr(rows, "filename", None)
     try:
         short = name is not None and os.stat(name).st_size < getattr(rows, "offset", 0) + rows.nbytes
     except OSError:
-        return  # what was removed stays readable while it is mapped
+        return  # a removed file stays readable while it is mapped
     if short:
         raise InvalidData(
-            f"{name} was cut short while it was in use; put it back, or remove it, and start again"
+            f"{name} was cut short while it was in use; restore or remove the file, and start again"
         )
 
 
 def cut(ids: Sequence[str], most: int) -> list[range]:
-    """Cut positions into blocks at places that depend on the ids there, not on what comes before.
+    """Cut positions into blocks at places that depend only on the ids there.
 
-    So a new item in the middle changes one block, and leaves the others as they are.
+    So a new item in the middle changes only its own block.
 
     Args:
         ids: Of all items, in order.
-        most: Items in a block at most.
+        most: The largest number of items in a block.
 
     Returns:
         Consecutive ranges of positions.
@@ -111,10 +111,10 @@ def cut(ids: Sequence[str], most: int) -> list[range]:
 
 
 def key_of(*parts: Any) -> str:
-    """A name for what depends on these JSON-able values alone.
+    """The key of content that depends only on these values.
 
     Args:
-        parts: Everything that the content depends on.
+        parts: All values that the content depends on; JSON must be able to hold them.
 
     Returns:
         64 hexadecimal digits.
@@ -128,19 +128,19 @@ def block(
     make: Callable[[], tuple[NDArray[Any], dict[str, Any]]],
     usable: Callable[[dict[str, Any]], bool] = bool,
 ) -> tuple[Path, dict[str, Any]]:
-    """The block of this key: the one on disk, or one made now.
+    """The block with this key, read from disk or computed now.
 
     Args:
-        folder: Where blocks of this kind are kept; made if it is not there.
-        key: From `key_of`; blocks of one key are the same.
-        make: Gives the rows, and JSON-able facts about them; not empty.
+        folder: The folder of blocks of this kind; created if needed.
+        key: From `key_of`; blocks with the same key are equal.
+        make: Computes the rows, and facts about them that JSON can hold; the facts are not empty.
         usable: Whether the facts of a stored block allow its use.
 
     Returns:
         The file with the rows, and the facts.
 
     Raises:
-        DiskFull: There is no room for it.
+        DiskFull: The disk is full.
         InvalidArgument: The folder cannot be written.
     """
     path = folder / key[:2] / f"{key}.npy"
@@ -160,7 +160,7 @@ def block(
 
 
 def stored(folder: Path, key: str) -> tuple[NDArray[Any], dict[str, Any]] | None:
-    """The rows of a block in memory, and its facts, if it is there and whole.
+    """The rows of a block in memory, and its facts, if the block is on disk and whole.
 
     Args:
         folder: As in `block`.
@@ -187,7 +187,7 @@ def gather(paths: Sequence[Path], lengths: Sequence[int]) -> Blocks:
         lengths: The number of rows of each.
 
     Returns:
-        The rows, read when they are asked for.
+        The rows, which are read on demand.
     """
     first = _mapped(paths[0])
     starts = np.cumsum([0, *lengths])
@@ -200,13 +200,13 @@ def _mapped(path: Path) -> NDArray[Any]:
         rows: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError):
         raise DataNotFound(
-            f"{path} was removed from the cache, or cut short; start again to compute it anew"
+            f"{path} was removed from the cache, or cut short; start again to compute it again"
         ) from None
     return rows
 
 
 def _facts(path: Path) -> dict[str, Any] | None:
-    """What is written beside a whole block; None if there is none, or if it is damaged."""
+    """The facts beside a whole block; None if there is no block, or if it is damaged."""
     try:
         head: dict[str, Any] = json.loads(path.with_suffix(".json").read_text())
         rows = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -229,7 +229,7 @@ def _write(path: Path, content: bytes | memoryview) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what killed processes left behind."""
+    """Remove temporary files of killed processes."""
     for file in folder.glob("*.tmp"):
         with suppress(FileNotFoundError):  # another process has finished it, or swept it
             if time.time() - file.stat().st_mtime > _ABANDONED:
@@ -243,7 +243,7 @@ def _explained(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull(
-                f"no room left for the cache {folder}; free some, or set BALDUR_CACHE to a folder elsewhere"
+                f"the disk of the cache {folder} is full; free some space, or set BALDUR_CACHE to another disk"
             ) from error
         raise InvalidArgument(
             f"the cache {folder} cannot be written ({error.strerror}); set BALDUR_CACHE to another folder"

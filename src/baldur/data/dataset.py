@@ -1,4 +1,4 @@
-"""The plain values that loading gives: a data set, and what is known of each of its files."""
+"""The results of loading: a data set, and the facts about each of its files."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -10,24 +10,24 @@ from numpy.typing import NDArray
 from baldur.protocols import Pool, View
 
 KnownRecord = tuple[str | None, int, int]
-"""What was recorded of a file under its id: sha256 of its content, size in bytes, mtime in ns."""
+"""The recorded facts of a file: sha256 of its content, size in bytes, mtime in ns."""
 
 Quarantined = tuple[tuple[str, str], ...]
-"""The id of each item that cannot be used, and why."""
+"""The id of each unusable item, and the reason."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of one file.
+    """The facts about one file.
 
     Args:
         id: Its id in the pools.
-        path: Where it lies, absolute.
+        path: Its absolute path.
         split: "train" or "test".
-        group: The patient, track, ... that no split may divide, if it is known.
+        group: Its group (patient, track, ...), which a split never divides; None if unknown.
         sha256: Of its content, in hexadecimal.
         size: In bytes.
-        mtime_ns: When it was last modified, in nanoseconds since the epoch.
+        mtime_ns: Its modification time, in nanoseconds since the epoch.
     """
 
     id: str
@@ -41,19 +41,20 @@ class Record:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What there is to label, and what the model is measured on.
+    """A pool to label and a test set.
 
     Args:
-        name: What it was loaded as.
+        name: The name or path that was loaded.
         train: The items that can be labelled.
-        labels: The true class of each, shape (N,); -1 where it is unknown.
-        test: The items that are held out.
-        test_labels: The true class of each, shape (M,); -1 where it is unknown.
+        labels: The true class of each, shape (N,); -1 if unknown.
+        test: The test items.
+        test_labels: The true class of each, shape (M,); -1 if unknown.
         classes: The class names; a label is a position in them.
-        preprocessing: What turned raw items into inputs, as JSON-able values: enough to prepare a new one.
-        records: What is known of each file; empty where the items are not files.
-        quarantined: The id of each unreadable item, and why; they are in neither pool.
-        duplicates: Groups of ids whose content is equal, over both pools; at most 1,000 groups.
+        preprocessing: The steps from raw items to inputs, as values that JSON can hold. They are enough to
+            prepare a new item.
+        records: The facts about each file; empty if the items are not files.
+        quarantined: The id of each unreadable item, and the reason; these items are in neither pool.
+        duplicates: Groups of ids with equal content, over both pools; at most 1,000 groups.
     """
 
     name: str
@@ -76,8 +77,8 @@ def halves(
     Args:
         whole: The items.
         labels: The class of each, shape (N,).
-        test: Which are held out, shape (N,).
-        usable: Which are in either side at all, shape (N,).
+        test: True for test items, shape (N,).
+        usable: True for the items that are used at all, shape (N,).
 
     Returns:
         The first four values of a data set: train, its labels, test, its labels.
@@ -94,7 +95,7 @@ def equal_content(
     Args:
         ids: The items.
         digests: A digest of the content of each.
-        most: How many groups are listed.
+        most: The largest number of groups.
 
     Returns:
         Groups of two ids or more, in order of their first item.

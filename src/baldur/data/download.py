@@ -1,4 +1,4 @@
-"""Downloads one file: it goes on where it stopped, is checked, and appears whole or not at all."""
+"""Downloads of single files, which can be resumed, are checked, and appear whole or not at all."""
 
 import fcntl
 import hashlib
@@ -13,7 +13,7 @@ from typing import BinaryIO
 from baldur.errors import DownloadFailed
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is (0 where unknown)."""
+"""Called with the name of the task, the amount that is done, and the total amount (0 if unknown)."""
 
 _CHUNK = 1 << 18
 _TIMEOUT = 30.0
@@ -30,17 +30,17 @@ def fetch(
 ) -> None:
     """Download `url` to `path`, unless the right file is there already.
 
-    What has arrived is kept beside it as `NAME.part`, from which this or a later call goes on after a break.
+    A partial download is kept beside it as `NAME.part`. This call or a later one resumes it.
 
     Args:
         url: An http or https address.
-        path: Where the file shall be; its folder is made.
-        sha256: What the content must hash to, in hexadecimal.
-        md5: The same, where only an MD5 sum is published.
-        progress: Called with the file's name, the bytes that are here and the bytes in all.
+        path: The target file; its folder is created if needed.
+        sha256: The expected SHA-256 of the content, in hexadecimal.
+        md5: The expected MD5, if only that is published.
+        progress: Called with the file's name, the downloaded bytes and the total bytes.
 
     Raises:
-        DownloadFailed: It did not arrive, or is not what it should be; the message says what to do by hand.
+        DownloadFailed: The download failed, or the content is wrong; the message says what to do by hand.
     """
     algorithm, wanted = ("sha256", sha256) if sha256 else ("md5", md5)
     if path.exists() and _has_sum(path, algorithm, wanted):
@@ -59,7 +59,7 @@ def fetch(
             if not _has_sum(part, algorithm, wanted):
                 part.unlink()
                 raise DownloadFailed(
-                    f"{url} arrived with another {algorithm} sum than {wanted} and was removed;"
+                    f"the download of {url} has another {algorithm} sum than {wanted} and was removed;"
                     f" {_by_hand(url, path)}"
                 )
             os.replace(part, path)
@@ -74,7 +74,7 @@ def fetch(
 
 
 def _transfer(url: str, file: BinaryIO, report: Callable[[int, int], object]) -> None:
-    """Append what is missing to `file`; a transfer that breaks off is taken up again, a few times."""
+    """Append the missing bytes to `file`; a broken transfer is resumed a few times."""
     for attempt in range(_ATTEMPTS):
         try:
             if _attempt(url, file, report):
@@ -82,16 +82,16 @@ def _transfer(url: str, file: BinaryIO, report: Callable[[int, int], object]) ->
         except (TimeoutError, ConnectionError, http.client.HTTPException):
             if attempt == _ATTEMPTS - 1:
                 raise
-    raise ConnectionError(f"it broke off {_ATTEMPTS} times")
+    raise ConnectionError(f"the connection broke off {_ATTEMPTS} times")
 
 
 def _attempt(url: str, file: BinaryIO, report: Callable[[int, int], object]) -> bool:
-    """One request for what is missing; whether everything is here after it."""
+    """One request for the missing bytes; returns whether the file is complete after it."""
     done = file.seek(0, os.SEEK_END)
     headers = {"User-Agent": "baldur"} | ({"Range": f"bytes={done}-"} if done else {})
     request = urllib.request.Request(url, headers=headers)
     if request.type not in ("http", "https"):
-        raise DownloadFailed(f"only http and https addresses are downloaded, not {url}")
+        raise DownloadFailed(f"{url} is not supported: only http and https addresses can be downloaded")
     try:
         response = urllib.request.urlopen(request, timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:

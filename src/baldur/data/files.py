@@ -1,4 +1,4 @@
-"""Data sets of image files: each decoded once, kept as pixels, and known by its content."""
+"""Data sets of image files: each is decoded once, kept as pixels, and identified by its content."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -24,13 +24,13 @@ COLOUR = Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # the moments 
 GREY = Normalise((0.449,), (0.226,))
 RESIZED = {"orientation": "exif", "resize": "short side, then centre crop", "interpolation": "bilinear"}
 _LATE = "was not there, or could not be read, when the run began"
-_FACTS = ("sha256", "grey", "reason")  # what is kept beside the pixels of each file
+_FACTS = ("sha256", "grey", "reason")  # kept beside the pixels of each file
 _BLOCK_BYTES, _BLOCK_ITEMS = 16 << 20, 512
 
 
 @dataclass(frozen=True)
 class _Found:
-    """A file that is there, and, once it was read, what it holds."""
+    """An existing file, with facts about its content once it was read."""
 
     item: Item
     size: int
@@ -55,22 +55,22 @@ def from_listing(
     """A data set of image files.
 
     Args:
-        name: What it is called.
+        name: The name of the data set.
         listing: The files.
-        image_size: Each becomes a square of this many pixels.
-        test_fraction: The share held out, where no item says that it is for testing.
+        image_size: The side of each image in pixels, after resizing to a square.
+        test_fraction: The share of test items, if no item names its split.
         seed: Of that split.
-        cache: Where decoded pixels are kept.
-        known: What was recorded of files by id when a run began; if anything was, other files are left out, so
-            that the pools and the split stay as they were.
-        colour: Whether a set of grey images shall have three channels, too.
-        progress: Called with "images", how many are decoded, and how many there are.
+        cache: The folder for decoded pixels.
+        known: The recorded facts of files by id, from the beginning of a run. If there are any, other files are
+            left out, so that the pools and the split stay the same.
+        colour: Whether grey images get three channels, too.
+        progress: Called with "images", the number of decoded images, and their total number.
 
     Returns:
         The data set.
 
     Raises:
-        ItemChanged: A known file has another content now, or is gone.
+        ItemChanged: The content of a known file changed, or the file is missing.
         InvalidData: No image can be read, or a group is in both splits.
     """
     found, lost = _look([item for item in listing.items if not known or item.id in known])
@@ -82,7 +82,7 @@ def from_listing(
     quarantined = (*listing.quarantined, *lost, *late, *unread)
     if rows is None or len(unread) == len(found):
         raise InvalidData(
-            f"no image of {name} can be read; the first is {quarantined[0][0]}: {quarantined[0][1]}"
+            f"no image of {name} can be read; the first problem is {quarantined[0][0]}: {quarantined[0][1]}"
         )
 
     usable = np.array([not f.reason for f in found], np.bool_)
@@ -105,7 +105,7 @@ def from_listing(
 
 
 def _look(items: Sequence[Item]) -> tuple[list[_Found], Quarantined]:
-    """The files that are there, and those that are not."""
+    """The existing files, and the missing ones with the reason."""
     found, lost = [], []
     for item in items:
         try:
@@ -118,27 +118,27 @@ def _look(items: Sequence[Item]) -> tuple[list[_Found], Quarantined]:
 
 
 def _refuse_changed(known: Mapping[str, KnownRecord], found: Sequence[_Found]) -> None:
-    """Raise if a known file is gone or has other content; it is read only where its size or time differ."""
+    """Raise if a known file is missing or changed; it is read only if its size or time differs."""
     there = {f.item.id: f for f in found}
     for id, (sha256, size, mtime_ns) in known.items():
         now = there.get(id)
         if now is None or now.reason:
             what = f"can no longer be read ({now.reason})" if now else "is no longer there"
-            raise ItemChanged(f"{id} {what}; put it back, or begin a new run without it")
+            raise ItemChanged(f"{id} {what}; restore the file, or begin a new run without it")
         content = now.sha256 or sha256
         if now.sha256 is None and (now.size, now.mtime_ns) != (size, mtime_ns):
             content = images.sha256_of(now.item.path)
         if sha256 and content != sha256:
             raise ItemChanged(
-                f"{now.item.path} is no longer the file that was recorded as {id}: its content differs;"
-                " put the old one back, or give the new one another name and begin a new run"
+                f"{now.item.path} is no longer the file that was recorded as {id}: its content differs."
+                " Restore the old file, or give the new one another name and begin a new run"
             )
 
 
 def _decoded(
     found: Sequence[_Found], size: int, cache: Path, progress: Progress | None
 ) -> tuple[list[_Found], Blocks | None]:
-    """Every file with what it holds, and the pixels of all, zeros where there are none."""
+    """Every file with facts about its content, and the pixels of all; zeros for unreadable files."""
     most = min(_BLOCK_ITEMS, max(1, _BLOCK_BYTES // (3 * size * size)))
     read: list[_Found] = []
     paths, lengths = [], []
@@ -170,7 +170,7 @@ def _decoded(
 
 
 def _all_read(facts: dict[str, Any]) -> bool:
-    """Whether every file of a block could be read; one that could not is tried again."""
+    """Whether every file of a block could be read; otherwise the block is decoded again."""
     return None not in facts["sha256"]
 
 

@@ -1,4 +1,4 @@
-"""Reads one image file: upright, in colour, and as a square of the size asked for."""
+"""Reads an image file upright, in colour, and as a square of a given size."""
 
 import hashlib
 import io
@@ -34,7 +34,7 @@ SUFFIXES = frozenset(
         ".avif",
     ]
 )
-"""What the name of an image file ends in, in lower case."""
+"""The suffixes of image files, in lower case."""
 
 _LARGEST_FILE = 1 << 29  # bytes; no photograph is larger, and each thread holds one
 _GREY = ("1", "L", "LA")
@@ -42,12 +42,12 @@ _GREY = ("1", "L", "LA")
 
 @dataclass(frozen=True)
 class Decoded:
-    """What one image file gave.
+    """The result of decoding one image file.
 
     Args:
-        pixels: Shape (3, size, size), uint8; None if it could not be read.
-        grey: Whether the file has one channel of grey; then the three channels are equal.
-        sha256: Of the file's content; None if not even that could be read.
+        pixels: Shape (3, size, size), uint8; None if the image could not be read.
+        grey: Whether the file has a single grey channel; then the three channels are equal.
+        sha256: Of the file's content; None if the file could not be read.
         reason: Why there are no pixels; "" if there are.
     """
 
@@ -60,14 +60,15 @@ class Decoded:
 def decode(path: Path, size: int) -> Decoded:
     """Read an image: EXIF orientation applied, converted to RGB, the middle square resized to `size`.
 
-    A file that is no image, is damaged, is too large (a decompression bomb) or cannot be read gives a reason.
+    The result has a reason instead of pixels if the file is not an image, is damaged, is too large (a
+    decompression bomb) or cannot be read.
 
     Args:
         path: The file.
-        size: Pixels along each side.
+        size: The side of the square in pixels.
 
     Returns:
-        The pixels, or why there are none.
+        The pixels, or the reason why there are none.
     """
     try:
         if path.stat().st_size > _LARGEST_FILE:
@@ -79,14 +80,14 @@ def decode(path: Path, size: int) -> Decoded:
 
 
 def decode_bytes(content: bytes | None, size: int) -> Decoded:
-    """The same of what an image file holds.
+    """Read an image from the bytes of a file, as `decode` does.
 
     Args:
-        content: The file's bytes; None where there are none.
-        size: Pixels along each side.
+        content: The file's bytes; None if there are none.
+        size: The side of the square in pixels.
 
     Returns:
-        The pixels, or why there are none.
+        The pixels, or the reason why there are none.
     """
     if content is None:
         return Decoded(None, False, None, "is empty")
@@ -132,7 +133,7 @@ def _coloured(image: "Image.Image") -> "Image.Image":
 
 
 def _said(error: Exception) -> str:
-    """What a decoder said, without the address of the buffer that it was given."""
+    """The message of a decoder, without the address of its buffer."""
     from PIL import UnidentifiedImageError
 
     return "not an image" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
@@ -158,7 +159,7 @@ def sha256_of(path: Path) -> str:
 
 
 def threads() -> int:
-    """How many images are decoded at once; Pillow frees the interpreter lock while it works.
+    """The number of images that are decoded at once; Pillow releases the interpreter lock.
 
     Returns:
         At least 1.

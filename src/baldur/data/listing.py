@@ -1,4 +1,4 @@
-"""What a folder of images or a manifest says there is, before any file is opened."""
+"""The items of a folder of images or of a manifest, listed before any file is opened."""
 
 import csv
 import json
@@ -12,22 +12,22 @@ from baldur.data.images import SUFFIXES
 from baldur.errors import InvalidData
 
 MANIFESTS = (".csv", ".jsonl", ".ndjson")
-"""What the name of a manifest ends in, in lower case."""
+"""The suffixes of manifests, in lower case."""
 
 _COLUMNS = ("path", "label", "split", "group")
 SPLITS = {"": "", "train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val"}
-"""What a split may be called, and what it is."""
+"""The accepted names of a split, and their meaning."""
 
 
 class Item(NamedTuple):
-    """One file as its folder or manifest has it.
+    """One file in a folder or a manifest.
 
     Args:
-        id: Its path below the folder, with "/"; or as the manifest has it.
-        path: Where it lies.
+        id: Its path below the folder, with "/"; or its path in the manifest.
+        path: Its path on disk.
         label: The name of its class; "" if unknown.
-        split: "train", "test", or "" if it is not said.
-        group: What no split may divide; "" if it is alone.
+        split: "train", "test", or "" if not given.
+        group: Its group, which a split never divides; "" if it has none.
     """
 
     id: str
@@ -41,8 +41,8 @@ class Listing(NamedTuple):
     """All items, sorted by id.
 
     Args:
-        items: What there is.
-        quarantined: What is there but can be no item, and why.
+        items: The usable files.
+        quarantined: The unusable files, with the reason.
     """
 
     items: list[Item]
@@ -52,16 +52,16 @@ class Listing(NamedTuple):
 def from_folder(root: Path) -> Listing:
     """The images in a folder with a subfolder for each class.
 
-    If its subfolders are called train and test (or val), these are the splits, and theirs the classes.
+    If the subfolders are called train and test (or val), they are the splits, and their subfolders the classes.
 
     Args:
         root: The folder.
 
     Returns:
-        Its images; those outside any class folder are quarantined.
+        Its images; images outside all class folders are quarantined.
 
     Raises:
-        InvalidData: It has no subfolders, or one without an image.
+        InvalidData: There is no class folder, or a class folder has no image.
     """
     inside = _subfolders(root)
     named = {name: SPLITS.get(name.lower(), "") for name in inside}
@@ -77,29 +77,29 @@ def from_folder(root: Path) -> Listing:
             images = sorted(_images(part / label))
             if not images:
                 raise InvalidData(
-                    f"the class folder {part / label} has no image; remove it, or put some into it"
+                    f"the class folder {part / label} has no image; remove the folder, or put images into it"
                 )
             items += [Item(_id(path, root), path, label, split, "") for path in images]
     if not items:
         raise InvalidData(
-            f"{root} has no subfolder with images; make one for each class, or a manifest (path, label)"
+            f"{root} has no subfolder with images; make one for each class, or write a manifest (path, label)"
         )
     unusable = [(_id(path, root), "lies in no class folder") for path in sorted(stray)]
     return _listing(items, unusable)
 
 
 def from_manifest(file: Path) -> Listing:
-    """The items of a CSV file with a header, or of JSON lines: path, label, and perhaps split and group.
+    """The items of a CSV file with a header, or of JSON lines: path, label, and optionally split and group.
 
     Args:
         file: Ends in .csv, .jsonl or .ndjson. Paths in it are relative to its folder, or absolute.
 
     Returns:
-        Its items; the id of one is its path as it stands there.
+        Its items; the id of an item is its path in the manifest.
 
     Raises:
-        InvalidData: It cannot be read, lacks a column, names an item twice or a file above its folder, or has
-            an unknown split.
+        InvalidData: The manifest cannot be read, lacks a column, names an item twice, leads out of its folder,
+            or has an unknown split.
     """
     items: dict[str, Item] = {}
     lines: dict[str, int] = {}
@@ -113,19 +113,21 @@ def from_manifest(file: Path) -> Listing:
         if id in items:
             raise InvalidData(f"{file} has {id} twice, in lines {lines[id]} and {line}; keep one")
         if split.lower() not in SPLITS:
-            raise InvalidData(f"{file}, line {line}: the split is train, test, val or empty, not {split!r}")
+            raise InvalidData(
+                f"{file}, line {line}: the split must be train, test, val or empty, not {split!r}"
+            )
         items[id] = Item(id, file.parent / id, label, SPLITS[split.lower()], group)
         lines[id] = line
     if not items:
-        raise InvalidData(f"{file} has no items")
+        raise InvalidData(f"{file} has no items; give a line for each file")
     return _listing(list(items.values()), [])
 
 
 def ordered(names: Iterable[str]) -> tuple[str, ...]:
-    """Class names in order: by number if all are whole numbers, by name otherwise.
+    """Class names in order: by number if all are whole numbers, otherwise by name.
 
     Args:
-        names: In any order, with repetitions.
+        names: In any order; they may repeat.
 
     Returns:
         Each name once.
@@ -136,7 +138,7 @@ def ordered(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _listing(items: list[Item], quarantined: list[tuple[str, str]]) -> Listing:
-    """Sorted, with the splits settled: "val" is the test split if there is no other, else part of train."""
+    """The sorted items; "val" counts as the test split if there is no other, else as part of train."""
     val = "train" if any(item.split == "test" for item in items) else "test"
     settled = []
     for item in sorted(items):
@@ -165,7 +167,7 @@ def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                         _require(file, number, record)
                         yield number, {k: "" if v is None else v for k, v in record.items()}
     except UnicodeDecodeError:
-        raise InvalidData(f"{file} is not UTF-8; save it as that") from None
+        raise InvalidData(f"{file} is not UTF-8; save it with this encoding") from None
     except (csv.Error, json.JSONDecodeError) as error:
         raise InvalidData(f"{file} cannot be read: {error}") from None
 

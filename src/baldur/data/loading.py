@@ -1,4 +1,4 @@
-"""Loads a data set by its name, or from what lies at a path."""
+"""Loads a data set by its name or path."""
 
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -35,36 +35,38 @@ def load(
     progress: Progress | None = None,
     known: Mapping[str, KnownRecord] | None = None,
 ) -> Dataset:
-    """Load a data set by its name, or from what lies at a path.
+    """Load a data set by its name or path.
 
     Args:
-        name_or_path: "digits", "mnist", "fashion-mnist", "cifar10"; or a folder of images (a subfolder for
-            each class, below train and test if there are such), an .npz file (x, y; or x_train, y_train,
-            x_test, y_test), an .npy file (labels in NAME_labels.npy beside it), a folder with x.npy and
-            y.npy, a Parquet file or a folder of them (label; perhaps id, split and group; images or
-            numbers), or a manifest (.csv, .jsonl) of path, label and perhaps split and group.
-        data_dir: Where the official files of a named set lie; if not given $BALDUR_DATA. They are
-            downloaded if they are not there.
-        image_size: Photographs become squares of this many pixels.
-        test_fraction: The share held out for testing where the data names no test split.
+        name_or_path: "digits", "mnist", "fashion-mnist" or "cifar10", or one of these paths. A folder of images
+            has a subfolder for each class, below train and test if there are such. An .npz file has the arrays
+            x and y, or x_train, y_train, x_test and y_test. An .npy file has its labels beside it in
+            NAME_labels.npy; a folder may have x.npy and y.npy. A Parquet file, or a folder of them, has the
+            column label, optionally id, split and group, and images or numbers. A manifest (.csv, .jsonl) has
+            path, label, and optionally split and group.
+        data_dir: The folder with the official files of a named set; by default $BALDUR_DATA. Missing files
+            are downloaded.
+        image_size: The side of photographs in pixels, after resizing to squares.
+        test_fraction: The share of test items, if the data name no test split.
         seed: Of that split.
-        encoder: A pretrained network that turns images into features: FILE.pt2, package.module:factory, or loaded.
-        cache: Where downloads, decoded images and features are kept; if not given $BALDUR_CACHE, or else
+        encoder: A pretrained network that turns images into features: FILE.pt2,
+            package.module:factory, or an encoder that is loaded.
+        cache: The folder for downloads, decoded images and features; by default $BALDUR_CACHE, or else
             ~/.cache/baldur.
-        device: Where the encoder runs.
-        progress: Called with what is being done, how much of it is done, and how much there is.
-        known: What was recorded of files by id (sha256, size, mtime in ns), to notice that one has
-            changed. If anything is known, files that are not are left out: the pools stay as they were.
+        device: The device of the encoder.
+        progress: Called with the name of the task, the amount that is done, and the total amount.
+        known: The recorded facts of files by id (sha256, size, mtime in ns), to notice changed files. If
+            there are any, other files are left out, so that the pools stay the same.
 
     Returns:
         The data set.
 
     Raises:
         DataNotFound: There is no data set of that name, and nothing at that path.
-        InvalidData: What is there cannot be used.
+        InvalidData: The data cannot be used.
         InvalidLabel: A label is not one of the classes.
-        ItemChanged: A known file has another content now, or is gone.
-        DownloadFailed: Official files are nowhere, and cannot be downloaded.
+        ItemChanged: The content of a known file changed, or the file is missing.
+        DownloadFailed: Official files are missing, and cannot be downloaded.
     """
     loaded = _named(name_or_path, data_dir, cache, test_fraction, seed, progress)
     path = Path(name_or_path).expanduser()
@@ -132,10 +134,10 @@ def _listing(path: Path) -> Listing:
     if path.is_file() and path.suffix.lower() in MANIFESTS:
         return from_manifest(path)
     if path.exists():
-        raise InvalidData(f"{path} is not of a kind that can be loaded: {_KINDS}")
+        raise InvalidData(f"{path} has an unknown format; give {_KINDS}")
     near = get_close_matches(path.name.lower(), NAMES, 1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    hint = f"Did you mean {near[0]}? " if near else ""
     raise DataNotFound(
-        f"there is no data set called {str(path)!r}, and nothing at that path; {hint}"
-        f"the named sets are {', '.join(NAMES)}; otherwise give {_KINDS}"
+        f"there is no data set called {str(path)!r}, and no file or folder of that name. {hint}"
+        f"The named data sets are {', '.join(NAMES)}. Otherwise give {_KINDS}"
     )

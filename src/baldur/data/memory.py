@@ -1,4 +1,4 @@
-"""A data set of a person's own pool and labels."""
+"""A data set from a pool and labels in memory."""
 
 from typing import Any
 
@@ -15,27 +15,27 @@ from baldur.protocols import Pool
 def in_memory(
     pool: Pool, labels: Any, *, test_fraction: float, seed: int = 0, classes: tuple[str, ...] | None = None
 ) -> Dataset:
-    """A data set of one's own items, a part of which is held out for testing.
+    """A data set from your own items; a part of them becomes the test set.
 
     Args:
-        pool: The items; groups that it has are not divided.
+        pool: The items; its groups are not divided.
         labels: The class of each, integers of shape (N,), -1 for unknown.
-        test_fraction: The share held out, each class in proportion.
+        test_fraction: The share of test items, the same for each class.
         seed: Of the split.
-        classes: The class names; "0", "1", ... if not given.
+        classes: The class names; by default "0", "1", ...
 
     Returns:
         The data set.
 
     Raises:
-        InvalidArgument: There are no items, or not as many labels.
+        InvalidArgument: There are no items, or the number of labels differs.
         InvalidLabel: A label is not one of the classes.
         InvalidData: An input is not finite.
     """
     y = class_indices(labels)
     if len(y) != len(pool) or not len(pool):
         raise InvalidArgument(
-            f"{len(pool)} items, but {len(y)} labels; give one for each item, and at least one"
+            f"there are {len(pool)} items, but {len(y)} labels; give a label for each item, and at least one item"
         )
     names = classes or classes_of("the data", [y])
     if y.max() >= len(names):

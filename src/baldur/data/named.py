@@ -87,7 +87,7 @@ def digits(test_fraction: float, seed: int) -> Dataset:
     """The 1,797 handwritten digits (8×8 pixels) that come with scikit-learn.
 
     Args:
-        test_fraction: The share held out, each class in proportion.
+        test_fraction: The share of test items, the same for each class.
         seed: Of the split.
 
     Returns:
@@ -115,8 +115,8 @@ def mnist(data_dir: str | None, cache: Path | None, progress: Progress | None) -
     """MNIST (Y. LeCun, C. Cortes, C. Burges, 1998): 60,000 + 10,000 handwritten digits, 28×28.
 
     Args:
-        data_dir: Where its files, or a folder "mnist" with them, lie.
-        cache: Where downloads are kept.
+        data_dir: The folder with its files, or with a folder "mnist".
+        cache: The folder for downloads.
         progress: Called during downloads.
 
     Returns:
@@ -129,8 +129,8 @@ def fashion_mnist(data_dir: str | None, cache: Path | None, progress: Progress |
     """Fashion-MNIST (H. Xiao, K. Rasul, R. Vollgraf, 2017): 60,000 + 10,000 pictures of clothes, 28×28.
 
     Args:
-        data_dir: Where its files, or a folder "fashion-mnist" with them, lie.
-        cache: Where downloads are kept.
+        data_dir: The folder with its files, or with a folder "fashion-mnist".
+        cache: The folder for downloads.
         progress: Called during downloads.
 
     Returns:
@@ -140,11 +140,11 @@ def fashion_mnist(data_dir: str | None, cache: Path | None, progress: Progress |
 
 
 def cifar10(data_dir: str | None, cache: Path | None, progress: Progress | None) -> Dataset:
-    """CIFAR-10 (A. Krizhevsky, 2009): 50,000 + 10,000 colour pictures of ten things, 32×32.
+    """CIFAR-10 (A. Krizhevsky, 2009): 50,000 + 10,000 colour images of ten classes, 32×32.
 
     Args:
-        data_dir: Where the folder "cifar-10-batches-bin", its files, or the official archive lie.
-        cache: Where downloads are kept.
+        data_dir: The folder with "cifar-10-batches-bin", with its files, or with the official archive.
+        cache: The folder for downloads.
         progress: Called during downloads.
 
     Returns:
@@ -200,10 +200,10 @@ def _idx_set(
     where = files[_IDX[3]].parent
     content = hashlib.sha256(test[1].astype(np.uint8).tobytes()).hexdigest()
     if other := next((n for n, sum in _TEST_LABELS.items() if sum == content and n != name), None):
-        raise InvalidData(f"the files in {where} are those of {other}, not of {name}; name the right folder")
+        raise InvalidData(f"the files in {where} are those of {other}, not of {name}; give the right folder")
     for x, y in (train, test):
         if len(x) != len(y):
-            raise InvalidData(f"{where} has {len(x)} images, but {len(y)} labels; get its files again")
+            raise InvalidData(f"{where} has {len(x)} images, but {len(y)} labels; download its files again")
         if len(y) and y.max() >= len(classes):
             raise InvalidLabel(f"{where} has the label {y.max()}, but {name} has {len(classes)} classes")
     return _pixels(name, train, test, classes, moments[:1], moments[1:])
@@ -218,7 +218,7 @@ def _idx(path: Path, axes: int) -> NDArray[np.uint8]:
     head = content[: 4 + 4 * axes].ljust(4 + 4 * axes, b"\0")
     shape = np.frombuffer(head, ">u4", offset=4).astype(int)
     if head[:4] != bytes((0, 0, 8, axes)) or len(content) != len(head) + shape.prod():
-        raise InvalidData(f"{path} is not a whole idx file of {axes}-d bytes; remove it to download it again")
+        raise InvalidData(f"{path} is not a whole idx file with {axes} axes; remove it to download it again")
     return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(tuple(shape))
 
 
@@ -241,7 +241,7 @@ def _cifar_batch(name: str, content: bytes) -> tuple[NDArray[np.uint8], NDArray[
     """Pixels (n, 3, 32, 32) and labels of one file: for each item a label byte, then 3 × 32 × 32 bytes."""
     if len(content) != _CIFAR10_BATCH * 3073:
         raise InvalidData(
-            f"{name} of CIFAR-10 has {len(content):,} bytes, not {_CIFAR10_BATCH * 3073:,}; get it again"
+            f"{name} of CIFAR-10 has {len(content):,} bytes, not {_CIFAR10_BATCH * 3073:,}; download it again"
         )
     rows = np.frombuffer(content, np.uint8).reshape(-1, 3073)
     if rows[:, 0].max() >= len(_THINGS):

@@ -1,4 +1,4 @@
-"""The files of the named data sets: where they lie, or where they can be downloaded."""
+"""The official files of the named data sets: finding and downloading them."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -14,10 +14,10 @@ class Official:
     """A published data set.
 
     Args:
-        addresses: Where its files can be downloaded, each ending in "/"; tried in order.
-        sums: Of each file its name and its sum, "sha256:..." or "md5:...".
-        folders: What its folder may be called; downloads go to the first.
-        alternatives: Other names under which people have each file.
+        addresses: Download addresses, each ending in "/"; they are tried in order.
+        sums: The checksum of each file by its name, "sha256:..." or "md5:...".
+        folders: The possible names of its folder; downloads go to the first.
+        alternatives: Other common names of each file.
     """
 
     addresses: tuple[str, ...]
@@ -27,42 +27,42 @@ class Official:
 
 
 def cache_folder(cache: Path | None = None) -> Path:
-    """Where what can be computed or downloaded again is kept.
+    """The folder for everything that can be computed or downloaded again.
 
     Args:
-        cache: The user's own choice; if not given $BALDUR_CACHE, or else ~/.cache/baldur.
+        cache: The user's choice; by default $BALDUR_CACHE, or else ~/.cache/baldur.
 
     Returns:
-        The folder, which need not exist.
+        The folder, which may not exist yet.
     """
     return cache or Path(os.environ.get("BALDUR_CACHE") or Path.home() / ".cache" / "baldur")
 
 
 def data_roots(data_dir: str | None, cache: Path | None) -> list[Path]:
-    """The folders in which official files are looked for, in order; downloads go to the first.
+    """The folders that are searched for official files, in order; downloads go to the first.
 
     Args:
-        data_dir: The user's own folder; if not given $BALDUR_DATA.
+        data_dir: The user's own folder; by default $BALDUR_DATA.
         cache: The user's own cache folder.
 
     Returns:
-        Folders; the last, in the cache, need not exist.
+        Folders; the last one is in the cache and may not exist yet.
 
     Raises:
-        DataNotFound: The user's own folder is not there.
+        DataNotFound: The user's own folder does not exist.
     """
     given = data_dir or os.environ.get("BALDUR_DATA")
     if given and not Path(given).expanduser().is_dir():
-        raise DataNotFound(f"the data folder {given} is not there; give the folder in which the files lie")
+        raise DataNotFound(f"the data folder {given} does not exist; give the folder that has the files")
     return [*([Path(given).expanduser()] if given else []), cache_folder(cache) / "data"]
 
 
 def find(official: Official, roots: Sequence[Path]) -> dict[str, Path] | None:
-    """The files of a published data set, if all of them lie in one of the user's folders.
+    """The files of a published data set, if one of the user's folders has all of them.
 
     Args:
-        official: What is looked for.
-        roots: Where it may lie: in a folder of its own, or there itself.
+        official: The data set.
+        roots: The folders to search; the files may also be in a subfolder of their own.
 
     Returns:
         A path for each official file name, or None.
@@ -75,18 +75,18 @@ def find(official: Official, roots: Sequence[Path]) -> dict[str, Path] | None:
 
 
 def download(official: Official, root: Path, progress: Progress | None) -> dict[str, Path]:
-    """Download the files of a published data set that are not there yet.
+    """Download the missing files of a published data set.
 
     Args:
-        official: What to download.
-        root: Its folder is made below this one.
-        progress: Called with the file's name, the bytes that are here and the bytes in all.
+        official: The data set.
+        root: The folder in which its own folder is created.
+        progress: Called with the file's name, the downloaded bytes and the total bytes.
 
     Returns:
         A path for each official file name.
 
     Raises:
-        DownloadFailed: A file cannot be had from any address.
+        DownloadFailed: No address gives a file.
     """
     folder = root / official.folders[0]
     return {name: _download(official, name, folder / name, progress) for name in official.sums}

@@ -1,4 +1,4 @@
-"""Data sets in Parquet files: read once, row group by row group, and kept as blocks that may be larger than memory."""
+"""Data sets in Parquet files: read once, row group by row group, and cached as blocks on disk."""
 
 import hashlib
 import re
@@ -25,14 +25,14 @@ from baldur.data.splitting import held_out
 from baldur.errors import InvalidData, Unsupported
 
 SUFFIXES = (".parquet", ".pq")
-"""What the name of a Parquet file ends in, in lower case."""
+"""The suffixes of Parquet files, in lower case."""
 
 _BLOCK_BYTES, _BLOCK_ITEMS, _READ_BYTES = 16 << 20, 4096, 32 << 20
 _BUFFER = 1 << 16  # of each column: a row group is streamed, however large it is; a page is held whole
 
 
 class _Source(NamedTuple):
-    """One file, open, and what its ids begin with."""
+    """An open file, and the prefix of its ids."""
 
     path: Path
     file: Any
@@ -40,13 +40,13 @@ class _Source(NamedTuple):
 
 
 def parquet_files(path: Path) -> list[Path]:
-    """The Parquet files that a path stands for.
+    """The Parquet files at a path.
 
     Args:
-        path: A file, or a folder that has some, itself or in its subfolders.
+        path: A file, or a folder with files, directly or in its subfolders.
 
     Returns:
-        In the order of their names; empty where there are none.
+        Files in the order of their names; empty if there are none.
     """
     if path.is_file():
         return [path] if path.suffix.lower() in SUFFIXES else []
@@ -66,26 +66,26 @@ def from_parquet(
 ) -> Dataset:
     """A data set of the rows of Parquet files.
 
-    Columns: label, perhaps id, split and group; and one of images (bytes, or a struct with the field bytes), one of
-    lists of numbers, or any number of numbers. The inputs are decoded once, in order, and kept in the cache, from
-    where they are read at random places without ever lying in memory as a whole.
+    The columns are label, and optionally id, split and group. The inputs are one column of images (bytes, or a
+    struct with the field bytes), one column of lists of numbers, or any number of columns of numbers. The inputs
+    are decoded once and kept in the cache. Single rows are read from there, so the data may exceed the memory.
 
     Args:
-        path: A file, or a folder of files of the same columns.
-        image_size: Each image becomes a square of this many pixels.
-        test_fraction: The share held out, where no row and no file name says what is for testing.
+        path: A file, or a folder of files with the same columns.
+        image_size: The side of each image in pixels, after resizing to a square.
+        test_fraction: The share of test items, if neither rows nor file names give the split.
         seed: Of that split.
-        cache: Where decoded rows are kept.
-        colour: Whether a set of grey images shall have three channels, too.
-        progress: Called with "rows", how many are decoded, and how many there are.
+        cache: The folder for decoded rows.
+        colour: Whether grey images get three channels, too.
+        progress: Called with "rows", the number of decoded rows, and their total number.
 
     Returns:
-        The data set; a row that cannot be used is quarantined under its id.
+        The data set; an unusable row is quarantined under its id.
 
     Raises:
         Unsupported: pyarrow is not installed.
-        InvalidData: A file cannot be read, lacks a column, or has no row that can be used.
-        InvalidLabel: A label is neither a text nor a whole number.
+        InvalidData: A file cannot be read, lacks a column, or has no usable row.
+        InvalidLabel: A label is neither text nor a whole number.
     """
     sources = _opened(path)
     inputs = _inputs(path, sources)
@@ -115,11 +115,11 @@ def from_parquet(
 
 
 def _opened(path: Path) -> list[_Source]:
-    """The files that have rows."""
+    """The files with at least one row, opened."""
     try:
         from pyarrow import parquet
     except ImportError:
-        raise Unsupported("reading Parquet takes pyarrow: pip install 'baldur[parquet]'") from None
+        raise Unsupported("reading Parquet files needs pyarrow: pip install 'baldur[parquet]'") from None
     sources = []
     for file in parquet_files(path):
         with explained(file):
@@ -133,7 +133,7 @@ def _opened(path: Path) -> list[_Source]:
 
 
 def _inputs(path: Path, sources: Sequence[_Source]) -> Inputs:
-    """Which columns are the inputs of all files; the first one that has a list says how wide all lists are."""
+    """The input columns of all files; the first list sets the length of all lists."""
     first = sources[0]
     with explained(first.path):
         inputs = inputs_of(first.path, first.file)
@@ -142,8 +142,8 @@ def _inputs(path: Path, sources: Sequence[_Source]) -> Inputs:
             other = inputs_of(source.path, source.file, inputs.width)
         if other != inputs._replace(width=inputs.width or other.width):
             raise InvalidData(
-                f"{source.path} has the inputs {other}, and {first.path} {inputs}; files of one set have the same"
-                " columns, and lists of one width"
+                f"{source.path} has the inputs {other}, and {first.path} {inputs}; all files of a data set need"
+                " the same columns, and lists of the same length"
             )
         inputs = other
     if inputs.kind == "list" and not inputs.width:
@@ -153,16 +153,16 @@ def _inputs(path: Path, sources: Sequence[_Source]) -> Inputs:
 
 @contextmanager
 def explained(file: Path) -> Iterator[None]:
-    """Turn what pyarrow says of a file into our own error.
+    """Turn the errors of pyarrow into `InvalidData`.
 
     Args:
-        file: What is read.
+        file: The file that is read.
 
     Yields:
         Nothing.
 
     Raises:
-        InvalidData: It cannot be read.
+        InvalidData: The file cannot be read.
     """
     import pyarrow
 
@@ -170,12 +170,12 @@ def explained(file: Path) -> Iterator[None]:
         yield
     except (pyarrow.ArrowException, OSError) as error:
         raise InvalidData(
-            f"{file} cannot be read as Parquet ({error}); write it anew, or take it out"
+            f"{file} cannot be read as Parquet ({error}); write it again, or remove it"
         ) from None
 
 
 def _facts(sources: Sequence[_Source]) -> Facts:
-    """What is said of each row: id, label, split, group."""
+    """The id, label, split and group of each row."""
     ids, labels, splits, groups = [], [], [], []
     for source in sources:
         rows, there = source.file.metadata.num_rows, set(source.file.schema_arrow.names)
@@ -190,28 +190,28 @@ def _facts(sources: Sequence[_Source]) -> Facts:
         told |= {name: texts(source.path, name, table[name]) for name in table.column_names}
         if "id" in there and "" in told["id"]:
             raise InvalidData(
-                f"{source.path}: the column id has no value in row {told['id'].index('')}, counted from 0; every"
-                " row needs its own, or take the column out"
+                f"{source.path}: the column id has no value in row {told['id'].index('')}, counted from 0; give"
+                " every row an id, or remove the column"
             )
         ids += told["id"] if "id" in there else [f"{source.prefix}{row}" for row in range(rows)]
         labels += told["label"]
         splits += told["split"] if "split" in there else [_of_name(source.prefix)] * rows
         groups += told["group"]
     if strange := sorted({split for split in splits if split.lower() not in SPLITS}):
-        raise InvalidData(f"the split is train, test, val or empty, not {strange[0]!r}")
+        raise InvalidData(f"the split must be train, test, val or empty, not {strange[0]!r}")
     known = [SPLITS[split.lower()] for split in splits]
     val = "train" if "test" in known else "test"
     if len(set(ids)) < len(ids):
         seen: set[str] = set()
         twice = next(id for id in ids if id in seen or seen.add(id))  # type: ignore[func-returns-value]
         raise InvalidData(
-            f"the id {twice!r} occurs twice in {sources[0].path.parent}; every row needs its own"
+            f"the id {twice!r} occurs twice in {sources[0].path.parent}; every row needs its own id"
         )
     return Facts(tuple(ids), labels, [val if split == "val" else split for split in known], groups)
 
 
 def _of_name(place: str) -> str:
-    """The split that the name of a file in a folder, or of its subfolder, begins with: train-00000-of-00002.parquet."""
+    """The split in the name of a file or its subfolder, as in train-00000-of-00002.parquet; "" if there is none."""
     for name in reversed(place.lower().split("/")):
         word = re.match(r"[a-z]*", name)
         if word is not None and word[0] and word[0] in SPLITS:
@@ -222,7 +222,7 @@ def _of_name(place: str) -> str:
 def _decoded(
     sources: Sequence[_Source], inputs: Inputs, size: int, cache: Path, progress: Progress | None
 ) -> tuple[Blocks, dict[str, list[Any]]]:
-    """The inputs of all rows, zeros where there are none; and of each its digest, its colour, and what is wrong."""
+    """The inputs of all rows, with zeros for unusable ones; and for each row its digest, "grey" and the reason."""
     total, done = sum(source.file.metadata.num_rows for source in sources), 0
     told: dict[str, list[Any]] = {"digest": [], "grey": [], "reason": []}
     paths, lengths = [], []
@@ -250,13 +250,13 @@ def _decoded(
 
 
 class _Chunks:
-    """The rows of one row group, a bounded number at a time; those in front of the first one asked for are passed over.
+    """The rows of one row group, read in chunks of bounded size. Chunks that are not needed are skipped.
 
     Args:
         source: The file.
-        group: Which row group.
+        group: The index of the row group.
         inputs: The columns.
-        size: Pixels along the side of an image.
+        size: The side of an image in pixels.
     """
 
     def __init__(self, source: _Source, group: int, inputs: Inputs, size: int) -> None:
@@ -278,7 +278,7 @@ class _Chunks:
         """One chunk as a record batch.
 
         Args:
-            number: Which, counted from 0; not in front of the last one read.
+            number: The index of the chunk, counted from 0; never before the last one that was read.
 
         Returns:
             At most `step` rows.
@@ -315,7 +315,7 @@ def _make(
 
 
 def _prepared(inputs: Inputs, rows: Blocks, grey: bool) -> tuple[Callable[[Any], Any] | None, dict[str, Any]]:
-    """What is done to a batch, and how that is said."""
+    """The transform of a batch, and the preprocessing in words."""
     if inputs.kind == "image":
         normalise = GREY if grey else COLOUR
         return normalise, image_preprocessing(rows.shape, normalise) | RESIZED | {"column": inputs.names[0]}

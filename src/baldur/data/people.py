@@ -1,4 +1,4 @@
-"""What people answered for items of a named data set."""
+"""Recorded answers of people for items of a named data set."""
 
 import zipfile
 from collections.abc import Mapping
@@ -31,10 +31,10 @@ _ITEMS, _CLASSES = 50_000, 10
 
 @dataclass(frozen=True)
 class People:
-    """Answers of people to the N items of a data set.
+    """Answers of people for the N items of a data set.
 
     Args:
-        ids: The items, as the named data set has them.
+        ids: The ids of the items in the named data set.
         truth: The true class of each, shape (N,).
         answers: Class indices by the name of the answer, each of shape (N,).
     """
@@ -45,25 +45,25 @@ class People:
 
 
 def cifar10n(data_dir: str | None = None, cache: Path | None = None) -> People:
-    """CIFAR-10N: what people answered for the 50,000 training images of CIFAR-10, three answers an image.
+    """CIFAR-10N: answers of people for the 50,000 training images of CIFAR-10, three for each image.
 
-    "first", "second" and "third" are the three answers (each by many people: none is one person's), "majority" is
-    theirs, and "worst" a wrong one wherever one of the three is wrong.
+    "first", "second" and "third" are the three answers; each set comes from many people. "majority" is the majority
+    of the three. "worst" is a wrong answer if one of the three is wrong.
 
     J. Wei, Z. Zhu, H. Cheng, T. Liu, G. Niu and Y. Liu, Learning with Noisy Labels Revisited: A Study Using Real-World
     Human Annotations, ICLR 2022.
 
     Args:
-        data_dir: Where "cifar10n.npz" lies, with the arrays random_label1 to 3, aggre_label, worse_label and
-            clean_label in the order of CIFAR-10; if not given $BALDUR_DATA.
+        data_dir: The folder with "cifar10n.npz"; by default $BALDUR_DATA. The file has the arrays random_label1,
+            random_label2, random_label3, aggre_label, worse_label and clean_label in the order of CIFAR-10.
         cache: The user's own cache folder.
 
     Returns:
         The answers; ids are those of the named set "cifar10".
 
     Raises:
-        DataNotFound: The file is not there.
-        InvalidData: It is damaged, or is not what its name says.
+        DataNotFound: The file is missing.
+        InvalidData: The file is damaged, or has other arrays.
     """
     roots = data_roots(data_dir, cache)
     files = find(_CIFAR10N, roots)

@@ -1,4 +1,4 @@
-"""Small pictures of items, for a person to look at."""
+"""Small pictures of items, for the report."""
 
 import io
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ def contact_sheet(images: Sequence[str | NDArray[Any]]) -> bytes | None:
     """One row of small pictures as a PNG, each 64 pixels square.
 
     Args:
-        images: Files, or arrays (channels, height, width) of any range; each array is stretched to its own.
+        images: Files, or arrays (channels, height, width); the range of each array is stretched to 0 to 255.
 
     Returns:
-        The PNG; None where an array is no picture (of one or three channels).
+        The PNG; None if an array is not an image with one or three channels.
     """
     tiles = []
     for image in images:

@@ -1,4 +1,4 @@
-"""Which items are held out for testing."""
+"""The split into training and test items."""
 
 from collections.abc import Sequence
 
@@ -12,15 +12,15 @@ from baldur.errors import InvalidArgument, InvalidData
 def split(
     labels: NDArray[np.int64], fraction: float, seed: int, groups: Sequence[str] | None = None
 ) -> NDArray[np.bool_]:
-    """Which items to hold out: each class in proportion, or, where there are groups, whole groups.
+    """Draw the test items: the same share of each class, or whole groups if there are groups.
 
-    Items whose label is unknown are never held out, nor is the last group that has a class.
+    An item with an unknown label is never a test item. The training items keep at least one item of each class.
 
     Args:
-        labels: The class of each item, shape (N,); -1 where it is unknown.
+        labels: The class of each item, shape (N,); -1 if unknown.
         fraction: The share of the labelled items to hold out, between 0 and 1.
         seed: Of the draw.
-        groups: For each item what may not be divided (a patient, a track).
+        groups: The group of each item (a patient, a track), which is never divided.
 
     Returns:
         True for the items held out, shape (N,).
@@ -30,9 +30,11 @@ def split(
         InvalidData: No group can be held out.
     """
     if not 0 < fraction < 1:
-        raise InvalidArgument(f"the share held out for testing lies between 0 and 1, not {fraction}")
+        raise InvalidArgument(f"the test fraction must lie between 0 and 1, not {fraction}")
     if groups is not None and len(groups) != len(labels):
-        raise InvalidArgument(f"{len(labels)} labels, but {len(groups)} groups; give one for each item")
+        raise InvalidArgument(
+            f"there are {len(labels)} labels, but {len(groups)} groups; give one for each item"
+        )
     rng = generator(seed, "split")
     return _by_class(labels, fraction, rng) if groups is None else _by_group(labels, fraction, rng, groups)
 
@@ -45,21 +47,21 @@ def held_out(
     fraction: float,
     seed: int,
 ) -> NDArray[np.bool_]:
-    """Which items are for testing: those that say so, or else a share of them.
+    """The test items: those that the data name, or else a random share.
 
     Args:
-        named: Which say so, shape (N,).
-        usable: Which can be read, shape (N,).
-        labels: The class of each, shape (N,); -1 where it is unknown.
-        groups: For each item what may not be divided.
-        fraction: The share, where none says so.
+        named: True for items that the data name as test items, shape (N,).
+        usable: True for readable items, shape (N,).
+        labels: The class of each, shape (N,); -1 if unknown.
+        groups: The group of each item, which is never divided.
+        fraction: The share, if the data name no test items.
         seed: Of the draw.
 
     Returns:
         True for the items held out, shape (N,).
 
     Raises:
-        InvalidData: All say so, or a group is in both splits.
+        InvalidData: All items are test items, or a group is in both splits.
     """
     if not named.any():
         return split(np.where(usable, labels, -1), fraction, seed, groups)
@@ -71,7 +73,7 @@ def held_out(
         }
         if both:
             raise InvalidData(
-                f"the group {min(both)!r} has items in both splits; a group belongs to one of them"
+                f"the group {min(both)!r} has items in both splits; put all its items into one of them"
             )
     return named
 
@@ -81,7 +83,7 @@ def _by_class(labels: NDArray[np.int64], fraction: float, rng: np.random.Generat
     classes, counts = np.unique(labels[labels >= 0], return_counts=True)
     wanted = fraction * counts
     quota = np.minimum(np.floor(wanted), counts - 1).astype(np.int64)
-    # what rounding down left over goes to the classes that lost most by it
+    # the remainder from rounding down goes to the classes that lost most
     for i in np.argsort(-(wanted - quota), kind="stable")[: round(wanted.sum()) - quota.sum()]:
         quota[i] = min(quota[i] + 1, counts[i] - 1)
     for c, k in zip(classes, quota, strict=True):
@@ -110,7 +112,8 @@ def _by_group(
             taken, left = taken + len(inside), after
     if known.size and not taken:
         raise InvalidData(
-            f"none of the {len(members)} groups can be held out for testing without taking more than"
-            f" {2 * fraction:.0%} of the items, or a whole class; name the split of each item yourself"
+            f"none of the {len(members)} groups can be held out for testing. Each has too many items (twice the"
+            f" test fraction of {fraction:.0%}, or more), all items of a class, or an item without a label."
+            " Name the split of each item yourself"
         )
     return test

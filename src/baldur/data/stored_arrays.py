@@ -1,4 +1,4 @@
-"""Data sets of arrays that lie in .npz or .npy files."""
+"""Data sets of arrays in .npz or .npy files."""
 
 import zipfile
 import zlib
@@ -33,18 +33,18 @@ class Part(NamedTuple):
 
 
 def from_npz(file: Path, test_fraction: float, seed: int) -> Dataset:
-    """A data set from an .npz file: x_train, y_train, x_test, y_test, or x, y; perhaps the names, classes.
+    """A data set from an .npz file: x_train, y_train, x_test and y_test, or x and y; optionally classes (the names).
 
     Args:
         file: The file.
-        test_fraction: The share held out, each class in proportion, where there is no x_test.
+        test_fraction: The share of test items, the same for each class, if there is no x_test.
         seed: Of that split.
 
     Returns:
         The data set.
 
     Raises:
-        InvalidData: It lacks an array, or has one that cannot be used.
+        InvalidData: An array is missing, or cannot be used.
         InvalidLabel: A label is not one of the classes.
     """
     with _explained(file), open(file, "rb") as content, np.load(content, allow_pickle=False) as stored:
@@ -63,20 +63,20 @@ def from_npz(file: Path, test_fraction: float, seed: int) -> Dataset:
 def from_npy(file: Path, test_fraction: float, seed: int) -> Dataset:
     """A data set from NAME.npy and its labels NAME_labels.npy, or from x.npy and y.npy in a folder.
 
-    The inputs are memory-mapped: they may be larger than memory.
+    The inputs are memory-mapped, so they may be larger than memory.
 
     Args:
         file: The inputs, or the folder.
-        test_fraction: The share held out, each class in proportion.
+        test_fraction: The share of test items, the same for each class.
         seed: Of that split.
 
     Returns:
         The data set.
 
     Raises:
-        DataNotFound: The labels are not there.
+        DataNotFound: The labels are missing.
         InvalidData: An array cannot be used.
-        InvalidLabel: A label is no class.
+        InvalidLabel: A label is not one of the classes.
     """
     if file.is_dir():
         inputs, beside = file / "x.npy", file / "y.npy"
@@ -86,7 +86,7 @@ def from_npy(file: Path, test_fraction: float, seed: int) -> Dataset:
         inputs, beside = file, file.with_name(f"{file.stem}_labels.npy")
     if not beside.is_file():
         raise DataNotFound(
-            f"the labels of {inputs} are not there; save them, one integer an item, as {beside}"
+            f"the labels of {inputs} are missing; save them as {beside}, one integer for each item"
         )
     with _explained(inputs):
         x = np.load(inputs, mmap_mode="r", allow_pickle=False)
@@ -102,7 +102,7 @@ def _explained(file: Path) -> Iterator[None]:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         if "pickle" in str(error):
             raise InvalidData(
-                f"{file} holds pickled Python objects, which could run any code; save plain arrays"
+                f"{file} holds pickled Python objects, which could run any code; save plain arrays instead"
             ) from None
         raise InvalidData(f"{file} cannot be read: {error}") from None
 
@@ -110,7 +110,7 @@ def _explained(file: Path) -> Iterator[None]:
 def _from_parts(
     file: Path, parts: list[Part], names: tuple[str, ...] | None, test_fraction: float, seed: int
 ) -> Dataset:
-    """A data set of one part, still to be split, or of two: train and test."""
+    """A data set of one part, which is split, or of two parts, train and test."""
     parts = [Part(_upright(file, part.x), part.y) for part in parts]
     if len({part.x.shape[1:] for part in parts}) > 1:
         shapes = " and ".join(str(part.x.shape[1:]) for part in parts)
@@ -140,7 +140,7 @@ def _from_parts(
 
 
 def _upright(file: Path, x: NDArray[Any]) -> NDArray[Any]:
-    """Inputs with the channels of images before height and width; never a copy."""
+    """Inputs with the channels of images before height and width, without a copy."""
     if x.dtype.kind not in "biuf" or x.ndim < 2:
         raise InvalidData(
             f"in {file} x is {x.dtype} of shape {x.shape}; numbers of shape (items, ...) are needed"
@@ -154,14 +154,14 @@ def classes_of(source: str, labels: list[NDArray[Any]]) -> tuple[str, ...]:
     """The classes that occur in labels: their names in order, or "0", "1", ... up to the largest index.
 
     Args:
-        source: Where they come from, for the message.
+        source: The source of the labels, for the message.
         labels: Names or class indices, each of shape (n,).
 
     Returns:
         Class names.
 
     Raises:
-        InvalidLabel: They are neither, or an index is larger than the number of items.
+        InvalidLabel: They are neither, or an index is not below the number of items.
     """
     if all(y.dtype.kind == "U" for y in labels):
         return ordered(name for y in labels for name in y.tolist() if name)
@@ -178,12 +178,16 @@ def _labels(file: Path, y: NDArray[Any], classes: tuple[str, ...]) -> NDArray[np
     if y.dtype.kind == "U" and y.ndim == 1:
         where = {"": -1} | {name: i for i, name in enumerate(classes)}
         if strange := sorted(set(y.tolist()) - where.keys()):
-            raise InvalidLabel(f"{file} has the label {strange[0]!r}, which is none of its classes {classes}")
+            raise InvalidLabel(
+                f"{file} has the label {strange[0]!r}, which is not one of its classes {classes}"
+            )
         return np.array([where[name] for name in y.tolist()], np.int64)
     labels = class_indices(y)
     if labels.max() >= len(classes):
         at = int(labels.argmax())
-        raise InvalidLabel(f"{file} has the label {labels[at]} at position {at}, but {len(classes)} classes")
+        raise InvalidLabel(
+            f"{file} has the label {labels[at]} at position {at}, but only {len(classes)} classes"
+        )
     return labels
 
 

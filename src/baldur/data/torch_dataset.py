@@ -15,13 +15,13 @@ from baldur.protocols import Batch, Pool, Positions
 
 @dataclass(frozen=True)
 class DatasetPool:
-    """Items that a map-style data set of pairs (x, y) reads one by one; ids are positions.
+    """A pool over a map-style data set of pairs (x, y), which reads items one by one; ids are positions.
 
     Args:
-        source: Has a length and gives pairs by position.
+        source: A data set with a length, which returns pairs by position.
         ids: Unique.
-        groups: What no split may divide.
-        ahead: Read the next batch, in a thread of its own, while the last one is used.
+        groups: The group of each item; a split never divides a group.
+        ahead: Whether a thread reads the next batch while the last one is used.
     """
 
     source: Any
@@ -36,11 +36,11 @@ class DatasetPool:
         """Read the items at `positions`, in that order, at most `size` at a time.
 
         Args:
-            positions: Where they stand in this pool, shape (n,).
-            size: Items in a batch.
+            positions: Positions in this pool, shape (n,).
+            size: The number of items in a batch.
 
         Yields:
-            The positions read, and their inputs, collated as a PyTorch loader does.
+            The positions of a batch, and their inputs, collated as in a PyTorch loader.
 
         Raises:
             InvalidArgument: `size` is not positive.
@@ -61,7 +61,7 @@ class DatasetPool:
             yield part, map_tree(_single, default_collate(self._items(part)))
 
     def _items(self, positions: Positions) -> list[Any]:
-        """Inputs one by one; those that cannot be read are named, all of a batch at once."""
+        """The inputs of a batch; an error names all unreadable items of the batch."""
         items, reasons = [], {}
         for i in positions:
             try:
@@ -76,7 +76,7 @@ class DatasetPool:
 
 
 def _ahead(batches: Iterator[tuple[Positions, Batch]]) -> Iterator[tuple[Positions, Batch]]:
-    """The same batches, the next one being read while the last one is used."""
+    """The same batches; a thread reads the next one while the last one is used."""
     with ThreadPoolExecutor(1, "reading") as reader:
         coming = reader.submit(next, batches, None)
         while (batch := coming.result()) is not None:
@@ -85,32 +85,32 @@ def _ahead(batches: Iterator[tuple[Positions, Batch]]) -> Iterator[tuple[Positio
 
 
 def _single(leaf: Any) -> Any:
-    """Numbers as networks have their weights; codes stay integers."""
+    """Floating-point numbers as float32; integers stay as they are."""
     return leaf.float() if leaf.is_floating_point() else leaf
 
 
 def from_dataset(dataset: Any, ahead: bool = True) -> tuple[Pool, NDArray[np.int64]]:
     """A pool of the inputs of a map-style PyTorch data set, and its labels.
 
-    The labels are found by reading every item once, except for a `TensorDataset`.
+    To find the labels, every item is read once, except in a `TensorDataset`.
 
     Args:
-        dataset: A `torch.utils.data.Dataset` with a length, which gives pairs (x, y), y a class index.
-        ahead: Read the next batch, in a thread of its own, while the last one is used; False where items must be
-            read in the thread that made the data set.
+        dataset: A `torch.utils.data.Dataset` with a length, which returns pairs (x, y) with a class index y.
+        ahead: Whether a thread reads the next batch while the last one is used. Give False if items must be read
+            in the thread that made the data set.
 
     Returns:
         The pool, with positions as ids, and the class of each item, shape (N,).
 
     Raises:
-        InvalidArgument: It has no length, or its items are no pairs.
+        InvalidArgument: It has no length, or its items are not pairs.
         InvalidLabel: A label is not an integer of at least -1.
         UnreadableItems: The data set fails on an item.
     """
     from torch.utils.data import TensorDataset
 
     if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
-        raise InvalidArgument(f"a data set with a length and items is needed, not {type(dataset).__name__}")
+        raise InvalidArgument(f"expected a data set with a length and items, not {type(dataset).__name__}")
     if isinstance(dataset, TensorDataset) and len(dataset.tensors) == 2:
         x, y = dataset.tensors
         pool: Pool = from_arrays(x)
@@ -125,8 +125,8 @@ def _label(dataset: Any, position: int) -> Any:
     except MemoryError:
         raise
     except Exception as error:  # somebody else's code reads it
-        why = f"{type(error).__name__}: {error}; mend it, or leave it out with torch.utils.data.Subset"
+        why = f"{type(error).__name__}: {error}; correct it, or leave it out with torch.utils.data.Subset"
         raise UnreadableItems({str(position): why}) from error
     if not isinstance(item, tuple | list) or len(item) != 2:
-        raise InvalidArgument(f"item {position} is no pair (x, y), but {type(item).__name__}")
+        raise InvalidArgument(f"item {position} is not a pair (x, y), but {type(item).__name__}")
     return item[1].item() if hasattr(item[1], "item") else item[1]

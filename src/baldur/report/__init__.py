@@ -1,4 +1,4 @@
-"""What a run bought, from its store and artefacts alone: a table, curves, one HTML page, how far it is."""
+"""The results of a run, read from its folder alone: a table, curves, an HTML page, its status, an export."""
 
 from baldur.report.curves import write_curves
 from baldur.report.export import export

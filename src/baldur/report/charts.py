@@ -1,4 +1,4 @@
-"""The drawings of the report. Each takes plain numbers and gives the markup of an SVG."""
+"""The drawings of the report. Each function takes plain numbers and returns an SVG."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ LABELS_AXIS = "labels, initial ones included"
 PHASES = {"label": "#B0B0B0", "fit": "#0072B2", "measure": "#56B4E9", "choose": "#E69F00"}
 MOST_CLASSES = 40
 FEWEST = 3
-"""A band is drawn for so many seeds or more: the interval of two is wider than any drawing."""
+"""A band is drawn for so many seeds or more; the interval of two seeds is too wide to draw."""
 
 FIRM = 0.01
-"""The line of a reliability diagram passes only through bins with at least this share of the items."""
+"""The line of a reliability diagram leaves out bins with less than this share of the items."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ def learning(name: str, series: Sequence[Series], metric: str, targets: Sequence
     Args:
         name: Of the drawing.
         series: The strategies.
-        metric: What the curves are of.
-        targets: Values that are marked by a line.
+        metric: The metric of the curves.
+        targets: Values that are marked with a line.
 
     Returns:
         The markup.
@@ -75,7 +75,7 @@ def difference(name: str, series: Sequence[Series], baselines: Mapping[str, Grou
         name: Of the drawing.
         series: The strategies without random.
         baselines: The random baseline of each run.
-        metric: What the curves are of.
+        metric: The metric of the curves.
 
     Returns:
         The markup.
@@ -102,14 +102,14 @@ def balance(
     classes: Sequence[str],
     pool: NDArray[np.float64],
 ) -> Html:
-    """How large a share of the picks each class had.
+    """The share of each class among the picks.
 
     Args:
         name: Of the drawing.
         shares: For each strategy the share of each class among its picks, shape (C,).
         styles: By the same names.
         classes: Their names.
-        pool: What picking blindly would give, shape (C,).
+        pool: The share of each class in the pool, shape (C,).
 
     Returns:
         The markup.
@@ -156,10 +156,10 @@ class Scores:
     """The scores of a pool in one round.
 
     Args:
-        labels: How many labels the round's model knew.
+        labels: The number of labels that the model was trained on.
         quantiles: The 0, 5, 25, 50, 75, 95 and 100 % quantiles of the scores of the pool.
-        picked: The scores of what was picked at the time of choosing.
-        tied: How many items were within rounding of the last place, where they were more than there were places.
+        picked: The scores of the picks when they were chosen.
+        tied: The number of items that tied for the last places within rounding; 0 if all of them had a place.
     """
 
     labels: int
@@ -169,13 +169,13 @@ class Scores:
 
 
 def score_bands(name: str, title: str, rounds: Sequence[Scores], style: Style) -> Html:
-    """How the scores of the pool were spread in each round, and where the picks lay.
+    """The distribution of the scores in each round, and the scores of the picks.
 
     Args:
         name: Of the drawing.
-        title: Whose scores.
+        title: The strategy and seed.
         rounds: The rounds in order.
-        style: How the strategy looks.
+        style: The style of the strategy.
 
     Returns:
         The markup.
@@ -210,11 +210,11 @@ def reliability(
     bins: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]],
     styles: Mapping[str, Style],
 ) -> Html:
-    """Accuracy over confidence; on the diagonal a probability is what it says.
+    """Accuracy over confidence; on the diagonal the model is calibrated.
 
     Args:
         name: Of the drawing.
-        bins: For each strategy counts, mean confidences and accuracies of its bins that hold anything.
+        bins: For each strategy the counts, mean confidences and accuracies of its bins that are not empty.
         styles: By the same names.
 
     Returns:
@@ -276,7 +276,7 @@ def time_by_phase(name: str, seconds: Mapping[str, Mapping[str, float]]) -> Html
 
 
 def _band(axes: "Axes", points: Sequence[Point], name: str, style: Style) -> None:
-    """The mean as a line and, where there is one, the interval around it."""
+    """The mean as a line, and the interval around it if there is one."""
     n = [point.labels for point in points]
     mean = [point.value.mean for point in points]
     marker = style.marker if len(points) == 1 else ""
@@ -289,7 +289,7 @@ def _band(axes: "Axes", points: Sequence[Point], name: str, style: Style) -> Non
 def _frame(
     axes: "Axes", curves: Sequence[Sequence[Point]], values: Sequence[float], targets: Sequence[float]
 ) -> None:
-    """Fit the height to the curves: one wide interval would make everything else a flat line."""
+    """Fit the axis to the curves, not to the intervals: a wide interval would flatten all curves."""
     points = [point.value for curve in curves for point in curve]
     spread = [(p.mean, 2.5 * p.sd if p.n >= FEWEST else 0.0) for p in points]
     low = min([*values, *(mean - sd for mean, sd in spread)])

@@ -1,4 +1,4 @@
-"""Learning curves as a run's store has them: measured on the test split, labels counted from the first."""
+"""Learning curves from the store of a run: measured on the test split, with all labels counted."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ from baldur.store.artefacts import write_text
 
 HEADER = ("strategy", "seed", "round", "labels", "metric", "value")
 LOSSES = frozenset({"nll", "ece", "adaptive_ece", "brier"})
-"""The metrics of which smaller is better."""
+"""The metrics for which smaller is better."""
 
 RANDOM = "random"
 """The strategy that all others are compared with."""
@@ -25,14 +25,14 @@ RANDOM = "random"
 
 @dataclass(frozen=True)
 class Curve:
-    """What one trial measured.
+    """The learning curve of one trial.
 
     Args:
         run: The name of its run.
         strategy: Its strategy.
         seed: Its seed.
         state: The state of the trial: "running", "waiting", "done" or "failed".
-        labels: Labels that each round was trained on, strictly growing, shape (R,).
+        labels: The number of labels that each round was trained on, strictly growing, shape (R,).
         values: The metric after each round, finite, shape (R,).
     """
 
@@ -51,8 +51,8 @@ class Group:
     Args:
         run: The name of the run.
         strategy: The strategy.
-        counted: The curves that count, by seed: the finished ones, or else whatever has measured something.
-        unfinished: How many more trials there are.
+        counted: The curves that count, by seed: the finished ones, or if there are none, all that measured something.
+        unfinished: The number of trials that do not count.
     """
 
     run: str
@@ -81,7 +81,7 @@ def name_runs(stores: Sequence[Store]) -> list[str]:
         stores: The runs.
 
     Returns:
-        The names of the folders, with as many parents as it takes to tell them apart.
+        The names of the folders, with as many parents as are needed to tell them apart.
     """
     parts = [store.folder.resolve().parts for store in stores]
     deepest = max((len(part) for part in parts), default=0)
@@ -93,17 +93,17 @@ def name_runs(stores: Sequence[Store]) -> list[str]:
 
 
 def read_curves(store: Store, run: str, metric: str) -> list[Curve]:
-    """The learning curve of every trial, also of those that have measured nothing yet.
+    """The learning curve of every trial, including those that have measured nothing yet.
 
-    Where two rounds trained on as many labels, the later one counts; undefined values are left out.
+    If two rounds trained on the same number of labels, the later one counts. Undefined values are left out.
 
     Args:
         store: The run.
-        run: What to call it.
-        metric: Which metric of the test split.
+        run: Its name in the report.
+        metric: The metric of the test split.
 
     Returns:
-        One curve a trial, in the order of the trials.
+        One curve for each trial, in the order of the trials.
     """
     measured = [row for row in store.metrics("test") if row.metric == metric]
     points = {
@@ -125,7 +125,7 @@ def group_curves(curves: Sequence[Curve]) -> list[Group]:
         curves: The trials of one run.
 
     Returns:
-        One group a strategy.
+        One group for each strategy.
     """
     groups = []
     for strategy in dict.fromkeys(curve.strategy for curve in curves):
@@ -137,13 +137,13 @@ def group_curves(curves: Sequence[Curve]) -> list[Group]:
 
 
 def overlap(curves: Iterable[Curve]) -> tuple[float, float] | None:
-    """From which to which number of labels all curves reach.
+    """The range of labels that all curves share.
 
     Args:
         curves: Measured curves.
 
     Returns:
-        The first and the last number of labels; None if there is no curve or no such stretch.
+        The first and the last number of labels; None if there is no curve or no common range.
     """
     ends = [(float(curve.labels[0]), float(curve.labels[-1])) for curve in curves]
     if not ends:
@@ -153,7 +153,7 @@ def overlap(curves: Iterable[Curve]) -> tuple[float, float] | None:
 
 
 def between(curve: Curve, start: float, end: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The stretch of a curve from one number of labels to another, on straight lines between rounds.
+    """The part of a curve between two numbers of labels, interpolated linearly between rounds.
 
     Args:
         curve: The curve, which reaches at least from `start` to `end`.
@@ -169,7 +169,7 @@ def between(curve: Curve, start: float, end: float) -> tuple[NDArray[np.float64]
 
 
 def mean_curve(curves: Iterable[Curve]) -> list[Point]:
-    """Mean and 95 % interval over seeds, at each number of labels, of the seeds that were measured there.
+    """Mean and 95 % interval at each number of labels, over the seeds that were measured there.
 
     Args:
         curves: Of one strategy.

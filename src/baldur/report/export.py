@@ -1,4 +1,4 @@
-"""What a person takes home from a run: labels, curves, models with what it takes to use them."""
+"""The export of a run: labels, curves, and models with the facts that are needed to use them."""
 
 import csv
 import io
@@ -20,19 +20,19 @@ MODELS = "models"
 def export(store: Store, folder: Path) -> list[Path]:
     """Write the labels, the curves and each trial's newest model with its classes and preprocessing.
 
-    Every model is a folder `models/STRATEGY-SEED`: the saved posterior and `model.json`. Where labels are a consensus,
-    `votes.csv` has the answers behind them.
+    Every model is a folder `models/STRATEGY-SEED`: the saved posterior and `model.json`. If labels are the majority
+    of several answers, `votes.csv` has the answers.
 
     Args:
         store: The run.
-        folder: Where to; made if it is not there. What an earlier export wrote is replaced.
+        folder: The target folder; it is created if needed, and the files of an earlier export are replaced.
 
     Returns:
         The files and folders that were written.
 
     Raises:
-        DamagedArtefact: A model is not the one that was recorded, or is gone; everything else is written.
-        DiskFull: There was no room.
+        DamagedArtefact: A model was altered or is missing; everything else is written.
+        DiskFull: The disk is full.
     """
     with room(folder.parent):
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ def export(store: Store, folder: Path) -> list[Path]:
             written += [] if model is None else [model]
     if lost:
         first = next(iter(lost.values()))
-        raise DamagedArtefact(f"{folder} has everything but the models of {'; '.join(lost)}: {first}")
+        raise DamagedArtefact(f"exported to {folder} everything but the models of {'; '.join(lost)}: {first}")
     return written
 
 
@@ -60,7 +60,7 @@ def _labels(store: Store) -> str:
 
 
 def _votes(store: Store, folder: Path) -> list[Path]:
-    """Write the answers that labels are a consensus of, if there are some."""
+    """Write the answers behind the labels, if labels are a majority."""
     given = [row for row in store.ledger() if row.source == "vote"]
     if not given:
         return []
@@ -97,7 +97,7 @@ def newest_posterior(store: Store, trial: Trial) -> tuple[int, Path | None]:
     source = trial.find(newest, "posterior")
     if source is None and trial.state == "done":
         raise DamagedArtefact(
-            "the model was lost and forgotten; restore a backup, or fit it anew by going on with more rounds"
+            "the file of the model was lost. Restore a backup, or train a new model with more rounds"
             f" (baldur run --out {store.folder} --rounds …)"
         )
     return newest, source

@@ -1,4 +1,4 @@
-"""What a comparison found, in sentences."""
+"""The findings of a comparison, in sentences."""
 
 import math
 
@@ -23,13 +23,13 @@ def quartiles(reached: ToTarget) -> str:
 
 
 def findings(summary: Summary) -> list[str]:
-    """What was found, in a sentence for each strategy; run by run, that of the best area first.
+    """The findings, one text for each strategy: run by run, the strategy with the best area first.
 
     Args:
         summary: The numbers.
 
     Returns:
-        Sentences; a single one that says so if nothing is measured yet.
+        Texts of one to three sentences; a single sentence if nothing is measured yet.
     """
     measured = [row for row in summary.rows if row.final is not None]
     if not measured:
@@ -44,22 +44,26 @@ def findings(summary: Summary) -> list[str]:
 def _finding(row: Row, summary: Summary) -> str:
     name = full_name(summary.metric)
     baseline = next((r for r in summary.rows if r.run == row.run and r.strategy == "random"), None)
-    said = f"{row.name} {_outcome(row, baseline, summary.metric, name)}"
+    said = f"{row.name} {_outcome(row, baseline, summary.metric, name)}."
     if not row.verdict:
-        return f"{said}."
+        return said
+    if baseline is None:
+        return f"{said} There is no random baseline for a comparison."
     if row.against_random is None or row.against_random.n < 2:
-        return f"{said}: {row.verdict}."
+        return f"{said} There are too few seeds for a comparison with random."
     where = (
-        f"{summary.stretch[0]:.0f} to {summary.stretch[1]:.0f} labels" if summary.stretch else "its labels"
+        f"from {summary.stretch[0]:.0f} to {summary.stretch[1]:.0f} labels"
+        if summary.stretch
+        else "over all its labels"
     )
-    return f"{said}; averaged over {where} its {name} was {row.verdict}."
+    return f"{said} By mean {name} {where}, {row.name} was {row.verdict}."
 
 
 def _outcome(row: Row, baseline: "Row | None", metric: str, name: str) -> str:
-    """What a strategy reached, and random beside it."""
+    """Whether a strategy reached the first target, and whether random did; without the last full stop."""
     if not row.to_target or row.final is None:
         mean = math.nan if row.final is None else row.final.mean
-        return f"ended at a {name} of {value(mean)} with {count(row.labels, 'label')}"
+        return f"ended with {count(row.labels, 'label')} and {name} {value(mean)}"
     first = row.to_target[0]
     goal = f"{target(first.target, metric)} {name}"
     if math.isinf(first.median):
@@ -71,8 +75,11 @@ def _outcome(row: Row, baseline: "Row | None", metric: str, name: str) -> str:
         return outcome
     other = baseline.to_target[0]
     if math.isfinite(first.median):
-        did = f"with {other.median:.0f}" if math.isfinite(other.median) else f"not with {other.end}"
-        return f"{outcome}, random {did}"
+        if math.isfinite(other.median):
+            return f"{outcome}, random with {other.median:.0f}"
+        return f"{outcome}. Random did not reach it with {other.end}"
     if math.isfinite(other.median):
-        return f"{outcome}; random did with {other.median:.0f}"
-    return f"{outcome}, nor did random" + ("" if other.end == first.end else f" with {other.end}")
+        return f"{outcome}. Random reached it with {other.median:.0f}"
+    return f"{outcome}. Random did not reach it either" + (
+        "" if other.end == first.end else f" with its {other.end}"
+    )

@@ -1,15 +1,15 @@
-"""HTML that is escaped unless it says that it is HTML."""
+"""HTML elements; text is escaped unless it is marked as HTML."""
 
 from collections.abc import Container, Iterable, Sequence
 from html import escape
 
 
 class Html(str):
-    """Text that is markup already; any other text is escaped where it is put into a page."""
+    """Text that is markup already; all other text is escaped in a page."""
 
 
 Content = str | Html
-"""What an element may hold."""
+"""The content of an element."""
 
 _VOID = frozenset({"img", "meta"})
 
@@ -19,7 +19,7 @@ def element(name: str, *content: Content, **attributes: str) -> Html:
 
     Args:
         name: Its name.
-        content: What it holds; text is escaped, `Html` is not.
+        content: Its content; text is escaped, `Html` is not.
         attributes: Its attributes; a trailing underscore is dropped, another one becomes a hyphen.
 
     Returns:
@@ -49,10 +49,10 @@ def table(
     """A table whose first column names the rows.
 
     Args:
-        caption: What it shows.
+        caption: The caption.
         head: The headings.
-        rows: Cells, as many a row as there are headings.
-        numbers: Which columns hold numbers, which stand at the right.
+        rows: The rows, with one cell for each heading.
+        numbers: The indices of the columns with numbers; they are aligned to the right.
 
     Returns:
         The markup, in a box that scrolls sideways on a narrow screen.
@@ -70,12 +70,12 @@ def table(
 
 
 def details(summary: Content, *content: Content, is_open: bool = False) -> Html:
-    """Something that opens when it is asked to.
+    """A section that the reader can open and close.
 
     Args:
-        summary: What is always seen.
-        content: What is seen when it is open.
-        is_open: Whether it is open from the beginning.
+        summary: The title, which is always visible.
+        content: The content, which is visible when it is open.
+        is_open: Whether it is open at first.
 
     Returns:
         The markup.
@@ -89,7 +89,7 @@ def figure(svg: Html, *caption: Content) -> Html:
 
     Args:
         svg: The drawing.
-        caption: What it shows and how to read it.
+        caption: The caption.
 
     Returns:
         The markup.

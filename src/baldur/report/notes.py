@@ -1,4 +1,4 @@
-"""What a reader must know to judge a run's numbers, each in a sentence."""
+"""The notes of a report: facts that a reader needs to judge the numbers of a run."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -9,19 +9,19 @@ from baldur.report.wording import count, flat, listed
 from baldur.store import Store
 
 ENOUGH_SEEDS = 5
-"""With fewer, intervals over seeds are too wide to say much."""
+"""With fewer seeds, the intervals are too wide to show most differences."""
 
 
 def notes_on(store: Store, groups: Sequence[Group], stretch: tuple[float, float] | None) -> list[str]:
-    """What a reader must know about one run.
+    """The notes on one run.
 
     Args:
         store: The run.
         groups: Its trials by strategy.
-        stretch: From which to which number of labels areas are taken, if there is such a stretch.
+        stretch: The first and the last number of labels of the areas; None if the curves share no range.
 
     Returns:
-        Sentences, the weightiest first.
+        Sentences, the most important ones first.
     """
     plan = read_plan(store)
     return [
@@ -40,15 +40,15 @@ def _progress(store: Store, groups: Sequence[Group], plan: Plan) -> Iterator[str
     done = sum(trial.state == "done" for trial in trials)
     planned = max(plan.trials, len(trials))
     if done < planned:
-        rest = ", and of a strategy with finished trials only those count" if done else ""
-        yield f"The run is not finished: {done} of {count(planned, 'trial')} done{rest}."
+        rest = " Where a strategy has finished trials, only those count." if done else ""
+        yield f"The run is not finished: {done} of {count(planned, 'trial')} done.{rest}"
     for trial in trials:
         if trial.state in ("waiting", "failed"):
             why = f": {trial.reason}" if trial.reason else ""
             yield f"{trial.strategy}, seed {trial.seed}, {_STATES[trial.state]}{why}."
     begun = [group.strategy for group in groups if any(c.state != "done" for c in group.counted)]
     if begun:
-        yield f"The numbers of {listed(begun)} are of unfinished trials, and will change."
+        yield f"The numbers of {listed(begun)} come from unfinished trials and will change."
 
 
 _STATES = {"waiting": "is waiting", "failed": "failed"}
@@ -58,21 +58,25 @@ def _comparability(store: Store, groups: Sequence[Group]) -> Iterator[str]:
     measured = [group for group in groups if group.counted]
     if measured and not any(group.strategy == RANDOM for group in groups):
         yield (
-            "There is no random baseline, so nobody can say whether choosing helped; "
-            "add the strategy random for one."
+            "There is no random baseline, so this run cannot show whether active learning helped. "
+            "Add the strategy random."
         )
     fewest = min((len(group.counted) for group in measured), default=ENOUGH_SEEDS)
     if fewest < ENOUGH_SEEDS:
         yield (
-            f"{count(fewest, 'seed')} only: at such sizes luck is large; {ENOUGH_SEEDS} seeds or more are needed "
-            "to tell a difference from it."
+            f"Only {count(fewest, 'seed')}: chance plays a large part. "
+            f"Use at least {ENOUGH_SEEDS} seeds to tell a difference from chance."
         )
     if len(measured) > 2 and any(group.strategy == RANDOM for group in measured):
         yield (
-            "Each strategy is compared with random by itself; the p-values are not corrected for their number."
+            "Each strategy is compared with random separately. "
+            "The p-values are not corrected for multiple comparisons."
         )
     if not _paired(store):
-        yield "Strategies of the same seed did not all begin with the same labels, so the pairing is loose."
+        yield (
+            "Trials with the same seed did not all start from the same labels, "
+            "so their results are only loosely paired."
+        )
 
 
 def _paired(store: Store) -> bool:
@@ -89,41 +93,43 @@ def _extent(groups: Sequence[Group], stretch: tuple[float, float] | None) -> Ite
     if not curves:
         return
     if stretch is None:
-        yield "The curves share no stretch of labels, so there is no area to compare."
+        yield "The curves have no range of labels in common, so their areas cannot be compared."
     elif any(curve.labels[-1] > stretch[1] or curve.labels[0] < stretch[0] for curve in curves):
         yield (
-            f"Areas under the curve are over {stretch[0]:.0f} to {stretch[1]:.0f} labels, which all curves share."
+            f"Areas under the curve are taken from {stretch[0]:.0f} to {stretch[1]:.0f} labels, "
+            "the range that all curves share."
         )
 
 
 def _labels(plan: Plan) -> Iterator[str]:
     if plan.free_labels:
         yield (
-            f"{count(plan.free_labels, 'more label')} were used for validation and declared free: "
-            "no count on this page includes them."
+            f"{count(plan.free_labels, 'more label')} were used for validation and declared free. "
+            "No count on this page includes them."
         )
     if plan.until is not None:
         yield (
-            f"Trials ended when their test accuracy was {plan.until:g}: last accuracies say nothing, and the crossing "
-            "was sought on the test set."
+            f"Trials ended when their test accuracy reached {plan.until:g}, so the test set decided when to stop. "
+            "Compare the labels to the target, not the last accuracies."
         )
     if plan.stop:
         yield (
-            f"A trial ends when {' or '.join(plan.stop)} says so, or after the last round: curves may have different "
-            "ends; why each ended, and what it gave up against its best round, is under Trials."
+            f"A trial ends when {' or '.join(plan.stop)} says so, or after the last round. So curves may end at "
+            "different numbers of labels. The section Trials says why each trial ended, "
+            "and how far it then was from its best round."
         )
     if plan.stops_on_test:
-        yield "That looked at the test set, so the last test accuracies are better than new data would show."
+        yield "A stopping criterion looked at the test set, so the last test accuracies are too optimistic."
 
 
 def answers(store: Store) -> list[str]:
-    """How answers err, and how many were given for the labels of a run.
+    """How the simulated answers err, and how many answers make one label.
 
     Args:
         store: The run.
 
     Returns:
-        One sentence; none where each label is one answer that is never wrong, or comes from outside.
+        One text; none where each label is one correct answer, or where a person answers.
     """
     plan = read_plan(store)
     people, _, who = plan.noise.partition(":")
@@ -131,15 +137,15 @@ def answers(store: Store) -> list[str]:
     if plan.oracle != "simulated" or (plan.annotators == 1 and people != "people" and not rate):
         return []
     if people == "people":
-        said = "Answers are those of the people of CIFAR-10N" + (f" ({who})" if who else "")
+        said = "Answers come from the annotators of CIFAR-10N" + (f" ({who})" if who else "")
     else:
         said = f"Answers are simulated with {100 * rate:g} % errors"
     if plan.annotators == 1:
-        return [f"{said}, one for each label."]
+        return [f"{said}. Each label is one answer."]
     labels = len(store.labels())
     votes = sum(row.source == "vote" for row in store.ledger())
     given = f", so {count(labels, 'label')} are {count(votes, 'answer')}" if labels else ""
-    return [f"{said}; each label is the majority of {count(plan.annotators, 'answer')}{given}."]
+    return [f"{said}. Each label is the majority of {count(plan.annotators, 'answer')}{given}."]
 
 
 def _share(noise: str) -> float:
@@ -150,22 +156,23 @@ def _share(noise: str) -> float:
 
 
 def differing_starts(store: Store) -> list[str]:
-    """In what the processes that worked on a run differed.
+    """Differences between the processes that worked on a run.
 
     Args:
         store: The run.
 
     Returns:
-        A sentence for each of versions, threads and device that was not always the same.
+        A sentence for each of versions, threads and device that changed between two starts.
     """
     starts = store.starts()
     sentences = []
-    for key in ("versions", "threads", "device"):
+    for key, name in (("versions", "versions"), ("threads", "numbers of threads"), ("device", "devices")):
         seen = dict.fromkeys(json.dumps(start[key], sort_keys=True) for start in starts if key in start)
         if len(seen) > 1:
             values = listed([flat(json.loads(text)) for text in seen])
             sentences.append(
-                f"The run was started with different {key} ({values}), so repeating it may not give the same bits."
+                f"The run was started with different {name} ({values}), so a repetition may give slightly "
+                "different results."
             )
     return sentences
 
@@ -173,7 +180,7 @@ def differing_starts(store: Store) -> list[str]:
 def _losses(store: Store) -> Iterator[str]:
     quarantined = sum(item.state == "quarantined" for item in store.items().values())
     if quarantined:
-        yield f"{count(quarantined, 'item')} could not be read and took no part; they are named under Data."
+        yield f"{count(quarantined, 'item')} could not be read and took no part. The section Data lists them."
     incidents = len(store.incidents())
     if incidents:
-        yield f"{count(incidents, 'incident')} got over on the way; see Environment."
+        yield f"The run recovered from {count(incidents, 'incident')}. The section Environment lists them."

@@ -17,9 +17,14 @@ from baldur.store.artefacts import write_text
 
 _PARTS: tuple[tuple[str, str, Callable[[Study], Html], str], ...] = (
     ("curves", "Learning curves", sections.learning_curves, "No round is measured yet."),
-    ("picks", "What was picked", picked, "Nothing was picked yet."),
+    ("picks", "Picked items", picked, "Nothing was picked yet."),
     ("classes", "Classes of the picks", sections.class_balance, "No pick is answered yet."),
-    ("scores", "Scores by round", sections.score_distribution, "No scores were kept; random has none."),
+    (
+        "scores",
+        "Scores by round",
+        sections.score_distribution,
+        "No scores were kept. Random selection has none.",
+    ),
     ("calibration", "Calibration", sections.calibration, "No calibration was kept."),
     ("time", "Time", sections.time_by_phase, "No phase has ended yet."),
     ("trials", "Trials", record.trials, "No trial has begun yet."),
@@ -32,10 +37,10 @@ _PARTS: tuple[tuple[str, str, Callable[[Study], Html], str], ...] = (
 def write_html(
     stores: Sequence[Store], path: Path, targets: Sequence[float], metric: str = "accuracy"
 ) -> Path:
-    """Write one self-contained page about one run, or comparing several.
+    """Write one self-contained page that shows one run or compares several.
 
     Args:
-        stores: The runs; unfinished ones will do.
+        stores: The runs, finished or not.
         path: The file; replaced whole.
         targets: Values of the metric to reach.
         metric: Which metric of the test split.
@@ -76,7 +81,7 @@ def _document(title: str, body: Sequence[Html]) -> str:
 
 
 def _header(study: Study) -> Iterator[Html]:
-    yield element("h1", f"What the labels bought: {wording.listed(list(study.runs))}")
+    yield element("h1", f"Active learning report: {wording.listed(list(study.runs))}")
     for run, store in study.runs.items():
         name = f"{run}: " if len(study.runs) > 1 else ""
         yield element("p", name + _facts(store), class_="facts")
@@ -95,11 +100,12 @@ def _facts(store: Store) -> str:
 
 
 def _notes(study: Study) -> Html:
-    """What a reader must know; it comes after the parts are drawn, so that damage they met is named."""
+    """The notes; made after the parts are drawn, so that they count the damaged files."""
     notes = list(study.summary.notes)
     if study.damaged:
         notes.append(
-            f"{wording.count(len(study.damaged), 'file')} of the run could not be used; see Environment."
+            f"{wording.count(len(study.damaged), 'file')} of the run could not be used. "
+            "The section Environment lists them."
         )
     if not notes:
         return Html("")
@@ -115,7 +121,7 @@ def _summary(study: Study) -> Iterator[Html]:
     heads += [f"Last {name}", "AULC − random", "Verdict"]
     rows = [_row(row, member, len(heads)) for row, member in zip(summary.rows, study.members, strict=True)]
     yield table(f"Test {name} of each strategy", heads, rows, numbers=range(1, len(heads) - 1))
-    yield element("p", " ".join(explanation(summary)), class_="soft")
+    yield from (element("p", text, class_="soft") for text in explanation(summary))
     if len(summary.rows) > 1 and summary.targets:
         yield element("h3", "Labels to target")
         yield _labels_to_target(study)
@@ -142,12 +148,12 @@ def _row(row: Row, member: Member, width: int) -> list[Html | str]:
 
 
 def _sure(value: str, how_sure: str) -> Html:
-    """A value, and below it how sure it is."""
+    """A value, and below it its interval or spread."""
     return join([value, element("span", how_sure, class_="sure")]) if how_sure else join([value])
 
 
 def _labels_to_target(study: Study) -> Html:
-    """Every target: who got there, with how many labels, and how many of random's that is."""
+    """For each target: how many seeds reached it, with how many labels, and the ratio to random."""
     baselines = {row.run: row for row in study.summary.rows if row.strategy == "random"}
     rows = []
     for row in study.summary.rows:
@@ -164,6 +170,6 @@ def _labels_to_target(study: Study) -> Html:
                     f"{ratio:.0%}" if 0 < ratio < float("inf") else "–",
                 ]
             )
-    heads = ["Strategy and target", "Seeds that got there", "Lower quartile", "Median", "Upper quartile"]
-    caption = "Labels to each target, and the median as a share of random's"
-    return table(caption, [*heads, "Of random's"], rows, numbers=range(1, 6))
+    heads = ["Strategy and target", "Seeds that reached it", "Lower quartile", "Median", "Upper quartile"]
+    caption = "Labels needed for each target; the last column divides the median by that of random"
+    return table(caption, [*heads, "Of random"], rows, numbers=range(1, 6))

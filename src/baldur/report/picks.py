@@ -1,4 +1,4 @@
-"""What was picked in each round: pictures where there are any, otherwise ids, each with its label."""
+"""The picked items of each round: pictures where there are any, otherwise ids, each with its label."""
 
 import base64
 import io
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MOST_ITEMS = 24
-"""How many picks of a round are shown; the best come first."""
+"""At most so many picks of a round are shown, the best first."""
 
 MOST_BYTES = 6_000_000
-"""How large the pictures of a page may be together, as they are embedded."""
+"""The largest total size of the pictures in a page."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a trial asked for in one round.
+    """The requests of a trial in one round.
 
     Args:
-        round: Which.
-        labels: How many labels there were before.
+        round: The round.
+        labels: The number of labels before it.
         requests: By rank.
-        pictures: Data URIs of the first of them, in the same order; empty where there are none.
-        made_up: Data URIs of what the learner trained on in their place, each after the item itself; empty where it
-            makes nothing up.
+        pictures: Data URIs of the first requests, in the same order; empty if there are no pictures.
+        made_up: Data URIs of pairs, a labelled item and the item generated from it; empty if the learner
+            generates none.
     """
 
     round: int
@@ -44,10 +44,10 @@ class Asked:
 
 
 def picked(study: Study) -> Html:
-    """What the first seed of each strategy picked, round by round.
+    """The picks of the first seed of each strategy, round by round.
 
     Args:
-        study: What the page is about.
+        study: The data of the page.
 
     Returns:
         The section; empty if nothing was picked.
@@ -66,7 +66,7 @@ def picked(study: Study) -> Html:
 
 
 def _rounds(study: Study, member: Member) -> Iterator[Asked]:
-    """The rounds in which the first trial of a strategy chose what to ask for."""
+    """The rounds in which the first trial of a strategy chose items."""
     for trial in member.trials:
         requests = [request for request in member.requests if request.seed == trial.seed]
         if any(request.round > 0 for request in requests):
@@ -92,11 +92,11 @@ def tiles(sheet: Path, most: int, count: int | None = None) -> list[str]:
 
     Args:
         sheet: An image file.
-        most: How many pictures to give at most.
-        count: How many pictures it should hold; as many as it does where unset.
+        most: The largest number of pictures to return.
+        count: The number of pictures that it should hold; None accepts any number.
 
     Returns:
-        Data URIs from left to right; none if it does not hold so many as it should, or is larger than Pillow opens.
+        Data URIs from left to right; none if the number is wrong, or if the image is too large for Pillow.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -146,8 +146,10 @@ def _show(asked: Asked) -> Html:
         items.append(element("li", f"and {hidden} more", class_="words"))
     parts = [title, element("ul", *items, class_="tiles")]
     if asked.made_up:
-        parts.append(element("h4", "In pairs", element("span", "an item, then one made up from it")))
-        images = (element("li", element("img", src=p, alt="item or made up")) for p in asked.made_up)
+        parts.append(element("h4", "Pairs", element("span", "a labelled item, then the generated one")))
+        images = (
+            element("li", element("img", src=p, alt="labelled or generated item")) for p in asked.made_up
+        )
         parts.append(element("ul", *images, class_="tiles"))
     return element("div", *parts, class_="round")
 

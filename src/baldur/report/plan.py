@@ -1,4 +1,4 @@
-"""What a run set out to do, read from its settings; whatever they do not say is unknown."""
+"""The plan of a run, read from its settings; a missing setting is unknown."""
 
 from dataclasses import dataclass
 
@@ -9,19 +9,19 @@ from baldur.store import Store
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run set out to do.
+    """The plan of a run.
 
     Args:
         data: The data set; empty if unknown.
-        strategies: What is compared.
-        seeds: How many repetitions; 0 if unknown.
-        rounds: How often each trial asks; None if unknown.
-        oracle: Who answers.
-        free_labels: Labels used for validation beside the counted ones.
-        until: The test accuracy at which a trial ends; None if only rounds end it.
-        stop: Criteria each of which ends a trial.
-        noise: How simulated answers err: a share, or whose answers they are; empty if they do not.
-        annotators: How many answers a label is the majority of.
+        strategies: The strategies that are compared.
+        seeds: The number of repetitions; 0 if unknown.
+        rounds: The number of queries of each trial; None if unknown.
+        oracle: The source of the answers.
+        free_labels: The number of validation labels that are not counted.
+        until: The test accuracy at which a trial ends; None if there is none.
+        stop: Stopping criteria; each of them ends a trial.
+        noise: The rate of wrong answers, or the name of recorded answers; empty if all answers are right.
+        annotators: The number of answers that make one label.
     """
 
     data: str
@@ -37,7 +37,7 @@ class Plan:
 
     @property
     def trials(self) -> int:
-        """How many trials the run will have; 0 if unknown."""
+        """The number of trials that the run will have; 0 if unknown."""
         return len(self.strategies) * self.seeds
 
     @property
@@ -47,7 +47,7 @@ class Plan:
 
 
 def read_plan(store: Store) -> Plan:
-    """What a run set out to do.
+    """Read the plan of a run.
 
     Args:
         store: The run.

@@ -1,4 +1,4 @@
-"""The parts of the page that are written down, not drawn: trials, data, environment, settings."""
+"""The sections of the page without drawings: trials, data, environment, settings."""
 
 import json
 from collections import Counter
@@ -18,10 +18,10 @@ _MOST_ROWS = 200
 
 
 def trials(study: Study) -> Html:
-    """Every trial, how far it is, why it stopped, and what it gave up against its own best round.
+    """Every trial: its state, why it stopped, and how far its last round is from its best one.
 
     Args:
-        study: What the page is about.
+        study: The data of the page.
 
     Returns:
         The section; empty if no trial has begun.
@@ -48,14 +48,14 @@ def trials(study: Study) -> Html:
         "Labels",
         f"Last {wording.full_name(study.metric)}",
         "Best",
-        "Given up",
+        "Gap to best",
     ]
     shown = table("All trials", heads, rows, numbers=range(2, 7))
     return details(wording.count(len(rows), "trial"), shown) if rows else Html("")
 
 
 def _end_and_best(curve: Curve, metric: str) -> tuple[str, str, str]:
-    """The last value, the best one, and the regret: how much worse the last is. Nothing was decided by it."""
+    """The last value, the best one, and the gap between them. It is shown only; it decides nothing."""
     best = int(np.argmin(curve.values) if metric in LOSSES else np.argmax(curve.values))
     last, top = float(curve.values[-1]), float(curve.values[best])
     return (
@@ -66,10 +66,10 @@ def _end_and_best(curve: Curve, metric: str) -> tuple[str, str, str]:
 
 
 def data(study: Study) -> Html:
-    """The pool: its size, its classes, duplicates, and what could not be read.
+    """The pool: its size, its classes, its duplicates, and its unreadable items.
 
     Args:
-        study: What the page is about.
+        study: The data of the page.
 
     Returns:
         The section.
@@ -78,10 +78,10 @@ def data(study: Study) -> Html:
 
 
 def environment(study: Study) -> Html:
-    """With what the runs were made, what changed between starts, and what went wrong.
+    """Versions, threads and devices of the runs, their changes between starts, and incidents.
 
     Args:
-        study: What the page is about.
+        study: The data of the page.
 
     Returns:
         The section.
@@ -97,7 +97,7 @@ def settings(study: Study) -> Html:
     """The settings of each run, as the file that reproduces it.
 
     Args:
-        study: What the page is about.
+        study: The data of the page.
 
     Returns:
         The section.
@@ -126,7 +126,7 @@ def _data(store: Store) -> Iterator[Html]:
     lines.append(
         f"{wording.count(equal, 'group')} of items with exactly the same content."
         if equal
-        else "No exact duplicates are recorded."
+        else "No exact duplicates were found."
     )
     yield element("p", " ".join(lines))
     bad = [item for item in items.values() if item.state == "quarantined"]
@@ -157,4 +157,4 @@ def _environment(store: Store) -> Iterator[Html]:
     incidents = store.incidents()
     if incidents:
         said = [[row.time[:19].replace("T", " "), row.what] for row in incidents[:_MOST_ROWS]]
-        yield table("Incidents, all got over", ["Time", "What"], said)
+        yield table("Incidents; the run recovered from all of them", ["Time", "What happened"], said)

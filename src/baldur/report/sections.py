@@ -1,4 +1,4 @@
-"""The parts of the page that are drawn; each is empty where the run kept nothing to draw."""
+"""The sections of the page with drawings; a section is empty if the run kept nothing to draw."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -20,7 +20,7 @@ def learning_curves(study: Study) -> Html:
     """The curves, the difference from random, and the same as a table.
 
     Args:
-        study: What the page is about.
+        study: The data of the page.
 
     Returns:
         The section.
@@ -33,9 +33,9 @@ def learning_curves(study: Study) -> Html:
     drawn = [
         figure(
             charts.learning("learning", series, metric, study.summary.targets),
-            f"Test {name}. Thick: mean over seeds; band: 95 % t-interval of the mean; thin: each seed. At each "
-            "number of labels, of the seeds that were measured there. Dotted: the targets. "
-            "Bands need three seeds; one that is cut off goes on.",
+            f"Test {name}. Thick line: mean over the seeds that were measured at this number of labels. "
+            "Thin lines: single seeds. Dotted lines: targets. "
+            "Band: 95 % t-interval of the mean, drawn for three seeds or more. It may reach beyond the frame.",
         )
     ]
     baselines = {member.group.run: member.group for member in members if member.group.strategy == RANDOM}
@@ -44,8 +44,9 @@ def learning_curves(study: Study) -> Html:
         drawn.append(
             figure(
                 charts.difference("difference", others, baselines, metric),
-                f"{name[0].upper()}{name[1:]} minus that of random with the same seed and as many labels. Mean and "
-                "95 % t-interval over seeds; where a band holds zero, the difference may be luck.",
+                f"{name[0].upper()}{name[1:]} minus that of random, with the same seed and number of labels. "
+                "Line: mean over seeds. Band: 95 % t-interval. "
+                "Where the band includes zero, the difference may be chance.",
             )
         )
     return join(
@@ -65,13 +66,13 @@ def _curve_table(study: Study) -> Html:
 
 
 def class_balance(study: Study) -> Html:
-    """Which classes each strategy picked.
+    """The classes that each strategy picked.
 
     Args:
-        study: What the page is about.
+        study: The data of the page.
 
     Returns:
-        The section; a drawing for each list of classes that the runs have.
+        The section, with one drawing for each list of classes.
     """
     drawn = []
     for i, classes in enumerate(dict.fromkeys(store.classes for store in study.runs.values())):
@@ -95,10 +96,12 @@ def _balance(
     )
     mark = "an even share of the classes" if known is None else "the class's share of the pool"
     few = (
-        f" The {len(shown)} of {len(classes)} classes that differ most." if len(shown) < len(classes) else ""
+        f" Shown are the {len(shown)} of {len(classes)} classes that differ most."
+        if len(shown) < len(classes)
+        else ""
     )
     return figure(
-        svg, f"All picks of all seeds, without the initial labels. Upright mark (pool): {mark}.{few}"
+        svg, f"All picks of all seeds, without the initial labels. Vertical mark (pool): {mark}.{few}"
     )
 
 
@@ -122,7 +125,7 @@ def score_distribution(study: Study) -> Html:
     """How the scores of the pool were spread in each round, for the first seed of each strategy.
 
     Args:
-        study: What the page is about.
+        study: The data of the page.
 
     Returns:
         The section; empty if no scores were kept.
@@ -135,7 +138,7 @@ def score_distribution(study: Study) -> Html:
             drawn.append(
                 figure(
                     svg,
-                    "Scores of all candidates by round; dots: the picks when they were chosen."
+                    "Scores of all candidates in each round. Dots: the picks, with the scores that they had then."
                     + _ties(rounds),
                 )
             )
@@ -143,18 +146,18 @@ def score_distribution(study: Study) -> Html:
 
 
 def _ties(rounds: Sequence[charts.Scores]) -> str:
-    """In how many rounds something else than the score decided who was among the k best."""
+    """How many rounds had ties for the last places, within rounding."""
     tied = [one.tied for one in rounds if one.tied]
     if not tied:
         return ""
     return (
-        f" In {len(tied)} of {len(rounds)} rounds up to {max(tied)} items were within rounding of the k-th best score, "
-        "more than there were places: order or chance decided among them."
+        f" In {len(tied)} of {len(rounds)} rounds, up to {max(tied)} items tied for the last places within rounding. "
+        "Order or chance decided among them."
     )
 
 
 def _tied(scores: NDArray[np.float64], k: int) -> int:
-    """How many items are within rounding of the k-th largest score, if they are more than the places for them."""
+    """How many items tie for the last places within rounding; 0 if all of them have a place."""
     if not 0 < k < len(scores):
         return 0
     last, slack = np.partition(scores, -k)[-k], 1e-6 * np.abs(scores).max()
@@ -181,10 +184,10 @@ def _scores(study: Study, member: Member) -> tuple[list[charts.Scores], int]:
 
 
 def calibration(study: Study) -> Html:
-    """Reliability in the last round, the calibration error over labels, and what scores probabilities.
+    """Reliability in the last round, the calibration error over labels, and scores of the probabilities.
 
     Args:
-        study: What the page is about.
+        study: The data of the page.
 
     Returns:
         The section; empty if no calibration was kept.
@@ -194,14 +197,15 @@ def calibration(study: Study) -> Html:
     drawn = []
     if bins:
         caption = (
-            "Reliability in the last round, all seeds together; dots grow with the number of test items, the line "
-            "leaves out bins with less than 1 % of them. Below the diagonal the model is surer than it is right."
+            "Reliability in the last round, all seeds together. Larger dots stand for more test items. "
+            "The line leaves out bins with less than 1 % of the items. "
+            "Below the diagonal, the model is overconfident."
         )
         drawn.append(figure(charts.reliability("reliability", bins, looks), caption))
     series = list(_ece_series(study))
     if series:
         caption = (
-            "Expected calibration error, 15 bins; smaller is better. Mean and 95 % t-interval over seeds."
+            "Expected calibration error with 15 bins. Smaller is better. Mean and 95 % t-interval over seeds."
         )
         drawn.append(figure(charts.learning("ece", series, "ece", ()), caption))
     shown = [element("div", *drawn, class_="charts")] if drawn else []
@@ -218,7 +222,7 @@ _OF_PROBABILITIES = {
 
 
 def _probabilities(study: Study) -> Html:
-    """How good the probabilities of the last round are; empty where none of it was measured."""
+    """Scores of the probabilities in the last round; empty if none was measured."""
     columns = {
         metric: {
             (run, group.strategy): [float(curve.values[-1]) for curve in group.counted]
@@ -239,12 +243,14 @@ def _probabilities(study: Study) -> Html:
         for member in study.measured
     ]
     head = ["Strategy", *(_OF_PROBABILITIES[metric] for metric in measured)]
-    caption = "On the test items, after the last round: mean over seeds, ± standard deviation"
+    caption = (
+        "Predicted probabilities on the test items after the last round: mean ± standard deviation over seeds"
+    )
     return table(caption, head, rows, numbers=range(1, len(head)))
 
 
 def _mean(values: Sequence[float]) -> str:
-    """The mean of a metric over seeds, and how far they are apart."""
+    """The mean of a metric over seeds, and its standard deviation."""
     if not values or not np.isfinite(values).all():
         return "–"
     found = interval(list(values))
@@ -281,10 +287,10 @@ def _bins(study: Study, member: Member) -> Bins | None:
 
 
 def time_by_phase(study: Study) -> Html:
-    """Where the time of a trial went.
+    """The time of a trial by phase.
 
     Args:
-        study: What the page is about.
+        study: The data of the page.
 
     Returns:
         The section; empty if no phase has ended.
@@ -293,9 +299,9 @@ def time_by_phase(study: Study) -> Html:
     if not seconds:
         return Html("")
     again = sum(_done_again(store) for store in study.runs.values())
-    caption = "label: waiting for answers; fit: training; measure: testing; choose: scoring and selecting."
+    caption = "label: waiting for answers. fit: training. measure: testing. choose: scoring and selecting."
     if again:
-        caption += f" {wording.count(again, 'attempt')} that a kill interrupted are not counted."
+        caption += f" Not counted: {wording.count(again, 'interrupted attempt')}."
     drawn = figure(charts.time_by_phase("time", seconds), caption)
     rows = [
         [name, *(wording.duration(spent.get(phase, 0.0)) for phase in charts.PHASES)]

@@ -1,4 +1,4 @@
-"""How far a run is."""
+"""The status of a run."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _MOST_ROWS = 24
 
 
 def status(store: Store) -> dict[str, Any]:
-    """How far a run is, as values that JSON can hold.
+    """The status of a run, as values that JSON can hold.
 
     Args:
         store: The run.
@@ -28,8 +28,8 @@ def status(store: Store) -> dict[str, Any]:
         "run" (its folder), "state" ("running", "stopped", "waiting", "failed" or "done"), "labels" (over all
         trials), "round" (the newest of any trial), "rounds" (planned, or None), "trials_done",
         "trials_planned", "phase" (the one going on, or None), "seconds_left" (an estimate, or None),
-        "quarantined", "incidents", "notes" (on what the answers are) and "trials": for each its strategy, seed,
-        state, reason, round, round_state, labels and accuracy.
+        "quarantined", "incidents", "notes" (on the simulated answers) and "trials": the strategy, seed, state,
+        reason, round, round_state, labels and accuracy of each.
     """
     plan = read_plan(store)
     trials = _trials(store)
@@ -55,11 +55,11 @@ def status(store: Store) -> dict[str, Any]:
 
 
 def print_status(status: dict[str, Any], console: "Console") -> None:
-    """Print what `status` says; of many trials those that are not done.
+    """Print a status; of many trials, only those that are not done.
 
     Args:
-        status: What `status` returned.
-        console: Where to.
+        status: The result of `status`.
+        console: Where to print it.
     """
     from rich import box
     from rich.table import Table
@@ -133,7 +133,7 @@ def _phase(row: PhaseRow) -> dict[str, Any] | None:
 
 
 def _seconds_left(phases: list[PhaseRow], plan: Plan, done: set[tuple[str, int]]) -> float | None:
-    """What the rounds that are left took in other trials, or else what the newest rounds took."""
+    """An estimate from the same rounds of other trials, or else from the newest rounds."""
     if not plan.trials or plan.rounds is None or plan.oracle != "simulated":
         return None
     spent = [row for row in phases if row.seconds is not None and row.phase != "label"]

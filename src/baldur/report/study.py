@@ -1,4 +1,4 @@
-"""Everything that one page is about, gathered once."""
+"""All data of one page, gathered once."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,13 +17,13 @@ class Member:
     """One strategy of one run, as the page shows it.
 
     Args:
-        name: What it is called.
+        name: Its name on the page.
         store: Its run.
         group: Its learning curves.
-        style: How it looks in drawings.
+        style: Its style in drawings.
         trials: Its trials, by seed.
-        requests: What it asked for, by seed, round and rank.
-        labels: How many labels a round was trained on, by seed and round.
+        requests: Its requests, by seed, round and rank.
+        labels: The number of labels that a round was trained on, by seed and round.
     """
 
     name: str
@@ -36,19 +36,19 @@ class Member:
 
     @property
     def series(self) -> Series:
-        """What its curves need to be drawn."""
+        """Its curves with their name and style, for drawing."""
         return Series(self.name, self.group, self.style)
 
 
 @dataclass(frozen=True)
 class Study:
-    """Everything that one page is about.
+    """All data of one page.
 
     Args:
         runs: The runs by name.
         members: One for each strategy of each run, in the order of the summary's rows.
         summary: The numbers.
-        damaged: Artefacts that should be there and could not be used; grows while the page is made.
+        damaged: Messages about artefacts that could not be used; it grows while the page is made.
     """
 
     runs: dict[str, Store]
@@ -58,12 +58,12 @@ class Study:
 
     @property
     def metric(self) -> str:
-        """The metric that everything is about."""
+        """The metric of the page."""
         return self.summary.metric
 
     @property
     def measured(self) -> list[Member]:
-        """The members that have measured something."""
+        """The members with at least one measurement."""
         return [member for member in self.members if member.group.counted]
 
     def find(self, trial: Trial, round: int, kind: str) -> Path | None:
@@ -72,10 +72,10 @@ class Study:
         Args:
             trial: The trial.
             round: The round.
-            kind: What it is.
+            kind: The kind of artefact.
 
         Returns:
-            Where it lies; None if there is none that can be used.
+            Its path; None if there is none that can be used.
         """
         try:
             return trial.find(round, kind)
@@ -85,7 +85,7 @@ class Study:
 
 
 def gather(stores: Sequence[Store], targets: Sequence[float], metric: str) -> Study:
-    """Gather what a page is about.
+    """Gather the data of a page.
 
     Args:
         stores: The runs.

@@ -1,4 +1,4 @@
-"""What the labels bought, in numbers: one row for each strategy of each run."""
+"""The results of runs in numbers: one row for each strategy of each run."""
 
 import math
 from collections.abc import Sequence
@@ -28,16 +28,16 @@ Stretch = tuple[float, float] | None
 
 @dataclass(frozen=True)
 class ToTarget:
-    """Labels until a target was first measured, initial labels included; order statistics over seeds.
+    """The number of labels when a target was first reached, initial labels included; order statistics over seeds.
 
     Args:
-        target: The value to reach.
-        median: Over seeds; infinity where that seed never reached it.
+        target: The target value.
+        median: Over seeds; a seed that never reached the target counts as infinity.
         low: Lower quartile.
         high: Upper quartile.
-        reached: How many seeds reached it.
-        seeds: Of how many.
-        end: How many labels the shortest curve has, so "never" means "not by then".
+        reached: The number of seeds that reached it.
+        seeds: The number of seeds.
+        end: The number of labels at the end of the shortest curve.
     """
 
     target: float
@@ -56,14 +56,14 @@ class Row:
     Args:
         run: The name of the run.
         strategy: The strategy.
-        name: What to call the row: the strategy, or run/strategy where there are several runs.
-        seeds: How many seeds the numbers are of.
-        unfinished: How many more trials were begun and are not counted.
-        labels: At the end of the shortest curve; 0 if nothing is measured.
+        name: The name of the row: the strategy, or run/strategy if there are several runs.
+        seeds: The number of seeds that count.
+        unfinished: The number of trials that do not count.
+        labels: The number of labels at the end of the shortest curve; 0 if nothing is measured.
         to_target: Labels to each target; empty if nothing is measured.
         aulc: Area under the learning curve, mean and 95 % interval over seeds; None if there is none.
         final: The last value of each curve, mean, standard deviation and interval; None if there is none.
-        against_random: AULC minus that of random, paired by seed; None without anything to compare with.
+        against_random: AULC minus that of random, paired by seed; None if there is nothing to compare with.
         verdict: The comparison in words; empty for random itself.
     """
 
@@ -82,16 +82,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a report says in numbers.
+    """The numbers of a report.
 
     Args:
-        metric: The metric of the test split that everything is about.
-        targets: The values to reach.
+        metric: The metric, measured on the test split.
+        targets: The target values of the metric.
         convention: How labels to a target are counted; always "measured".
-        stretch: From which to which number of labels areas are taken; None where it differs between runs.
+        stretch: The first and the last number of labels of the areas; None if it differs between runs.
         rows: One for each strategy of each run.
-        labels_free: Labels used beside the counted ones (a validation set declared free); the most of all runs.
-        notes: What a reader must know to judge the numbers.
+        labels_free: The number of validation labels that were declared free; the largest of all runs.
+        notes: Facts that a reader needs to judge the numbers.
     """
 
     metric: str
@@ -106,7 +106,7 @@ class Summary:
         """The same as values that JSON can hold.
 
         Returns:
-            Nested dictionaries and lists; what is infinite (never reached) or undefined is None.
+            Nested dictionaries and lists, with None for infinite (never reached) and undefined values.
         """
         return {key: _plain(value) for key, value in asdict(self).items()}
 
@@ -114,12 +114,12 @@ class Summary:
 def summarise(stores: Sequence[Store], targets: Sequence[float], metric: str = "accuracy") -> Summary:
     """Labels to each target, area under the curve, last value, and a paired comparison with random.
 
-    Of a strategy with finished trials only those count; of one without, what is measured so far. Areas are
-    over the stretch of labels that all curves share, or those of a run where the runs share none.
+    If a strategy has finished trials, only those count; otherwise all its trials count as far as they are.
+    Areas are taken over the range of labels that all curves share. If the runs share none, each run has its own.
 
     Args:
         stores: One run or several.
-        targets: Values of the metric to reach.
+        targets: Target values of the metric.
         metric: Which metric of the test split.
 
     Returns:
@@ -129,10 +129,10 @@ def summarise(stores: Sequence[Store], targets: Sequence[float], metric: str = "
         InvalidArgument: There is no run, or other metrics were measured and this one was not.
     """
     if not stores:
-        raise InvalidArgument("a summary needs at least one run")
+        raise InvalidArgument("no run was given; a summary needs at least one run")
     known = {row.metric for store in stores for row in store.metrics("test")}
     if known and metric not in known:
-        raise InvalidArgument(f"{metric!r} was not measured; there are {', '.join(sorted(known))}")
+        raise InvalidArgument(f"{metric!r} was not measured; choose one of {', '.join(sorted(known))}")
     runs = list(zip(name_runs(stores), stores, strict=True))
     groups = {run: group_curves(read_curves(store, run, metric)) for run, store in runs}
     common = overlap(curve for own in groups.values() for group in own for curve in group.counted)
@@ -145,7 +145,7 @@ def summarise(stores: Sequence[Store], targets: Sequence[float], metric: str = "
         notes += [f"{run}: {note}" if len(runs) > 1 else note for note in said]
     if len(runs) > 1 and common is None and any(row.aulc for row in rows):
         notes.append(
-            "The runs share no stretch of labels, so their areas under the curve are not comparable."
+            "The runs have no range of labels in common, so their areas under the curve cannot be compared."
         )
     free = max(read_plan(store).free_labels for store in stores)
     return Summary(metric, tuple(targets), "measured", common, tuple(rows), free, tuple(notes))

@@ -1,4 +1,4 @@
-"""Drawings as inline SVG that can share a page: no script, no link, ids of their own."""
+"""Drawings as inline SVG for one page: no script, no link, and unique ids."""
 
 import io
 import re
@@ -51,7 +51,7 @@ _STYLE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Style:
-    """How one strategy of one run looks in every drawing."""
+    """The style of one strategy of one run in all drawings."""
 
     colour: str
     dash: Any
@@ -80,12 +80,12 @@ def styles(rows: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Style]:
 def render(
     paint: Callable[["Axes"], None], name: str, says: str, width: float = 4.6, height: float = 3.1
 ) -> Html:
-    """A drawing as SVG; whatever the user has set in matplotlib neither matters nor changes.
+    """A drawing as SVG; it neither uses nor changes the user's matplotlib settings.
 
     Args:
-        paint: Draws on the axes that it is given.
-        name: Different for every drawing of a page; what the ids begin with.
-        says: The drawing in words, for those who cannot see it.
+        paint: Draws on given axes.
+        name: Unique on the page; the ids begin with it.
+        says: The drawing in words, for screen readers.
         width: Inches.
         height: Inches.
 
@@ -106,7 +106,7 @@ def render(
 
 
 def _inline(text: str, name: str, says: str) -> Html:
-    """The element alone, with ids that begin with the name and a size that fits its place."""
+    """The SVG element alone, with ids that begin with the name and without a fixed size."""
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
     text = re.sub(r"<style[^>]*>.*?</style>\s*", "", text, flags=re.DOTALL)

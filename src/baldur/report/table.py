@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def print_table(summary: Summary, console: "Console") -> None:
-    """Print the table, how to read it, and what was found; it fits 80 columns.
+    """Print the table, its explanation, the findings and the notes, in 80 columns.
 
     Args:
         summary: The numbers.
@@ -42,7 +42,7 @@ def as_text(summary: Summary) -> str:
         summary: The numbers.
 
     Returns:
-        What `print_table` prints.
+        The text that `print_table` prints.
     """
     from rich.console import Console
 
@@ -72,23 +72,27 @@ def as_html(summary: Summary) -> str:
 
 
 def explanation(summary: Summary) -> list[str]:
-    """How to read the numbers.
+    """The explanation of the columns.
 
     Args:
         summary: The numbers.
 
     Returns:
-        Sentences.
+        Texts, one for each kind of column.
     """
     lines = []
+    name = wording.full_name(summary.metric)
     if summary.targets:
         goals = wording.listed(_targets(summary))
         lines.append(
-            f"{goals}: labels when the test {wording.full_name(summary.metric)} was first measured there, initial "
-            "ones included; median and quartiles over seeds (>n: not by n labels)."
+            f"{goals}: number of labels, initial ones included, when the test {name} first reached this value. "
+            "Median and quartiles over seeds. “>n” means that n labels were not enough."
         )
     stretch = f" from {summary.stretch[0]:.0f} to {summary.stretch[1]:.0f} labels" if summary.stretch else ""
-    lines.append(f"AULC: area under the learning curve{stretch}; mean and 95 % interval over seeds.")
+    lines.append(
+        f"AULC: area under the learning curve{stretch}, given as the mean {name}. "
+        "Mean and 95 % interval over seeds."
+    )
     return lines
 
 
@@ -97,7 +101,7 @@ def _targets(summary: Summary) -> list[str]:
 
 
 def _cells(row: Row) -> list[str]:
-    """The cells after the name, each of at most two lines: the value, and how sure it is."""
+    """The cells after the name, each of at most two lines: the value, and its interval or spread."""
     if row.final is None:
         return ["0"]
     cells = [str(row.seeds)]

@@ -1,4 +1,4 @@
-"""How numbers and findings are said, in the terminal and on the page alike."""
+"""Numbers and verdicts as text, the same in the terminal and on the page."""
 
 import math
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ _FULL_NAMES = {
 
 
 def full_name(metric: str) -> str:
-    """What a metric is called in a sentence.
+    """The name of a metric in a sentence.
 
     Args:
         metric: Its name in the store.
 
     Returns:
-        Words.
+        The name in words.
     """
     return _FULL_NAMES.get(metric, metric)
 
@@ -32,7 +32,7 @@ def value(x: float) -> str:
     """A metric, to three digits after the point.
 
     Args:
-        x: The value; NaN where there is none.
+        x: The value; NaN if there is none.
 
     Returns:
         Text such as "0.934", or a dash.
@@ -44,7 +44,7 @@ def signed(x: float) -> str:
     """A difference, with its sign.
 
     Args:
-        x: The value; NaN where there is none.
+        x: The value; NaN if there is none.
 
     Returns:
         Text such as "+0.009", or a dash.
@@ -78,11 +78,11 @@ def count(n: int, thing: str) -> str:
 
 
 def target(x: float, metric: str) -> str:
-    """A value to reach.
+    """A target value.
 
     Args:
         x: The value.
-        metric: What it is a value of.
+        metric: Its metric.
 
     Returns:
         Text such as "90 %" for an accuracy, "0.3" for a loss.
@@ -94,11 +94,11 @@ def labels(n: float, end: int) -> str:
     """A number of labels until a target.
 
     Args:
-        n: How many; infinity where the target was never reached.
-        end: How many labels were looked at.
+        n: The number; infinity if the target was never reached.
+        end: The number of labels at the end of the curve.
 
     Returns:
-        Text such as "110", or ">220" where 220 were not enough.
+        Text such as "110", or ">220" if 220 labels were not enough.
     """
     return f"{n:.0f}" if math.isfinite(n) else f">{end}"
 
@@ -110,7 +110,7 @@ def bounds(x: Interval | Paired) -> str:
         x: The interval.
 
     Returns:
-        Text such as "0.929–0.939"; empty where there are no bounds.
+        Text such as "0.929–0.939"; empty if there are no bounds.
     """
     if math.isnan(x.low):
         return ""
@@ -142,8 +142,8 @@ def verdict(compared: Paired | None, has_random: bool) -> str:
     """The comparison with random, in words.
 
     Args:
-        compared: The paired comparison, if there is a seed that both have measured.
-        has_random: Whether the run has a random baseline at all.
+        compared: The paired comparison; None if no seed was measured for both.
+        has_random: Whether the run has a random baseline.
 
     Returns:
         Text such as "better than random (p = .0095)".
@@ -151,7 +151,7 @@ def verdict(compared: Paired | None, has_random: bool) -> str:
     if not has_random:
         return "no random baseline to compare with"
     if compared is None or compared.n < 2:
-        return "too few seeds to say"
+        return "too few seeds to compare"
     word = {"better": "better", "worse": "worse"}.get(compared.verdict, "no better")
     return f"{word} than random ({p_value(compared.p)})"
 
@@ -160,7 +160,7 @@ def listed(words: Sequence[str]) -> str:
     """Words in a sentence.
 
     Args:
-        words: What to list.
+        words: The words.
 
     Returns:
         Text such as "a, b and c".

@@ -1,4 +1,4 @@
-"""The run's memory: trials, rounds, requests, labels, metrics and artefacts, in one folder."""
+"""The record of a run: trials, rounds, requests, labels, metrics and artefacts, in one folder."""
 
 from baldur.store.backup import restore
 from baldur.store.checkpoint import ArtefactCheckpoint

@@ -1,9 +1,9 @@
-"""Files that a run keeps, each named by a row with its SHA-256.
+"""Files that a run keeps, each recorded by a row with its SHA-256.
 
 An artefact is one file or one folder (a saved posterior). It is written under a temporary name, flushed to
-the device, renamed to a name that was never used before, and only then named by a row. A kill at any instant
-thus leaves the old artefact or the new one, and at worst a file that nobody names, which `sweep` removes.
-One artefact is kept for each (trial, round, kind): a new one takes the place of the old.
+the device and renamed to a new name. Only then a row records it. A kill at any instant thus leaves the old artefact
+or the new one. At worst it leaves a file without a row, which `sweep` removes.
+One artefact is kept for each (trial, round, kind): a new one replaces the old.
 """
 
 import errno
@@ -97,16 +97,16 @@ def keep(
         database: The run's.
         trial: The trial's number; None for an artefact of the whole run.
         round: The round, or None.
-        kind: What it is, in small letters, digits, "-" and "_".
+        kind: The kind of artefact, in small letters, digits, "-" and "_".
         suffix: Of the file's name, such as ".safetensors"; "" for a folder.
-        write: Called with a path at which nothing is yet; makes a file or a folder there.
+        write: Called with a path that does not exist yet; creates a file or a folder there.
 
     Returns:
-        Where it lies.
+        Its path.
 
     Raises:
         InvalidArgument: `kind` or `suffix` cannot be part of a file's name.
-        DiskFull: There was no room; the last artefact of this kind is untouched.
+        DiskFull: The disk is full; the last artefact of this kind is unchanged.
     """
     if not re.fullmatch(r"[a-z0-9_-]+", kind) or not re.fullmatch(r"(\.[A-Za-z0-9]+)*", suffix):
         raise InvalidArgument(
@@ -139,13 +139,13 @@ def find(database: Database, trial: int | None, round: int | None, kind: str) ->
         database: The run's.
         trial: The trial's number, or None.
         round: The round, or None.
-        kind: What it is.
+        kind: The kind of artefact.
 
     Returns:
-        Where it lies; None if there is none.
+        Its path; None if there is none.
 
     Raises:
-        DamagedArtefact: It is not the one that was recorded.
+        DamagedArtefact: It differs from the recorded one, or is missing.
     """
     path, trouble = look_up(database, trial, round, kind)
     if trouble:
@@ -156,16 +156,16 @@ def find(database: Database, trial: int | None, round: int | None, kind: str) ->
 def look_up(
     database: Database, trial: int | None, round: int | None, kind: str
 ) -> tuple[Path | None, str | None]:
-    """The artefact of this kind, and what is wrong with it.
+    """The artefact of this kind, and its damage, if there is any.
 
     Args:
         database: The run's.
         trial: The trial's number, or None.
         round: The round, or None.
-        kind: What it is.
+        kind: The kind of artefact.
 
     Returns:
-        Where it should lie, None if there is none; what `verify` says of it.
+        Its recorded path, None if there is none; and the result of `verify`.
     """
     rows = database.rows(sa.select(_table.c.path, _table.c.sha256).where(matching(trial, round, kind)))
     if not rows:
@@ -175,12 +175,12 @@ def look_up(
 
 
 def matching(trial: int | None, round: int | None, kind: str) -> sa.ColumnElement[bool]:
-    """The condition that a row names the artefact of this trial, round and kind.
+    """The condition for the row of this trial, round and kind.
 
     Args:
         trial: The trial's number, or None.
         round: The round, or None.
-        kind: What it is.
+        kind: The kind of artefact.
 
     Returns:
         A condition on the table of artefacts.
@@ -190,14 +190,14 @@ def matching(trial: int | None, round: int | None, kind: str) -> sa.ColumnElemen
 
 
 def verify(path: Path, sha256: str) -> str | None:
-    """What is wrong with an artefact.
+    """Check an artefact against its recorded digest.
 
     Args:
-        path: Where it should lie.
-        sha256: The digest that was recorded.
+        path: Its recorded path.
+        sha256: Its recorded digest.
 
     Returns:
-        The end of a sentence that begins with the path, or None if nothing is wrong.
+        The damage, as the end of a sentence that begins with the path; None if there is none.
     """
     if not path.exists():
         return "is missing"
@@ -210,7 +210,7 @@ def verify(path: Path, sha256: str) -> str | None:
 
 
 def mend(folder: Path) -> str:
-    """What to do about a damaged artefact.
+    """Advice about a damaged artefact.
 
     Args:
         folder: The run's.
@@ -219,13 +219,13 @@ def mend(folder: Path) -> str:
         The end of a sentence.
     """
     return (
-        f"put it back from a backup, or delete it and start the run in {folder} again: "
-        "what the run still needs of it is computed anew (once it is done, only with more rounds: --rounds)"
+        f"put it back from a backup, or delete it and start the run in {folder} again. "
+        "If the run still needs it, it is then computed again. A finished run needs more rounds for that (--rounds)"
     )
 
 
 def drop(connection: Connection, which: sa.ColumnElement[bool]) -> list[str]:
-    """Forget the rows of some artefacts; their files are to be removed once this is committed.
+    """Delete the rows of some artefacts; the caller removes their files after the commit.
 
     Args:
         connection: An open write transaction.
@@ -241,7 +241,7 @@ def drop(connection: Connection, which: sa.ColumnElement[bool]) -> list[str]:
 
 
 def remove(folder: Path, paths: list[str]) -> None:
-    """Remove files and folders of a run; what is gone already is no error.
+    """Remove files and folders of a run; missing ones are ignored.
 
     Args:
         folder: The run's.
@@ -252,11 +252,11 @@ def remove(folder: Path, paths: list[str]) -> None:
 
 
 def unnamed(folder: Path, named: set[str]) -> list[str]:
-    """Temporary files, and artefacts that no row names; never a file that Baldur did not make.
+    """Temporary files, and artefacts without a row; never a file of somebody else.
 
     Args:
         folder: The run's.
-        named: The paths that rows name.
+        named: The recorded paths.
 
     Returns:
         Paths relative to the run.
@@ -268,10 +268,10 @@ def unnamed(folder: Path, named: set[str]) -> list[str]:
 
 @contextmanager
 def room(folder: Path) -> Iterator[None]:
-    """Turn what a library says when it cannot write into our own errors.
+    """Turn the errors of a failed write into `DiskFull` or `StoreError`.
 
     Args:
-        folder: Where is written to.
+        folder: The folder that is written to.
 
     Yields:
         Nothing.
@@ -292,8 +292,8 @@ def room(folder: Path) -> Iterator[None]:
         if not no_room_left(error, folder):
             raise
         raise DiskFull(
-            f"there is no room left to write in {folder} ({error}); what was recorded before is safe: "
-            "make room and start again"
+            f"there is no room left to write in {folder} ({error}). Everything recorded before is safe. "
+            "Free some space and start again"
         ) from error
 
 

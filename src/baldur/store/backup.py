@@ -1,4 +1,4 @@
-"""One file that holds a whole run, and back."""
+"""Backups: a whole run in one file, and its restoration."""
 
 import os
 import shutil
@@ -20,10 +20,10 @@ SETTINGS = "settings.toml"
 
 
 def save(run: Database, settings: str, archive: Path) -> None:
-    """Save a run to one tar file: settings, the artefacts that rows name, and last the database.
+    """Save a run to one tar file: the settings, the recorded artefacts, and last the database.
 
-    The database is copied in one instant by SQLite's backup interface. An artefact that was deleted
-    meanwhile is left out with its row, as if the backup had been made after the deletion.
+    SQLite's backup interface copies the database at one instant. If an artefact is deleted meanwhile, the backup
+    leaves it out, together with its row.
 
     Args:
         run: The run's database.
@@ -31,14 +31,14 @@ def save(run: Database, settings: str, archive: Path) -> None:
         archive: The file; replaced whole if it is there.
 
     Raises:
-        DamagedArtefact: A file of the run is not the one that was recorded.
+        DamagedArtefact: A file of the run differs from the recorded one.
         StoreError: `archive` cannot be written.
         Unsupported: The run is kept in a database server.
-        DiskFull: There was no room.
+        DiskFull: The disk is full.
     """
     if run.file is None:
         raise Unsupported(
-            f"{run!r} is a database server: save it by its own means (pg_dump), and copy {run.folder}"
+            f"{run!r} is a database server. Save it with its own tools (pg_dump), and copy {run.folder}"
         )
     archive = archive.absolute()
     if archive.is_dir():
@@ -65,19 +65,19 @@ def restore(archive: Path, folder: Path) -> None:
     """Unpack a backup into a new folder, whole and verified or not at all.
 
     Args:
-        archive: What `Store.backup` wrote.
-        folder: Where to; not there yet, or empty.
+        archive: A file that `Store.backup` wrote.
+        folder: A new or empty folder.
 
     Raises:
         RunNotFound: There is no such archive.
-        StoreError: The folder is not empty, or the archive is no backup or cut short.
-        DamagedArtefact: A file in the archive is not the one that was recorded.
+        StoreError: The folder is not empty, or the archive is not a whole backup.
+        DamagedArtefact: A file in the archive differs from the recorded one.
         NewerStore: A newer version of Baldur wrote it.
-        DiskFull: There was no room.
+        DiskFull: The disk is full.
     """
     folder = folder.absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise StoreError(f"{folder} is not empty; a backup is restored into a new folder")
+        raise StoreError(f"{folder} is not empty; give a new folder to restore the backup into")
     with artefacts.room(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
     work = folder.parent / f".baldur-restore-{uuid4().hex}"
@@ -119,7 +119,7 @@ def _pack_artefacts(tar: tarfile.TarFile, folder: Path, copy: Path) -> None:
 
 
 def _pack(tar: tarfile.TarFile, folder: Path, path: str) -> str:
-    """Add a file, or all files of a folder; returns the digest of what was added."""
+    """Add a file, or all files of a folder, and return their digest."""
     whole, parts = folder / path, {}
     for file in artefacts.files(whole):
         with file.open("rb") as opened:  # held open, it can be read to its end even if it is deleted
@@ -139,7 +139,7 @@ def _unpack(archive: Path, work: Path) -> None:
                 expected = member.name in (database.FILE, SETTINGS) or name.parts[:1] == (artefacts.FOLDER,)
                 if not (member.isfile() and expected) or name.is_absolute() or ".." in name.parts:
                     raise StoreError(
-                        f"{archive} holds {member.name!r}, which is no part of a run; nothing was restored"
+                        f"{archive} holds {member.name!r}, which is not part of a run; nothing was restored"
                     )
                 target = work / name
                 target.parent.mkdir(parents=True, exist_ok=True)

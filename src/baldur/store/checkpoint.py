@@ -1,4 +1,4 @@
-"""The slot in which a long fit keeps its state."""
+"""The checkpoint of a fit, kept as an artefact."""
 
 import warnings
 from collections.abc import Callable
@@ -13,12 +13,12 @@ KIND = "checkpoint"
 
 @dataclass(frozen=True)
 class ArtefactCheckpoint:
-    """One file that each save replaces whole; it is forgotten when the round's fit ends.
+    """The checkpoint of one fit: each save replaces it whole, and it is deleted when the fit ends.
 
     Args:
         database: The run's.
         trial: The trial's number.
-        round: Which round is being fitted.
+        round: The round that is fitted.
     """
 
     database: Database = field(repr=False)
@@ -28,7 +28,7 @@ class ArtefactCheckpoint:
     def latest(self) -> Path | None:
         """The newest whole checkpoint.
 
-        A damaged one is never used: it is thrown away, with a warning and an incident; the fit starts over.
+        A damaged checkpoint is deleted, with a warning and an incident. The fit then starts over.
 
         Returns:
             Its file, or None if there is none.
@@ -36,7 +36,7 @@ class ArtefactCheckpoint:
         path, trouble = artefacts.look_up(self.database, self.trial, self.round, KIND)
         if trouble is None:
             return path
-        what = f"{path} {trouble}: this checkpoint of round {self.round} was thrown away, the fit starts over"
+        what = f"{path} {trouble}. This checkpoint of round {self.round} was deleted, and the fit starts over"
         with self.database.write() as connection:
             dropped = artefacts.drop(connection, artefacts.matching(self.trial, self.round, KIND))
             connection.execute(schema.incident(self.trial, self.round, what))
@@ -45,12 +45,12 @@ class ArtefactCheckpoint:
         return None
 
     def save(self, write: Callable[[Path], None]) -> None:
-        """Put a new checkpoint in the place of the last one.
+        """Replace the last checkpoint by a new one.
 
         Args:
-            write: Called with the path of a file that it makes.
+            write: Called with the path of the file to write.
 
         Raises:
-            DiskFull: There was no room; the last checkpoint is untouched.
+            DiskFull: The disk is full; the last checkpoint is unchanged.
         """
         artefacts.keep(self.database, self.trial, self.round, KIND, "", write)

@@ -1,8 +1,8 @@
-"""The connection to a run's database: how it is opened, how it is written, and what its errors mean.
+"""The connection to a run's database: opening, reading, writing, and its errors.
 
-SQLite before 3.51.3 may corrupt a write-ahead log that two connections use, so such a library gets a rollback
-journal. Nothing may open the database file by other means while a connection is open: closing any descriptor
-of the file would drop SQLite's locks on it.
+SQLite before 3.51.3 may corrupt a write-ahead log that two connections use, so older libraries use a rollback
+journal. While a connection is open, nothing else may open the database file: closing any descriptor of the file
+would drop SQLite's locks on it.
 """
 
 import errno
@@ -33,7 +33,7 @@ _REMOTE = {
 
 
 class Database:
-    """A run's database and folder. Opening it neither makes nor changes anything."""
+    """A run's database and folder. Opening it creates and changes nothing."""
 
     def __init__(self, folder: Path, url: str | None = None) -> None:
         self.folder = folder.absolute()
@@ -57,12 +57,12 @@ class Database:
         return Path(sqlite_file).absolute() if sqlite_file else None
 
     def close(self) -> None:
-        """Let go of every connection."""
+        """Close every connection."""
         self._engine.dispose()
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """One write transaction: the only writer from its first instant; committed whole or not at all."""
+        """One write transaction, exclusive from its beginning; it is committed whole or not at all."""
         with (
             self.sentences(),
             self._engine.connect().execution_options(immediate=True) as connection,
@@ -71,20 +71,20 @@ class Database:
             yield connection
 
     def rows(self, query: "sa.Select[*tuple[Any, ...]]") -> Sequence[Any]:
-        """All rows of one query; no read outlives it."""
+        """All rows of one query; the read ends with the call."""
         with self.sentences(), self._engine.connect() as connection:
             return connection.execute(query).all()
 
     def text(self, statement: str) -> Sequence[Any]:
-        """All rows of one statement in the database's own language (a PRAGMA, say)."""
+        """All rows of one statement in the database's own language, for example a PRAGMA."""
         with self.sentences(), self._engine.connect() as connection:
             return connection.exec_driver_sql(statement).all()
 
     def revision(self) -> str | None:
-        """The migration that the database is at; None where it holds no run.
+        """The schema revision of the database; None if it is empty.
 
         Raises:
-            StoreError: It is somebody else's database, or none at all.
+            StoreError: It is not the database of a run.
         """
         with self.sentences(), self._engine.connect() as connection:
             return revision_of(connection)
@@ -109,7 +109,7 @@ class Database:
 
     @contextmanager
     def sentences(self) -> Iterator[None]:
-        """Turn what the database's driver raises into `StoreError` or `DiskFull`."""
+        """Turn the errors of the database driver into `StoreError` or `DiskFull`."""
         try:
             yield
         except sa.exc.DBAPIError as error:
@@ -119,16 +119,16 @@ class Database:
 
 
 def revision_of(connection: Connection) -> str | None:
-    """The migration that a database is at.
+    """The schema revision of a database.
 
     Args:
         connection: To the database.
 
     Returns:
-        The revision; None where the database is empty.
+        The revision; None if the database is empty.
 
     Raises:
-        StoreError: It holds tables, but none of a run.
+        StoreError: It holds tables, but not those of a run.
     """
     tables = sa.inspect(connection).get_table_names()
     if not tables:
@@ -142,13 +142,13 @@ def revision_of(connection: Connection) -> str | None:
 def upsert(
     connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]], only: Sequence[str] = ()
 ) -> None:
-    """Insert rows, or overwrite those whose primary key is there already.
+    """Insert rows, or overwrite rows with the same primary key.
 
     Args:
         connection: An open write transaction.
-        table: Where to.
+        table: The table.
         rows: Column names and values.
-        only: The columns that are overwritten; all if none is named.
+        only: The columns that are overwritten; all if this is empty.
     """
     if not rows:
         return
@@ -176,7 +176,7 @@ def refuse_newer(revision: str, where: object) -> None:
     """Refuse a revision that this version of Baldur does not know.
 
     Args:
-        revision: What the database is at.
+        revision: The revision of the database.
         where: The database, for the message.
 
     Raises:
@@ -187,8 +187,8 @@ def refuse_newer(revision: str, where: object) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(_alembic()).walk_revisions()}
     if revision not in known:
         raise NewerStore(
-            f"{where!r} is at revision {revision!r}, this version of Baldur knows up to {schema.REVISION!r}: "
-            "a newer version wrote it, so install that version or a later one; nothing was changed"
+            f"{where!r} has revision {revision!r}, but this version of Baldur knows only up to {schema.REVISION!r}. "
+            "A newer version wrote it, so install that version or a later one. Nothing was changed"
         )
 
 
@@ -196,8 +196,8 @@ def refuse_network_file_system(file: Path, mounts: Path = Path("/proc/mounts")) 
     """Refuse a file on a network file system, whose locks do not protect a database.
 
     Args:
-        file: Where the database is or will be.
-        mounts: The table of mounts; where it cannot be read (not Linux) nothing is refused.
+        file: The database file, which may not exist yet.
+        mounts: The table of mounts; if it cannot be read (not Linux), nothing is refused.
 
     Raises:
         StoreError: The file system is a network one.
@@ -214,8 +214,8 @@ def refuse_network_file_system(file: Path, mounts: Path = Path("/proc/mounts")) 
             best, kind = len(folder.parts), name
     if kind in _REMOTE:
         raise StoreError(
-            f"{file} lies on a network file system ({kind}), where SQLite's locks cannot be trusted; "
-            "put the run on a local disk, or give the URL of a database server"
+            f"{file} is on a network file system ({kind}), where SQLite's locks are not safe. "
+            "Put the run on a local disk, or give the URL of a database server"
         )
 
 
@@ -266,29 +266,29 @@ def _in_a_sentence(error: BaseException, database: Database) -> BaldurError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the error, the rest its detail
     if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and no_room_left(error, database.folder)):
         return DiskFull(
-            f"there is no room left to write to {database!r} ({error}); what was committed before is safe: "
-            "make room and start again"
+            f"there is no room left to write to {database!r} ({error}). Everything committed before is safe. "
+            "Free some space and start again"
         )
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return StoreError(
-            f"{database!r} is damaged ({error}); `baldur doctor {database.folder}` says how to mend it"
+            f"{database!r} is damaged ({error}); run `baldur doctor {database.folder}` for advice"
         )
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StoreError(
             f"another process kept {database!r} locked for {BUSY_SECONDS:.0f} s; end it or try again"
         )
-    return StoreError(f"{database!r} refused: {error}")
+    return StoreError(f"{database!r} reported an error: {error}")
 
 
 def no_room_left(error: BaseException, folder: Path) -> bool:
-    """Whether an error means that the device is full; some libraries say so in words only, or not at all.
+    """Whether an error means that the disk is full. Some libraries say so only in words, or not at all.
 
     Args:
-        error: What was raised while writing.
-        folder: Where it was written to.
+        error: The error that was raised while writing.
+        folder: The folder that was written to.
 
     Returns:
-        True if the device is full.
+        True if the disk is full.
     """
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
         return True

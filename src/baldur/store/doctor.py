@@ -1,4 +1,4 @@
-"""What is wrong with a run, and how to mend it. Looking changes nothing."""
+"""Checks of a run, with advice for each problem. The checks change nothing."""
 
 import json
 import sqlite3
@@ -14,14 +14,14 @@ from baldur.store.rows import Finding
 
 
 def doctor(folder: Path, *, url: str | None = None) -> list[Finding]:
-    """Examine a run: its database, its ledger, its artefacts, and where it was run.
+    """Check a run: its database, its ledger, its artefacts and its environment.
 
     Args:
         folder: The run's.
         url: Of its database server, if it was created with one.
 
     Returns:
-        What was found; a run is sound where no level is "error".
+        The findings; the run is sound if no level is "error".
 
     Raises:
         RunNotFound: There is no run.
@@ -41,7 +41,7 @@ def doctor(folder: Path, *, url: str | None = None) -> list[Finding]:
             except StoreError as error:
                 findings.append(Finding("error", str(error), _from_backup(run)))
             if check in (_integrity, _schema) and findings[-1].level == "error":
-                break  # what cannot be read cannot be examined further
+                break  # the other checks need a readable database
     finally:
         run.close()
     return findings
@@ -49,14 +49,14 @@ def doctor(folder: Path, *, url: str | None = None) -> list[Finding]:
 
 def _from_backup(run: Database) -> str:
     return (
-        f"Keep a copy of {run.folder}, then restore the last backup into a new folder; without one, "
-        "`sqlite3 baldur.db .recover` rescues what can be read."
+        f"Keep a copy of {run.folder}, then restore the last backup into a new folder. Without a backup, "
+        "`sqlite3 baldur.db .recover` saves the readable part."
     )
 
 
 def _integrity(run: Database) -> Iterator[Finding]:
     if run.file is None:
-        yield Finding("ok", "whether the database is whole is for its server to say")
+        yield Finding("ok", "the database is on a server, which checks it itself")
         return
     troubles = [row[0] for row in run.text("PRAGMA integrity_check")]
     if troubles == ["ok"]:
@@ -70,18 +70,16 @@ def _schema(run: Database) -> Iterator[Finding]:
     if revision is None:
         yield Finding("error", "the database is empty", _from_backup(run))
     elif revision == schema.REVISION:
-        yield Finding("ok", f"the schema is this version's ({revision})")
+        yield Finding("ok", f"the schema is up to date ({revision})")
     else:
         try:
             database.refuse_newer(revision, run)
         except NewerStore:
-            what = f"the schema is newer ({revision}) than this version of Baldur knows ({schema.REVISION})"
+            what = f"the schema ({revision}) is newer than that of this version of Baldur ({schema.REVISION})"
             yield Finding("error", what, "Install the version of Baldur that wrote the run, or a later one.")
             return
-        what = f"the schema is older ({revision}) than this version's ({schema.REVISION})"
-        yield Finding(
-            "warning", what, "Make a backup; the next start of the run brings the schema up to date."
-        )
+        what = f"the schema is older ({revision}) than that of this version of Baldur ({schema.REVISION})"
+        yield Finding("warning", what, "Make a backup. The next start of the run updates the schema.")
 
 
 def _connection(run: Database) -> Iterator[Finding]:
@@ -97,9 +95,7 @@ def _foreign_keys(run: Database) -> Iterator[Finding]:
     broken = run.text("PRAGMA foreign_key_check")
     if broken:
         tables = ", ".join(sorted({row[0] for row in broken}))
-        yield Finding(
-            "error", f"{len(broken)} rows name rows that are not there (in {tables})", _from_backup(run)
-        )
+        yield Finding("error", f"{len(broken)} rows refer to missing rows (in {tables})", _from_backup(run))
 
 
 def _ledger(run: Database) -> Iterator[Finding]:
@@ -112,7 +108,7 @@ def _ledger(run: Database) -> Iterator[Finding]:
         given = run.text("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'ledger'")[0][0]
         lost = max(given, last, cut) - count
     if lost:
-        what = f"the ledger lacks {lost} of its {count + lost} events: labels were deleted past its guard"
+        what = f"the ledger lacks {lost} of its {count + lost} events: labels were deleted by other means"
         yield Finding("error", what, _from_backup(run))
     else:
         yield Finding("ok", f"the ledger holds all of its {count} events")
@@ -130,9 +126,7 @@ def _rounds(run: Database) -> Iterator[Finding]:
     )
     for trial, count, last, unclosed in run.rows(query.group_by(c.trial)):
         if count != last + 1 or unclosed > 1:
-            what = (
-                f"the rounds of trial {trial} are not one after another ({count} rounds, the last is {last})"
-            )
+            what = f"the rounds of trial {trial} are not consecutive ({count} rounds, the last is {last})"
             yield Finding("error", what, _from_backup(run))
     uncut = run.rows(sa.select(sa.func.count()).where(c.state != "requested", c.cut.is_(None)))[0][0]
     if uncut:
@@ -150,7 +144,7 @@ def _artefacts(run: Database) -> Iterator[Finding]:
             advice = artefacts.mend(run.folder)
             yield Finding("error", f"{path} {trouble}", advice[0].upper() + advice[1:] + ".")
     if not damaged:
-        yield Finding("ok", f"every artefact is as it was recorded (there are {len(rows)})")
+        yield Finding("ok", f"all {len(rows)} artefacts are as recorded")
 
 
 def _unnamed(run: Database) -> Iterator[Finding]:
@@ -159,10 +153,10 @@ def _unnamed(run: Database) -> Iterator[Finding]:
         run.folder, {row.path for row in run.rows(sa.select(schema.artefacts.c.path))}
     )
     if busy:
-        yield Finding("ok", "the run is going on at this moment")
+        yield Finding("ok", "a process is working on the run at this moment")
     elif unnamed:
-        what = f"{len(unnamed)} files are left of an interrupted process, such as {unnamed[0]}"
-        mend = "Nothing is lost: start the run again, which removes them, or delete them."
+        what = f"{len(unnamed)} files are left from an interrupted process, such as {unnamed[0]}"
+        mend = "Nothing is lost. Start the run again, which removes them, or delete them."
         yield Finding("warning", what, mend)
 
 
@@ -171,8 +165,8 @@ def _settings(run: Database) -> Iterator[Finding]:
     recorded = run.rows(sa.select(schema.run.c.settings))[0][0]
     found = file.read_text(encoding="utf-8") if file.exists() else None
     if found != recorded:
-        what = f"{file.name} {'is missing' if found is None else 'is not what the run was begun with'}"
-        mend = "The run goes by its database; begin a new run to use other settings, or restore the file."
+        what = f"{file.name} {'is missing' if found is None else 'differs from the recorded settings'}"
+        mend = "The run uses the settings in its database. Begin a new run for other settings, or restore the file."
         yield Finding("warning", what, mend)
 
 
@@ -187,12 +181,12 @@ def _starts(run: Database) -> Iterator[Finding]:
                 what = f"the run was started with different versions of {', '.join(names)}"
             else:
                 what = f"the run was started with different {key}: {', '.join(sorted(distinct))}"
-            mend = "Repeat the run in one environment if its curve is to be the same bit for bit."
+            mend = "Repeat the run in one environment if you need the same curve bit for bit."
             yield Finding("warning", what, mend)
 
 
 def _incidents(run: Database) -> Iterator[Finding]:
     for time, what in run.rows(sa.select(schema.incidents.c.time, schema.incidents.c.what)):
         yield Finding(
-            "warning", f"{time}: {what}", "Nothing is to be done; check the disk if this happens often."
+            "warning", f"{time}: {what}", "Nothing needs to be done. Check the disk if this happens often."
         )

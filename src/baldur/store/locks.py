@@ -1,4 +1,4 @@
-"""One holder for each role on a run, by locks that the operating system releases however a process ends."""
+"""One process for each role on a run, by file locks. The operating system releases them when a process ends."""
 
 import fcntl
 import os
@@ -16,7 +16,7 @@ def hold(folder: Path, role: str) -> Iterator[None]:
 
     Args:
         folder: The run's.
-        role: "trainer", say.
+        role: For example "trainer".
 
     Yields:
         Nothing.
@@ -30,8 +30,8 @@ def hold(folder: Path, role: str) -> Iterator[None]:
         if not _take(descriptor):
             holder = os.pread(descriptor, 32, 0).decode().strip() or "unknown"
             raise RunBusy(
-                f"process {holder} is already the {role} of {folder}; wait until it has ended, or end it "
-                "(nothing is lost by that), and start again"
+                f"process {holder} is already the {role} of {folder}. Wait until it has ended, or end it, "
+                "and start again. Nothing is lost by ending it"
             )
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
@@ -46,10 +46,10 @@ def is_held(folder: Path, role: str) -> bool:
 
     Args:
         folder: The run's.
-        role: "trainer", say.
+        role: For example "trainer".
 
     Returns:
-        True if it has.
+        True if a process has it.
     """
     try:
         descriptor = os.open(_file(folder, role), os.O_RDONLY | os.O_CLOEXEC)

@@ -1,4 +1,4 @@
-"""How a trial goes from one state of a round to the next; each step is one transaction."""
+"""The steps of a trial from one state of a round to the next; each is one transaction."""
 
 import math
 import time
@@ -14,17 +14,17 @@ from baldur.store.database import Database
 from baldur.store.rows import Request
 
 BEST = 1000
-"""How many items of a round's ranking are rows; all scores are an artefact."""
+"""So many items of a round's ranking are stored as rows; all scores are stored as an artefact."""
 
 
 @dataclass
 class PhaseHandle:
-    """A phase that is going on. Recording its result ends it, in the same transaction.
+    """A running phase. Recording its result ends it, in the same transaction.
 
     Args:
         database: The run's.
         trial: The trial's number.
-        round: Which round.
+        round: The round.
         phase: "label", "fit", "measure" or "choose".
         id: The number of this attempt.
     """
@@ -38,7 +38,7 @@ class PhaseHandle:
     _ended: bool = field(default=False, repr=False)
 
     def labelled(self) -> int:
-        """Record the round's cut: the labels that are there by now are those that it trains on.
+        """Record the round's cut: the round trains on all labels that exist now.
 
         Returns:
             The last ledger number that the round trains on; 0 if there is none.
@@ -53,9 +53,9 @@ class PhaseHandle:
         return cut
 
     def fitted(self) -> None:
-        """Record that the round's model is there, and forget the checkpoint of its fit.
+        """Record that the round's model is saved, and delete the checkpoint of its fit.
 
-        Fitting once more (because a model was lost) is allowed as long as the round is not closed.
+        A round may be fitted again (because a model was lost) until it is closed.
 
         Raises:
             StoreError: The round is not labelled yet, or is closed.
@@ -69,10 +69,10 @@ class PhaseHandle:
         artefacts.remove(self.database.folder, dropped)
 
     def measured(self, metrics: Mapping[tuple[str, str], float]) -> None:
-        """Record how good the round's model is.
+        """Record the metrics of the round's model.
 
         Args:
-            metrics: Values by (metric, split), as ("accuracy", "test"); NaN where undefined.
+            metrics: Values by (metric, split), as ("accuracy", "test"); NaN if undefined.
 
         Raises:
             StoreError: The round is not fitted, or was measured before.
@@ -90,10 +90,10 @@ class PhaseHandle:
         self._ended = True
 
     def chosen(self, requests: Sequence[Request], ranking: Sequence[tuple[str, float]] = ()) -> None:
-        """Close the round and open the next one with its requests; without requests only close it.
+        """Close the round and open the next one with its requests; without requests, only close it.
 
         Args:
-            requests: What to ask for next.
+            requests: The requests of the next round.
             ranking: Items with their scores, best first; the best 1,000 are recorded.
 
         Raises:
@@ -131,13 +131,13 @@ class PhaseHandle:
 
 
 def open_round(connection: Connection, trial: int, round: int, requests: Sequence[Request]) -> None:
-    """Insert a round and what it asks for.
+    """Insert a round and its requests.
 
     Args:
         connection: An open write transaction.
         trial: The trial's number.
         round: The new round.
-        requests: What to ask for.
+        requests: Its requests.
 
     Raises:
         InvalidArgument: An item is asked for twice.
@@ -146,9 +146,7 @@ def open_round(connection: Connection, trial: int, round: int, requests: Sequenc
     items = [request.item for request in requests]
     if len(set(items)) < len(items):
         twice = next(item for i, item in enumerate(items) if item in items[:i])
-        raise InvalidArgument(
-            f"round {round} asks for {twice!r} twice; each item may be asked for once a round"
-        )
+        raise InvalidArgument(f"round {round} asks for {twice!r} twice; ask for each item once in a round")
     key = {"trial": trial, "round": round}
     connection.execute(schema.rounds.insert(), key | {"state": "requested", "opened": schema.now()})
     rows = [
@@ -165,7 +163,7 @@ def state_of(connection: Connection, trial: int, round: int) -> str:
     Args:
         connection: An open transaction.
         trial: The trial's number.
-        round: Which round.
+        round: The round.
 
     Returns:
         "requested", "labelled", "fitted", "measured" or "closed".
@@ -186,17 +184,17 @@ def advance(connection: Connection, trial: int, round: int, before: str, after: 
     Args:
         connection: An open write transaction.
         trial: The trial's number.
-        round: Which round.
-        before: The state that it must be in.
-        after: The state that it will be in.
+        round: The round.
+        before: The state that it must have.
+        after: The state that it will have.
 
     Raises:
-        StoreError: It is in another state.
+        StoreError: It has another state.
     """
     state = state_of(connection, trial, round)
     if state != before:
         raise StoreError(
-            f"round {round} of trial {trial} is {state!r}, so it cannot become {after!r}; {before!r} can"
+            f"round {round} of trial {trial} is {state!r}, so it cannot become {after!r}; it must be {before!r} first"
         )
     c = schema.rounds.c
     closed = schema.now() if after == "closed" else None
@@ -210,10 +208,10 @@ def record_cut(connection: Connection, trial: int, round: int) -> int:
     Args:
         connection: An open write transaction.
         trial: The trial's number.
-        round: Which round.
+        round: The round.
 
     Returns:
-        The cut, now recorded or long since; 0 if there is no label yet.
+        The cut, recorded now or earlier; 0 if there is no label yet.
 
     Raises:
         StoreError: The trial has no such round.
@@ -232,7 +230,5 @@ def record_cut(connection: Connection, trial: int, round: int) -> int:
 
 def _finite(item: str, score: float | None) -> float | None:
     if score is not None and not math.isfinite(score):
-        raise NonFiniteScore(
-            f"the score of {item!r} is {score}; scores are finite numbers, or None where there is none"
-        )
+        raise NonFiniteScore(f"the score of {item!r} is {score}; a score must be a finite number, or None")
     return None if score is None else float(score)

@@ -1,4 +1,4 @@
-"""The values that go into a run's store and come out of it. Times are ISO 8601 texts in UTC."""
+"""The values that a run's store takes and returns. Times are ISO 8601 texts in UTC."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,18 +7,18 @@ from typing import Literal, NamedTuple
 
 @dataclass(frozen=True)
 class ItemRecord:
-    """What is recorded of one item of the pool.
+    """The recorded facts of one item of the pool.
 
     Args:
         id: The item's stable id.
-        position: Where it stands in the pool, counted from 0.
+        position: Its position in the pool, counted from 0.
         path: Its file, if it has one.
-        group: The patient, track, ... that no split may divide.
-        split: Which part of the data it belongs to.
+        group: Its group (patient, track, ...), which a split never divides.
+        split: The part of the data that it belongs to.
         sha256: Hexadecimal digest of its content at the first read.
         size: Bytes of its file at the first read.
         mtime_ns: Modification time of its file at the first read, nanoseconds.
-        state: "ok", or "quarantined" when it cannot be used.
+        state: "ok", or "quarantined" if it cannot be used.
         reason: Why it is quarantined.
     """
 
@@ -35,7 +35,7 @@ class ItemRecord:
 
 
 class Request(NamedTuple):
-    """One item that is asked for; `score` is its gain when it was chosen, None for an initial item."""
+    """A request for the label of one item; `score` is its score when it was chosen, None for an initial item."""
 
     item: str
     rank: int
@@ -43,7 +43,7 @@ class Request(NamedTuple):
 
 
 class Round(NamedTuple):
-    """One round of a trial: `cut` is the last ledger number it trains on, `labels` how many there are."""
+    """One round of a trial; `cut` is the last ledger number that it trains on, `labels` the number of its labels."""
 
     round: int
     state: str
@@ -52,7 +52,7 @@ class Round(NamedTuple):
 
 
 class PastRow(NamedTuple):
-    """One round of a trial: what it measured, and the scores of the batch that it was the first to train on."""
+    """One round of a trial: its metrics, and the scores of the batch that it trained on for the first time."""
 
     round: int
     labels: int
@@ -69,7 +69,7 @@ class RankingRow(NamedTuple):
 
 
 class LabelRow(NamedTuple):
-    """The current label of one item in one trial, and the ledger number that gave it."""
+    """The current label of one item in one trial, and its ledger number."""
 
     item: str
     value: str
@@ -91,7 +91,7 @@ class CurrentLabel(NamedTuple):
 
 
 class MetricRow(NamedTuple):
-    """One point of a learning curve; `value` is NaN where the metric was undefined."""
+    """One point of a learning curve; `value` is NaN if the metric was undefined."""
 
     strategy: str
     seed: int
@@ -103,7 +103,7 @@ class MetricRow(NamedTuple):
 
 
 class PhaseRow(NamedTuple):
-    """One attempt at a phase; `seconds` is None while it goes on, and for ever if it was interrupted."""
+    """One attempt at a phase; `seconds` is None while it runs, and stays None if it was interrupted."""
 
     strategy: str
     seed: int
@@ -155,7 +155,7 @@ class ArtefactRow(NamedTuple):
 
 
 class IncidentRow(NamedTuple):
-    """Something that went wrong and was got over, such as a damaged checkpoint that was thrown away."""
+    """A problem that the run recovered from, such as a damaged checkpoint that was deleted."""
 
     time: str
     strategy: str | None
@@ -165,7 +165,7 @@ class IncidentRow(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """What `doctor` found; `mend` says what to do about it and is empty where nothing is to be done."""
+    """A finding of `doctor`; `mend` is the advice, and empty if nothing needs to be done."""
 
     level: Literal["ok", "warning", "error"]
     what: str

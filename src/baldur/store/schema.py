@@ -1,4 +1,4 @@
-"""The tables of a run. Times are ISO 8601 texts in UTC, so that they sort and read as they are.
+"""The tables of a run. Times are ISO 8601 texts in UTC, so that they can be sorted and read directly.
 
 A change here needs a migration beside it in `migrations/versions`; a test compares the two.
 """
@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 REVISION = "0001"
-"""The newest migration: what a database of this version of Baldur carries in `alembic_version`."""
+"""The newest migration: the value of `alembic_version` in a database of this version of Baldur."""
 
 metadata = MetaData(
     naming_convention={
@@ -36,7 +36,7 @@ metadata = MetaData(
 
 
 def now() -> str:
-    """This instant in UTC, as the tables hold it."""
+    """The current time in UTC, in the format of the tables."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
@@ -199,11 +199,11 @@ incidents = Table(
 
 
 def incident(trial: int | None, round: int | None, what: str) -> Insert:
-    """The statement that records what went wrong and was got over.
+    """The statement that records a problem that the run recovered from.
 
     Args:
-        trial: In which trial.
-        round: In which round.
+        trial: The trial, or None.
+        round: The round, or None.
         what: A sentence.
 
     Returns:

@@ -1,4 +1,4 @@
-"""A run is its store: everything that has happened, in one folder."""
+"""The store of a run: everything that has happened, in one folder."""
 
 import math
 import time
@@ -33,7 +33,7 @@ _PATIENCE = 60.0
 
 
 class Store:
-    """A run's folder and database. Make one with `Store.create` or `Store.open`; it is a context manager."""
+    """A run's folder and database. `Store.create` and `Store.open` return one; it is a context manager."""
 
     def __init__(self, database: Database) -> None:
         row = database.rows(sa.select(schema.run))[0]
@@ -58,22 +58,22 @@ class Store:
         """Begin a run in a folder.
 
         Args:
-            folder: Where; made if it is not there.
+            folder: The run's folder; created if needed.
             settings: TOML text; also written to `settings.toml`.
             classes: The names of the classes, in the order of their indices.
-            preprocessing: How items become the network's input; anything that JSON can hold.
+            preprocessing: The steps from items to the network's input; anything that JSON can hold.
             url: Of a database server (SQLAlchemy's form); None for `baldur.db` in the folder.
 
         Returns:
             The open store.
 
         Raises:
-            StoreError: There is a run already, or the folder cannot be written to or lies on a network file system.
+            StoreError: There is a run already, or the folder cannot be written to or is on a network file system.
             InvalidArgument: A class is named twice.
-            DiskFull: There was no room.
+            DiskFull: The disk is full.
         """
         if len(set(classes)) < len(classes):
-            raise InvalidArgument(f"each class needs a name of its own, not {list(classes)}")
+            raise InvalidArgument(f"each class needs a name of its own, but the classes are {list(classes)}")
         if folder.exists() and not folder.is_dir():
             raise StoreError(f"{folder} is a file; a run needs a folder")
         with artefacts.room(folder):
@@ -82,7 +82,7 @@ class Store:
         try:
             with database.write() as connection:
                 if revision_of(connection) is not None:
-                    raise StoreError(f"there is a run in {folder} already; open it, or take another folder")
+                    raise StoreError(f"there is a run in {folder} already; open it, or choose another folder")
                 migrate(connection)
                 row = {"id": 1, "created": schema.now(), "settings": settings, "classes": list(classes)}
                 connection.execute(schema.run.insert(), row | {"preprocessing": dict(preprocessing)})
@@ -97,7 +97,7 @@ class Store:
         """Open a run, migrating its database if an older version of Baldur wrote it.
 
         Args:
-            folder: Where it is.
+            folder: The run's folder.
             url: Of its database server, if it was created with one.
 
         Returns:
@@ -106,7 +106,7 @@ class Store:
         Raises:
             RunNotFound: There is no run.
             NewerStore: A newer version of Baldur wrote it; nothing is changed.
-            StoreError: The database is damaged, or is somebody else's.
+            StoreError: The database is damaged, or is not that of a run.
         """
         database = Database(folder, url)
         try:
@@ -128,15 +128,15 @@ class Store:
         return f"Store({str(self.folder)!r})"
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
         self._database.close()
 
     @contextmanager
     def lock(self, role: str) -> Iterator[None]:
-        """Be the only process with a role on this run; the operating system ends it with the process.
+        """Be the only process with a role on this run; the lock ends with the process.
 
         Args:
-            role: "trainer", say.
+            role: For example "trainer".
 
         Yields:
             Nothing.
@@ -186,20 +186,18 @@ class Store:
         return {name: value for section in (plain, *sections) for name, value in section.items()}
 
     def sweep(self) -> list[str]:
-        """Remove what a killed process left: files that no row names, and rows whose files were deleted.
+        """Remove the leftovers of a killed process: files without a row, and rows whose files were deleted.
 
         Only the trainer writes artefacts, so only the holder of its lock may call this.
 
         Returns:
-            What was removed: paths relative to the run.
+            The removed paths, relative to the run.
 
         Raises:
             StoreError: This store does not hold the lock "trainer".
         """
         if "trainer" not in self._held:
-            raise StoreError(
-                "sweep() is for the holder of lock('trainer'): others' files may be half written"
-            )
+            raise StoreError("sweep() needs lock('trainer'): another process may be writing its files now")
         table = schema.artefacts
         rows = self._database.rows(sa.select(table.c.path, table.c.trial, table.c.round))
         paths = [(row, self.folder / row.path) for row in rows]
@@ -208,14 +206,14 @@ class Store:
             with self._database.write() as connection:
                 artefacts.drop(connection, table.c.path.in_([row.path for row in gone]))
                 for row in gone:
-                    what = f"{row.path} was no longer there, so it was forgotten"
+                    what = f"{row.path} was no longer there, so its record was deleted"
                     connection.execute(schema.incident(row.trial, row.round, what))
         unnamed = artefacts.unnamed(self.folder, {row.path for row in rows})
         artefacts.remove(self.folder, unnamed)
         return unnamed + [row.path for row in gone]
 
     def change_settings(self, settings: str) -> None:
-        """Go on with other settings.
+        """Change the settings of the run.
 
         Args:
             settings: TOML text; also written to `settings.toml`.
@@ -226,7 +224,7 @@ class Store:
         self.settings = settings
 
     def record_start(self, environment: Mapping[str, Any]) -> None:
-        """Record that a process starts to work on the run.
+        """Record that a process starts working on the run.
 
         Args:
             environment: "versions", "threads", "device", ...; anything that JSON can hold.
@@ -245,30 +243,30 @@ class Store:
         return [{"time": row.time, **row.environment} for row in rows]
 
     def record_items(self, records: Iterable[ItemRecord]) -> None:
-        """Record items of the pool, or overwrite what was recorded of them.
+        """Record items of the pool, or overwrite their records.
 
         Args:
-            records: One an item.
+            records: One record for each item.
         """
         rows = [vars(record) | {"grp": record.group} for record in records]
         with self._database.write() as connection:
             upsert(connection, schema.items, rows)
 
     def mark_items(self, records: Iterable[ItemRecord]) -> None:
-        """Record only the state of items and its reason: what else is recorded of them stays.
+        """Record only the state of items and its reason; their other facts stay unchanged.
 
         Args:
-            records: One an item.
+            records: One record for each item.
         """
         rows = [vars(record) | {"grp": record.group} for record in records]
         with self._database.write() as connection:
             upsert(connection, schema.items, rows, ("state", "reason"))
 
     def items(self, state: str | None = None) -> dict[str, ItemRecord]:
-        """What is recorded of the items.
+        """The recorded facts of the items.
 
         Args:
-            state: Only of those in this state, "quarantined" say; None for all.
+            state: Only items in this state, for example "quarantined"; None for all.
 
         Returns:
             Records by item id, in the order of their positions.
@@ -279,11 +277,11 @@ class Store:
         return {row.id: ItemRecord(*row) for row in rows}
 
     def trial(self, strategy: str, seed: int) -> Trial:
-        """The trial of a strategy with a seed; made if it is not there.
+        """The trial of a strategy with a seed; created if needed.
 
         Args:
-            strategy: Its name.
-            seed: Of the repetition.
+            strategy: The name of the strategy.
+            seed: The seed of the repetition.
 
         Returns:
             The trial.
@@ -297,7 +295,7 @@ class Store:
         return Trial(self._database, number, strategy, seed)
 
     def trials(self) -> list[Trial]:
-        """All trials, in the order in which they were made.
+        """All trials, in the order of their creation.
 
         Returns:
             The trials.
@@ -309,7 +307,7 @@ class Store:
         """The learning curves.
 
         Args:
-            split: Only of this split, "test" say; None for all.
+            split: Only of this split, for example "test"; None for all.
 
         Returns:
             Rows ordered by strategy, seed, round, split and metric.
@@ -328,7 +326,7 @@ class Store:
         """Every attempt at every phase, in the order in which they began.
 
         Returns:
-            One row an attempt; a phase that was interrupted has another row for each further attempt.
+            One row for each attempt; an interrupted phase has another row for each further attempt.
         """
         p = schema.phases.c
         query = sa.select(_trials.strategy, _trials.seed, p.round, p.phase, p.started, p.seconds)
@@ -336,7 +334,7 @@ class Store:
         return [PhaseRow(*row) for row in self._database.rows(query)]
 
     def requests(self) -> list[RequestRow]:
-        """Everything that was asked for, with the current labels.
+        """All requests, with the current labels.
 
         Returns:
             Rows ordered by strategy, seed, round and rank.
@@ -353,7 +351,7 @@ class Store:
         """Every event of the ledger, in order.
 
         Returns:
-            One row an event.
+            One row for each event.
         """
         e = schema.ledger.c
         query = sa.select(
@@ -393,10 +391,10 @@ class Store:
         return [ArtefactRow(*row)._replace(path=self.folder / row.path) for row in rows]
 
     def incidents(self) -> list[IncidentRow]:
-        """What went wrong and was got over, in order.
+        """The problems that the run recovered from, in order.
 
         Returns:
-            One row an incident.
+            One row for each incident.
         """
         i = schema.incidents.c
         query = sa.select(i.time, _trials.strategy, _trials.seed, i.round, i.what)
@@ -407,12 +405,12 @@ class Store:
         """Save the run to one tar file, consistent even while the run goes on.
 
         Args:
-            archive: The file; replaced whole if it is there.
+            archive: The file; an existing one is replaced.
 
         Raises:
-            DamagedArtefact: A file of the run is not the one that was recorded.
-            Unsupported: The run is kept in a database server, which has its own means.
-            DiskFull: There was no room.
+            DamagedArtefact: A file of the run differs from the recorded one.
+            Unsupported: The run is kept in a database server, which has its own backup tools.
+            DiskFull: The disk is full.
         """
         backup.save(self._database, self.settings, archive)
 

@@ -1,8 +1,8 @@
 """One trial of a run: a strategy with a seed, and its rounds.
 
-A round is requested, labelled (its cut is recorded), fitted, measured and closed, in this order. The results
-of a phase, the round's new state and the end of the phase are one transaction, so a process killed at any
-instant leaves a round in one of these states, and at most the interrupted phase is done again.
+A round is requested, labelled (its cut is recorded), fitted, measured and closed, in this order. One transaction
+records the results of a phase, the round's new state and the end of the phase. So a process that is killed at any
+instant leaves a round in one of these states, and only the interrupted phase is repeated.
 """
 
 import json
@@ -30,7 +30,7 @@ _EVENTS = UUID("6f2f3c1e-3f0f-5f0e-9d53-0c4c2b6d7a11")
 
 @dataclass(frozen=True)
 class Trial:
-    """A strategy with a seed; made by `Store.trial`. What it reads, it reads from the database anew.
+    """A strategy with a seed, created by `Store.trial`. Every call reads the database again.
 
     Args:
         database: The run's.
@@ -51,7 +51,7 @@ class Trial:
 
     @property
     def reason(self) -> str:
-        """Why it is in this state, in words."""
+        """The reason for the state, in words."""
         return str(self._column(schema.trials.c.reason))
 
     def latest(self) -> Round | None:
@@ -72,7 +72,7 @@ class Trial:
             requests: The initial set.
 
         Raises:
-            StoreError: Round 0 is there with other requests.
+            StoreError: Round 0 exists with other requests.
         """
         r = schema.requests.c
         there = sa.select(r.item, r.rank).where(r.trial == self.id, r.round == 0)
@@ -83,20 +83,20 @@ class Trial:
             elif {tuple(row) for row in connection.execute(there)} != {(q.item, q.rank) for q in requests}:
                 raise StoreError(
                     f"the trial {self.strategy!r}, seed {self.seed}, was begun with other initial items; "
-                    "take another folder for another beginning"
+                    "choose another folder for a new run"
                 )
 
     @contextmanager
     def phase(self, round: int, phase: str) -> Iterator[PhaseHandle]:
-        """Time a phase; the trial is "running" again. An exception leaves the phase without an end.
+        """Time a phase and set the trial to "running". An exception leaves the phase without an end.
 
         Args:
-            round: Which round.
+            round: The round.
             phase: "label", "fit", "measure" or "choose".
 
         Yields:
-            The handle that records the phase's result and its end in one transaction; a phase whose result
-            was not recorded just ends.
+            The handle, which records the phase's result and its end in one transaction. A phase without a
+            recorded result just ends.
 
         Raises:
             StoreError: The trial has no such round.
@@ -113,10 +113,10 @@ class Trial:
         handle.end()
 
     def cut(self, round: int) -> int:
-        """The last ledger number that a round trains on: recorded at the first call, the same for ever.
+        """The last ledger number that a round trains on. The first call records it; it never changes.
 
         Args:
-            round: Which round; it is then labelled.
+            round: The round, which becomes "labelled".
 
         Returns:
             A ledger number; 0 if there is no label yet.
@@ -134,7 +134,7 @@ class Trial:
             cut: The last ledger number that counts; None for all.
 
         Returns:
-            One row an item: the newest event about it.
+            One row for each item: the newest event about it.
         """
         c = schema.ledger.c
         newest = sa.select(sa.func.max(c.number)).where(c.trial == self.id)
@@ -145,10 +145,10 @@ class Trial:
         return [LabelRow(*row) for row in rows]
 
     def votes(self) -> dict[str, dict[str, str]]:
-        """What each annotator answered where labels are a consensus of votes.
+        """The answers of each annotator, if labels are the majority of several answers.
 
         Returns:
-            By annotator, class names by item id; the newest where one answered again.
+            By annotator, class names by item id; the newest answer counts.
         """
         c = schema.ledger.c
         query = sa.select(c.annotator, c.item, c.value).where(c.trial == self.id, c.source == "vote")
@@ -161,10 +161,10 @@ class Trial:
         """The items of a round that are not answered yet.
 
         Args:
-            round: Which round.
+            round: The round.
 
         Returns:
-            Item ids, in the order in which they are wanted.
+            Item ids, in the order of their rank.
         """
         c = schema.requests.c
         query = sa.select(c.item).where(c.trial == self.id, c.round == round, c.state == "open")
@@ -180,14 +180,14 @@ class Trial:
     ) -> None:
         """Append answers to the ledger and close their requests, all or none.
 
-        The event's id follows from (trial, round, item, annotator), so giving an answer again adds nothing.
+        The event's id is a function of (trial, round, item, annotator), so a repeated answer adds nothing.
 
         Args:
             round: The round that asked.
             answers: Class names by item id.
-            annotator: Who says so.
-            source: By what way the answers came.
-            votes: What the answers are a consensus of: by annotator, class names by item id.
+            annotator: The name of the annotator.
+            source: The source of the answers.
+            votes: The single answers behind a majority: by annotator, class names by item id.
 
         Raises:
             StoreError: The round did not ask for an item, or this annotator gave another answer before.
@@ -213,15 +213,15 @@ class Trial:
                 connection.execute(update, [{"answered": item} for item in wanted])
 
     def metric(self, round: int, name: str, split: str = "test") -> float:
-        """One value that was measured in a round.
+        """One metric of a round.
 
         Args:
-            round: Which round.
+            round: The round.
             name: The metric.
             split: The part of the data that it was measured on.
 
         Returns:
-            The value; NaN where it is undefined or was not measured.
+            The value; NaN if it is undefined or was not measured.
         """
         c = schema.metrics.c
         this = (c.trial == self.id, c.round == round, c.metric == name, c.split == split)
@@ -229,10 +229,10 @@ class Trial:
         return math.nan if not rows or rows[0].value is None else float(rows[0].value)
 
     def past(self) -> list[PastRow]:
-        """Every round that was labelled, with what it measured and the scores of its batch.
+        """Every labelled round, with its metrics and the scores of its batch.
 
         Returns:
-            One row a round, the oldest first; an undefined metric is NaN, and an initial item has no score.
+            One row for each round, the oldest first; an undefined metric is NaN, and an initial item has no score.
         """
         r, m, q = schema.rounds.c, schema.metrics.c, schema.requests.c
         rounds = (
@@ -254,7 +254,7 @@ class Trial:
         """The best items of a round's pool, as `PhaseHandle.chosen` recorded them.
 
         Args:
-            round: Which round.
+            round: The round.
 
         Returns:
             At most 1,000 rows, best first.
@@ -264,20 +264,20 @@ class Trial:
         return [RankingRow(*row) for row in self.database.rows(query.order_by(c.rank))]
 
     def artefact(self, round: int | None, kind: str, suffix: str, write: Callable[[Path], None]) -> Path:
-        """Write a file and record it, in place of the last one of this round and kind.
+        """Write a file and record it; it replaces the last one of this round and kind.
 
         Args:
-            round: The round that it belongs to, or None for the whole trial.
-            kind: What it is: "scores", say.
+            round: Its round, or None for the whole trial.
+            kind: The kind of artefact, for example "scores".
             suffix: Of the file's name, such as ".npy".
-            write: Called with a path at which nothing is yet; makes the file there.
+            write: Called with a path that does not exist yet; creates the file there.
 
         Returns:
-            Where the file lies.
+            The path of the file.
 
         Raises:
             InvalidArgument: `kind` or `suffix` cannot be part of a file's name.
-            DiskFull: There was no room; the last file of this kind is untouched.
+            DiskFull: The disk is full; the last file of this kind is unchanged.
         """
         return artefacts.keep(self.database, self.id, round, kind, suffix, write)
 
@@ -285,16 +285,16 @@ class Trial:
         """Write a folder of files and record it as one artefact.
 
         Args:
-            round: The round that it belongs to, or None for the whole trial.
-            kind: What it is: "posterior", say.
+            round: Its round, or None for the whole trial.
+            kind: The kind of artefact, for example "posterior".
             write: Called with an empty folder, which it fills.
 
         Returns:
-            Where the folder lies.
+            The path of the folder.
 
         Raises:
             InvalidArgument: `kind` cannot be part of a file's name.
-            DiskFull: There was no room; the last folder of this kind is untouched.
+            DiskFull: The disk is full; the last folder of this kind is unchanged.
         """
 
         def fill(folder: Path) -> None:
@@ -307,11 +307,11 @@ class Trial:
         """The file or folder of this round and kind, verified against its recorded SHA-256.
 
         Args:
-            round: The round that it belongs to, or None for the whole trial.
-            kind: What it is.
+            round: Its round, or None for the whole trial.
+            kind: The kind of artefact.
 
         Returns:
-            Where it lies; None if there is none.
+            Its path; None if there is none.
 
         Raises:
             DamagedArtefact: It is missing, cut short or altered.
@@ -319,21 +319,21 @@ class Trial:
         return artefacts.find(self.database, self.id, round, kind)
 
     def incident(self, round: int, what: str) -> None:
-        """Record what went wrong and was got over.
+        """Record a problem that the run recovered from.
 
         Args:
-            round: In which round.
+            round: The round.
             what: A sentence.
         """
         with self.database.write() as connection:
             connection.execute(schema.incident(self.id, round, what))
 
     def forget(self, kind: str, before: int) -> None:
-        """Delete the artefacts of one kind of older rounds.
+        """Delete the artefacts of one kind from older rounds.
 
         Args:
-            kind: What they are: "posterior", say.
-            before: Those of this round and later stay.
+            kind: The kind of artefact, for example "posterior".
+            before: The artefacts of this round and of later ones stay.
         """
         c = schema.artefacts.c
         older = sa.and_(c.trial == self.id, c.kind == kind, c.round < before)
@@ -344,10 +344,10 @@ class Trial:
         artefacts.remove(self.database.folder, dropped)
 
     def checkpoint(self, round: int) -> ArtefactCheckpoint:
-        """The slot for the state of a round's fit; `PhaseHandle.fitted` empties it.
+        """The checkpoint of a round's fit; `PhaseHandle.fitted` deletes it.
 
         Args:
-            round: Which round.
+            round: The round.
 
         Returns:
             A `baldur.protocols.Checkpoint`.
@@ -355,7 +355,7 @@ class Trial:
         return ArtefactCheckpoint(self.database, self.id, round)
 
     def finish(self, state: str, reason: str) -> None:
-        """Leave the trial for now or for good; one that is done closes its last round.
+        """End work on the trial, for now or for good; "done" closes its last round.
 
         Args:
             state: "waiting", "done" or "failed".
@@ -363,10 +363,10 @@ class Trial:
 
         Raises:
             InvalidArgument: There is no such state.
-            StoreError: The trial is to be done, but its last round is not measured.
+            StoreError: The state is "done", but the last round is not measured.
         """
         if state not in ("waiting", "done", "failed"):
-            raise InvalidArgument(f"a trial is left 'waiting', 'done' or 'failed', not {state!r}")
+            raise InvalidArgument(f"the state must be 'waiting', 'done' or 'failed', not {state!r}")
         c = schema.rounds.c
         last = sa.select(c.round).where(c.trial == self.id, c.state != "closed").order_by(c.round.desc())
         with self.database.write() as connection:
@@ -376,7 +376,7 @@ class Trial:
             self._set(connection, state, reason)
 
     def reopen(self) -> None:
-        """Open the last round of a trial that is done, so that more rounds can follow; else do nothing."""
+        """Open the last round of a finished trial, so that more rounds can follow; otherwise do nothing."""
         c = schema.rounds.c
         last = sa.select(sa.func.max(c.round)).where(c.trial == self.id).scalar_subquery()
         closed = (c.trial == self.id, c.round == last, c.state == "closed")
@@ -401,7 +401,7 @@ class Trial:
         if strangers:
             raise StoreError(
                 f"round {round} of {self.strategy!r}, seed {self.seed}, did not ask for {strangers[0]!r}"
-                f" ({len(strangers)} such answers); answer what `open_requests` names"
+                f" ({len(strangers)} such answers); answer only the items of `open_requests`"
             )
         return [item for item in asked if item in answers]
 
@@ -410,13 +410,13 @@ class Trial:
         for item, value in answers.items():
             if value not in classes:
                 raise InvalidLabel(
-                    f"{value!r} for {item!r} is not a class; the classes are {', '.join(classes)}"
+                    f"the answer {value!r} for {item!r} is not a class; the classes are {', '.join(classes)}"
                 )
 
     def _new_events(
         self, connection: Connection, round: int, answers: Mapping[str, str], annotator: str
     ) -> list[dict[str, object]]:
-        """Rows of the ledger for those answers that it does not hold yet."""
+        """Ledger rows for the new answers."""
         c = schema.ledger.c
         own = (c.trial == self.id, c.annotator == annotator)
         known = dict(connection.execute(sa.select(c.event, c.value).where(*own, c.round == round)).all())
@@ -427,8 +427,8 @@ class Trial:
             event = str(uuid5(_EVENTS, json.dumps([self.id, round, item, annotator])))
             if known.get(event, value) != value:
                 raise StoreError(
-                    f"{annotator!r} answered {known[event]!r} for {item!r} in round {round}, now {value!r}; "
-                    "what the ledger holds is never changed"
+                    f"{annotator!r} answered {known[event]!r} for {item!r} in round {round}, and now {value!r}. "
+                    "The ledger cannot be changed, so keep the first answer"
                 )
             if event not in known:
                 row = {"event": event, "trial": self.id, "round": round, "item": item, "value": value}

@@ -159,7 +159,7 @@ def test_what_is_no_encoder_is_said(tmp_path, encoders):
     with pytest.raises(InvalidArgument, match="gave dict"):
         load_encoder("own_encoders:make", "cpu")
     (tmp_path / "bad.pt2").write_bytes(b"no program")
-    with pytest.raises(InvalidData, match="no exported program"):
+    with pytest.raises(InvalidData, match="not an exported program"):
         load_encoder(str(tmp_path / "bad.pt2"), "cpu")
 
 

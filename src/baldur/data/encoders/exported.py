@@ -1,4 +1,4 @@
-"""A pretrained network that turns images into features, once."""
+"""Pretrained networks that turn images into features, once for each image."""
 
 import hashlib
 import importlib
@@ -31,10 +31,10 @@ class Encoder:
     """A network in evaluation mode.
 
     Args:
-        spec: What it was loaded from.
+        spec: The file or factory that it was loaded from.
         network: Inputs (n, channels, height, width) to features (n, D).
-        sha256: Of its weights and of its code, as far as it can be seen.
-        device: Where it runs.
+        sha256: Of its weights and, as far as possible, of its code.
+        device: The device that it runs on.
     """
 
     spec: str
@@ -44,20 +44,20 @@ class Encoder:
 
 
 def load_encoder(spec: str, device: str) -> Encoder:
-    """The encoder that a user names.
+    """Load an encoder.
 
     Args:
         spec: FILE.pt2, written by `torch.export.save`; or package.module:factory, a function without
-            arguments that gives a `torch.nn.Module`. Either is code: use what you trust.
-        device: Where it shall run: "cpu", "cuda", "auto", ...
+            arguments that returns a `torch.nn.Module`. Both run code, so load only what you trust.
+        device: The device to run on: "cpu", "cuda", "auto", ...
 
     Returns:
         The encoder.
 
     Raises:
         DataNotFound: There is no such file.
-        InvalidArgument: It is neither, or the factory cannot be imported or gives no network.
-        InvalidData: The file is no exported program.
+        InvalidArgument: `spec` is neither, or the factory cannot be imported or returns no network.
+        InvalidData: The file is not an exported program.
     """
     import torch
 
@@ -67,11 +67,11 @@ def load_encoder(spec: str, device: str) -> Encoder:
         return _exported(spec, device)
     module, colon, name = spec.partition(":")
     if not (module and colon and name):
-        raise InvalidArgument(f"an encoder is FILE.pt2 or package.module:factory, not {spec!r}")
+        raise InvalidArgument(f"an encoder must be FILE.pt2 or package.module:factory, not {spec!r}")
     try:
         network = getattr(importlib.import_module(module), name)()
     except (ImportError, AttributeError) as error:
-        raise InvalidArgument(f"the encoder {spec} cannot be had: {error}") from error
+        raise InvalidArgument(f"the encoder {spec} cannot be imported: {error}") from error
     if not isinstance(network, torch.nn.Module):
         raise InvalidArgument(f"the encoder {spec} gave {type(network).__name__}, not a torch.nn.Module")
     digest = hashlib.sha256(f"{spec} {_written(network)}".encode())
@@ -82,7 +82,7 @@ def load_encoder(spec: str, device: str) -> Encoder:
 
 
 def _written(network: Any) -> str:
-    """What a network is made of: its parts as they print themselves, and the source of each class not PyTorch's own."""
+    """A network as text: its printed modules, and the source of each class that is not PyTorch's own."""
     kinds = dict.fromkeys(kind for part in network.modules() for kind in type(part).__mro__)
     parts = [re.sub(r" at 0x[0-9a-f]+", "", repr(network))]  # an address is another one in each process
     for kind in kinds:
@@ -94,21 +94,21 @@ def _written(network: Any) -> str:
 
 
 def encoded(dataset: Dataset, encoder: Encoder, cache: Path, progress: Progress | None) -> Dataset:
-    """The data set with the features of its images in the place of the images.
+    """The data set with features in place of its images.
 
-    Each image goes through the network once; features are kept by the hash of the weights and of the image.
+    Each image passes through the network once. Features are cached by the hash of the weights and of the image.
 
     Args:
-        dataset: A data set of images, its pools as the network wants them.
+        dataset: A data set of images, in the input format of the network.
         encoder: The network.
-        cache: Where features are kept.
-        progress: Called with "features", how many images are encoded, and how many there are.
+        cache: The folder for features.
+        progress: Called with "features", the number of encoded images, and their total number.
 
     Returns:
         The data set; an item is a vector of D float32 numbers.
 
     Raises:
-        InvalidArgument: The network cannot take the images, or gives no features of shape (n, D).
+        InvalidArgument: The network cannot take the images, or returns no features of shape (n, D).
         InvalidData: A feature is not finite.
     """
     content = {record.id: str(record.sha256) for record in dataset.records}
@@ -174,7 +174,7 @@ def _run(encoder: Encoder, pool: Pool, positions: Positions) -> tuple[NDArray[np
             except (RuntimeError, AssertionError, ValueError, TypeError) as error:
                 raise InvalidArgument(
                     f"the encoder {encoder.spec} cannot take images of shape {tuple(x.shape)}: {error}."
-                    " Set the image size that it wants; export a program with a batch axis that may vary"
+                    " Set the image size that it needs, and export it with a dynamic batch axis"
                 ) from error
             if not isinstance(features, torch.Tensor) or features.shape[:-1] != x.shape[:1]:
                 what = (
@@ -182,7 +182,7 @@ def _run(encoder: Encoder, pool: Pool, positions: Positions) -> tuple[NDArray[np
                 )
                 raise InvalidArgument(
                     f"the encoder {encoder.spec} gives {what} for {len(x)} images; features of shape"
-                    f" ({len(x)}, D) are needed: pool over what is spatial, and return one tensor"
+                    f" ({len(x)}, D) are needed. Average over height and width, and return one tensor"
                 )
             found.append(features.float().cpu().numpy())
     rows = np.concatenate(found)
@@ -202,7 +202,7 @@ def _exported(spec: str, device: str) -> Encoder:
     try:
         program = torch.export.load(path)
     except Exception as error:  # on damaged bytes it may raise anything
-        raise InvalidData(f"{path} is no exported program: {error}") from error
+        raise InvalidData(f"{path} is not an exported program: {error}") from error
     if device != "cpu":
         from torch.export.passes import move_to_device_pass
 
