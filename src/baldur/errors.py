@@ -133,3 +133,7 @@ class DiskFull(StoreError, OSError):
 
 class TieBreakWarning(UserWarning):
     """Every score is the same by construction, so a ranking by it is the order of the pool."""
+
+
+class SpinningThreads(UserWarning):
+    """PyTorch's threads spin while they wait for each other, on a machine that is busy."""

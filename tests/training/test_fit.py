@@ -15,15 +15,18 @@ from torch import nn
 from torch.nn import functional
 
 from baldur import training
+from baldur.core import threads
 from baldur.errors import (
     EmptyLabelledSet,
     InvalidArgument,
     InvalidCheckpoint,
     InvalidLabel,
+    SpinningThreads,
     TrainingDiverged,
     UnsupportedNetwork,
 )
 from baldur.training import Checkpoints, _fitting, initialise, train, weights_hash
+from baldur.training.stacked import train_stacked
 
 Recipe = partial(training.Recipe, epoch_size=1)
 
@@ -195,6 +198,25 @@ def test_the_seed_decides_everything_and_no_global_generator_moves():
 
 def test_validation_leaves_the_training_as_it_was():
     assert fitted(Recipe(epochs=1))[0] == fitted(Recipe(epochs=1), validation=VALIDATION)[0]
+
+
+# Threads
+
+
+def two_at_once(recipe):
+    return train_stacked([nn.Linear(4, 3), nn.Linear(4, 3)], X, Y, recipe=recipe, seeds=[0, 1])
+
+
+@pytest.mark.parametrize("fit", [fitted, two_at_once])
+def test_a_fit_on_threads_that_spin_on_a_busy_machine_warns(monkeypatch, fit):
+    threads._warn.cache_clear()
+    monkeypatch.setattr(threads, "_crowded", lambda: True)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.warns(SpinningThreads):
+        fit(Recipe(epochs=1, device="cpu"))
+    threads._warn.cache_clear()
 
 
 # Early stopping

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from baldur.core.devices import pick_device, seeded
 from baldur.core.networks import call, channels_last, restore, tensors
 from baldur.core.seeds import derive
+from baldur.core.threads import warn_of_spinning
 from baldur.core.trees import place, take
 from baldur.errors import InvalidArgument
 from baldur.likelihoods import CATEGORICAL, Likelihood
@@ -87,6 +88,8 @@ def train(
     if validation is not None and len(validation[1]) == 0:
         raise InvalidArgument("there are no validation items; give some, or None to train for all epochs")
     device = pick_device(recipe.device)
+    if device.type == "cpu":
+        warn_of_spinning(torch.get_num_threads())
     factors = factors_of(x, y, weights, recipe)
     identity = identity_of(network, recipe, y, factors) | added_to(penalty, after_epoch)
     network.to(device)

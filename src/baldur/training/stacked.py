@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from baldur.core.devices import pick_device, seeded
 from baldur.core.networks import call, restore, tensors
 from baldur.core.seeds import derive
+from baldur.core.threads import warn_of_spinning
 from baldur.core.trees import join, map_tree, place, take
 from baldur.errors import InvalidArgument, UnsupportedNetwork
 from baldur.likelihoods import CATEGORICAL, Likelihood
@@ -156,6 +157,8 @@ def train_stacked(
     if len({architecture_of(network) for network in networks}) > 1:
         raise CannotStack("the networks are not of one architecture")
     device = pick_device(recipe.device)
+    if device.type == "cpu":
+        warn_of_spinning(torch.get_num_threads())
     factors = factors_of(x, y, weights, recipe)
     for network in networks:
         network.to(device)
