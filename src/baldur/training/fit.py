@@ -157,7 +157,7 @@ def _epoch(fit: Fit, x: Batch, y: Tensor, factors: Tensor | None) -> float:
         for number, chosen in enumerate(steps):
             share = (fit.epoch + number / len(steps)) / recipe.epochs
             if recipe.schedule is not None:
-                fit.optimizer.param_groups[0]["lr"] = recipe.learning_rate * recipe.schedule(share)
+                fit.optimizer.rate = recipe.learning_rate * recipe.schedule(share)
             batch = take(x, chosen)
             if recipe.augment is not None:
                 batch = recipe.augment(batch, generator)
@@ -170,7 +170,7 @@ def _epoch(fit: Fit, x: Batch, y: Tensor, factors: Tensor | None) -> float:
                 with autocast(fit):
                     added = fit.penalty(network, Step(batch, labels, outputs, losses, share, chosen))
                 loss = loss + added.float()
-            fit.optimizer.zero_grad(set_to_none=True)
+            fit.optimizer.clear()
             torch.autograd.backward(loss)
             fit.optimizer.step()
             total += loss.detach() * len(chosen)
