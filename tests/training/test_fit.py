@@ -485,6 +485,16 @@ def test_a_loss_that_is_not_finite_is_named_with_epoch_and_learning_rate():
         train(nn.Linear(4, 3), 1e3 * X, Y, recipe=recipe, seed=0)
 
 
+def test_weights_are_judged_one_by_one_though_their_sum_overflows():
+    trained = nn.Linear(4, 3)
+    trained.register_parameter("unused", nn.Parameter(torch.full((4,), 3e38)))
+    train(trained, X, Y, recipe=Recipe(epochs=1), seed=0)
+    with torch.no_grad():
+        trained.unused[1] = -math.inf
+    with pytest.raises(TrainingDiverged, match="a weight is not finite"):
+        train(trained, X, Y, recipe=Recipe(epochs=1), seed=0)
+
+
 @pytest.mark.parametrize("last", [nn.Linear(4, 1), nn.Unflatten(1, (2, 2))])
 def test_a_network_without_a_column_a_class_is_refused(last):
     with pytest.raises(UnsupportedNetwork, match="logits"):

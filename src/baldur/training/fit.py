@@ -151,6 +151,7 @@ def _epoch(fit: Fit, x: Batch, y: Tensor, factors: Tensor | None) -> float:
     generator = torch.Generator(fit.device).manual_seed(derive(fit.seed, "augment", fit.epoch))
     order = order_of(len(y), size, derive(fit.seed, "order", fit.epoch)).to(fit.device)
     total = torch.zeros((), device=fit.device)
+    precision = autocast(fit)
     network.train()
     with seeded(derive(fit.seed, "epoch", fit.epoch), fit.device):
         steps = steps_of(order, recipe.batch_size)
@@ -161,13 +162,13 @@ def _epoch(fit: Fit, x: Batch, y: Tensor, factors: Tensor | None) -> float:
             batch = take(x, chosen)
             if recipe.augment is not None:
                 batch = recipe.augment(batch, generator)
-            with autocast(fit):
+            with precision:
                 outputs = call(network, batch)
             outputs, labels = outputs.float(), y[chosen]
             losses = losses_of(fit, outputs, labels)
             loss = losses.mean() if factors is None else (losses * factors[chosen]).mean()
             if fit.penalty is not None:
-                with autocast(fit):
+                with precision:
                     added = fit.penalty(network, Step(batch, labels, outputs, losses, share, chosen))
                 loss = loss + added.float()
             fit.optimizer.clear()
