@@ -1,5 +1,7 @@
 """The optimisers of recipes: bit for bit those of PyTorch's classes."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -107,6 +109,17 @@ def test_a_fit_is_the_loop_that_everyone_writes_first(recipe):
     result = train(ours, X, Y, recipe=recipe, seed=3)
     assert weights_hash(ours) == weights_hash(plain)
     assert result.loss == float(total) / 50
+
+
+def test_a_fit_does_not_load_the_compiler_of_torch():
+    code = (
+        "import sys, torch; from baldur.training import Recipe, train; "
+        "recipe = Recipe(epochs=1, device='cpu'); "
+        "train(torch.nn.Linear(2, 2), torch.ones(4, 2), torch.arange(4) % 2, recipe=recipe, seed=0); "
+        "print('torch._dynamo' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"
 
 
 def test_a_layer_with_sparse_gradients_is_refused():
