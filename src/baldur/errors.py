@@ -137,3 +137,7 @@ class DiskFull(StoreError, OSError):
 
 class TieBreakWarning(UserWarning):
     """All scores are the same by construction, so the ranking is just the order of the pool."""
+
+
+class SpinningThreads(UserWarning):
+    """PyTorch's threads spin while they wait for each other, on a machine that is busy."""

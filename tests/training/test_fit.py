@@ -15,15 +15,18 @@ from torch import nn
 from torch.nn import functional
 
 from baldur import training
+from baldur.core import threads
 from baldur.errors import (
     EmptyLabelledSet,
     InvalidArgument,
     InvalidCheckpoint,
     InvalidLabel,
+    SpinningThreads,
     TrainingDiverged,
     UnsupportedNetwork,
 )
 from baldur.training import Checkpoints, _fitting, initialise, train, weights_hash
+from baldur.training.stacked import train_stacked
 
 Recipe = partial(training.Recipe, epoch_size=1)
 
@@ -195,6 +198,25 @@ def test_the_seed_decides_everything_and_no_global_generator_moves():
 
 def test_validation_leaves_the_training_as_it_was():
     assert fitted(Recipe(epochs=1))[0] == fitted(Recipe(epochs=1), validation=VALIDATION)[0]
+
+
+# Threads
+
+
+def two_at_once(recipe):
+    return train_stacked([nn.Linear(4, 3), nn.Linear(4, 3)], X, Y, recipe=recipe, seeds=[0, 1])
+
+
+@pytest.mark.parametrize("fit", [fitted, two_at_once])
+def test_a_fit_on_threads_that_spin_on_a_busy_machine_warns(monkeypatch, fit):
+    threads._warn.cache_clear()
+    monkeypatch.setattr(threads, "_crowded", lambda: True)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.warns(SpinningThreads):
+        fit(Recipe(epochs=1, device="cpu"))
+    threads._warn.cache_clear()
 
 
 # Early stopping
@@ -461,6 +483,16 @@ def test_a_loss_that_is_not_finite_is_named_with_epoch_and_learning_rate():
     recipe = Recipe(epochs=1, optimizer="sgd", learning_rate=1e38, batch_size=64)
     with pytest.raises(TrainingDiverged, match=r"a weight is not finite, with learning rate 1e\+38"):
         train(nn.Linear(4, 3), 1e3 * X, Y, recipe=recipe, seed=0)
+
+
+def test_weights_are_judged_one_by_one_though_their_sum_overflows():
+    trained = nn.Linear(4, 3)
+    trained.register_parameter("unused", nn.Parameter(torch.full((4,), 3e38)))
+    train(trained, X, Y, recipe=Recipe(epochs=1), seed=0)
+    with torch.no_grad():
+        trained.unused[1] = -math.inf
+    with pytest.raises(TrainingDiverged, match="a weight is not finite"):
+        train(trained, X, Y, recipe=Recipe(epochs=1), seed=0)
 
 
 @pytest.mark.parametrize("last", [nn.Linear(4, 1), nn.Unflatten(1, (2, 2))])

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from baldur.core.threads import never_spin
 from baldur.errors import BaldurError
 
 app = typer.Typer(
@@ -76,4 +77,5 @@ def print_json(value: Any) -> None:
 
 def main() -> None:
     """Entry point of the `baldur` command."""
+    never_spin()  # before any command imports torch
     app()

@@ -23,6 +23,7 @@ from baldur.errors import (
 from baldur.likelihoods import Likelihood
 from baldur.protocols import Batch
 from baldur.training._checkpoints import State
+from baldur.training._optimizers import Optimizer
 from baldur.training.recipe import AfterEpoch, Penalty, Recipe, TrainingResult
 
 EVALUATION_BATCH = 512
@@ -36,7 +37,7 @@ class Fit:
     kept: ClassVar[tuple[str, ...]] = _KEPT
 
     network: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizer
     recipe: Recipe
     device: torch.device
     seed: int
@@ -56,8 +57,7 @@ class Fit:
     def state(self) -> State:
         """Everything needed to go on from here."""
         groups = {"network": tensors(self.network), "best": self.best}
-        for i, moments in self.optimizer.state_dict()["state"].items():
-            groups[f"optimizer.{i}"] = {name: value for name, value in moments.items() if value is not None}
+        groups |= {f"optimizer.{i}": own for i, own in enumerate(self.optimizer.moments) if own}
         return self._state(groups, done=False)
 
     def ended(self) -> State:
@@ -81,13 +81,7 @@ class Fit:
             self.after_epoch.load(seen)
         for name, value in state.values.items():
             setattr(self, name, value)
-        moments = {int(name.removeprefix("optimizer.")): members for name, members in groups.items()}
-        for number, parameter in enumerate(self.optimizer.param_groups[0]["params"]):
-            for name, moment in moments.get(number, {}).items():
-                if moment.shape == parameter.shape:  # fused optimisers walk over memory: it must lie alike
-                    moments[number][name] = torch.empty_like(parameter).copy_(moment)
-        own = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": own})
+        self.optimizer.load({int(name.removeprefix("optimizer.")): own for name, own in groups.items()})
 
     def result(self) -> TrainingResult:
         """How it went."""
@@ -131,18 +125,9 @@ def factors_of(x: Batch, y: Tensor, weights: Tensor | None, recipe: Recipe) -> T
     return None if bool((factors == factors[0]).all()) else factors
 
 
-def optimizer_of(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def optimizer_of(network: nn.Module, recipe: Recipe) -> Optimizer:
     """The optimiser of the recipe over what can be trained."""
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    if not parameters:
-        raise UnsupportedNetwork(
-            "the network has no parameters that require gradients, so nothing can be trained"
-        )
-    rate, decay = recipe.learning_rate, recipe.weight_decay
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(parameters, rate, recipe.momentum, weight_decay=decay, fused=True)
-    kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
-    return kind(parameters, rate, weight_decay=decay, fused=True)
+    return Optimizer([p for p in network.parameters() if p.requires_grad], recipe)
 
 
 def check_output(fit: Fit, network: nn.Module, x: Batch, y: Tensor, classes: int | None) -> None:
@@ -185,8 +170,11 @@ def steps_of(order: Tensor, batch_size: int) -> list[Tensor]:
 
 def check_finite(fit: Fit) -> None:
     """Refuse weights or a loss that are no longer finite."""
-    finite = torch.stack([p.detach().isfinite().all() for p in fit.network.parameters()]).all()
-    if not math.isfinite(fit.loss) or not bool(finite):
+    weights = [p.detach() for p in fit.network.parameters()]
+    # a sum with a term that is not finite is not finite either, and costs an eighth of looking at each term
+    quick = torch.stack([p.sum(dtype=torch.float32) for p in weights]).isfinite().all()
+    finite = bool(quick) or bool(torch.stack([p.isfinite().all() for p in weights]).all())
+    if not math.isfinite(fit.loss) or not finite:
         raise TrainingDiverged(
             f"after epoch {fit.epoch} the training loss is {fit.loss} or a weight is not finite, with "
             f"learning rate {fit.recipe.learning_rate:g}; try a tenth of it, and look for extreme inputs"

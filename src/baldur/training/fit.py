@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from baldur.core.devices import pick_device, seeded
 from baldur.core.networks import call, channels_last, restore, tensors
 from baldur.core.seeds import derive
+from baldur.core.threads import warn_of_spinning
 from baldur.core.trees import place, take
 from baldur.errors import InvalidArgument
 from baldur.likelihoods import CATEGORICAL, Likelihood
@@ -87,6 +88,8 @@ def train(
     if validation is not None and len(validation[1]) == 0:
         raise InvalidArgument("there are no validation items; give some, or None to train for all epochs")
     device = pick_device(recipe.device)
+    if device.type == "cpu":
+        warn_of_spinning(torch.get_num_threads())
     factors = factors_of(x, y, weights, recipe)
     identity = identity_of(network, recipe, y, factors) | added_to(penalty, after_epoch)
     network.to(device)
@@ -148,26 +151,27 @@ def _epoch(fit: Fit, x: Batch, y: Tensor, factors: Tensor | None) -> float:
     generator = torch.Generator(fit.device).manual_seed(derive(fit.seed, "augment", fit.epoch))
     order = order_of(len(y), size, derive(fit.seed, "order", fit.epoch)).to(fit.device)
     total = torch.zeros((), device=fit.device)
+    precision = autocast(fit)
     network.train()
     with seeded(derive(fit.seed, "epoch", fit.epoch), fit.device):
         steps = steps_of(order, recipe.batch_size)
         for number, chosen in enumerate(steps):
             share = (fit.epoch + number / len(steps)) / recipe.epochs
             if recipe.schedule is not None:
-                fit.optimizer.param_groups[0]["lr"] = recipe.learning_rate * recipe.schedule(share)
+                fit.optimizer.rate = recipe.learning_rate * recipe.schedule(share)
             batch = take(x, chosen)
             if recipe.augment is not None:
                 batch = recipe.augment(batch, generator)
-            with autocast(fit):
+            with precision:
                 outputs = call(network, batch)
             outputs, labels = outputs.float(), y[chosen]
             losses = losses_of(fit, outputs, labels)
             loss = losses.mean() if factors is None else (losses * factors[chosen]).mean()
             if fit.penalty is not None:
-                with autocast(fit):
+                with precision:
                     added = fit.penalty(network, Step(batch, labels, outputs, losses, share, chosen))
                 loss = loss + added.float()
-            fit.optimizer.zero_grad(set_to_none=True)
+            fit.optimizer.clear()
             torch.autograd.backward(loss)
             fit.optimizer.step()
             total += loss.detach() * len(chosen)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from baldur.core.devices import pick_device, seeded
 from baldur.core.networks import call, restore, tensors
 from baldur.core.seeds import derive
+from baldur.core.threads import warn_of_spinning
 from baldur.core.trees import join, map_tree, place, take
 from baldur.errors import InvalidArgument, UnsupportedNetwork
 from baldur.likelihoods import CATEGORICAL, Likelihood
@@ -88,9 +89,9 @@ class _Several(Fit):
         rows = [self.alive.index(m) for m in alive]
         if len(rows) == len(self.alive):
             return
-        for parameter, moments in self.optimizer.state.items():
+        for parameter, moments in zip(self.optimizer.parameters, self.optimizer.moments, strict=True):
             for name, value in moments.items():
-                if value is not None and value.shape == parameter.shape:
+                if value.shape == parameter.shape:
                     moments[name] = value[rows]
         self.best = {name: value[rows] for name, value in self.best.items()}
         self.stack.keep(rows)
@@ -156,6 +157,8 @@ def train_stacked(
     if len({architecture_of(network) for network in networks}) > 1:
         raise CannotStack("the networks are not of one architecture")
     device = pick_device(recipe.device)
+    if device.type == "cpu":
+        warn_of_spinning(torch.get_num_threads())
     factors = factors_of(x, y, weights, recipe)
     for network in networks:
         network.to(device)
@@ -257,7 +260,7 @@ def _epoch(fit: _Several, x: Batch, y: Tensor, factors: Tensor | None) -> list[f
         for number, places in enumerate(steps):
             if recipe.schedule is not None:
                 share = (fit.epoch + number / len(steps)) / recipe.epochs
-                fit.optimizer.param_groups[0]["lr"] = recipe.learning_rate * recipe.schedule(share)
+                fit.optimizer.rate = recipe.learning_rate * recipe.schedule(share)
             chosen = orders[:, places]  # (M, b)
             batch = _batch(fit, x, chosen, generators)
             with autocast(fit):
@@ -265,7 +268,7 @@ def _epoch(fit: _Several, x: Batch, y: Tensor, factors: Tensor | None) -> list[f
             flat = losses_of(fit, outputs.float().flatten(0, 1), y[chosen].flatten(0, 1))
             losses = flat.view_as(chosen)
             loss = (losses if factors is None else losses * factors[chosen]).mean(1)
-            fit.optimizer.zero_grad(set_to_none=True)
+            fit.optimizer.clear()
             torch.autograd.backward(loss.sum())
             fit.optimizer.step()
             total += loss.detach() * len(places)
