@@ -176,7 +176,7 @@ def batches(moons: Moons, k: int, plane: Mapping[str, Values]) -> dict[str, Batc
     targets = p[np.sort(np.random.default_rng(seed).choice(len(x), 100, replace=False))]
     lift = RBFSampler(gamma=2, n_components=1000, random_state=seed).fit(x)
     near, near_known = lift.transform(x), lift.transform(known)
-    parts = select.average_linkage(x, seed, clusters=4 * k)
+    parts = select.average_linkage(x, rng=seed, clusters=4 * k)
     return {
         "random": (select.random(len(x), k, seed), None),
         "top (bald)": (select.top(bald, k), seen),
@@ -184,20 +184,23 @@ def batches(moons: Moons, k: int, plane: Mapping[str, Values]) -> dict[str, Batc
         "softmax (bald, beta=8)": (select.softmax(bald, k, seed, 8), seen),
         "softrank (bald)": (select.softrank(bald, k, seed), seen),
         "batchbald": (select.batchbald(p, k, rng=seed), seen),
-        "batch_epig": (select.batch_epig(p, targets, k, rng=seed), plane["epig"]),
+        "batch_epig": (select.batch_epig(p, k, target_log_probs=targets, rng=seed), plane["epig"]),
         "badge": (select.badge(p, phi, k, seed), plane["expected_gradient_length"]),
-        "bait": (select.bait(p, phi, k, moons.log_probs(known), moons.features(known)), None),
+        "bait": (
+            select.bait(p, phi, k, labelled_log_probs=moons.log_probs(known), labelled=moons.features(known)),
+            None,
+        ),
         "k_center": (select.k_center(x, k, known), None),
-        "robust_k_center": (select.robust_k_center(x, k, known, outliers=10), None),
-        "facility_location": (select.facility_location(near, k, near_known), None),
+        "robust_k_center": (select.robust_k_center(x, k, labelled=known, outliers=10), None),
+        "facility_location": (select.facility_location(near, k, labelled=near_known), None),
         "suggestive_annotation": (
-            select.suggestive_annotation(acquire.mean_std(p), near, k, 6 * k),
+            select.suggestive_annotation(acquire.mean_std(p), near, k, candidates=6 * k),
             plane["mean_std"],
         ),
-        "discriminative": (select.discriminative(x, known, k, seed, hidden=(64, 64)), None),
-        "typiclust": (select.typiclust(x, k, seed, known), None),
-        "prob_cover": (select.prob_cover(x, k, 0.35, known), None),
-        "cluster_margin": (select.cluster_margin(p, parts, k, seed, 6 * k), plane["margin"]),
+        "discriminative": (select.discriminative(x, k, labelled=known, rng=seed, hidden=(64, 64)), None),
+        "typiclust": (select.typiclust(x, k, labelled=known, rng=seed), None),
+        "prob_cover": (select.prob_cover(x, k, labelled=known, delta=0.35), None),
+        "cluster_margin": (select.cluster_margin(p, parts, k, rng=seed, candidates=6 * k), plane["margin"]),
         "ceal": (select.ceal(p, k, threshold=0.05), plane["entropy"]),
     }
 

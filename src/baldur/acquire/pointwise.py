@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from baldur.core.arrays import Array, Samples, check_shape, map_samples, namespace, to_numpy
 from baldur.errors import InvalidPredictions, NonFiniteScore, TieBreakWarning
@@ -52,7 +52,7 @@ def finite(scores: Float[Array, "N *spatial"], name: str = "the score") -> Float
     return scores
 
 
-def check_items(log_probs: Float[Array, "N T C"]) -> None:
+def check_items(log_probs: Shaped[Array, "..."]) -> None:
     """Refuse log-probabilities of places, for a score that needs one prediction for each item.
 
     Args:

@@ -50,7 +50,7 @@ def epig(
         InvalidArgument: There is no target, pool and targets do not fit together, or a weight is negative.
         NonFiniteScore: A score is not a finite number.
     """
-    xp = _checked(log_probs, target_log_probs)
+    xp = check_targets(log_probs, target_log_probs)
     device = array_api_compat.device(log_probs)
     single = max(log_probs.dtype.itemsize, target_log_probs.dtype.itemsize) < 8
     dtype = xp.float32 if single else xp.float64
@@ -106,8 +106,20 @@ def _excess(xp: Any, u: Float[Array, "rows MK"]) -> Float[Array, "rows MK"]:
     return excess
 
 
-def _checked(log_probs: Array, target_log_probs: Array) -> Any:
-    """The namespace of pool and targets, or an error where they do not fit together."""
+def check_targets(log_probs: Array, target_log_probs: Array) -> Any:
+    """Refuse targets that do not fit the pool.
+
+    Args:
+        log_probs: Log-probabilities of the pool, shape (N, T, C, ...).
+        target_log_probs: Log-probabilities of the targets, shape (M, T, K).
+
+    Returns:
+        The namespace of both.
+
+    Raises:
+        InvalidArgument: There is no target, or pool and targets do not fit together.
+        InvalidPredictions: A shape or type does not fit.
+    """
     xp = same_place(pool=log_probs, targets=target_log_probs)
     check_shape(log_probs)
     check_shape(target_log_probs)
