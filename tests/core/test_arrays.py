@@ -11,9 +11,9 @@ from baldur.core.arrays import (
     log,
     log_sum_exp,
     map_samples,
-    mean_log_probs,
     mean_probs,
     p_log_p,
+    predictive,
     same_device,
     same_place,
     to_numpy,
@@ -103,9 +103,9 @@ def test_nothing_gives_nothing(shape):
 @pytest.mark.parametrize("library", [np.asarray, torch.asarray])
 def test_the_mean_in_log_space_keeps_what_is_improbable(library):
     log_probs = library(np.array([[[0.0, -1000.0], [0.0, -1000.0]], [[0.0, -math.inf], [0.0, -math.inf]]]))
-    assert np.asarray(mean_log_probs(log_probs)).tolist() == [[0, -1000], [0, -math.inf]]
+    assert np.asarray(predictive(log_probs)).tolist() == [[0, -1000], [0, -math.inf]]
     probs = np.random.default_rng(0).dirichlet([1, 1, 1], size=(4, 5))
-    both = np.exp(np.asarray(mean_log_probs(library(np.log(probs)))))
+    both = np.exp(np.asarray(predictive(library(np.log(probs)))))
     assert both == pytest.approx(np.asarray(mean_probs(library(np.log(probs)))), abs=1e-15)
 
 

@@ -269,10 +269,10 @@ def mean_probs(log_probs: Shaped[Array, "..."]) -> Float[Array, "..."]:
     return map_samples(log_probs, lambda s: s.mean, axes=1)
 
 
-def mean_log_probs(log_probs: Shaped[Array, "..."]) -> Float[Array, "..."]:
-    """The mean prediction as log-probabilities: log p̄ = log (1/T) Σ_t p_t.
+def predictive(log_probs: Float[Array, "N T C *spatial"]) -> Float[Array, "N C *spatial"]:
+    """The mean prediction: log p̄ = log (1/T) Σ_t p_t. Logits are never averaged.
 
-    It stays in log space, so a probability far below e^-600 keeps its logarithm. Logits are never averaged.
+    It stays in log space, so a probability far below e^-600 keeps its logarithm.
 
     Args:
         log_probs: Normalised log-probabilities, shape (N, T, C, ...), of NumPy or torch.
