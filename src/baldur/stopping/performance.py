@@ -6,13 +6,14 @@ from statistics import NormalDist
 import numpy as np
 
 from baldur.errors import InvalidArgument
-from baldur.stopping.criterion import Criterion, History, check_number, check_window
+from baldur.protocols import History
+from baldur.stopping.criterion import Rule, check_number, check_window
 from baldur.stopping.held_out import check_level, wilson
 
 _LOSSES = ("nll", "brier")
 
 
-def budget(labels: int) -> Criterion:
+def budget(labels: int) -> Rule:
     """Stop when so many labels are there; the last batch is cut so that no more are asked for.
 
     Args:
@@ -31,12 +32,10 @@ def budget(labels: int) -> Criterion:
     def why(history: History) -> str:
         return f"the budget of {labels} labels is spent" if history.labels[-1] >= labels else ""
 
-    return Criterion(f"budget(labels={labels})", why, limit=int(labels))
+    return Rule(f"budget(labels={labels})", why, limit=int(labels))
 
 
-def target(
-    value: float, metric: str = "accuracy", level: float = 0.95, split: str = "validation"
-) -> Criterion:
+def target(value: float, metric: str = "accuracy", level: float = 0.95, split: str = "validation") -> Rule:
     """Stop when a metric has reached a value and the luck of the held-out items cannot be why.
 
     The end of the two-sided interval that is the worse one must reach the value: for accuracy the lower end of Wilson's
@@ -78,12 +77,12 @@ def target(
         return said if reached else ""
 
     name = f"target(value={value}, metric={metric!r}, level={level}, split={split!r})"
-    return Criterion(name, why, splits=frozenset({split}))
+    return Rule(name, why, splits=frozenset({split}))
 
 
 def plateau(
     metric: str = "accuracy", window: int = 3, tolerance: float = 0.005, split: str = "validation"
-) -> Criterion:
+) -> Rule:
     """Stop when a metric has not moved: |m_j - m_{j-w}| < tolerance for each of the last w rounds j.
 
     The performance difference on held-out items; it needs 2w rounds.
@@ -121,10 +120,10 @@ def plateau(
         return said if moved < tolerance else ""
 
     name = f"plateau(metric={metric!r}, window={window}, tolerance={tolerance}, split={split!r})"
-    return Criterion(name, why, splits=frozenset({split}))
+    return Rule(name, why, splits=frozenset({split}))
 
 
-def selected_accuracy(value: float = 0.9, window: int = 1) -> Criterion:
+def selected_accuracy(value: float = 0.9, window: int = 1) -> Rule:
     """Stop when the model was right about the batch that it chose, before it was trained on it.
 
     The batch is what the model is least sure of, so its accuracy there is below that on the rest.
@@ -156,7 +155,7 @@ def selected_accuracy(value: float = 0.9, window: int = 1) -> Criterion:
         )
         return said + f"above {value:g}" if mean > value else ""
 
-    return Criterion(f"selected_accuracy(value={value}, window={window})", why, splits=frozenset({"query"}))
+    return Rule(f"selected_accuracy(value={value}, window={window})", why, splits=frozenset({"query"}))
 
 
 def _measured(history: History, metric: str, split: str) -> float:

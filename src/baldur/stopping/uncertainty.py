@@ -2,11 +2,12 @@
 
 import numpy as np
 
+from baldur.protocols import History
 from baldur.stopping.agreement import entropy
-from baldur.stopping.criterion import Criterion, History, check_number
+from baldur.stopping.criterion import Rule, check_number
 
 
-def overall_uncertainty(level: float = 0.05) -> Criterion:
+def overall_uncertainty(level: float = 0.05) -> Rule:
     """Stop when the mean normalised entropy of the unlabelled items is below a level.
 
     (1/S) Σ_i H(p̄_i) / log C. An overconfident network meets it long before it is right.
@@ -34,10 +35,10 @@ def overall_uncertainty(level: float = 0.05) -> Criterion:
             f"mean normalised entropy {mean:.4f} of unlabelled items, below {level:g}" if mean < level else ""
         )
 
-    return Criterion(f"overall_uncertainty(level={level})", why, rounds=1)
+    return Rule(f"overall_uncertainty(level={level})", why, rounds=1)
 
 
-def minimum_expected_error(level: float) -> Criterion:
+def minimum_expected_error(level: float) -> Rule:
     """Stop when the model itself expects fewer errors on the unlabelled items than a level.
 
     (1/S) Σ_i (1 - max_c p̄_ic).
@@ -62,10 +63,10 @@ def minimum_expected_error(level: float) -> Criterion:
         mean = 1 - float(np.mean(np.exp(history.predictions[-1].max(axis=1), dtype=np.float64)))
         return f"expected error {mean:.4f} on unlabelled items, below {level:g}" if mean < level else ""
 
-    return Criterion(f"minimum_expected_error(level={level})", why, rounds=1)
+    return Rule(f"minimum_expected_error(level={level})", why, rounds=1)
 
 
-def max_uncertainty(level: float) -> Criterion:
+def max_uncertainty(level: float) -> Rule:
     """Stop when even the highest score of a batch was below a level.
 
     max_i s_i over the batch just labelled, in the unit of the strategy's own score. Scores that are all 0, as those of
@@ -96,4 +97,4 @@ def max_uncertainty(level: float) -> Criterion:
             else ""
         )
 
-    return Criterion(f"max_uncertainty(level={level})", why)
+    return Rule(f"max_uncertainty(level={level})", why)
