@@ -62,7 +62,7 @@ def from_logits(logits: Shaped[Array, "*shape"]) -> Float[Array, "N T C *spatial
 def from_sigmoid(probs: Shaped[Array, "*shape"]) -> Float[Array, "N T 2"]:
     """Log-probabilities of two classes from one sigmoid output p: (log(1 - p), log p).
 
-    It takes probabilities. For the logits z of such a head, give `from_logits` the two columns (0, z).
+    It takes probabilities; for the logits z of such a head, give `from_logits` the two columns (0, z).
 
     Needs: probabilities. Cost: O(N T). Use: for networks with one output for two classes.
 

@@ -28,8 +28,8 @@ class Stopping:
     Args:
         criterion: Says when a trial has learned enough.
         predict: Gives mean log-probabilities (n, C) of items, for a seed.
-        validate: Gives metrics of the labelled items that were held out from training, and of other splits that the
-            criterion reads, for the labelled items and a seed.
+        validate: Gives more metrics that the criterion reads, for the labelled items and a seed: those of held-out
+            items, for example.
         whole: The pool as the run began with it, if items were left out since.
     """
 

@@ -35,10 +35,10 @@ def typiclust(
 ) -> Picks:
     """The most typical items of the large clusters without labels, for the first labels of all.
 
-    k-means divides L ∪ U into min(n_L + k, K_max) clusters (by mini-batches above 50). Clusters of more than `smallest`
-    items are ordered by labels ascending, then by size descending. They give one item each in turn, the most typical
-    first. The typicality of an item is 1 / mean distance to its K nearest neighbours within the cluster, with
-    K = min(20, ⌊size / 2⌋). The small clusters follow in the same way.
+    Typicality is 1 / mean distance to the K nearest neighbours within the cluster, K = min(20, ⌊size / 2⌋). k-means
+    divides L ∪ U into min(n_L + k, K_max) clusters (by mini-batches above 50). Clusters of more than `smallest` items
+    are ordered by labels ascending, then by size descending. They give one item each in turn, the most typical first.
+    The small clusters follow in the same way.
 
     G. Hacohen, A. Dekel and D. Weinshall, Active Learning on a Budget: Opposite Strategies Suit High and Low Budgets,
     ICML 2022.
@@ -130,7 +130,7 @@ def cluster_margin(
 ) -> Picks:
     """Among the items with the smallest margins one from each cluster in turn, small clusters first.
 
-    The k_m items with the smallest p̄_(1) - p̄_(2) are grouped by cluster. The groups in ascending order of size give
+    The k_m items with the smallest p̄_(1) - p̄_(2) are grouped by cluster; the groups in ascending order of size give
     one random item each in turn, until k are chosen.
 
     G. Citovsky, G. DeSalvo, C. Gentile, L. Karydas, A. Rajagopalan, A. Rostamizadeh and S. Kumar, Batch Active

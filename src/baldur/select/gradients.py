@@ -22,7 +22,7 @@ def badge(
 ) -> Picks:
     """k-means++ seeding on the gradients of the last layer for the most probable label: uncertain and diverse.
 
-    g = (p̄ - e_ŷ) ⊗ φ with ŷ = argmax p̄. The first pick has the largest ‖g‖, and each next one is drawn with
+    g = (p̄ - e_ŷ) ⊗ φ with ŷ = argmax p̄; the first pick has the largest ‖g‖; each next one is drawn with
     probability ∝ min_{j ∈ S} ‖g - g_j‖². With q = p̄ - e_ŷ, ‖g_i - g_j‖² = ‖q_i‖²‖φ_i‖² + ‖q_j‖²‖φ_j‖² -
     2 (q_i · q_j)(φ_i · φ_j). So no gradient is ever computed, and memory is O(N (C + D)). Where all remaining
     gradients equal chosen ones, the rest is drawn uniformly.

@@ -55,7 +55,7 @@ def batchbald(
 ) -> Picks:
     """k items whose labels together have the most information about the parameters; greedy.
 
-    f(S) = I(y_S; ω) = H(y_S) - Σ_{i∈S} E_t H(P_it) ≤ log T. Each step adds the item with the largest gain
+    f(S) = I(y_S; ω) = H(y_S) - Σ_{i∈S} E_t H(P_it) ≤ log T; each step adds the item with the largest gain
     Δ(x|S) = Σ_m π_m [H(Σ_t W_mt P_xt) - Σ_t W_mt H(P_xt)]. Here W_m is the posterior over the samples after
     configuration m of the labels of S, and π_m its probability. Steps are exact, by lazy greedy search, while the
     configurations fit. Later steps draw configurations from the samples. Bounds by Jensen's inequality then leave out

@@ -24,7 +24,7 @@ def robust_k_center(
     exact: bool = False,
     seconds: float = 60.0,
 ) -> Picks:
-    """k centres whose smallest radius covers all items except a few outliers.
+    """k centres with the smallest radius that covers all items except a few outliers.
 
     Greedy: as `k_center`, but each pick passes over the Ξ farthest items. Exact: the smallest distance δ for which
     u ∈ {0, 1}^N, Σ u = k, Σ_{j: d_ij ≤ δ} u_j + z_i ≥ 1 for all i and Σ z ≤ Ξ is feasible. HiGHS solves these integer

@@ -1,4 +1,4 @@
-"""Is it enough? From the past of a trial to a reason to stop, in words, or an empty text to go on.
+"""Is it enough? A criterion reads the past of a trial and gives a reason to stop, or an empty text to go on.
 
 A criterion is a value. `a | b` stops as soon as one of both does, and `a & b` when both do. A criterion reads the test
 split only if an option names it. To add one, write a function that returns a `Rule` and name it here.

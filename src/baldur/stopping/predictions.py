@@ -1,4 +1,4 @@
-"""Stop when successive models no longer differ on a fixed set of unlabelled items: no label is looked at."""
+"""Stop when successive models no longer differ on a fixed set of unlabelled items; no labels are needed."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -22,7 +22,7 @@ def stabilising_predictions(kappa: float = 0.99, window: int = 3) -> Rule:
 
     Args:
         kappa: The level, in [-1, 1]; smaller stops earlier.
-        window: Over how many comparisons.
+        window: How many comparisons the mean is taken over.
 
     Returns:
         The criterion.
@@ -42,12 +42,12 @@ def stabilising_predictions(kappa: float = 0.99, window: int = 3) -> Rule:
 
 
 def classification_change(level: float = 0.0) -> Rule:
-    """Stop when (almost) no unlabelled item was predicted another class than in the round before.
+    """Stop when (almost) no predicted class of an unlabelled item changed since the round before.
 
     J. Zhu, H. Wang and E. Hovy, Multi-Criteria-Based Strategy to Stop Active Learning for Data Annotation, COLING 2008.
 
     Args:
-        level: The share of items that may have changed, in [0, 1]; larger stops earlier.
+        level: The share of predicted classes that may have changed, in [0, 1]; larger stops earlier.
 
     Returns:
         The criterion.
@@ -66,15 +66,15 @@ def classification_change(level: float = 0.0) -> Rule:
 
 
 def predicted_change_of_f(level: float = 0.05, window: int = 3, positive: int | None = None) -> Rule:
-    """Stop when F1 can be expected to change by less than a level in each comparison of the window.
+    """Stop when the expected change of F1 is below a level in each comparison of the window.
 
     ΔF̂ of successive models, `delta_f` (Altschuler & Bloodgood, ICSC 2019).
 
     Args:
-        level: Of the change, in [0, 1]; larger stops earlier.
-        window: How many comparisons in turn.
-        positive: The positive class; None for the mean over classes. While neither of two successive models predicts
-            it, nothing is known of its F1, and that is no reason to stop.
+        level: The level of the change, in [0, 1]; larger stops earlier.
+        window: How many successive comparisons.
+        positive: The positive class; None for the mean over classes. If neither of two successive models predicts it,
+            its F1 is unknown, and the trial goes on.
 
     Returns:
         The criterion.
@@ -101,14 +101,14 @@ def predicted_change_of_f(level: float = 0.05, window: int = 3, positive: int | 
 
 
 def successive_divergence(level: float, window: int = 3) -> Rule:
-    """Stop when successive models' probabilities lie closer together than a level in each comparison of the window.
+    """Stop when the divergence of successive models is below a level in each comparison of the window.
 
     `divergence`: the mean Jensen-Shannon divergence (Lin 1991), 0 for equal predictions and 1 for the most different.
-    It also sees the doubts that a class prediction hides.
+    It compares probabilities, so it also sees changes that leave the predicted classes the same.
 
     Args:
-        level: Of the divergence, in [0, 1]; larger stops earlier.
-        window: How many comparisons in turn.
+        level: The level of the divergence, in [0, 1]; larger stops earlier.
+        window: How many successive comparisons.
 
     Returns:
         The criterion.
@@ -132,7 +132,7 @@ def _of_labels(compare: Callable[[NDArray[np.intp], NDArray[np.intp]], float]) -
 
 
 def _successive(history: History, window: int, compare: Compare) -> list[float]:
-    """The newest comparisons of successive rounds, as many as the window holds; none while it is not full."""
+    """The newest comparisons of successive rounds, a whole window of them; none while there are fewer."""
     newest = history.predictions[-window - 1 :]
     if len(newest) <= window or not len(newest[-1]):
         return []

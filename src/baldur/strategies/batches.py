@@ -76,7 +76,7 @@ def power_epig(at: Round, targets: int | Pool = 100, weights: Any = None, beta: 
 
 @strategy
 def batchbald(at: Round) -> Picks | Scored:
-    """The batch whose labels together have most information about the weights (Kirsch et al. 2019).
+    """The batch whose labels together have the most information about the weights (Kirsch et al. 2019).
 
     If the predictions of the pool would take more than half of the memory, they are not kept. Then items that can
     still be chosen are predicted a second time, and the picks are the same.
@@ -93,7 +93,7 @@ def batchbald(at: Round) -> Picks | Scored:
 def batch_epig(
     at: Round, targets: int | Pool = 100, candidates: int = 100, configurations: int = 100
 ) -> Scored:
-    """The batch whose labels together have most information about predictions at targets (Bickford Smith et al. 2023).
+    """The batch whose labels together have the most information about targets (after Bickford Smith et al. 2023).
 
     Args:
         at: The round.
@@ -242,7 +242,7 @@ def ceal(at: Round, criterion: str = "entropy") -> Picks:
 
 @strategy
 def two_stage(at: Round, first: Strategy = typiclust, then: Strategy = bald, per_class: int = 2) -> Choice:
-    """TypiClust until every class has two labels, then BALD: with fewer labels it is arbitrary (Hacohen et al. 2022).
+    """TypiClust until every class has two labels, then BALD: before, BALD is arbitrary (Hacohen et al. 2022).
 
     A class may be missing from the pool. So `then` also begins once there are 5 · `per_class` labels for each class
     on average.
