@@ -1,4 +1,4 @@
-"""Writes docs/methods.md: the methods, as their docstrings tell of them (`make docs`)."""
+"""Writes docs/methods.md: the methods, from their docstrings (`make docs`)."""
 
 import ast
 import inspect
@@ -43,81 +43,90 @@ INTRO = """# Methods
 
 Written by `make docs` from the docstrings: change those, not this page.
 
-N items, T posterior samples, C classes, D features, k picks, M targets or references, P places of an item.
-p<sub>t</sub> is the prediction of sample t, p̄ their mean, φ the features that the last layer takes, L what is labelled
-and S what is chosen. Information is in nats, and larger scores are wanted more.
+There are N items, T posterior samples, C classes, D features, k picks, M targets or references, and P places of an
+item. p<sub>t</sub> is the prediction of sample t, and p̄ is the mean prediction. φ are the inputs of the last
+layer, L the labelled items, and S the chosen ones. Information is in nats. A larger score means that a label is
+wanted more.
 
-What a method needs: a *prediction* is log-probabilities (N, T, C) of any T, also 1; *samples* are those of T > 1
-functions, the same ones for every item, which is how `posterior.draw` gives them; *features* are the network's or those
-of any other representation. Labels enter through the fit; no function here looks at them, and of the strategies only
-`rare_class` and `two_stage`, which count them. The cost comes on top of the predictions, which are dearer as a rule:
-T passes over the pool, or fewer where no dropout feeds a layer.
+The column "needs" has the inputs of a method:
+
+- A *prediction* is log-probabilities (N, T, C) of any T, also of 1.
+- *Samples* are the predictions of T > 1 functions, the same functions for every item. `posterior.draw` gives them.
+- *Features* are those of the network, or of any other representation.
+
+Labels count only through the fit; no function here reads them. Two strategies, `rare_class` and `two_stage`, count
+the labels of each class. The column "cost" leaves out the predictions, which usually cost more. They take T passes
+over the pool, or fewer if no dropout comes before a layer.
 
 ## Where they look
 
-Two noisy half moons, labelled in a strip in the middle only (white squares and triangles). A network with one hidden
-layer and dropout ½ was fitted to these 12 labels; light is a high score, and orange are the 10 items of the highest.
+The data are two noisy half moons. Only a strip in the middle is labelled (12 white squares and triangles). A
+network with one hidden layer and dropout ½ was fitted to these labels. Light is a high score, and the 10 items with
+the highest scores are orange.
 
 ![where each acquisition function looks](moons/scores.png)
 
-`entropy` follows the whole border between the classes. `expected_entropy` is the part in the middle, where the labels
-contradict each other and more of them would settle little; `bald` is the rest, where the samples disagree for want of
-labels. `epig` also asks how much of the pool would be told, and so its high ground reaches over the right moon.
-For two classes, `entropy`, `least_confidence` and `margin` rank alike. What needs regression, maps or a loss module is
-not drawn.
+`entropy` follows the whole border between the classes. `expected_entropy` is its part in the middle. There the
+labels contradict each other, and more labels would not help. `bald` is the other part, where the samples disagree
+because labels are missing. `epig` also measures how much the rest of the pool would gain, so its high scores reach
+over the right moon. For two classes, `entropy`, `least_confidence` and `margin` rank alike. Methods for regression,
+for maps and for a loss module are not drawn.
 
-![what each batch selection picks](moons/batches.png)
+![the picks of each batch selection](moons/batches.png)
 
-The `top` of BALD is one crowd, where one label would tell most of what ten do; `power` thins it out, and `batchbald`
-and `batch_epig` go to both sides. `k_center` takes the far ends, `robust_k_center` leaves the ten farthest items alone,
-and `facility_location`, `typiclust` and `prob_cover` take the middle of what has no label. Crosses are what `ceal`
-takes as known; a dark grey panel has no score. Distances and clusters are those of the plane (`facility_location` and
-`suggestive_annotation`: of a Gaussian kernel in it), but `badge` and `bait` see the hidden layer.
+The `top` of BALD is one crowd, where one label has almost the information of ten. `power` spreads it, and
+`batchbald` and `batch_epig` go to both sides. `k_center` takes the far ends, and `robust_k_center` avoids the ten
+farthest items. `facility_location`, `typiclust` and `prob_cover` take the middle of the unlabelled regions. Crosses
+are the pseudo-labelled items of `ceal`. A dark grey panel has no score. Distances and clusters are those of the
+plane, but `facility_location` and `suggestive_annotation` use a Gaussian kernel in it. `badge` and `bait` use the
+hidden layer.
 
-The seed is the clearest of 24. In 21 of these, items of an entropy above 0.6 nats lie both near a label (within 0.25)
-and far from all (beyond 0.5); in 20 of the 21 their mean BALD is larger where they are far.
+The seed is the clearest of 24. In 21 of these seeds, items with an entropy above 0.6 nats lie both near a label
+(within 0.25) and far from all (beyond 0.5). In 20 of the 21, the mean BALD of the far ones is larger.
 """
 
-RACE = """`race=0.01` computes all samples for the contenders only: a few score every item, and an item leaves when it
-scores below what any of the k best found would fall below in few random subsets of their samples. The picks are those
-of all samples but for this probability, if the best items vary no more than the ones found
-([`baldur.strategies.racing`](../src/baldur/strategies/racing.py)). `race=0` lets an item leave only when no
-missing sample can bring it among the k best: exact, and a saving for `least_confidence`, `margin`, `entropy` and
-`expected_entropy`, none for `bald`. The score of an item that left is that of the samples it had by then. A race saves
-samples, and so time where these are dear: ensembles, dropout in every layer. Where they share a trunk and the rest is
-products of matrices, it saves little.
+RACE = """`race=0.01` computes all samples for the contenders only. A few samples score every item, and an item
+leaves when its score is below a cut. The cut is low: a score of one of the k best items found would fall below it
+in few random subsets of its samples. The picks differ from those of all samples with a probability of 0.01 at
+most. This holds if the best items vary no more than the ones found
+([`baldur.strategies.racing`](../src/baldur/strategies/racing.py)). With `race=0` an item leaves only if no missing
+sample can bring it among the k best. This is exact. It saves samples for `least_confidence`, `margin`, `entropy`
+and `expected_entropy`, and none for `bald`. The score of an item that left is from the samples that it had by then.
+A race saves samples, and so time where samples are expensive: for ensembles, and for dropout in every layer. It
+saves little where the samples share a trunk and the rest are matrix products.
 """
 
-WARNINGS = """## What published comparisons say
+WARNINGS = """## Results of published comparisons
 
-Labels until 90 % accuracy, medians over seeds of the logs that the authors released
-([BatchBALD](https://github.com/BlackHC/BatchBALD), [stochastic batches](https://github.com/BlackHC/active_learning_redux)):
+The numbers are labels until 90 % accuracy, medians over seeds. They come from the logs that the authors released
+([BatchBALD](https://github.com/BlackHC/BatchBALD), [stochastic
+batches](https://github.com/BlackHC/active_learning_redux)):
 
-- **Redundant pools turn top-k BALD into a loss.** MNIST with each image four times, k = 10, T = 100: 280 by the top
-  of BALD, 150 at random, 110 by `power` (β = 1), 120 by `softrank` (β = 1).
-- **β matters for `softmax`.** There, 140 with β = 1, which is close to random, and 80 with β = 8; `softrank` with β = 8
-  did not get there in most runs.
-- **BADGE on a pass without dropout was at the level of random** in that setting of few labels: 150 and 150.
-- **BatchBALD buys back what batches cost.** MNIST, T = 100: 97 by BALD one at a time, 130 by its top ten, 100 by
-  `batchbald` in tens.
-- **T samples hold log T nats.** With T = 10 three items used 2.16 of 2.30: the rest of the batch was chosen by noise.
-  Baldur says so in `info` and draws that rest by `power`.
-- **Training moves the curve as much as the method.** MNIST, BALD, k = 5, T = 100: 125 with at most 30 epochs, 100 with
-  at most 120 of them and more patience.
-- **On CIFAR-10 in batches of 100, random beat BALD** (81.0 and 78.5 % at 10,000 labels; a run differs from the next by
+- **On redundant pools top-k BALD is worse than random.** MNIST with each image four times, k = 10, T = 100: 280 by
+  the top of BALD, 150 at random, 110 by `power` (β = 1), 120 by `softrank` (β = 1).
+- **β matters for `softmax`.** In the same setting: 140 with β = 1, which is close to random, and 80 with β = 8.
+  `softrank` with β = 8 did not reach 90 % in most runs.
+- **BADGE without dropout was as good as random** in that setting of few labels: 150 and 150.
+- **BatchBALD makes batches almost as good as single labels.** MNIST, T = 100: 97 by BALD one at a time, 130 by its
+  top ten, 100 by `batchbald` in tens.
+- **T samples have log T nats of information.** With T = 10 three items used 2.16 of 2.30, so the rest of the batch
+  was noise. Baldur reports this in `info` and draws the rest by `power`.
+- **Training changes the curve as much as the method.** MNIST, BALD, k = 5, T = 100: 125 with at most 30 epochs, 100
+  with at most 120 epochs and more patience.
+- **On CIFAR-10 in batches of 100, random was better than BALD** (81.0 and 78.5 % at 10,000 labels; runs differ by
   two to three points).
-- **Batch EPIG is not submodular.** Two labels of which each says nothing about a target may say it all together; greedy
-  search has no guarantee there.
+- **Batch EPIG is not submodular.** Two labels can be informative about a target together and useless alone, so
+  greedy search has no guarantee.
 
-Several studies found the gain over random inconsistent once training is tuned and augmented alike for all (Mittal et
-al. 2019, arXiv:1912.05361; Munjal et al. 2022, CVPR), and opposite strategies right for few and for many labels
-(Hacohen et al. 2022). So keep `random` among what is compared, with the same training and the same seeds.
+Several studies found no consistent gain over random once all methods have the same tuned training and augmentation
+(Mittal et al. 2019, arXiv:1912.05361; Munjal et al. 2022, CVPR). Few labels and many labels need opposite
+strategies (Hacohen et al. 2022). So compare with `random`, with the same training and the same seeds.
 """
 
 
 @dataclass(frozen=True)
 class Paper:
-    """A reference, as a docstring has it."""
+    """A reference from a docstring."""
 
     text: str
 
@@ -131,7 +140,7 @@ class Paper:
 
     @property
     def anchor(self) -> str:
-        """Where the reference stands."""
+        """The anchor of the reference in the page."""
         plain = (
             unicodedata.normalize("NFKD", self.cited.replace("et al.", "")).encode("ascii", "ignore").decode()
         )
@@ -140,7 +149,7 @@ class Paper:
 
 @dataclass(frozen=True)
 class Method:
-    """What a docstring says, in parts."""
+    """The parts of a docstring."""
 
     name: str
     source: Path
@@ -167,7 +176,7 @@ class Method:
 
 
 def read(name: str, thing: Callable[..., Any]) -> Method:
-    """Take a docstring apart: one sentence, the equation, the papers, and what it needs and costs.
+    """Take a docstring apart: one sentence, the equation, the papers, and needs, cost and use.
 
     Args:
         name: The function's name.
@@ -205,10 +214,10 @@ def _first_sentence(text: str) -> str:
 
 
 def typeset(text: str) -> str:
-    """Plain text as Markdown: indices and powers set low and high, and nothing that would end a table's cell.
+    """Plain text as Markdown, with indices and powers, and without characters that end a table's cell.
 
     Args:
-        text: A docstring's words, with `p_t` for an index and `s^β` for a power.
+        text: Text of a docstring, with `p_t` for an index and `s^β` for a power.
 
     Returns:
         Markdown.
@@ -234,7 +243,7 @@ def methods(package: ModuleType) -> dict[str, list[Method]]:
         package: `baldur.acquire` or `baldur.select`.
 
     Returns:
-        What their docstrings say.
+        The parts of their docstrings.
     """
     things = sorted(
         ((name, getattr(package, name)) for name in package.__all__),
@@ -252,13 +261,13 @@ def _tables(found: dict[str, list[Method]], groups: dict[str, tuple[str, ...]]) 
         raise ValueError(f"no heading of the page has the functions of {', '.join(sorted(missing))}")
     for title, modules in groups.items():
         yield f"### {title}\n"
-        yield "| name | what it is | paper | needs | cost | use it |\n|---|---|---|---|---|---|"
+        yield "| name | definition | paper | needs | cost | use |\n|---|---|---|---|---|---|"
         yield from (method.row() for module in modules for method in found.get(module, []))
         yield ""
 
 
 def _definitions() -> dict[str, ast.stmt]:
-    """What `baldur.strategies` defines, by name."""
+    """The definitions in `baldur.strategies`, by name."""
     found: dict[str, ast.stmt] = {}
     for module in (items, batches):
         for node in ast.parse(Path(inspect.getfile(module)).read_text(encoding="utf-8")).body:
@@ -270,7 +279,7 @@ def _definitions() -> dict[str, ast.stmt]:
 
 
 def _parts(name: str, definitions: dict[str, ast.stmt], seen: set[str]) -> Iterator[str]:
-    """`acquire.bald`, `select.top`, ...: what a strategy calls, itself or through others of its module."""
+    """The functions that a strategy calls, such as `acquire.bald`, itself or through others of its module."""
     seen.add(name)
     for node in ast.walk(definitions[name]):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
@@ -290,7 +299,7 @@ def _options(node: ast.stmt) -> str:
 
 def _strategies(known: dict[str, Method]) -> Iterator[str]:
     definitions = _definitions()
-    yield "| name | what it picks | made of | needs | options |\n|---|---|---|---|---|"
+    yield "| name | picks | made of | needs | options |\n|---|---|---|---|---|"
     for name, thing in STRATEGIES.items():
         parts = list(dict.fromkeys(_parts(name, definitions, set())))
         needs = dict.fromkeys(need for part in parts for need in known[part].needs.split(", "))
@@ -319,7 +328,7 @@ def page() -> str:
     lines = [INTRO, "## How informative is one item? `baldur.acquire`\n", *_tables(scores, SCORES)]
     lines += ["## Which k items together? `baldur.select`\n", *_tables(batches, BATCHES)]
     lines += ["## By name: `baldur.strategies`\n"]
-    lines += ["For the loop and `--strategy`; options are bound as in `power_bald(beta=8)`.\n"]
+    lines += ["For the loop and for `--strategy`. Options are written as in `power_bald(beta=8)`.\n"]
     lines += [RACE]
     lines += [*_strategies(known), "", WARNINGS, "## References\n"]
     lines += [f'- <a id="{anchor}"></a>{references[anchor].text}.' for anchor in sorted(references)]

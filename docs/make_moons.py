@@ -1,4 +1,4 @@
-"""Draws docs/moons: where each acquisition function looks in the plane, and what each batch picks (`make docs`)."""
+"""Draws docs/moons: each acquisition function over the plane, and the picks of each batch selection (`make docs`)."""
 
 import copy
 from collections.abc import Mapping
@@ -38,16 +38,16 @@ Extent = tuple[float, float, float, float]
 """Left, right, bottom and top."""
 
 Batch = tuple[Picks, Values | None]
-"""What was picked, and the scores over the plane that it was picked by, where there are such."""
+"""The picks, and the scores over the plane behind them, if there are any."""
 
 
 @dataclass(frozen=True)
 class Moons:
-    """Two noisy half moons of which only a strip in the middle is labelled, and a network fitted to it.
+    """Two noisy half moons with labels only in a strip in the middle, and a network fitted to them.
 
     Args:
-        seed: Of the points, of which are labelled, and of the fit.
-        size: How many points.
+        seed: The seed of the points, of the labelled ones, and of the fit.
+        size: How many points there are.
         known: How many of them are labelled.
         draws: Posterior samples T.
     """
@@ -97,9 +97,9 @@ class Moons:
         return score.predict(self.posterior.draw(self.draws, self.seed), x)
 
     def features(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What the last layer takes, with the 1 of its bias, (n, D + 1)."""
+        """Inputs of the last layer, with the 1 of its bias, (n, D + 1)."""
         hidden = score.features(self.posterior.draw(self.draws, self.seed), x)
-        return np.concatenate([hidden, np.ones((len(x), 1), np.float32)], axis=1)
+        return np.concatenate([hidden, np.ones((len(x), 1), np.float32)], axis=1)  # (n, D + 1)
 
 
 def _network() -> nn.Module:
@@ -107,11 +107,11 @@ def _network() -> nn.Module:
 
 
 def scores(moons: Moons, x: NDArray[np.float32]) -> dict[str, Values]:
-    """Every score that two classes have, at some points of the plane.
+    """Every score for two classes, at some points of the plane.
 
     Args:
         moons: The setting.
-        x: Where, shape (n, 2).
+        x: The points, shape (n, 2).
 
     Returns:
         Scores (n,) by the function's name.
@@ -136,7 +136,7 @@ def scores(moons: Moons, x: NDArray[np.float32]) -> dict[str, Values]:
 
 
 def _changes(network: nn.Module, x: NDArray[np.float32], references: NDArray[np.float32]) -> Any:
-    """How the logits at the references change by one gradient step on an item and a label."""
+    """The change of the logits at the references after one gradient step on an item and a label."""
     network = copy.deepcopy(network).eval()
     weights = {name: tensor.detach() for name, tensor in network.named_parameters()}
 
@@ -145,7 +145,7 @@ def _changes(network: nn.Module, x: NDArray[np.float32], references: NDArray[np.
         return made
 
     def loss(weights: dict[str, Tensor], item: Tensor, label: Tensor) -> Tensor:
-        return functional.cross_entropy(logits(weights, item[None]), label[None])
+        return functional.cross_entropy(logits(weights, item[None]), label[None])  # a batch of one
 
     slopes = vmap(grad(loss), in_dims=(None, 0, None))
     of_references = jacrev(logits)(weights, torch.from_numpy(references))
@@ -153,22 +153,23 @@ def _changes(network: nn.Module, x: NDArray[np.float32], references: NDArray[np.
     for label in (0, 1):
         steps = slopes(weights, torch.from_numpy(x), torch.tensor(label))
         parts = [
-            torch.einsum("mcw,nw->nmc", of_references[w].flatten(2), -steps[w].flatten(1)) for w in weights
+            torch.einsum("mcw,nw->nmc", of_references[w].flatten(2), -steps[w].flatten(1))  # (n, M, 2)
+            for w in weights
         ]
-        made.append(torch.stack(parts).sum(dim=0).numpy())
+        made.append(torch.stack(parts).sum(dim=0).numpy())  # (n, M, 2)
     return lambda n, label: made[label][n]
 
 
 def batches(moons: Moons, k: int, plane: Mapping[str, Values]) -> dict[str, Batch]:
-    """What every selection picks of the pool.
+    """The picks of every selection from the pool.
 
     Args:
         moons: The setting.
-        k: How many.
-        plane: The scores over the plane, which are only passed on.
+        k: The size of a batch.
+        plane: The scores over the plane; they are passed on as they are.
 
     Returns:
-        Picks and scores by what was called.
+        Picks and scores by the name of the selection.
     """
     x, known, seed = moons.pool, moons.given, moons.seed
     p, phi = moons.log_probs(x), moons.features(x)
@@ -176,7 +177,7 @@ def batches(moons: Moons, k: int, plane: Mapping[str, Values]) -> dict[str, Batc
     targets = p[np.sort(np.random.default_rng(seed).choice(len(x), 100, replace=False))]
     lift = RBFSampler(gamma=2, n_components=1000, random_state=seed).fit(x)
     near, near_known = lift.transform(x), lift.transform(known)
-    parts = select.average_linkage(x, seed, clusters=4 * k)
+    parts = select.average_linkage(x, rng=seed, clusters=4 * k)
     return {
         "random": (select.random(len(x), k, seed), None),
         "top (bald)": (select.top(bald, k), seen),
@@ -184,31 +185,35 @@ def batches(moons: Moons, k: int, plane: Mapping[str, Values]) -> dict[str, Batc
         "softmax (bald, beta=8)": (select.softmax(bald, k, seed, 8), seen),
         "softrank (bald)": (select.softrank(bald, k, seed), seen),
         "batchbald": (select.batchbald(p, k, rng=seed), seen),
-        "batch_epig": (select.batch_epig(p, targets, k, rng=seed), plane["epig"]),
+        "batch_epig": (select.batch_epig(p, k, target_log_probs=targets, rng=seed), plane["epig"]),
         "badge": (select.badge(p, phi, k, seed), plane["expected_gradient_length"]),
-        "bait": (select.bait(p, phi, k, moons.log_probs(known), moons.features(known)), None),
+        "bait": (
+            select.bait(p, phi, k, labelled_log_probs=moons.log_probs(known), labelled=moons.features(known)),
+            None,
+        ),
         "k_center": (select.k_center(x, k, known), None),
-        "robust_k_center": (select.robust_k_center(x, k, known, outliers=10), None),
-        "facility_location": (select.facility_location(near, k, near_known), None),
+        "robust_k_center": (select.robust_k_center(x, k, labelled=known, outliers=10), None),
+        "facility_location": (select.facility_location(near, k, labelled=near_known), None),
         "suggestive_annotation": (
-            select.suggestive_annotation(acquire.mean_std(p), near, k, 6 * k),
+            select.suggestive_annotation(acquire.mean_std(p), near, k, candidates=6 * k),
             plane["mean_std"],
         ),
-        "discriminative": (select.discriminative(x, known, k, seed, hidden=(64, 64)), None),
-        "typiclust": (select.typiclust(x, k, seed, known), None),
-        "prob_cover": (select.prob_cover(x, k, 0.35, known), None),
-        "cluster_margin": (select.cluster_margin(p, parts, k, seed, 6 * k), plane["margin"]),
+        "discriminative": (select.discriminative(x, k, labelled=known, rng=seed, hidden=(64, 64)), None),
+        "typiclust": (select.typiclust(x, k, labelled=known, rng=seed), None),
+        "prob_cover": (select.prob_cover(x, k, labelled=known, delta=0.35), None),
+        "cluster_margin": (select.cluster_margin(p, parts, k, rng=seed, candidates=6 * k), plane["margin"]),
         "ceal": (select.ceal(p, k, threshold=0.05), plane["entropy"]),
     }
 
 
 def _plane(moons: Moons, width: int = 120) -> tuple[NDArray[np.float32], tuple[int, int], Extent]:
-    """Points of a grid (n, 2), its rows and columns, and where it ends."""
+    """Points of a grid (n, 2), its rows and columns, and its ends."""
     low, high = moons.points[0].min(axis=0) - 0.15, moons.points[0].max(axis=0) + 0.15
     height = round(width * float((high - low)[1] / (high - low)[0]))
     grid = np.meshgrid(np.linspace(low[0], high[0], width), np.linspace(low[1], high[1], height))
     end = (float(low[0]), float(high[0]), float(low[1]), float(high[1]))
-    return np.stack(grid, axis=-1).reshape(-1, 2).astype(np.float32), (height, width), end
+    points = np.stack(grid, axis=-1).reshape(-1, 2).astype(np.float32)  # (height · width, 2)
+    return points, (height, width), end
 
 
 def _panel(axes: Axes, moons: Moons, title: str, values: Values | None, picks: Picks, end: Extent) -> None:
@@ -236,7 +241,8 @@ def _save(panels: Mapping[str, Batch], moons: Moons, place: Any, columns: int, p
     figure = Figure(figsize=(12, rows * (12 / columns * ratio + 0.24)), dpi=100, layout="constrained")
     grid = figure.subplots(rows, columns)
     for axes, (title, (picks, values)) in zip(grid.flat, panels.items(), strict=True):
-        _panel(axes, moons, title, None if values is None else values.reshape(shape), picks, end)
+        image = None if values is None else values.reshape(shape)  # (height, width)
+        _panel(axes, moons, title, image, picks, end)
     raw = BytesIO()
     figure.savefig(raw)
     Image.open(raw).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
@@ -246,8 +252,8 @@ def main(folder: Path = FOLDER, seed: int = 8, k: int = 10) -> None:
     """Draw both pictures.
 
     Args:
-        folder: Where to.
-        seed: Of all that is random.
+        folder: The folder for them.
+        seed: The seed of everything random.
         k: The size of a batch.
     """
     moons = Moons(seed)

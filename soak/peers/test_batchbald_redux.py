@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from baldur import acquire, select
-from baldur.select._candidates import mean_told, prepare
+from baldur.select._candidates import mean_information, prepare
 
 
 def pool(seed, shape, scale=1.5):
@@ -77,7 +77,7 @@ def test_both_estimators_are_the_same_but_for_a_constant(redux):
     weights, share = rows / rows.sum(axis=1, keepdims=True), np.full(len(rows), 1 / len(rows))
     candidates = prepare(log_probs)
     conditional = -np.sum(np.exp(log_probs) * log_probs, axis=2) @ (share @ weights)
-    ours = mean_told(candidates, np.arange(60), weights, share) + conditional
+    ours = mean_information(candidates, np.arange(60), weights, share) + conditional
     theirs = sampled.compute_batch(tensor).numpy()
     assert theirs - ours == pytest.approx(np.full(60, float(sampled.compute())), abs=1e-10)
 

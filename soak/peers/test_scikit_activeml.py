@@ -83,7 +83,7 @@ def test_typiclust(activeml):
     corners = np.array([(0, 0), (90, 0), (0, 90)])
     x = corners[np.repeat([0, 1, 2], [30, 20, 10])] + rng.normal(size=(60, 2))
     theirs = activeml.pool.TypiClust(k=5, random_state=0).query(x, UNKNOWN, batch_size=3)
-    assert select.typiclust(x, 3, 0, neighbours=5).indices.tolist() == theirs.tolist()
+    assert select.typiclust(x, 3, rng=0, neighbours=5).indices.tolist() == theirs.tolist()
 
 
 @pytest.mark.filterwarnings("ignore:The maximum purity was -1")
@@ -92,7 +92,7 @@ def test_prob_cover(activeml, delta):
     """Theirs breaks ties at random, so what each covers is compared while there are none."""
     strategy = activeml.pool.ProbCover(n_classes=2, deltas=[delta], random_state=0)
     theirs, utilities = strategy.query(X, ONE_KNOWN, batch_size=3, return_utilities=True)
-    picks = select.prob_cover(X, 3, delta, X[:1])
+    picks = select.prob_cover(X, 3, labelled=X[:1], delta=delta)
     for step, (their, gain) in enumerate(zip(theirs, utilities, strict=True)):
         assert picks.scores[step] == np.nanmax(gain)
         if np.count_nonzero(gain == np.nanmax(gain)) > 1:
@@ -179,4 +179,4 @@ def test_pitfall_copies_are_chosen_twice_by_typiclust(activeml):
         for seed in range(5)
     ]
     assert min(seen) < 8
-    assert len(set(select.typiclust(x, 8, 0).indices.tolist())) == 8
+    assert len(set(select.typiclust(x, 8, rng=0).indices.tolist())) == 8

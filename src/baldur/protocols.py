@@ -4,6 +4,7 @@ N items, T posterior samples, C classes, D features, k picks; axis order is alwa
 Nothing here imports torch: a batch is any tree of tensors, and an array is whatever the caller brought.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,9 @@ Batch = Any
 
 Positions = NDArray[np.intp]
 """Where items stand in a pool, counted from 0."""
+
+Metrics = Mapping[tuple[str, str], float]
+"""Values by (metric, split)."""
 
 
 @runtime_checkable
@@ -245,6 +249,65 @@ class Strategy(Protocol):
         rng: np.random.Generator,
         scorer: Scorer,
     ) -> Choice: ...
+
+
+@dataclass(frozen=True)
+class History:
+    """The past of a trial up to the round that was just measured: R rounds, S items of the stop set, C classes.
+
+    Args:
+        labels: How many labels each round was trained on, R numbers.
+        metrics: The metrics of each round, by (metric, split); R mappings.
+        predictions: Mean log-probabilities (S, C) of the newest rounds, the newest last. There are at most as many as
+            the criterion reads. All are of the same items, none of which is labelled by now.
+        scores: The scores of the batch that each round was the first to train on, (k,) each; (0,) for the initial one.
+    """
+
+    labels: Sequence[int]
+    metrics: Sequence[Metrics] = ()
+    predictions: Sequence[NDArray[np.floating]] = ()
+    scores: Sequence[NDArray[np.float64]] = ()
+
+    def values(self, metric: str, split: str) -> list[float]:
+        """One metric, round by round.
+
+        Args:
+            metric: Its name.
+            split: The part of the data that it was measured on.
+
+        Returns:
+            R numbers; NaN where it was not measured.
+        """
+        return [measured.get((metric, split), math.nan) for measured in self.metrics]
+
+
+@runtime_checkable
+class Criterion(Protocol):
+    """A stopping criterion: says when a trial has learned enough."""
+
+    @property
+    def name(self) -> str:
+        """Its name with its options, as settings write it."""
+        ...
+
+    @property
+    def rounds(self) -> int:
+        """How many of the newest rounds' predictions on the stop set it reads."""
+        ...
+
+    @property
+    def splits(self) -> frozenset[str]:
+        """The splits whose metrics it reads; "query" is the batch just labelled, before it was trained on."""
+        ...
+
+    @property
+    def limit(self) -> int | None:
+        """The most labels that may be asked for; None for any number."""
+        ...
+
+    def __call__(self, history: History) -> str:
+        """The reason to stop, in words; empty to go on."""
+        ...
 
 
 @runtime_checkable

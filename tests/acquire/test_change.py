@@ -166,7 +166,7 @@ def test_blocks_do_not_matter(monkeypatch):
         (lambda: acquire.expected_gradient_length(ONE, np.array([[np.nan, 1.0]])), "row 0 of the features"),
         (lambda: inspect.unwrap(acquire.expected_gradient_length)(ONE, np.ones((2, 2))), r"\(1, D\)"),
         (lambda: inspect.unwrap(acquire.expected_gradient_length)(ONE, np.ones((1, 2), int)), "floating"),
-        (lambda: acquire.expected_gradient_length(ONE, torch.ones(1, 2)), "one library"),
+        (lambda: acquire.expected_gradient_length(ONE, torch.ones(1, 2)), "different libraries"),
         (lambda: inspect.unwrap(acquire.emoc)(ONE, PHI, np.ones((2, 3))), r"\(M, 2\)"),
         (lambda: acquire.emoc(ONE, PHI, REFERENCES[:0]), "at least 1"),
         (lambda: acquire.emoc(ONE, PHI, np.full((2, 2), np.inf)), "row 0 of the reference features"),

@@ -6,12 +6,20 @@ import pytest
 import torch
 
 from baldur.core import arrays as _arrays
-from baldur.core.arrays import log, log_sum_exp, map_samples, p_log_p, to_numpy, tolerance
+from baldur.core.arrays import (
+    detached,
+    log,
+    log_sum_exp,
+    map_samples,
+    mean_probs,
+    p_log_p,
+    predictive,
+    same_device,
+    same_place,
+    to_numpy,
+    tolerance,
+)
 from baldur.errors import InvalidArgument, InvalidPredictions
-
-
-def mean_of(log_probs):
-    return map_samples(log_probs, lambda s: s.mean, axes=1)
 
 
 def uniform(shape):
@@ -52,7 +60,7 @@ def test_to_numpy_leaves_gradient_and_bfloat16_behind():
 )
 def test_shapes_are_refused(shape, message):
     with pytest.raises(InvalidPredictions, match=message):
-        mean_of(np.zeros(shape))
+        mean_probs(np.zeros(shape))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 800.0, -800.0])
@@ -63,7 +71,7 @@ def test_the_first_bad_row_is_named(value, dtype):
     log_probs[17_000, 2, 1] = value
     log_probs[18_000, 0, 0] = math.nan
     with pytest.raises(InvalidPredictions, match="item 17000, sample 2"):
-        mean_of(log_probs)
+        mean_probs(log_probs)
 
 
 @pytest.mark.parametrize("shape", [(3, 2, 2, 4, 5), (2, 3, 2, 300, 200)])
@@ -71,31 +79,59 @@ def test_a_bad_place_is_named(shape):
     log_probs = uniform(shape)
     log_probs[1, 1, 0, 3, 4] = 0.0
     with pytest.raises(InvalidPredictions, match=r"item 1, sample 1 at \(3, 4\)"):
-        mean_of(log_probs)
+        mean_probs(log_probs)
 
 
 def test_a_row_is_shown_with_its_sum():
     log_probs = np.log(np.full((1, 1, 7), 0.2))
     with pytest.raises(InvalidPredictions, match=r"\.\.\.\] sums to 1\.4 .*within 0\.001"):
-        mean_of(log_probs)
+        mean_probs(log_probs)
 
 
 def test_classes_are_kept_beside_places():
     rng = np.random.default_rng(0)
     probs = np.moveaxis(rng.dirichlet([1, 1, 1], size=(4, 5, 6, 7)), -1, 2)  # (4, 5, 3, 6, 7)
-    assert mean_of(np.log(probs)) == pytest.approx(probs.mean(axis=1), abs=1e-12)
+    assert mean_probs(np.log(probs)) == pytest.approx(probs.mean(axis=1), abs=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(0, 2, 3), (0, 2, 3, 4), (4, 2, 3, 0)])
 def test_nothing_gives_nothing(shape):
     assert map_samples(np.zeros(shape), lambda s: s.mean[:, 0]).shape == (shape[0], *shape[3:])
-    assert mean_of(torch.zeros(shape)).shape == (shape[0], 3, *shape[3:])
+    assert mean_probs(torch.zeros(shape)).shape == (shape[0], 3, *shape[3:])
+
+
+@pytest.mark.parametrize("library", [np.asarray, torch.asarray])
+def test_the_mean_in_log_space_keeps_what_is_improbable(library):
+    log_probs = library(np.array([[[0.0, -1000.0], [0.0, -1000.0]], [[0.0, -math.inf], [0.0, -math.inf]]]))
+    assert np.asarray(predictive(log_probs)).tolist() == [[0, -1000], [0, -math.inf]]
+    probs = np.random.default_rng(0).dirichlet([1, 1, 1], size=(4, 5))
+    both = np.exp(np.asarray(predictive(library(np.log(probs)))))
+    assert both == pytest.approx(np.asarray(mean_probs(library(np.log(probs)))), abs=1e-15)
+
+
+def test_arrays_of_one_place_have_one_namespace():
+    assert same_place(first=np.zeros(1), second=np.ones(2)) is _arrays.namespace(np.zeros(1))
+    same_device(first=np.zeros(1), second=torch.zeros(1))
+    with pytest.raises(InvalidArgument, match="pool and targets are arrays of different libraries"):
+        same_place(pool=np.zeros(1), targets=torch.zeros(1))
+    there = torch.zeros(1, device="meta")
+    with pytest.raises(InvalidArgument, match=r"pool and targets are on different devices \(cpu and meta\)"):
+        same_place(pool=torch.zeros(1), targets=there)
+    with pytest.raises(InvalidArgument, match="not list"):
+        same_device(pool=torch.zeros(1), targets=[1.0])
+
+
+def test_a_detached_array_has_the_same_memory():
+    x = torch.ones(2, requires_grad=True)
+    assert not detached(x).requires_grad
+    assert detached(x).data_ptr() == x.data_ptr()
+    assert detached(y := np.ones(2)) is y
 
 
 def test_blocks_join_without_a_seam():
     rows = _arrays._CPU_BLOCK // 4
     probs = np.random.default_rng(0).dirichlet([1, 1], size=(2 * rows + 1, 2))
-    assert mean_of(np.log(probs)) == pytest.approx(probs.mean(axis=1), abs=1e-12)
+    assert mean_probs(np.log(probs)) == pytest.approx(probs.mean(axis=1), abs=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(100_000, 10, 10), (2, 10, 10, 300, 150)])

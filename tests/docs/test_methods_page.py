@@ -91,7 +91,7 @@ def test_coverage_goes_to_the_ends_and_low_budget_methods_to_the_middle(moons):
     dense = select.typicality(moons.pool, 20)
     ends, middle = (
         select.k_center(moons.pool, 10, moons.given),
-        select.typiclust(moons.pool, 10, 8, moons.given),
+        select.typiclust(moons.pool, 10, labelled=moons.given, rng=8),
     )
     assert dense[ends.indices].mean() < np.median(dense) < dense[middle.indices].mean()
 

@@ -344,7 +344,7 @@ def test_a_criterion_sees_the_unlabelled_part_of_one_fixed_set(store):
         return ""
 
     trial = store.trial("last", 0)
-    mine, asked = stopping(stopping_.Criterion("look", look, rounds=3))
+    mine, asked = stopping(stopping_.Rule("look", look, rounds=3))
     advance(trial, mine, replace(LONG, rounds=4))
     assert len({seed for seed, _ in asked}) == 1
     assert all(ids == IDS for _, ids in asked)

@@ -127,5 +127,5 @@ def test_a_narrower_network_has_about_its_share_squared_of_the_parameters(shape)
     count = [sum(p.numel() for p in network.parameters()) for network in (whole, half)]
     assert 0.2 < count[1] / count[0] < 0.55
     assert half.eval()(torch.randn(2, *shape)).shape == (2, 3)
-    with pytest.raises(InvalidArgument, match="width is 2"):
+    with pytest.raises(InvalidArgument, match="at most 1, not 2"):
         networks.auto(shape, 3, width=2)

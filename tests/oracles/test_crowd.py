@@ -88,7 +88,7 @@ def test_the_contract_holds():
 
 
 def test_refused():
-    with pytest.raises(InvalidArgument, match="3 votes cannot be had of 2"):
+    with pytest.raises(InvalidArgument, match="2 annotators cannot give 3 votes"):
         Crowd(annotators(0.1, 0.1), CLASSES)
     with pytest.raises(InvalidArgument, match="name of its own"):
         Crowd(annotators(0.1) * 3, CLASSES)

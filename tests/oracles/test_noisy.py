@@ -73,7 +73,7 @@ def test_people():
         from_people(people, "best", IDS, LABELS, CLASSES)
     with pytest.raises(InvalidData, match=r"'item-1' is of class 0 in the pool and of class 1 .*\(1 such"):
         from_people(people, "worst", IDS[:2], np.array([0, 0]), CLASSES)
-    with pytest.raises(InvalidData, match="not asked about 'x'"):
+    with pytest.raises(InvalidData, match="no people's answers for 'x'"):
         from_people(people, "worst", ["x"], np.array([0]), CLASSES)
 
 

@@ -170,12 +170,12 @@ def test_a_phase_that_fails_without_the_items_too_stops(begun, monkeypatch):
 
 
 class Looks:
-    """A criterion that keeps what it was shown."""
+    """A criterion that keeps the predictions that it was shown."""
 
-    rounds, splits, limit = 3, frozenset(), None
+    name, rounds, splits, limit = "looks", 3, frozenset(), None
 
-    def reason(self, *, predictions, **other):
-        self.seen = [p[:, 0].astype(int).tolist() for p in predictions]
+    def __call__(self, history):
+        self.seen = [p[:, 0].astype(int).tolist() for p in history.predictions]
         return ""
 
 

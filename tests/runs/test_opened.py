@@ -48,7 +48,9 @@ def test_its_model_predicts_raw_items(folder):
     assert p.shape == (len(x), 3)
     assert p.sum(1) == pytest.approx(np.ones(len(x)), abs=1e-5)
     assert set(model.predict(x)) <= {"0", "1", "2"}
-    measured = run.curves().query("strategy != 'random' and seed == 0 and round == 1 and metric == 'accuracy'")
+    measured = run.curves().query(
+        "strategy != 'random' and seed == 0 and round == 1 and metric == 'accuracy'"
+    )
     assert (model.predict(x) == y.astype(str)).mean() == pytest.approx(measured.value.item(), abs=0.2)
 
 

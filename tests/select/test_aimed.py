@@ -33,7 +33,7 @@ def test_two_labels_may_say_together_what_neither_says_alone(library):
     log_probs, targets = np.log(sure[:2]), np.log(sure[2:])
     if library == "torch":
         log_probs, targets = torch.from_numpy(log_probs), torch.from_numpy(targets)
-    picks = select.batch_epig(log_probs, targets, 2)
+    picks = select.batch_epig(log_probs, 2, target_log_probs=targets)
     assert picks.scores == pytest.approx([0, 0.56048291], abs=1e-8)
     assert picks.indices.tolist() == [0, 1]
 
@@ -41,7 +41,7 @@ def test_two_labels_may_say_together_what_neither_says_alone(library):
 @pytest.mark.parametrize("seed", range(4))
 def test_greedy_by_definition(seed):
     log_probs, targets = pool(seed, (10, 6, 3), 1.5), pool(seed + 50, (4, 6, 2), 1.5)
-    picks = select.batch_epig(log_probs, targets, 3)
+    picks = select.batch_epig(log_probs, 3, target_log_probs=targets)
     chosen, last = [], 0.0
     for step in range(3):
         values = {
@@ -61,24 +61,26 @@ def test_greedy_by_definition(seed):
 
 def test_drawn_configurations_approach_all_of_them():
     log_probs, targets = pool(0, (40, 8, 4), 1.5), pool(1, (5, 8, 4), 1.5)
-    exact = select.batch_epig(log_probs, targets, 4, max_configurations=64)
-    drawn = select.batch_epig(log_probs, targets, 4, max_configurations=3, rng=1)
+    exact = select.batch_epig(log_probs, 4, target_log_probs=targets, max_configurations=64)
+    drawn = select.batch_epig(log_probs, 4, target_log_probs=targets, max_configurations=3, rng=1)
     assert drawn.info["configurations"].tolist() == [1, 8, 8, 8]
-    near = select.batch_epig(log_probs[exact.indices], targets, 4, max_configurations=4000, rng=1)
+    near = select.batch_epig(
+        log_probs[exact.indices], 4, target_log_probs=targets, max_configurations=4000, rng=1
+    )
     assert near.info["information"][-1] == pytest.approx(exact.info["information"][-1], abs=1e-10)
-    auto = select.batch_epig(log_probs, targets, 4, max_configurations="auto")
+    auto = select.batch_epig(log_probs, 4, target_log_probs=targets, max_configurations="auto")
     assert auto.indices.tolist() == exact.indices.tolist()
 
 
 def test_only_what_may_win_is_computed():
     log_probs = np.concatenate([pool(0, (20, 8, 4), 2.0), pool(1, (500, 8, 4), 0.05)])
-    picks = select.batch_epig(log_probs, pool(2, (5, 8, 4), 2.0), 2)
+    picks = select.batch_epig(log_probs, 2, target_log_probs=pool(2, (5, 8, 4), 2.0))
     assert picks.info["evaluations"].max() < 200
 
 
 def test_targets_where_nothing_is_in_doubt_give_no_gain():
     targets = np.repeat(pool(0, (3, 1, 4)), 8, axis=1)
-    picks = select.batch_epig(pool(1, (9, 8, 4)), targets, 3)
+    picks = select.batch_epig(pool(1, (9, 8, 4)), 3, target_log_probs=targets)
     assert picks.scores == pytest.approx([0, 0, 0], abs=1e-12)
     assert len(set(picks.indices.tolist())) == 3
 
@@ -86,17 +88,21 @@ def test_targets_where_nothing_is_in_doubt_give_no_gain():
 def test_borders_and_bad_input():
     log_probs, targets = pool(0, (5, 4, 3)), pool(1, (2, 4, 3))
     before = log_probs.copy()
-    assert len(select.batch_epig(log_probs, targets, 0)) == 0
-    assert sorted(select.batch_epig(log_probs, targets, 9).indices.tolist()) == list(range(5))
+    assert len(select.batch_epig(log_probs, 0, target_log_probs=targets)) == 0
+    assert sorted(select.batch_epig(log_probs, 9, target_log_probs=targets).indices.tolist()) == list(
+        range(5)
+    )
     assert np.array_equal(before, log_probs)
     with pytest.raises(InvalidArgument, match="k is a whole number"):
-        select.batch_epig(log_probs, targets, -1)
+        select.batch_epig(log_probs, -1, target_log_probs=targets)
     with pytest.raises(InvalidArgument, match="4 samples and the targets have 3"):
-        inspect.unwrap(select.batch_epig)(log_probs, targets[:, :3], 1)
-    with pytest.raises(InvalidArgument, match="at least one target"):
-        select.batch_epig(log_probs, targets[:0], 1)
+        inspect.unwrap(select.batch_epig)(log_probs, 1, target_log_probs=targets[:, :3])
+    with pytest.raises(InvalidArgument, match="M of at least 1"):
+        select.batch_epig(log_probs, 1, target_log_probs=targets[:0])
     with pytest.raises(InvalidArgument, match="different libraries"):
-        select.batch_epig(log_probs, torch.from_numpy(targets), 1)
+        select.batch_epig(log_probs, 1, target_log_probs=torch.from_numpy(targets))
     with pytest.raises(InvalidPredictions, match="item 0, sample 0"):
-        select.batch_epig(log_probs, np.exp(targets), 1)
-    assert math.isfinite(select.batch_epig(log_probs, targets, 5, max_configurations=1).scores.sum())
+        select.batch_epig(log_probs, 1, target_log_probs=np.exp(targets))
+    assert math.isfinite(
+        select.batch_epig(log_probs, 5, target_log_probs=targets, max_configurations=1).scores.sum()
+    )

@@ -42,23 +42,23 @@ def test_duplicates_are_neighbours_of_each_other():
 @given(st.integers(0, 10**6), st.integers(1, 4))
 def test_the_first_picks_are_typical_of_different_clusters(seed, k):
     x, parts = blobs([30, 25, 20, 15], seed)
-    picks = typiclust(x, 4, seed)
+    picks = typiclust(x, 4, rng=seed)
     assert len(set(picks.info["clusters"].tolist())) == 4
-    picks = typiclust(x, 3, seed, labelled=x[parts == 0][:1])
+    picks = typiclust(x, 3, labelled=x[parts == 0][:1], rng=seed)
     assert set(parts[picks.indices]) == {1, 2, 3}
-    assert len(typiclust(x, k, seed)) == k
+    assert len(typiclust(x, k, rng=seed)) == k
 
 
 def test_large_clusters_give_first():
     x, parts = blobs([10, 40, 20])
-    assert parts[typiclust(x, 3, 0).indices].tolist() == [1, 2, 0]
-    assert parts[typiclust(x, 2, 0, labelled=x[parts == 1][:1]).indices].tolist() == [2, 0]
+    assert parts[typiclust(x, 3, rng=0).indices].tolist() == [1, 2, 0]
+    assert parts[typiclust(x, 2, labelled=x[parts == 1][:1], rng=0).indices].tolist() == [2, 0]
 
 
 def test_it_takes_the_most_typical_where_the_farthest_is_an_outlier():
     x, parts = blobs([40, 30])
     x = np.concatenate([x, [[500.0, 500.0]]])
-    picks = typiclust(x, 3, 0).indices
+    picks = typiclust(x, 3, rng=0).indices
     assert 70 not in picks[:2]
     assert picks[2] == 70 or 70 not in picks
     for c, i in zip((0, 1), sorted(picks[:2]), strict=True):
@@ -68,11 +68,11 @@ def test_it_takes_the_most_typical_where_the_farthest_is_an_outlier():
 
 def test_small_clusters_come_last_and_all_come():
     x, _ = blobs([20, 20, 3])
-    picks = typiclust(x, 43, 0, most_clusters=3)
+    picks = typiclust(x, 43, rng=0, most_clusters=3)
     assert sorted(picks.indices.tolist()) == list(range(43))
     assert set(picks.indices[-3:]) == {40, 41, 42}
-    assert sorted(typiclust(np.zeros((9, 2)), 20, 0).indices.tolist()) == list(range(9))
-    assert np.array_equal(typiclust(torch.from_numpy(x), 5, 0).indices, typiclust(x, 5, 0).indices)
+    assert sorted(typiclust(np.zeros((9, 2)), 20, rng=0).indices.tolist()) == list(range(9))
+    assert np.array_equal(typiclust(torch.from_numpy(x), 5, rng=0).indices, typiclust(x, 5, rng=0).indices)
 
 
 def test_small_groups_give_first():
@@ -80,7 +80,7 @@ def test_small_groups_give_first():
     clusters = np.array([0, 0, 0, 1, 2, 2, 3, 3])
     log_probs = predictions([0.1] * 6 + [0.9] * 2)
     for seed in range(10):
-        picks = cluster_margin(log_probs, clusters, 4, seed, 6)
+        picks = cluster_margin(log_probs, clusters, 4, rng=seed, candidates=6)
         assert picks.info["clusters"].tolist() == [1, 2, 0, 2]
         assert picks.scores == pytest.approx([-0.1] * 4)
 
@@ -89,17 +89,21 @@ def test_the_limits_of_cluster_margin():
     rng = np.random.default_rng(0)
     margins = rng.uniform(size=50)
     log_probs, smallest = predictions(margins), set(np.argsort(margins)[:10])
-    assert set(cluster_margin(log_probs, np.arange(50), 10, 0, 10).indices) == smallest
-    one = [cluster_margin(log_probs, np.zeros(50, int), 3, seed, 10).indices for seed in range(30)]
+    assert set(cluster_margin(log_probs, np.arange(50), 10, rng=0, candidates=10).indices) == smallest
+    one = [
+        cluster_margin(log_probs, np.zeros(50, int), 3, rng=seed, candidates=10).indices for seed in range(30)
+    ]
     assert {int(i) for picks in one for i in picks} == smallest
-    picks = cluster_margin(torch.from_numpy(log_probs), np.arange(50) % 7, 5, 3, 20).indices
-    assert np.array_equal(picks, cluster_margin(log_probs, np.arange(50) % 7, 5, 3, 20).indices)
+    picks = cluster_margin(torch.from_numpy(log_probs), np.arange(50) % 7, 5, rng=3, candidates=20).indices
+    assert np.array_equal(
+        picks, cluster_margin(log_probs, np.arange(50) % 7, 5, rng=3, candidates=20).indices
+    )
     assert set(picks) <= set(np.argsort(margins)[:20])
 
 
 def test_ten_candidates_for_each_pick_unless_told():
     log_probs = predictions(np.linspace(0, 0.9, 50))
-    drawn = [cluster_margin(log_probs, np.zeros(50, int), 2, seed).indices for seed in range(100)]
+    drawn = [cluster_margin(log_probs, np.zeros(50, int), 2, rng=seed).indices for seed in range(100)]
     assert {int(i) for picks in drawn for i in picks} == set(range(20))
 
 
@@ -107,7 +111,7 @@ def test_it_spreads_where_the_smallest_margins_are_one_cluster():
     clusters = np.repeat([0, 1, 2], [20, 5, 5])
     log_probs = predictions([0.01] * 20 + [0.1] * 10)
     assert (clusters[np.argsort(-acquire.margin(log_probs), kind="stable")[:3]] == 0).all()
-    assert set(cluster_margin(log_probs, clusters, 3, 0).info["clusters"]) == {0, 1, 2}
+    assert set(cluster_margin(log_probs, clusters, 3, rng=0).info["clusters"]) == {0, 1, 2}
 
 
 @pytest.mark.parametrize("sample", [5000, 40])
@@ -115,32 +119,32 @@ def test_average_linkage_finds_the_clusters(sample):
     x, parts = blobs([30, 20, 10])
     x = x + np.array([100, -300])
     for cut in ({"clusters": 3}, {"distance": 12.0}):
-        found = average_linkage(x, 0, sample=sample, **cut)
+        found = average_linkage(x, rng=0, sample=sample, **cut)
         assert len({*zip(found.tolist(), parts.tolist(), strict=True)}) == 3 == len(set(found))
-    assert average_linkage(x[:1], 0, clusters=3).tolist() == [0]
-    assert set(average_linkage(x, 0, clusters=1, sample=sample)) == {0}
+    assert average_linkage(x[:1], rng=0, clusters=3).tolist() == [0]
+    assert set(average_linkage(x, rng=0, clusters=1, sample=sample)) == {0}
     twice = np.concatenate([x[:5], x[:5]])
-    copies = average_linkage(twice, 0, distance=1e-9)
+    copies = average_linkage(twice, rng=0, distance=1e-9)
     assert len(set(copies)) == 5
     assert copies[:5].tolist() == copies[5:].tolist()
-    assert len(set(average_linkage(twice, 0, distance=0.0))) == 10
+    assert len(set(average_linkage(twice, rng=0, distance=0.0))) == 10
 
 
 def test_sizes_and_refusals():
     x, parts = blobs([5, 5])
     log_probs = predictions(np.linspace(0, 0.5, 10))
-    assert len(typiclust(x, 0, 0)) == len(cluster_margin(log_probs, parts, 0, 0)) == 0
-    assert len(typiclust(x[:0], 3, 0)) == 0
-    assert sorted(cluster_margin(log_probs, parts, 99, 0).indices.tolist()) == list(range(10))
+    assert len(typiclust(x, 0, rng=0)) == len(cluster_margin(log_probs, parts, 0, rng=0)) == 0
+    assert len(typiclust(x[:0], 3, rng=0)) == 0
+    assert sorted(cluster_margin(log_probs, parts, 99, rng=0).indices.tolist()) == list(range(10))
     with pytest.raises(InvalidArgument, match="k is a whole number"):
-        typiclust(x, -1, 0)
+        typiclust(x, -1, rng=0)
     with pytest.raises(InvalidArgument, match="10 items and clusters of 9"):
-        cluster_margin(log_probs, parts[:9], 1, 0)
+        cluster_margin(log_probs, parts[:9], 1, rng=0)
     with pytest.raises(InvalidArgument, match="average_linkage makes them"):
-        cluster_margin(log_probs, x, 1, 0)
+        cluster_margin(log_probs, x, 1, rng=0)
     with pytest.raises(InvalidArgument, match="exactly one"):
-        average_linkage(x, 0)
+        average_linkage(x, rng=0)
     with pytest.raises(InvalidArgument, match="1 candidates are too few"):
-        cluster_margin(log_probs, parts, 2, 0, 1)
+        cluster_margin(log_probs, parts, 2, rng=0, candidates=1)
     with pytest.raises(InvalidPredictions, match="item 0"):
-        cluster_margin(log_probs * np.nan, parts, 1, 0)
+        cluster_margin(log_probs * np.nan, parts, 1, rng=0)

@@ -64,14 +64,14 @@ def test_it_is_the_plain_greedy_where_bounds_prune(monkeypatch, kind, dtype):
     assert picks.indices.tolist() == plain(x, 80)[0]
     assert np.array_equal(picks.indices, k_center(torch.from_numpy(x), 80).indices)
     with monkeypatch.context() as patch:  # as on a device of torch
-        patch.setattr("baldur.select._features.to_numpy", lambda a: a)
+        patch.setattr("baldur.select._arguments.to_numpy", lambda a: a)
         assert np.array_equal(picks.indices, k_center(torch.from_numpy(x), 80).indices)
         centres = np.array([3, 5])
         there = k_center(torch.from_numpy(x), 9, torch.from_numpy(centres))
     assert np.array_equal(k_center(x, 9, centres).indices, there.indices)
     if kind == "clusters":
         assert picks.info["distances"] < 10 * len(x), "nothing was pruned"
-    monkeypatch.setattr("baldur.select._features.BLOCK", 777)
+    monkeypatch.setattr("baldur.select._products.BLOCK", 777)
     assert np.array_equal(picks.indices, k_center(x, 80).indices)
 
 
@@ -136,5 +136,5 @@ def test_inputs_are_checked_and_left_alone():
 
 
 def test_a_cover_counts_no_first_centre_among_the_chosen():
-    cover = coreset.Cover(POINTS, POINTS[:0])
+    cover = coreset.Cover(POINTS, POINTS[:0], "centres")
     assert not cover.covered

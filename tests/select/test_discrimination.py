@@ -19,7 +19,7 @@ def pool(seed=0):
 
 def test_it_finds_the_group_that_has_no_label():
     x, labelled = pool()
-    picks = discriminative(x, labelled, 6, 0, queries=3, **SMALL)
+    picks = discriminative(x, 6, labelled=labelled, rng=0, queries=3, **SMALL)
     assert (picks.indices[:2] >= 120).all()
     assert np.mean(picks.indices >= 120) > 0.5
     assert len(set(picks.indices.tolist())) == 6
@@ -32,7 +32,7 @@ def test_it_learns_what_no_line_separates():
     angle = rng.uniform(0, 2 * np.pi, 20)
     ring = 6 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
     x = np.concatenate([rng.normal(size=(100, 2)), ring])
-    picks = discriminative(x, rng.normal(size=(50, 2)), 5, 0, queries=1, **SMALL)
+    picks = discriminative(x, 5, labelled=rng.normal(size=(50, 2)), rng=0, queries=1, **SMALL)
     assert (picks.indices >= 100).sum() >= 4
 
 
@@ -62,26 +62,28 @@ def test_training_stops_before_the_scores_saturate():
 @pytest.mark.parametrize(("k", "queries", "expected"), [(7, 3, [2, 2, 3]), (2, 5, [1, 1]), (3, 1, [3])])
 def test_the_last_query_takes_the_remainder(k, queries, expected):
     x, labelled = pool()
-    picks = discriminative(x, labelled, k, 0, queries=queries, hidden=(4,), epochs=2)
+    picks = discriminative(x, k, labelled=labelled, rng=0, queries=queries, hidden=(4,), epochs=2)
     assert np.bincount(picks.info["query"]).tolist() == expected
     assert len(picks.info["accuracy"]) == len(expected)
 
 
 def test_it_comes_from_its_generator_alone():
     x, labelled = pool()
-    first = discriminative(x, labelled, 4, 3, queries=2, **SMALL)
-    again = discriminative(torch.from_numpy(x), torch.from_numpy(labelled), 4, 3, queries=2, **SMALL)
+    first = discriminative(x, 4, labelled=labelled, rng=3, queries=2, **SMALL)
+    again = discriminative(
+        torch.from_numpy(x), 4, labelled=torch.from_numpy(labelled), rng=3, queries=2, **SMALL
+    )
     assert np.array_equal(first.indices, again.indices)
 
 
 def test_sizes_and_refusals():
     x, labelled = pool()
-    assert len(discriminative(x, labelled, 0, 0)) == 0
-    every = discriminative(x[:9], labelled, 20, 0, queries=2, hidden=(4,), epochs=2)
+    assert len(discriminative(x, 0, labelled=labelled, rng=0)) == 0
+    every = discriminative(x[:9], 20, labelled=labelled, rng=0, queries=2, hidden=(4,), epochs=2)
     assert sorted(every.indices.tolist()) == list(range(9))
     with pytest.raises(InvalidArgument, match="nothing is labelled"):
-        discriminative(x, labelled[:0], 1, 0)
+        discriminative(x, 1, labelled=labelled[:0], rng=0)
     with pytest.raises(InvalidArgument, match="k is a whole number"):
-        discriminative(x, labelled, -1, 0)
+        discriminative(x, -1, labelled=labelled, rng=0)
     with pytest.raises(InvalidArgument, match="labelled features have 1 columns"):
-        discriminative(x, labelled[:, :1], 1, 0)
+        discriminative(x, 1, labelled=labelled[:, :1], rng=0)

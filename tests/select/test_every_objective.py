@@ -97,7 +97,7 @@ def groups_without_a_label(items):
 
 def discriminative(seed, queries=3):
     options = {"queries": queries, "hidden": (16,), "epochs": 40, "rate": 1e-2, "ratio": 2}
-    return select.discriminative(X[:56], X[GROUPS == 0] + 0.3, 3, seed, **options)
+    return select.discriminative(X[:56], 3, labelled=X[GROUPS == 0] + 0.3, rng=seed, **options)
 
 
 def top(scores, k):
@@ -112,7 +112,7 @@ CASES = {
     "softrank": (information, lambda s: select.softrank(BALD, 3, s), 3, [top(BALD, 3)]),
     "batch_epig": (
         information_about_targets,
-        lambda s: select.batch_epig(LOG_PROBS, TARGETS, 2),
+        lambda s: select.batch_epig(LOG_PROBS, 2, target_log_probs=TARGETS),
         2,
         [top(EPIG, 2), select.batchbald(LOG_PROBS, 2).indices],
     ),
@@ -120,17 +120,17 @@ CASES = {
         closeness,
         lambda s: select.k_center(X, 4, X[:1]),
         4,
-        [select.prob_cover(X, 4, 0.7).indices, top(DISTANCES[0], 4)],
+        [select.prob_cover(X, 4, delta=0.7).indices, top(DISTANCES[0], 4)],
     ),
     "robust_k_center": (
         lambda items: closeness(items, waived=1),
-        lambda s: select.robust_k_center(X, 3, X[:1], 1),
+        lambda s: select.robust_k_center(X, 3, labelled=X[:1], outliers=1),
         3,
         [select.k_center(X, 3, X[:1]).indices],
     ),
     "prob_cover": (
         covered,
-        lambda s: select.prob_cover(X, 4, 0.7),
+        lambda s: select.prob_cover(X, 4, delta=0.7),
         4,
         [select.k_center(X, 4).indices, top(1.0 * np.count_nonzero(DISTANCES < 0.7, axis=0), 4)],
     ),
@@ -142,13 +142,13 @@ CASES = {
     ),
     "suggestive_annotation": (
         lambda items: represented(items, LEADERS),
-        lambda s: select.suggestive_annotation(BALD, X, 2, 20),
+        lambda s: select.suggestive_annotation(BALD, X, 2, candidates=20),
         2,
         [top(BALD, 2), select.facility_location(X, 2).indices],
     ),
     "typiclust": (
         typicality_of_firsts,
-        lambda s: select.typiclust(X, 5, s, neighbours=3),
+        lambda s: select.typiclust(X, 5, rng=s, neighbours=3),
         5,
         [select.k_center(X, 5).indices, top(select.typicality(X, 3), 5)],
     ),
@@ -169,7 +169,7 @@ CASES = {
     ),
     "cluster_margin": (
         groups_of_the_uncertain,
-        lambda s: select.cluster_margin(LOG_PROBS, GROUPS, 4, s, 40),
+        lambda s: select.cluster_margin(LOG_PROBS, GROUPS, 4, rng=s, candidates=40),
         4,
         [top(MARGIN, 4)],
     ),

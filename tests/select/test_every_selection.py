@@ -14,28 +14,34 @@ from baldur.errors import InvalidArgument, InvalidPredictions, NonFiniteScore, T
 ITEMS = ("log_probs", "features", "scores", "clusters")
 OTHERS = ("targets", "known", "known_features")
 CASES = {
-    "average_linkage": lambda a: select.average_linkage(a.features, 0, clusters=4),
+    "average_linkage": lambda a: select.average_linkage(a.features, rng=0, clusters=4),
     "badge": lambda a: select.badge(a.log_probs, a.features, a.k, 0),
-    "bait": lambda a: select.bait(a.log_probs, a.features, a.k, a.known, a.known_features),
-    "batch_epig": lambda a: select.batch_epig(a.log_probs, a.targets, a.k),
-    "batchbald": lambda a: select.batchbald(a.log_probs, a.k),
-    "ceal": lambda a: select.ceal(a.log_probs, a.k, 0.5),
-    "cluster_margin": lambda a: select.cluster_margin(a.log_probs, a.clusters, a.k, 0),
-    "discriminative": lambda a: select.discriminative(
-        a.features, a.known_features, a.k, 0, queries=2, hidden=(4,), epochs=3
+    "bait": lambda a: select.bait(
+        a.log_probs, a.features, a.k, labelled_log_probs=a.known, labelled=a.known_features
     ),
-    "facility_location": lambda a: select.facility_location(a.features, a.k, a.known_features, a.scores),
+    "batch_epig": lambda a: select.batch_epig(a.log_probs, a.k, target_log_probs=a.targets),
+    "batchbald": lambda a: select.batchbald(a.log_probs, a.k),
+    "ceal": lambda a: select.ceal(a.log_probs, a.k, threshold=0.5),
+    "cluster_margin": lambda a: select.cluster_margin(a.log_probs, a.clusters, a.k, rng=0),
+    "discriminative": lambda a: select.discriminative(
+        a.features, a.k, labelled=a.known_features, rng=0, queries=2, hidden=(4,), epochs=3
+    ),
+    "facility_location": lambda a: select.facility_location(
+        a.features, a.k, labelled=a.known_features, weights=a.scores
+    ),
     "k_center": lambda a: select.k_center(a.features, a.k, a.known_features),
     "power": lambda a: select.power(a.scores, a.k, 0),
-    "prob_cover": lambda a: select.prob_cover(a.features, a.k, 2.0, a.known_features),
-    "purity_radius": lambda a: select.purity_radius(a.features, 4, 0),
-    "robust_k_center": lambda a: select.robust_k_center(a.features, a.k, a.known_features, 1),
+    "prob_cover": lambda a: select.prob_cover(a.features, a.k, labelled=a.known_features, delta=2.0),
+    "purity_radius": lambda a: select.purity_radius(a.features, 4, rng=0),
+    "robust_k_center": lambda a: select.robust_k_center(
+        a.features, a.k, labelled=a.known_features, outliers=1
+    ),
     "softmax": lambda a: select.softmax(a.scores, a.k, 0),
     "softrank": lambda a: select.softrank(a.scores, a.k, 0),
     "suggestive_annotation": lambda a: select.suggestive_annotation(a.scores, a.features, a.k),
     "top": lambda a: select.top(a.scores, a.k),
     "typicality": lambda a: select.typicality(a.features, 3),
-    "typiclust": lambda a: select.typiclust(a.features, a.k, 0, a.known_features),
+    "typiclust": lambda a: select.typiclust(a.features, a.k, labelled=a.known_features, rng=0),
 }
 ORDERED = ("bait", "batch_epig", "batchbald", "ceal", "facility_location", "k_center", "robust_k_center",
            "suggestive_annotation", "top")  # fmt: skip
@@ -266,7 +272,7 @@ def test_the_order_of_samples_and_of_classes_does_not_matter(case, axis):
 
 BLOCKS = {
     "baldur.core.arrays._CPU_BLOCK": 50,
-    "baldur.select._features.BLOCK": 20,
+    "baldur.select._products.BLOCK": 20,
     "baldur.select._candidates._CPU_BLOCK": 50,
     "baldur.select._candidates._STORED": 0,
     "baldur.select.aimed._BLOCK": 100,
@@ -308,10 +314,10 @@ def test_ties_are_counted_within_rounding():
     assert select.top(-scores, 2).info["ties"] == 3
     assert select.top(np.zeros(7), 2).info["ties"] == 7
     margins = acquire.from_probs(np.stack([0.5 + scores / 2, 0.5 - scores / 2], axis=1))
-    assert select.ceal(margins, 3, 0.0, "margin").info["ties"] == 3
-    picks = select.cluster_margin(margins, np.arange(6), 1, 0, candidates=3)
+    assert select.ceal(margins, 3, threshold=0.0, criterion="margin").info["ties"] == 3
+    picks = select.cluster_margin(margins, np.arange(6), 1, rng=0, candidates=3)
     assert picks.info["ties"] == 3
-    assert select.suggestive_annotation(scores, np.eye(6), 1, 3).info["ties"] == 3
+    assert select.suggestive_annotation(scores, np.eye(6), 1, candidates=3).info["ties"] == 3
 
 
 def test_randomness_is_an_argument():
@@ -327,3 +333,27 @@ def test_randomness_is_an_argument():
         "random",
     ):
         assert inspect.signature(getattr(select, name)).parameters["rng"].default is inspect.Parameter.empty
+
+
+PINNED = {  # programs outside rely on these, positions included
+    "random": ["n", "k", "rng"],
+    "power": ["scores", "k", "rng", "beta"],
+    "softmax": ["scores", "k", "rng", "beta"],
+    "softrank": ["scores", "k", "rng", "beta"],
+    "batchbald": ["log_probs", "k", "max_configurations", "rng"],
+    "k_center": ["features", "k", "centres"],
+    "badge": ["log_probs", "features", "k", "rng"],
+}
+
+
+@pytest.mark.parametrize("name", select.__all__)
+def test_arguments_come_in_one_order(name):
+    """What is chosen from, then k, then options by keyword, with one name for one thing."""
+    parameters = inspect.signature(getattr(select, name)).parameters
+    by_position = [p.name for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    if name in PINNED:
+        assert by_position == list(parameters) == PINNED[name]
+        return
+    assert by_position[-1] == ("k" if "k" in parameters else by_position[-1])
+    assert set(by_position) <= {*ITEMS, "bald", "read", "k", "neighbours", "classes", "round"}
+    assert not {"centres", "labelled_features", "seed", "generator", "targets"} & set(parameters)

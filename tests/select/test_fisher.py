@@ -86,7 +86,7 @@ def test_a_long_run_does_not_drift(monkeypatch):
     picks = bait(log_probs, features, 120, oversample=1, regularisation=0.01)
     parts = information(log_probs, features)
     assert picks.info["objective"][-1] == pytest.approx(objective(parts, picks.indices, lam=0.01), rel=1e-9)
-    monkeypatch.setattr("baldur.select._features.BLOCK", 100)
+    monkeypatch.setattr("baldur.select._products.BLOCK", 100)
     again = bait(
         torch.from_numpy(log_probs), torch.from_numpy(features), 120, oversample=1, regularisation=0.01
     )
@@ -145,7 +145,9 @@ def test_what_is_labelled_counts():
     log_probs = acquire.from_probs(np.full((8, 2), 0.5))
     features = np.array([[3.0, 0.0]] * 4 + [[0.0, 2.0]] * 4)
     assert bait(log_probs, features, 1).indices.tolist() == [0]
-    assert bait(log_probs, features, 1, log_probs[:4], features[:4]).indices.tolist() == [4]
+    assert bait(
+        log_probs, features, 1, labelled_log_probs=log_probs[:4], labelled=features[:4]
+    ).indices.tolist() == [4]
 
 
 def test_sizes_and_refusals():
@@ -157,10 +159,10 @@ def test_sizes_and_refusals():
     with pytest.raises(InvalidArgument, match="regularisation is above 0"):
         bait(LOG_PROBS, FEATURES, 1, regularisation=0.0)
     with pytest.raises(InvalidArgument, match="go together"):
-        bait(LOG_PROBS, FEATURES, 1, LOG_PROBS)
+        bait(LOG_PROBS, FEATURES, 1, labelled_log_probs=LOG_PROBS)
     with pytest.raises(InvalidArgument, match="4 items and features of 3"):
         bait(LOG_PROBS, FEATURES[:3], 1)
     with pytest.raises(InvalidArgument, match="2 classes and 1 features"):
-        bait(LOG_PROBS, FEATURES, 1, LOG_PROBS, FEATURES[:, :1])
+        bait(LOG_PROBS, FEATURES, 1, labelled_log_probs=LOG_PROBS, labelled=FEATURES[:, :1])
     with pytest.raises(InvalidPredictions):
         bait(LOG_PROBS * np.nan, FEATURES, 1)

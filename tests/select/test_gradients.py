@@ -75,11 +75,11 @@ def test_pruning_changes_nothing(seed, width, monkeypatch):
     there = badge(torch.from_numpy(log_probs), torch.from_numpy(features), 50, seed)
     assert there.indices.tolist() == expected
     with monkeypatch.context() as patch:  # as on a device of torch
-        patch.setattr("baldur.select._features.to_numpy", lambda a: a)
+        patch.setattr("baldur.select._arguments.to_numpy", lambda a: a)
         patch.setattr("baldur.select.gradients.to_numpy", lambda a: a if a.ndim == 3 else np.asarray(a))
         there = badge(torch.from_numpy(log_probs), torch.from_numpy(features), 50, seed)
         assert there.indices.tolist() == expected
-    monkeypatch.setattr("baldur.select._features.BLOCK", 333)
+    monkeypatch.setattr("baldur.select._products.BLOCK", 333)
     assert badge(log_probs, features, 50, seed).indices.tolist() == expected
 
 
@@ -157,7 +157,7 @@ def test_sizes_and_refusals():
         badge(log_probs, features, -1, 0)
     with pytest.raises(InvalidArgument, match="60 items and features of 59"):
         badge(log_probs, features[:-1], 1, 0)
-    with pytest.raises(InvalidPredictions, match=r"\(N, T, C\) were expected"):
+    with pytest.raises(InvalidPredictions, match="from_probs and from_logits make them"):
         badge(log_probs[:, 0], features, 1, 0)
     features[7, 0] = np.inf
     with pytest.raises(InvalidArgument, match="row 7"):

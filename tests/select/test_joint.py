@@ -9,7 +9,7 @@ from bench.pools import heads
 from baldur import acquire, select
 from baldur.errors import InvalidArgument, InvalidPredictions, TieBreakWarning
 from baldur.select import joint
-from baldur.select._candidates import mean_told, prepare
+from baldur.select._candidates import mean_information, prepare
 from baldur.select._configurations import nothing_known, with_every_label, with_one_label, with_repeats
 
 AGREE, DISAGREE = [0.9, 0.05, 0.05], [[0.9, 0.05, 0.05], [0.05, 0.9, 0.05], [0.05, 0.05, 0.9]]
@@ -187,11 +187,11 @@ def test_drawn_configurations_approach_all_of_them():
     every = nothing_known(log_probs)
     for row in candidates.log_rows(np.arange(3)):
         every = with_every_label(every, row)
-    exact = mean_told(candidates, items, every.weights, every.share)
+    exact = mean_information(candidates, items, every.weights, every.share)
     errors = []
     for repeats in (4, 64, 1024):
         each = [drawn(log_probs, [0, 1, 2], repeats, seed) for seed in range(8)]
-        gains = [mean_told(candidates, items, known.weights, known.share) for known in each]
+        gains = [mean_information(candidates, items, known.weights, known.share) for known in each]
         errors.append(np.sqrt(np.mean((np.array(gains) - exact) ** 2)))
         assert np.mean([known.undecided for known in each]) == pytest.approx(
             every.undecided, abs=5 * errors[-1]
@@ -212,9 +212,11 @@ def test_extended_configurations_are_drawn_from_the_same_distribution():
     shrunk = with_repeats(extended, rows, 1500, rng)
     grown = with_repeats(shrunk, rows, 2500, rng)
     assert [len(known) for known in (shrunk, grown)] == [7500, 12500]
-    expected = mean_told(candidates, items, at_once.weights, at_once.share)
+    expected = mean_information(candidates, items, at_once.weights, at_once.share)
     for known in (extended, shrunk, grown):
-        assert mean_told(candidates, items, known.weights, known.share) == pytest.approx(expected, abs=0.01)
+        assert mean_information(candidates, items, known.weights, known.share) == pytest.approx(
+            expected, abs=0.01
+        )
 
 
 @pytest.mark.parametrize(("seed", "repeats"), [*itertools.product(range(4), (1, 2, 20))])
@@ -227,7 +229,7 @@ def test_pruning_changes_nothing(seed, repeats):
     alive = np.arange(600) >= 4
     stale = candidates.bald * rng.uniform(0, 1, 600)
     leaders, evaluations = joint.leaders(candidates, known, stale, alive)
-    gains = mean_told(candidates, np.flatnonzero(alive), known.weights, known.share)
+    gains = mean_information(candidates, np.flatnonzero(alive), known.weights, known.share)
     assert np.flatnonzero(alive)[np.argmax(gains)] in leaders
     assert evaluations < 596
 
@@ -346,7 +348,7 @@ def streamed(log_probs, k, memory="1GiB", **options):
         seen.append(positions)
         return log_probs[positions]
 
-    picks = select.streamed_batchbald(acquire.bald(log_probs), read, k, memory, **options)
+    picks = select.streamed_batchbald(acquire.bald(log_probs), read, k, memory=memory, **options)
     assert all((np.diff(positions) > 0).all() for positions in seen)
     assert picks.info["read"] == sum(map(len, seen)) - 1  # the first tells the shape
     unread = np.setdiff1d(np.arange(len(log_probs)), np.concatenate(seen))

@@ -11,17 +11,19 @@ LOG_PROBS = acquire.from_probs(PROBS)
 
 
 def test_the_worked_example():
-    picks = ceal(LOG_PROBS, 1, 0.05)
+    picks = ceal(LOG_PROBS, 1, threshold=0.05)
     assert picks.indices.tolist() == [3]
     assert picks.scores == pytest.approx([1.098513], abs=1e-6)
     assert picks.info["pseudo_indices"].tolist() == [2]
     assert picks.info["pseudo_labels"].tolist() == [0]
-    assert ceal(LOG_PROBS, 4, 0.0).scores == pytest.approx([1.098513, 1.029653, 0.111902, 0.008600], abs=1e-6)
+    assert ceal(LOG_PROBS, 4, threshold=0.0).scores == pytest.approx(
+        [1.098513, 1.029653, 0.111902, 0.008600], abs=1e-6
+    )
 
 
 def test_the_most_certain_are_not_lost():
     """Pitfall: an entropy that is NaN at p = 0 fails every comparison, and the most certain items stay out."""
-    picks = ceal(acquire.from_probs(np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])), 1, 1e-9)
+    picks = ceal(acquire.from_probs(np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])), 1, threshold=1e-9)
     assert picks.info["pseudo_indices"].tolist() == [0, 1]
     assert picks.info["pseudo_labels"].tolist() == [0, 1]
 
@@ -31,10 +33,10 @@ def test_it_asks_as_the_plain_criterion_does(criterion):
     log_probs = acquire.from_logits(np.random.default_rng(0).normal(size=(40, 3, 4)) * 5)
     expected = np.argsort(-getattr(acquire, criterion)(log_probs), kind="stable")[:7]
     for given in (log_probs, torch.from_numpy(log_probs)):
-        picks = ceal(given, 7, 0.0, criterion)
+        picks = ceal(given, 7, threshold=0.0, criterion=criterion)
         assert np.array_equal(picks.indices, expected)
         assert len(picks.info["pseudo_indices"]) == 0
-    everything = ceal(log_probs, 7, 99.0, criterion)
+    everything = ceal(log_probs, 7, threshold=99.0, criterion=criterion)
     assert sorted([*everything.indices, *everything.info["pseudo_indices"]]) == list(range(40))
 
 
@@ -46,7 +48,7 @@ def test_assuming_what_is_sure_gives_more_right_labels_than_its_siblings():
     right = rng.random(200) < p
 
     def gained(threshold):
-        picks = ceal(log_probs, 10, threshold)
+        picks = ceal(log_probs, 10, threshold=threshold)
         assumed = right[picks.info["pseudo_indices"]]
         return 10 + np.count_nonzero(assumed) - np.count_nonzero(~assumed)
 
@@ -64,13 +66,13 @@ def test_thresholds_fall_and_are_never_negative():
 
 
 def test_sizes_and_refusals():
-    assert len(ceal(LOG_PROBS, 0, 0.05)) == len(ceal(LOG_PROBS[:0], 2, 0.05)) == 0
-    assert len(ceal(LOG_PROBS, 9, 0.05)) == 4
+    assert len(ceal(LOG_PROBS, 0, threshold=0.05)) == len(ceal(LOG_PROBS[:0], 2, threshold=0.05)) == 0
+    assert len(ceal(LOG_PROBS, 9, threshold=0.05)) == 4
     with pytest.raises(InvalidArgument, match="k is a whole number"):
-        ceal(LOG_PROBS, -1, 0.05)
+        ceal(LOG_PROBS, -1, threshold=0.05)
     with pytest.raises(InvalidArgument, match="threshold"):
-        ceal(LOG_PROBS, 1, -0.1)
+        ceal(LOG_PROBS, 1, threshold=-0.1)
     with pytest.raises(InvalidPredictions):
-        ceal(LOG_PROBS * np.nan, 1, 0.05)
+        ceal(LOG_PROBS * np.nan, 1, threshold=0.05)
     with pytest.raises(InvalidArgument, match="round, start and rate"):
         ceal_threshold(-1)

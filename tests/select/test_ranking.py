@@ -103,7 +103,7 @@ def test_random_ties_take_each_of_equal_ones_equally_often():
 
 def test_random_ties_come_from_their_generator_alone():
     scores = np.array([0.0, 1.0, 1.0, 0.5, 1.0])
-    found = [select.top(scores, 3, "random", seed).indices.tolist() for seed in (1, 1)]
+    found = [select.top(scores, 3, ties="random", rng=seed).indices.tolist() for seed in (1, 1)]
     assert found[0] == found[1]
     with pytest.raises(InvalidArgument, match="need rng"):
         select.top(scores, 1, ties="random")

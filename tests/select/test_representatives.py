@@ -31,14 +31,16 @@ def brute(value, candidates, k):
 
 def test_the_worked_example():
     """Pitfall: a running maximum that begins at 0 loses negative similarities: item 1 looks better than 2.87223361."""
-    picks = suggestive_annotation(np.array([3.0, 3.0, 3.0, 0.0, 0.0]), UNITS * 7, 2, 3)
+    picks = suggestive_annotation(np.array([3.0, 3.0, 3.0, 0.0, 0.0]), UNITS * 7, 2, candidates=3)
     assert picks.indices.tolist() == [1, 2]
     assert picks.info["objective"] == pytest.approx([2.87223361, 4.51502122])
     assert similarity(UNITS)[:, [1, 0]].max(axis=1).sum() == pytest.approx(2.98480775)
     whole = facility_location(UNITS, 3)
     expected = brute(lambda chosen: similarity(UNITS, 0.5)[:, chosen].max(axis=1).sum(), range(5), 3)
     assert whole.indices.tolist() == expected
-    first = [suggestive_annotation(np.eye(5)[i], UNITS, 1, 1).info["objective"][0] for i in range(3)]
+    first = [
+        suggestive_annotation(np.eye(5)[i], UNITS, 1, candidates=1).info["objective"][0] for i in range(3)
+    ]
     assert first == pytest.approx([2.12507110, 2.87223361, 2.23905405])
 
 
@@ -74,7 +76,7 @@ def test_greedy_reaches_its_share_of_the_optimum(seed, k):
 def test_what_is_labelled_represents_already():
     x = np.concatenate([np.tile([1.0, 0.0], (20, 1)), np.tile([0.0, 1.0], (5, 1))])
     assert facility_location(x, 1).indices.tolist() == [0]
-    picks = facility_location(x, 1, centres=x[:1])
+    picks = facility_location(x, 1, labelled=x[:1])
     assert picks.indices.tolist() == [20]
     assert picks.info["objective"][-1] == pytest.approx(25)
 
@@ -87,7 +89,7 @@ def test_lazy_is_cheaper_and_blocks_change_nothing(monkeypatch):
     assert (np.diff(picks.scores) <= 1e-9).all()
     for other in (torch.from_numpy(x), np.asfortranarray(x)):
         assert np.array_equal(facility_location(other, 30).indices, picks.indices)
-    monkeypatch.setattr("baldur.select._features.BLOCK", 555)
+    monkeypatch.setattr("baldur.select._products.BLOCK", 555)
     assert np.array_equal(facility_location(x, 30).indices, picks.indices)
 
 
@@ -96,11 +98,11 @@ def test_limits_of_the_candidates():
     rng = np.random.default_rng(0)
     x, scores = rng.normal(size=(40, 4)), rng.normal(size=40)
     top = np.argsort(-scores)[:5]
-    assert set(suggestive_annotation(scores, x, 5, 5).indices) == set(top)
+    assert set(suggestive_annotation(scores, x, 5, candidates=5).indices) == set(top)
     coverage = facility_location(x, 5).indices
-    assert np.array_equal(suggestive_annotation(scores, x, 5, 40).indices, coverage)
+    assert np.array_equal(suggestive_annotation(scores, x, 5, candidates=40).indices, coverage)
     x[top[1:]] = x[top[0]]
-    assert len(set(suggestive_annotation(scores, x, 5, 10).indices) & set(top)) <= 1
+    assert len(set(suggestive_annotation(scores, x, 5, candidates=10).indices) & set(top)) <= 1
 
 
 def test_sizes_and_refusals():
@@ -118,4 +120,4 @@ def test_sizes_and_refusals():
     with pytest.raises(InvalidArgument, match="features are of 5 items and scores of 4"):
         suggestive_annotation(np.ones(4), UNITS, 1)
     with pytest.raises(InvalidArgument, match="1 candidates are too few"):
-        suggestive_annotation(np.ones(5), UNITS, 2, 1)
+        suggestive_annotation(np.ones(5), UNITS, 2, candidates=1)

@@ -26,14 +26,17 @@ def optimum(x, k, outliers, centres=()):
 @pytest.mark.parametrize("centres", [POINTS[:1], np.array([0])])
 def test_the_worked_example(centres):
     """Pitfall: on squared distances, or with no outlier waived, the radius is 8 or 5."""
-    picks = robust_k_center(POINTS, 1, centres, 1, exact=True)
+    picks = robust_k_center(POINTS, 1, labelled=centres, outliers=1, exact=True)
     assert picks.info["radius"] == pytest.approx([2.82842712])
     assert picks.info["gap"] == 0
     assert radius(POINTS, [0, 3], 1) == pytest.approx(2.82842712)
-    greedy = robust_k_center(POINTS, 1, centres, 1)
+    greedy = robust_k_center(POINTS, 1, labelled=centres, outliers=1)
     assert greedy.indices.tolist() == [4]
     assert greedy.info["radius"] == pytest.approx([2.82842712])
-    exact = [robust_k_center(POINTS, k, centres, 0, exact=True).info["radius"][-1] for k in (1, 2, 3)]
+    exact = [
+        robust_k_center(POINTS, k, labelled=centres, outliers=0, exact=True).info["radius"][-1]
+        for k in (1, 2, 3)
+    ]
     assert exact == pytest.approx([5.0, 2.82842712, 1.0])
 
 
@@ -43,7 +46,7 @@ def test_exact_is_the_optimum_by_brute_force(seed, k, outliers, lattice, cold):
     rng = np.random.default_rng(seed)
     x = rng.integers(-3, 4, size=(9, 2)).astype(float) if lattice else rng.normal(size=(9, 2))
     first = () if cold else (2,)
-    picks = robust_k_center(x, k, None if cold else np.array([2]), outliers, exact=True)
+    picks = robust_k_center(x, k, labelled=None if cold else np.array([2]), outliers=outliers, exact=True)
     assert picks.info["radius"][-1] == pytest.approx(optimum(x, k, outliers, first), abs=1e-9)
     assert radius(x, [*first, *picks.indices], outliers) == pytest.approx(picks.info["radius"][-1], abs=1e-9)
     assert len(set(picks.indices.tolist())) == k
@@ -56,11 +59,13 @@ def test_exact_is_the_optimum_by_brute_force(seed, k, outliers, lattice, cold):
 @given(st.integers(0, 10**6))
 def test_the_radius_falls_with_what_may_be_waived(seed):
     x = np.random.default_rng(seed).normal(size=(10, 2))
-    exact = [robust_k_center(x, 2, x[:1], o, exact=True).info["radius"][-1] for o in range(4)]
+    exact = [
+        robust_k_center(x, 2, labelled=x[:1], outliers=o, exact=True).info["radius"][-1] for o in range(4)
+    ]
     assert (np.diff(exact) <= 1e-12).all()
     plain = k_center(x, 2, x[:1])
     assert exact[0] <= plain.info["radius"][-1] + 1e-12
-    greedy = robust_k_center(x, 2, x[:1], 0)
+    greedy = robust_k_center(x, 2, labelled=x[:1], outliers=0)
     assert np.array_equal(greedy.indices, plain.indices)
     assert greedy.info["radius"] == pytest.approx(plain.info["radius"])
 
@@ -72,14 +77,14 @@ def test_outliers_do_not_attract_it():
     )
     assert k_center(x, 1, x[:1]).indices.tolist() == [100]
     for exact in (False, True):
-        picks = robust_k_center(x, 1, x[:1], 1, exact)
+        picks = robust_k_center(x, 1, labelled=x[:1], outliers=1, exact=exact)
         assert 50 <= picks.indices[0] < 100
         assert picks.info["radius"][0] < 10
 
 
 def test_one_outlier_in_ten_thousand_unless_told():
     x = np.append(np.linspace(0, 1, 19_998), [100, 200])[:, None]
-    radii = [robust_k_center(x, 1, x[:1], o).info["radius"][0] for o in (None, 2, 1, 0)]
+    radii = [robust_k_center(x, 1, labelled=x[:1], outliers=o).info["radius"][0] for o in (None, 2, 1, 0)]
     assert radii == pytest.approx([0.5, 0.5, 1, 100], abs=0.01)
 
 

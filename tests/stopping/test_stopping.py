@@ -13,6 +13,7 @@ from baldur.evaluate import cohen_kappa
 from baldur.stopping import (
     Criterion,
     History,
+    Rule,
     all_of,
     any_of,
     budget,
@@ -198,7 +199,16 @@ def test_selected_accuracy():
 
 
 def saying(reason, **facts):
-    return Criterion(reason or "nothing", lambda history: reason, **facts)
+    return Rule(reason or "nothing", lambda history: reason, **facts)
+
+
+class Patience:
+    """A criterion of one's own, which is no `Rule`."""
+
+    name, rounds, splits, limit = "patience", 0, frozenset(), 70
+
+    def __call__(self, history):
+        return "enough rounds" if len(history.labels) > 2 else ""
 
 
 def test_composition():
@@ -216,9 +226,18 @@ def test_composition():
     assert (yes | no).limit == 90
     assert (yes | also & no).name == "(a | (b & nothing))"
     assert any_of(yes) is yes
-    assert yes.reason(labels=[9], metrics=[], predictions=[], scores=[]) == "a"
     with pytest.raises(InvalidArgument):
         all_of()
+
+
+def test_a_criterion_is_whatever_keeps_the_protocol():
+    own = Patience()
+    assert isinstance(own, Criterion)
+    assert isinstance(saying("a"), Criterion)
+    both = saying("a", limit=90) & own
+    assert (both.name, both.limit) == ("(a & patience)", 90)
+    assert [both(History([1])), both(History([1, 2, 3]))] == ["", "a and enough rounds"]
+    assert (any_of(own).name, any_of(own)(History([1, 2, 3]))) == ("patience", "enough rounds")
 
 
 LEVELS = {
@@ -279,10 +298,19 @@ def test_names_are_composed_and_mistakes_are_said():
     assert named("overall-uncertainty(level=0.1)").name == "overall_uncertainty(level=0.1)"
     own = named("mine:ready(2)", lambda name: lambda n: saying(f"{name} {n}"))
     assert own.name == "mine:ready 2"
+    mixed = named("(mine:ready(n=2) | budget(9)) & budget(7)", lambda name: lambda n: saying(name))
+    assert mixed.name == "((mine:ready | budget(labels=9)) & budget(labels=7))"
+    assert named("budget(5) | budget(6) | budget(7)").name == (
+        "((budget(labels=5) | budget(labels=6)) | budget(labels=7))"
+    )
+    assert named("plateau(metric='f1_a|b', split='test') | budget(5)").rounds == 0
     for text, words in (
         ("budgit(5)", "did you mean budget"),
         ("budget(5", "joined by | or &"),
         ("budget(5) + budget(6)", "joined by | or &"),
+        ("budget(5) |", "there is no stopping criterion ''"),
+        ("mine:ready", "there is no stopping criterion 'mine:ready'"),
+        ("overall-uncertainty(level='low')", "level is a number, not 'low'"),
         ("budget(open('x'))", "joined by | or &"),
         ("budget()", "missing a required argument: 'labels'"),
         ("overall-uncertainty(level=2)", "level is a number from 0 to 1, not 2"),

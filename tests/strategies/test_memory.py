@@ -42,5 +42,5 @@ def test_the_mean_prediction_is_enough():
     assert strategies.badge(*rest).ids == tuple(unlabelled.ids[i] for i in badge.indices)
     gradient = acquire.expected_gradient_length(log_probs, biased)
     assert strategies.expected_gradient_length(*rest).pool_scores == pytest.approx(gradient)
-    ceal = select.ceal(log_probs, 4, select.ceal_threshold(0))
+    ceal = select.ceal(log_probs, 4, threshold=select.ceal_threshold(0))
     assert strategies.ceal(*rest).ids == tuple(unlabelled.ids[i] for i in ceal.indices)

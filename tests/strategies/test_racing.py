@@ -9,7 +9,7 @@ from tests.strategies.test_strategies import setting
 from torch import nn
 
 from baldur import acquire, score
-from baldur.acquire._missing import upper_bound
+from baldur.acquire.missing import upper_bound
 from baldur.data import from_arrays
 from baldur.errors import IdenticalDraws, InvalidArgument, Unsupported
 from baldur.posteriors import MCDropout

@@ -1,4 +1,4 @@
-"""What a network gives becomes log-probabilities (N, T, C, ...); nothing is guessed from values."""
+"""Outputs of a network to log-probabilities (N, T, C, ...); nothing is guessed from the values."""
 
 from typing import Any
 
@@ -15,8 +15,8 @@ def from_probs(probs: Shaped[Array, "*shape"]) -> Float[Array, "N T C *spatial"]
     Needs: probabilities. Cost: O(N T C). Use: where a network or another library gives probabilities.
 
     Args:
-        probs: Probabilities that sum to 1 over the classes (within 1e-3; 2e-2 in half precision, which is
-            renormalised in float32), shape (N, C) or (N, T, C, ...).
+        probs: Probabilities, shape (N, C) or (N, T, C, ...). They sum to 1 over the classes within 1e-3. In half
+            precision the tolerance is 2e-2, and they are normalised again in float32.
 
     Returns:
         Log-probabilities, shape (N, T, C, ...); (N, C) gains T = 1.
@@ -38,17 +38,17 @@ def from_probs(probs: Shaped[Array, "*shape"]) -> Float[Array, "N T C *spatial"]
 def from_logits(logits: Shaped[Array, "*shape"]) -> Float[Array, "N T C *spatial"]:
     """Log-probabilities of logits: z_c - log Σ_d exp(z_d), in at least float32.
 
-    Needs: logits. Cost: O(N T C). Use: where there are logits: better than their probabilities, which have lost
-    the small ones.
+    Needs: logits. Cost: O(N T C). Use: where there are logits; they keep the small probabilities that a softmax
+    rounds to 0.
 
     Args:
-        logits: What a softmax would be taken of, shape (N, C) or (N, T, C, ...); -inf means never.
+        logits: Logits, shape (N, C) or (N, T, C, ...); -inf is the logit of an impossible class.
 
     Returns:
         Log-probabilities, shape (N, T, C, ...); (N, C) gains T = 1.
 
     Raises:
-        InvalidPredictions: The shape or type does not fit, a logit is NaN or +inf, or all of a row are -inf.
+        InvalidPredictions: The shape or type does not fit, a logit is NaN or +inf, or a whole row is -inf.
     """
     xp = namespace(logits)
     tolerance(logits)
@@ -60,9 +60,9 @@ def from_logits(logits: Shaped[Array, "*shape"]) -> Float[Array, "N T C *spatial
 
 
 def from_sigmoid(probs: Shaped[Array, "*shape"]) -> Float[Array, "N T 2"]:
-    """Log-probabilities of the two classes that one sigmoid output stands for: (log(1 - p), log p).
+    """Log-probabilities of two classes from one sigmoid output p: (log(1 - p), log p).
 
-    Takes probabilities; for the logits z of such a head, give `from_logits` the two columns (0, z).
+    It takes probabilities; for the logits z of such a head, give `from_logits` the two columns (0, z).
 
     Needs: probabilities. Cost: O(N T). Use: for networks with one output for two classes.
 
@@ -82,9 +82,10 @@ def from_sigmoid(probs: Shaped[Array, "*shape"]) -> Float[Array, "N T 2"]:
         raise InvalidPredictions(
             f"sigmoid outputs (N,), (N, 1) or (N, T, 1) were expected, not the shape {shape}"
         )
-    p = _at_least_float32(xp, xp.reshape(probs, shape if len(shape) == 3 else (-1, 1, 1)))
+    p = xp.reshape(probs, shape if len(shape) == 3 else (-1, 1, 1))  # (N, T, 1)
+    p = _at_least_float32(xp, p)
     _refuse(xp, ~((p >= 0) & (p <= 1)), p, "a probability is outside [0, 1]")
-    return log(xp.concat([1 - p, p], axis=2))
+    return log(xp.concat([1 - p, p], axis=2))  # (N, T, 2)
 
 
 def _with_samples(xp: Any, x: Array) -> Array:
@@ -94,7 +95,7 @@ def _with_samples(xp: Any, x: Array) -> Array:
             f"(N, C) or (N, T, C, ...) was expected, not the shape {shape};"
             " from_sigmoid takes the one output of a sigmoid"
         )
-    x = x[:, None, :] if len(shape) == 2 else x
+    x = x[:, None, :] if len(shape) == 2 else x  # (N, T, C, ...)
     if x.shape[1] == 0:
         raise InvalidPredictions(f"at least one posterior sample was expected, not the shape {shape}")
     if x.shape[2] < 2:
@@ -114,6 +115,6 @@ def _refuse(xp: Any, bad: Array, x: Array, why: str) -> None:
     if not bool(xp.any(bad)):
         return
     n, t, _, *place = np.argwhere(to_numpy(bad))[0].tolist()
-    row = np.moveaxis(to_numpy(x[n, t, ...]), 0, -1)[tuple(place)].astype(np.float64)
+    row = np.moveaxis(to_numpy(x[n, t, ...]), 0, -1)[tuple(place)].astype(np.float64)  # (C,)
     at = f" at {tuple(place)}" if place else ""
     raise InvalidPredictions(f"item {n}, sample {t}{at}: {why}: {describe(row, row)}")

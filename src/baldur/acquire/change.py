@@ -1,38 +1,37 @@
-"""How much the model would change if the label were known."""
+"""The change of the model that the label of an item would cause."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import array_api_compat
 import numpy as np
 from jaxtyping import Float, Shaped
 
 from baldur.acquire.pointwise import check_items, finite, pointwise
-from baldur.core.arrays import Array, Samples, map_samples, namespace, to_numpy
+from baldur.core.arrays import Array, Samples, mean_probs, namespace, same_place, to_numpy
+from baldur.core.blocks import blocks, room
 from baldur.errors import InvalidArgument, NonFiniteScore
 
 _CPU_BLOCK = 2**20
-_DEVICE_BLOCK = 2**26
 _NEVER = 1e-100
 
 
 def expected_gradient_length(
     log_probs: Float[Array, "N T C"], features: Float[Array, "N D"], squared: bool = False
 ) -> Float[Array, " N"]:
-    """Expected length of the loss's gradient in the last layer, over the labels that the model thinks likely.
+    """Expected length of the loss's gradient in the last layer, over the labels as the model predicts them.
 
     Σ_y p̄_y ‖∇_W ℓ(x, y)‖ = ‖φ‖ Σ_y p̄_y ‖p̄ - e_y‖, exact for logits Wφ and cross-entropy; in [0, √2 ‖φ‖].
-    Squared: Σ_y p̄_y ‖∇_W ℓ‖² = ‖φ‖² (1 - Σ_y p̄_y²), another ranking.
+    Squared: Σ_y p̄_y ‖∇_W ℓ‖² = ‖φ‖² (1 - Σ_y p̄_y²), which ranks otherwise.
 
     B. Settles, M. Craven and S. Ray, Multiple-Instance Active Learning, NIPS 2007.
 
-    Needs: prediction, features. Cost: O(N (T C + D)). Use: where one pass must do and the network is trained on
-    its last layer mostly; long feature vectors are preferred, outliers among them.
+    Needs: prediction, features. Cost: O(N (T C + D)). Use: where there is one network, and mostly its last layer
+    is trained. It prefers long feature vectors, and so outliers.
 
     Args:
         log_probs: Normalised log-probabilities, shape (N, T, C).
-        features: What the last layer takes, shape (N, D); with a column of ones where it has a bias.
-        squared: The expected square of the length, instead of the expected length.
+        features: Inputs of the last layer, shape (N, D); with a column of ones where it has a bias.
+        squared: Whether the expected square of the length is taken, instead of the expected length.
 
     Returns:
         Scores, float64, shape (N,).
@@ -42,15 +41,16 @@ def expected_gradient_length(
         InvalidArgument: Features do not fit, or one is not a finite number.
         NonFiniteScore: A score is not a finite number.
     """
-    xp = _same_place(log_probs, features)
+    xp = same_place(predictions=log_probs, features=features)
     check_items(log_probs)
     _check_features(features, "features", log_probs.shape[0])
     residual = pointwise(log_probs, _impurity if squared else _residual)
     length = xp.zeros_like(residual)
-    rows = max(1, _CPU_BLOCK // max(1, features.shape[1]))
-    for start in range(0, len(length), rows):  # in double precision, but not all at once
-        phi = xp.astype(features[start : start + rows, :], xp.float64)
-        length[start : start + rows] = xp.sum(phi * phi, axis=1)
+    for rows in blocks(
+        len(length), features.shape[1], _CPU_BLOCK
+    ):  # in double precision, but not all at once
+        phi = xp.astype(features[rows, :], xp.float64)
+        length[rows] = xp.sum(phi * phi, axis=1)
     return finite(residual * (length if squared else xp.sqrt(length)))
 
 
@@ -69,24 +69,24 @@ def emoc(
     and Expected Model Output Changes, NIPS Workshop 2016.
 
     Needs: prediction, features, features of references. Cost: O(N (T C + M D)). Use: as expected gradient
-    length, where what counts is the effect on the data and not the length of the step.
+    length, where the effect on other predictions matters more than the length of the step.
 
     Args:
         log_probs: Normalised log-probabilities, shape (N, T, C).
-        features: What the last layer takes, shape (N, D); with a column of ones where it has a bias.
-        reference_features: The same of a sample of the data, shape (M, D).
-        step: The learning rate γ, which scales all scores.
+        features: Inputs of the last layer, shape (N, D); with a column of ones where it has a bias.
+        reference_features: The same for a sample of the data, shape (M, D).
+        step: The learning rate γ, a factor of all scores.
 
     Returns:
         Scores in logits, float64, shape (N,).
 
     Raises:
         InvalidPredictions: The shape or type does not fit, or a row is not normalised.
-        InvalidArgument: Features do not fit, one is not a finite number, there is no reference or the step is
-            not positive.
+        InvalidArgument: Features do not fit, or one is not a finite number. Or there is no reference, or the step
+            is not positive.
         NonFiniteScore: A score is not a finite number.
     """
-    xp = _same_place(log_probs, features, reference_features)
+    xp = same_place(predictions=log_probs, features=features, references=reference_features)
     check_items(log_probs)
     count, width = _check_features(features, "features", log_probs.shape[0])
     references, reference_width = _check_features(reference_features, "reference features")
@@ -98,12 +98,10 @@ def emoc(
     if not (np.isfinite(step) and step > 0):
         raise InvalidArgument(f"the step is a positive number, not {step}")
     impurity = pointwise(log_probs, _impurity)
-    reference = xp.astype(reference_features, xp.float64).T
-    on_cpu = str(array_api_compat.device(features)) == "cpu"
-    rows = max(1, (_CPU_BLOCK if on_cpu else _DEVICE_BLOCK) // max(references, width))
+    reference = xp.astype(reference_features, xp.float64).T  # (D, M)
     parts = [xp.zeros(0, dtype=xp.float64, device=array_api_compat.device(features))]
-    for start in range(0, count, rows):
-        block = xp.astype(features[start : start + rows, :], xp.float64)
+    for rows in blocks(count, max(references, width), room(features, _CPU_BLOCK)):
+        block = xp.astype(features[rows, :], xp.float64)
         parts.append(xp.mean(xp.abs(xp.matmul(block, reference)), axis=1))
     return finite(2.0 * step * impurity * xp.concat(parts, axis=0))
 
@@ -115,34 +113,34 @@ def emoc_of_network(
 ) -> Float[Array, " N"]:
     """Expected change of the outputs at reference inputs, after one gradient step of the whole network.
 
-    Σ_y p̄_y (1/M) Σ_m ‖J_f(x_m) Δθ_y‖_1 with Δθ_y = -γ ∇_θ ℓ(θ; (x, y)); not negative. The callable keeps the
-    network out of here: it gives J_f(x_m) Δθ_y, by one backward pass and forward-mode products, say, with
+    Σ_y p̄_y (1/M) Σ_m ‖J_f(x_m) Δθ_y‖_1 with Δθ_y = -γ ∇_θ ℓ(θ; (x, y)); not negative. The caller passes a function
+    for J_f(x_m) Δθ_y, so this module needs no network. One backward pass and forward-mode products compute it, with
     dropout and batch normalisation in evaluation mode.
 
     C. Käding, E. Rodner, A. Freytag and J. Denzler, Active and Continuous Exploration with Deep Neural Networks
     and Expected Model Output Changes, NIPS Workshop 2016.
 
     Needs: prediction, gradients. Cost: O(N C) backward passes and O(N C M) forward-mode products. Use: for
-    small networks and pools, where the last layer does not tell the whole; else `emoc`.
+    small networks and pools, where layers before the last change too; else `emoc`.
 
     Args:
         log_probs: Normalised log-probabilities, shape (N, T, C).
-        change: Takes an item's position and a class, and returns how the outputs at the references change if
-            the item has that label, shape (M, outputs).
-        classes: Look at this many of the most probable classes, with their probabilities renormalised; all if
-            not given.
+        change: Takes an item's position and a class. Returns the change of the outputs at the references if the
+            item has that label, shape (M, outputs).
+        classes: How many of the most probable classes are looked at; their probabilities are normalised again. All
+            classes if not given.
 
     Returns:
         Scores, float64, shape (N,).
 
     Raises:
         InvalidPredictions: The shape or type does not fit, or a row is not normalised.
-        InvalidArgument: The number of classes is not positive, or a change is no matrix.
+        InvalidArgument: The number of classes is not positive, or a change is not a matrix.
         NonFiniteScore: A score is not a finite number.
     """
     xp = namespace(log_probs)
     check_items(log_probs)
-    probs = to_numpy(map_samples(log_probs, lambda s: s.mean, axes=1))
+    probs = to_numpy(mean_probs(log_probs))
     if classes is not None and classes < 1:
         raise InvalidArgument(f"at least one class must be looked at, not {classes}")
     scores = np.zeros(len(probs))
@@ -166,11 +164,11 @@ def _mean_change(values: Array, n: int, y: int) -> float:
 
 
 def _complement(s: Samples) -> tuple[Float[Array, "R C"], Float[Array, "R C"]]:
-    """1 - p_y, and Σ_{c≠y} p_c²; for the largest p without cancellation, however sure the prediction is."""
+    """1 - p_y and Σ_{c≠y} p_c²; for the largest p without cancellation, however sure the prediction is."""
     xp = s.xp
     p = s.mean
     classes = xp.arange(p.shape[1], device=array_api_compat.device(p))
-    best = xp.argmax(p, axis=1)[:, None] == classes
+    best = xp.argmax(p, axis=1)[:, None] == classes  # (R, C)
     others = xp.where(best, xp.zeros_like(p), p)
     squares = xp.sum(p * p, axis=1, keepdims=True) - p * p
     rest = xp.sum(others, axis=1, keepdims=True)
@@ -189,15 +187,6 @@ def _residual(s: Samples) -> Float[Array, " R"]:
 def _impurity(s: Samples) -> Float[Array, " R"]:
     away, _ = _complement(s)
     return s.xp.clip(s.xp.sum(s.mean * away, axis=1), min=0.0)  # Σ p_y (1 - p_y)
-
-
-def _same_place(*arrays: Array) -> Any:
-    spaces: Sequence[Any] = [namespace(x) for x in arrays]
-    places = [array_api_compat.device(x) for x in arrays]
-    if any(xp is not spaces[0] for xp in spaces) or any(place != places[0] for place in places):
-        kinds = ", ".join(f"{type(x).__name__} on {place}" for x, place in zip(arrays, places, strict=True))
-        raise InvalidArgument(f"arrays of one library on one device were expected, not {kinds}")
-    return spaces[0]
 
 
 def _check_features(features: Array, name: str, count: int | None = None) -> tuple[int, int]:

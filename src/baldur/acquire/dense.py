@@ -1,4 +1,4 @@
-"""One score for an item of many places: pixels, boxes, tokens."""
+"""One score for an item with many places: pixels, boxes, tokens."""
 
 import math
 from collections.abc import Callable
@@ -8,14 +8,14 @@ import array_api_compat
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from baldur.core.arrays import Array, namespace, to_numpy
+from baldur.core.arrays import Array, namespace, same_device, to_numpy
+from baldur.core.blocks import blocks, room
 from baldur.errors import InvalidArgument, NonFiniteScore
 
 _CPU_BLOCK = 2**18
-_DEVICE_BLOCK = 2**26
 
 Formula: TypeAlias = Callable[[Any, Array, Array], Array]
-"""Takes the namespace, scores (R, V) and which of them are valid, and returns scores (R,)."""
+"""Takes the namespace, scores (R, P) and a mask of the valid ones; returns scores (R,)."""
 
 
 def aggregate(
@@ -25,22 +25,21 @@ def aggregate(
     q: float | None = None,
     empty: float | None = None,
 ) -> Float[Array, " N"]:
-    """The scores of an item's places as one score of the item.
+    """One score for an item from the scores of its places.
 
-    Over the valid places V: mean; sum, which favours large items; max, which favours outliers; top: the mean of
-    the ⌈q|V|⌉ largest, for small objects; quantile: the q-quantile, between two places in proportion.
+    Over the valid places V: their mean, sum or max; top: the mean of the ⌈q|V|⌉ largest; quantile: the q-quantile,
+    interpolated between two places. A sum favours large items, a maximum favours outliers, and top small objects.
 
     Needs: scores of places. Cost: O(N P), top and quantile O(N P log P). Use: for segmentation, detection and
-    sequences: mean as a rule, top for rare or small objects.
+    sequences: mean in general, top for rare or small objects.
 
     Args:
         scores: Scores of places, shape (N, ...): pixels, detections or tokens.
-        mask: Which places are valid, bool, of the same shape; all if not given. What is not valid may hold
-            anything.
+        mask: Which places are valid, bool, of the same shape; all if not given. Invalid places may hold any value.
         how: "mean", "sum", "max", "top" or "quantile".
         q: For top the share of places, in (0, 1], 0.1 if not given; for quantile in [0, 1], 0.9 if not given.
-        empty: The score of an item without a valid place (an image without detections, say); such an item is
-            refused if not given.
+        empty: The score of an item without a valid place, such as an image without detections. If it is not given,
+            such an item is an error.
 
     Returns:
         Scores, float64, shape (N,).
@@ -58,18 +57,18 @@ def class_balanced(
     mask: Shaped[Array, "N *places"] | None = None,
     empty: float | None = None,
 ) -> Float[Array, " N"]:
-    """The mean over an item's predicted classes of the mean score inside each: a small object counts in full.
+    """The mean over an item's predicted classes of the mean score inside each: small objects count as large ones.
 
     (1/|K|) Σ_{c in K} (1/|V_c|) Σ_{i in V_c} u_i, with V_c the valid places of class c and K the classes present.
 
-    Needs: scores of places, predicted classes. Cost: O(N P K). Use: for segmentation where background would
-    drown the small objects.
+    Needs: scores of places, predicted classes. Cost: O(N P K). Use: for segmentation, where the background would
+    otherwise outweigh small objects.
 
     Args:
         scores: Scores of places, shape (N, ...).
         classes: The predicted class of each place, integers of the same shape.
         mask: Which places are valid, bool, of the same shape; all if not given.
-        empty: The score of an item without a valid place; such an item is refused if not given.
+        empty: The score of an item without a valid place; if it is not given, such an item is an error.
 
     Returns:
         Scores, float64, shape (N,).
@@ -101,14 +100,14 @@ def area(
 
     |{i in V : u_i > τ}| / |V|, in [0, 1].
 
-    Needs: scores of places. Cost: O(N P). Use: where the threshold has a meaning, such as what a person would
-    have to look at.
+    Needs: scores of places. Cost: O(N P). Use: where the threshold has a meaning, such as a score from
+    which on a person has to look.
 
     Args:
         scores: Scores of places, shape (N, ...).
-        threshold: What a score must exceed, in the scores' unit.
+        threshold: τ, in the unit of the scores.
         mask: Which places are valid, bool, of the same shape; all if not given.
-        empty: The score of an item without a valid place; such an item is refused if not given.
+        empty: The score of an item without a valid place; if it is not given, such an item is an error.
 
     Returns:
         Scores, float64, shape (N,).
@@ -151,10 +150,10 @@ def _count(xp: Any, valid: Array) -> Array:
 
 def _mean_of_largest(xp: Any, u: Array, valid: Array, share: float) -> Array:
     ordered = xp.sort(xp.where(valid, u, -xp.inf), axis=1, descending=True)
-    # 0.1 · 30 is slightly more than 3 in floating point, and 3 places are meant.
+    # 0.1 · 30 is slightly more than 3 in floating point, but its ceiling must be 3.
     many = xp.ceil(share * _count(xp, valid) * (1 - 1e-12))
     rank = xp.arange(u.shape[1], device=array_api_compat.device(u))
-    taken = rank[None, :] < many[:, None]
+    taken = rank[None, :] < many[:, None]  # (R, P)
     return xp.sum(xp.where(taken, ordered, xp.zeros_like(ordered)), axis=1) / many
 
 
@@ -162,14 +161,14 @@ def _quantile(xp: Any, u: Array, valid: Array, level: float) -> Array:
     ordered = xp.sort(xp.where(valid, u, xp.inf), axis=1)
     at = level * (_count(xp, valid) - 1)
     below, above = xp.floor(at), xp.ceil(at)
-    low, high = (
-        xp.take_along_axis(ordered, xp.astype(i, xp.int64)[:, None], axis=1)[:, 0] for i in (below, above)
-    )
+    index = xp.astype(xp.stack([below, above], axis=1), xp.int64)  # (R, 2)
+    both = xp.take_along_axis(ordered, index, axis=1)
+    low, high = both[:, 0], both[:, 1]
     return xp.where(below == above, low, low + (high - low) * (at - below))
 
 
 def _over_places(scores: Array, mask: Array | None, empty: float | None, formula: Formula) -> Array:
-    """The formula over the valid places of some items at a time; the others are 0 in what it is given."""
+    """The formula over the valid places, for a block of items at a time; it gets 0 for the other places."""
     xp = namespace(scores)
     if scores.ndim < 2 or not xp.isdtype(scores.dtype, "real floating"):
         raise InvalidArgument(
@@ -180,24 +179,21 @@ def _over_places(scores: Array, mask: Array | None, empty: float | None, formula
     if empty is not None and not math.isfinite(empty):
         raise InvalidArgument(f"the score of an empty item is a finite number, not {empty}")
     device = array_api_compat.device(scores)
-    count, places = scores.shape[0], int(np.prod(scores.shape[1:]))
-    items = max(1, (_CPU_BLOCK if str(device) == "cpu" else _DEVICE_BLOCK) // max(1, places))
+    places = int(np.prod(scores.shape[1:]))
     parts = [xp.zeros(0, dtype=xp.float64, device=device)]
-    for start in range(0, count, items):
-        u = xp.astype(
-            xp.reshape(scores[start : start + items, ...], (min(items, count - start), places)), xp.float64
-        )
-        valid = (
-            xp.ones(u.shape, dtype=xp.bool, device=device)
-            if mask is None
-            else xp.reshape(mask[start : start + items, ...], u.shape)
-        )
-        _refuse(xp, u, valid, start)
+    for items in blocks(scores.shape[0], places, room(scores, _CPU_BLOCK)):
+        u = xp.reshape(scores[items, ...], (items.stop - items.start, places))  # (R, P)
+        u = xp.astype(u, xp.float64)
+        if mask is None:
+            valid = xp.ones(u.shape, dtype=xp.bool, device=device)
+        else:
+            valid = xp.reshape(mask[items, ...], u.shape)  # (R, P)
+        _refuse(xp, u, valid, items.start)
         here = xp.any(valid, axis=1)
         if empty is None and not bool(xp.all(here)):
-            first = start + int(np.argmin(to_numpy(here)))
+            first = items.start + int(np.argmin(to_numpy(here)))
             raise InvalidArgument(
-                f"item {first} has no valid place; leave it out, or say by empty=... what it is worth"
+                f"item {first} has no valid place; leave it out, or give the score of such an item by empty=..."
             )
         u = xp.where(valid, u, xp.zeros_like(u))
         if places == 0:
@@ -210,7 +206,7 @@ def _over_places(scores: Array, mask: Array | None, empty: float | None, formula
 
 def _any_place(xp: Any, inside: Array) -> Array:
     places = int(np.prod(inside.shape[1:]))
-    return xp.any(xp.reshape(inside, (inside.shape[0], places)), axis=1)
+    return xp.any(xp.reshape(inside, (inside.shape[0], places)), axis=1)  # (N,)
 
 
 def _refuse(xp: Any, u: Array, valid: Array, start: int) -> None:
@@ -230,5 +226,4 @@ def _check_like(scores: Array, x: Array, name: str, kind: str) -> None:
             f"{name} like the scores was expected, {type(scores).__name__} {tuple(scores.shape)} of kind {kind},"
             f" not {type(x).__name__} {tuple(x.shape)} of {x.dtype}"
         )
-    if array_api_compat.device(x) != array_api_compat.device(scores):
-        raise InvalidArgument(f"{name} and scores are on different devices; move one to the other")
+    same_device(**{name: x, "scores": scores})

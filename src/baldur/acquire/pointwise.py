@@ -2,9 +2,10 @@
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from baldur.core.arrays import Array, Samples, check_shape, map_samples, namespace, to_numpy
 from baldur.errors import InvalidPredictions, NonFiniteScore, TieBreakWarning
@@ -29,14 +30,15 @@ def pointwise(
     return finite(map_samples(log_probs, formula))
 
 
-def finite(scores: Float[Array, "N *spatial"]) -> Float[Array, "N *spatial"]:
-    """Refuse scores that are not numbers; a score is never mended.
+def finite(scores: Float[Array, "N *spatial"], name: str = "the score") -> Float[Array, "N *spatial"]:
+    """Refuse scores that are not finite numbers; a score is never mended.
 
     Args:
         scores: Scores, shape (N, ...).
+        name: The name of a score in the error.
 
     Returns:
-        The same.
+        The same array.
 
     Raises:
         NonFiniteScore: A score is NaN or infinite.
@@ -46,12 +48,12 @@ def finite(scores: Float[Array, "N *spatial"]) -> Float[Array, "N *spatial"]:
     if not bool(xp.all(good)):
         at = np.argwhere(~to_numpy(good))[0]
         value = float(to_numpy(scores)[tuple(at)])
-        raise NonFiniteScore(f"the score of item {int(at[0])} is {value}; a score must be a finite number")
+        raise NonFiniteScore(f"{name} of item {int(at[0])} is {value}; a score must be a finite number")
     return scores
 
 
-def check_items(log_probs: Float[Array, "N T C"]) -> None:
-    """Refuse log-probabilities of places: for scores that need one prediction for an item.
+def check_items(log_probs: Shaped[Array, "..."]) -> None:
+    """Refuse log-probabilities of places, for a score that needs one prediction for each item.
 
     Args:
         log_probs: Log-probabilities, shape (N, T, C).
@@ -66,17 +68,20 @@ def check_items(log_probs: Float[Array, "N T C"]) -> None:
         )
 
 
-def warn_of_ties(log_probs: Float[Array, "N T C *spatial"], name: str) -> None:
+def warn_of_ties(
+    samples: Any, name: str, instead: str = ", or use entropy, margin or least_confidence"
+) -> None:
     """Warn that one sample cannot disagree with itself.
 
     Args:
-        log_probs: Log-probabilities, shape (N, T, C, ...).
+        samples: Predictions of T samples, shape (N, T, ...).
         name: The acquisition function that was called.
+        instead: Other functions to take, for the end of the sentence.
     """
-    if tuple(getattr(log_probs, "shape", ()))[1:2] == (1,):
+    if tuple(getattr(samples, "shape", ()))[1:2] == (1,):
         warnings.warn(
-            f"{name} measures how samples disagree and T is 1: every score is 0 and a ranking is pure"
-            " tie-break; draw more samples, or use entropy, margin or least_confidence",
+            f"{name} measures how samples disagree and T is 1: every score is 0, so the order of the pool decides;"
+            f" draw more samples{instead}",
             TieBreakWarning,
             stacklevel=3,
         )

@@ -1,4 +1,4 @@
-"""What a label says about predictions elsewhere: information aimed at chosen target inputs."""
+"""Information of a label about predictions at chosen target inputs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,11 +9,11 @@ from jaxtyping import Float, Shaped
 
 from baldur.acquire import fused
 from baldur.acquire.pointwise import pointwise, warn_of_ties
-from baldur.core.arrays import Array, Samples, check_shape, map_samples, namespace, to_numpy
+from baldur.core.arrays import Array, Samples, check_shape, map_samples, mean_probs, same_place, to_numpy
+from baldur.core.blocks import blocks, room
 from baldur.errors import InvalidArgument
 
 _CPU_BLOCK = 2**18
-_DEVICE_BLOCK = 2**26
 
 
 def epig(
@@ -21,26 +21,26 @@ def epig(
     target_log_probs: Float[Array, "M T K"],
     weights: Shaped[Array, " M"] | None = None,
 ) -> Float[Array, "N *spatial"]:
-    """Information that the label gives about the labels of target inputs, on average over them.
+    """Mutual information between the label and the labels of target inputs, averaged over the targets.
 
     (1/M) Σ_m w_m I(y; y_m | x, x_m) = (1/M) Σ_m w_m KL(p(y, y_m) ‖ p(y) p(y_m)) with
-    p(y, y_m) = (1/T) Σ_t p_t(y) p_t(y_m). For weights that average 1 it lies in [0, min(BALD(x), mean BALD of
-    the targets)]. Sample t must be the same function for pool and targets. Take targets from where predictions
-    will be made, never the labelled set.
+    p(y, y_m) = (1/T) Σ_t p_t(y) p_t(y_m). For weights with the mean 1 it lies in [0, min(BALD(x), mean BALD of
+    the targets)]. Sample t must be the same function for pool and targets. Take targets from the inputs that the model
+    will be used for, never from the labelled set.
 
-    Where both inputs are float32 or half, the product over samples is taken in float32, of deviations from the
-    mean, so that rounding errors shrink with the dependence. Otherwise all is float64.
+    Where both inputs are float32 or half precision, the product over samples is in float32. It is a product of
+    deviations from the mean, so rounding errors shrink with the dependence. Otherwise everything is float64.
 
     F. Bickford Smith, A. Kirsch, S. Farquhar, Y. Gal, A. Foster and T. Rainforth, Prediction-Oriented Bayesian
     Active Learning, AISTATS 2023.
 
-    Needs: samples, samples at targets. Cost: O(N M T C²). Use: where it is known on what inputs the model will
-    be used, or the pool holds much that nobody will ask about, which BALD pursues.
+    Needs: samples, samples at targets. Cost: O(N M T C²). Use: where it is known for which inputs the model will be
+    used. Take it for pools with many irrelevant items, which BALD would choose.
 
     Args:
         log_probs: Normalised log-probabilities of the pool, shape (N, T, C, ...); further axes are spatial.
         target_log_probs: Normalised log-probabilities of the targets, shape (M, T, K); K is C as a rule.
-        weights: How much each target counts, not negative, shape (M,); 1 each if not given.
+        weights: The weight of each target, not negative, shape (M,); 1 each if not given.
 
     Returns:
         Scores in nats, float64, shape (N, ...).
@@ -50,71 +50,77 @@ def epig(
         InvalidArgument: There is no target, pool and targets do not fit together, or a weight is negative.
         NonFiniteScore: A score is not a finite number.
     """
-    xp = _common_namespace(log_probs, target_log_probs)
+    xp = check_targets(log_probs, target_log_probs)
     device = array_api_compat.device(log_probs)
     single = max(log_probs.dtype.itemsize, target_log_probs.dtype.itemsize) < 8
     dtype = xp.float32 if single else xp.float64
     targets, draws, classes = target_log_probs.shape
     warn_of_ties(log_probs, "epig")
-    deviation = xp.permute_dims(map_samples(target_log_probs, _deviation), (1, 0, 2))
-    deviation = xp.astype(xp.reshape(deviation, (draws, targets * classes)) / draws, dtype)
-    mean = map_samples(target_log_probs, lambda s: s.mean, axes=1)  # (M, K)
-    weighted = mean * (_checked_weights(xp, weights, targets, device) / targets)[:, None]
-    weighted = xp.astype(xp.reshape(weighted, (-1,)), dtype)
-    formula = _dependence(deviation, weighted, str(device) == "cpu")
+    deviation = xp.permute_dims(map_samples(target_log_probs, _deviation), (1, 0, 2))  # (T, M, K)
+    deviation = xp.reshape(deviation, (draws, targets * classes))  # (T, M·K)
+    deviation = xp.astype(deviation / draws, dtype)
+    shares = _checked_weights(xp, weights, targets, device) / targets
+    weighted = mean_probs(target_log_probs) * shares[:, None]  # (M, K)
+    weighted = xp.astype(xp.reshape(weighted, (-1,)), dtype)  # (M·K,)
+    formula = _dependence(deviation, weighted)
     if single and fused.applies(log_probs):
         return fused.epig(log_probs, deviation, weighted, formula)
     return pointwise(log_probs, formula)
 
 
 def _deviation(s: Samples) -> Float[Array, "R T C"]:
-    # p_t / p̄ - 1: in [-1, T - 1] however small p̄ is, and exactly 0 where samples are identical
-    return s.ratio / s.mean_ratio[:, None, :] - 1.0
+    # p_t / p̄ - 1 lies in [-1, T - 1] however small p̄ is, and is exactly 0 where samples are identical.
+    return s.ratio / s.mean_ratio[:, None, :] - 1.0  # (R, T, C)
 
 
 def _dependence(
-    deviation: Float[Array, "T MK"], weighted: Float[Array, " MK"], on_cpu: bool
+    deviation: Float[Array, "T MK"], weighted: Float[Array, " MK"]
 ) -> Callable[[Samples], Float[Array, " R"]]:
-    """The formula, for targets that are ready.
+    """The formula for prepared targets.
 
-    With u = (1/T) Σ_t (p_t/p̄ - 1)(q_t/q̄ - 1) a joint probability is p̄ q̄ (1 + u), and since the p̄ q̄ u sum to 0
-    the divergence is Σ p̄ q̄ [(1 + u) log(1 + u) - u]: no term is negative, and nothing cancels.
+    With u = (1/T) Σ_t (p_t/p̄ - 1)(q_t/q̄ - 1) a joint probability is p̄ q̄ (1 + u). The p̄ q̄ u sum to 0, so the
+    divergence is Σ p̄ q̄ [(1 + u) log(1 + u) - u]. No term of it is negative, and nothing cancels.
     """
-    rows = max(1, (_CPU_BLOCK if on_cpu else _DEVICE_BLOCK) // deviation.shape[1])
+    numbers = room(deviation, _CPU_BLOCK)
 
     def formula(s: Samples) -> Float[Array, " R"]:
         xp = s.xp
-        draws = deviation.shape[0]
-        own = xp.astype(xp.permute_dims(_deviation(s), (0, 2, 1)), deviation.dtype)
+        draws, width = deviation.shape
+        own = xp.astype(xp.permute_dims(_deviation(s), (0, 2, 1)), deviation.dtype)  # (R, C, T)
         own = xp.reshape(own, (-1, draws))  # (R·C, T)
         parts = [
-            xp.matmul(_excess(xp, xp.matmul(own[start : start + rows, :], deviation)), weighted)
-            for start in range(0, own.shape[0], rows)
+            xp.matmul(_excess(xp, xp.matmul(own[rows, :], deviation)), weighted)
+            for rows in blocks(own.shape[0], width, numbers)
         ]
-        each = xp.reshape(xp.astype(xp.concat(parts, axis=0), xp.float64), s.mean.shape)
+        each = xp.reshape(xp.astype(xp.concat(parts, axis=0), xp.float64), s.mean.shape)  # (R, C)
         return xp.clip(xp.sum(s.mean * each, axis=1), min=0.0)
 
     return formula
 
 
 def _excess(xp: Any, u: Float[Array, "rows MK"]) -> Float[Array, "rows MK"]:
-    """(1 + u) log(1 + u) - u, where u is at least -1 but for rounding."""
+    """(1 + u) log(1 + u) - u; rounding may bring u slightly below -1, so it is clipped."""
     u = xp.clip(u, min=xp.finfo(u.dtype).eps / 2 - 1.0)
     excess = xp.log1p(u) * (u + 1.0)
     excess -= u
     return excess
 
 
-def _common_namespace(log_probs: Array, target_log_probs: Array) -> Any:
-    xp = namespace(log_probs)
-    if namespace(target_log_probs) is not xp:
-        raise InvalidArgument(
-            "pool and targets are arrays of different libraries"
-            f" ({type(log_probs).__name__} and {type(target_log_probs).__name__}); give both as one kind"
-        )
-    here, there = (array_api_compat.device(x) for x in (log_probs, target_log_probs))
-    if here != there:
-        raise InvalidArgument(f"the pool is on {here} and the targets are on {there}; move one to the other")
+def check_targets(log_probs: Array, target_log_probs: Array) -> Any:
+    """Refuse targets that do not fit the pool.
+
+    Args:
+        log_probs: Log-probabilities of the pool, shape (N, T, C, ...).
+        target_log_probs: Log-probabilities of the targets, shape (M, T, K).
+
+    Returns:
+        The namespace of both.
+
+    Raises:
+        InvalidArgument: There is no target, or pool and targets do not fit together.
+        InvalidPredictions: A shape or type does not fit.
+    """
+    xp = same_place(pool=log_probs, targets=target_log_probs)
     check_shape(log_probs)
     check_shape(target_log_probs)
     shape, target_shape = tuple(log_probs.shape), tuple(target_log_probs.shape)

@@ -1,4 +1,4 @@
-"""Scores that are there already: predicted by a network, or several to be made into one."""
+"""Scores from elsewhere: predicted by a network, or several to be combined."""
 
 from typing import Any, Literal
 
@@ -6,22 +6,23 @@ import array_api_compat
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from baldur.core.arrays import Array, namespace, to_numpy
-from baldur.errors import InvalidArgument, NonFiniteScore
+from baldur.acquire.pointwise import finite
+from baldur.core.arrays import Array, namespace
+from baldur.errors import InvalidArgument
 
 
 def learning_loss(predicted_losses: Shaped[Array, "*shape"]) -> Float[Array, " N"]:
-    """The loss that a module beside the network predicts for an item, as its score.
+    """The loss of an item as a module beside the network predicts it.
 
-    s(x) = l̂(x). Only the ranking means something: the loss that trains the module ignores shift and scale.
+    s(x) = l̂(x). Only the ranking has a meaning: the loss that trains the module ignores shift and scale.
 
     D. Yoo and I. S. Kweon, Learning Loss for Active Learning, CVPR 2019.
 
-    Needs: predicted losses. Cost: O(N). Use: where a loss module was trained beside the network and labels are
-    plenty: it has to learn what a loss is from them.
+    Needs: predicted losses. Cost: O(N). Use: where a loss module was trained beside the network. It needs many labels
+    to learn from.
 
     Args:
-        predicted_losses: What the module gave, shape (N,) or (N, 1), of a floating type.
+        predicted_losses: Outputs of the module, shape (N,) or (N, 1), of a floating type.
 
     Returns:
         Scores, float64, shape (N,).
@@ -34,7 +35,7 @@ def learning_loss(predicted_losses: Shaped[Array, "*shape"]) -> Float[Array, " N
     shape = tuple(predicted_losses.shape)
     if len(shape) not in (1, 2) or shape[1:] not in ((), (1,)):
         raise InvalidArgument(f"predicted losses (N,) or (N, 1) were expected, not the shape {shape}")
-    return xp.reshape(_checked(predicted_losses, "the predicted loss"), (-1,))
+    return xp.reshape(_checked(predicted_losses, "the predicted loss"), (-1,))  # (N,)
 
 
 def combine(
@@ -42,19 +43,19 @@ def combine(
     weights: tuple[float, ...] | list[float] | None = None,
     scale: Literal["none", "range", "rank"] = "none",
 ) -> Float[Array, "*shape"]:
-    """Several scores of the same items as one: their weighted sum.
+    """The weighted sum of several scores of the same items.
 
-    Σ_i w_i g(s_i), where g leaves the scores as they are (none), brings them to [0, 1] by (s - min)/(max - min)
-    (range) or by the share of items with a smaller score, ties at the middle (rank). Scores of different units
-    need one of these; both depend on the pool. Where all scores are the same, range gives 0 and rank ½.
+    Σ_i w_i g(s_i), where g is one of three maps. none: the score itself; range: (s - min)/(max - min); rank: the share
+    of items with a smaller score, where ties count half. Scores of different units need range or rank; both depend on
+    the pool. Where all scores are the same, range gives 0 and rank ½.
 
-    Needs: scores. Cost: O(N), by rank O(N log N). Use: to weigh an uncertainty by a density, say; look at the
-    scales first.
+    Needs: scores. Cost: O(N), by rank O(N log N). Use: to combine an uncertainty with a density, for example; look
+    at the scales first.
 
     Args:
         scores: Two or more arrays of scores, of the same shape (N, ...).
-        weights: One for each, of any sign; 1 each if not given.
-        scale: What is done to each before it is weighted.
+        weights: One for each array, of any sign; 1 each if not given.
+        scale: The map g: "none", "range" or "rank".
 
     Returns:
         Scores, float64, shape (N, ...).
@@ -90,21 +91,16 @@ def _scaled(xp: Any, scores: Array, scale: str) -> Array:
     if scale == "range":
         low, high = xp.min(scores), xp.max(scores)
         return (scores - low) / xp.where(high > low, high - low, xp.ones_like(high))
-    flat = xp.reshape(scores, (-1,))
+    flat = xp.reshape(scores, (-1,))  # every score in one row
     ordered = xp.sort(flat)
     below = xp.searchsorted(ordered, flat, side="left")
     up_to = xp.searchsorted(ordered, flat, side="right")
     middle = xp.astype(below + up_to, xp.float64) / (2 * flat.shape[0])
-    return xp.reshape(middle, scores.shape)
+    return xp.reshape(middle, scores.shape)  # (N, ...)
 
 
 def _checked(scores: Array, name: str) -> Float[Array, "..."]:
     xp = namespace(scores)
     if not xp.isdtype(scores.dtype, "real floating"):
         raise InvalidArgument(f"scores of a floating type were expected, not {scores.dtype}")
-    finite = xp.isfinite(scores)
-    if not bool(xp.all(finite)):
-        at = np.argwhere(~to_numpy(finite))[0]
-        value = float(to_numpy(scores)[tuple(at)])
-        raise NonFiniteScore(f"{name} of item {int(at[0])} is {value}; a score must be a finite number")
-    return xp.astype(scores, xp.float64)
+    return xp.astype(finite(scores, name), xp.float64)

@@ -1,4 +1,4 @@
-"""Predictions scored a few samples at a time: maps whose (N, T, C, H, W) would not fit in memory."""
+"""Scores from a few samples at a time, for maps whose predictions (N, T, C, H, W) do not fit in memory."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ from baldur.errors import InvalidArgument, InvalidPredictions
 
 
 class Running:
-    """Sums over samples that come in parts: the scores of the whole, without the whole.
+    """Scores of all samples from running sums, without all samples in memory.
 
-    Keeps the first sample, Σ_t p_t and Σ_t H(p_t), both relative to the first sample so that identical samples
-    are worth exactly nothing: three arrays (N, C, ...) and one (N, ...), whatever T. Add the samples of the same
-    items, in any parts, and ask at any time:
+    It keeps the first sample, Σ_t p_t and Σ_t H(p_t). The sums are relative to the first sample, so identical samples
+    score exactly 0. That is three arrays (N, C, ...) and one (N, ...), whatever T. Add the samples of the same items
+    in any parts, and ask at any time:
 
         running = Running()
         for t in range(len(draws)):
@@ -21,13 +21,13 @@ class Running:
         scores = aggregate(running.bald())
         margins = margin(running.mean())
 
-    Needs: samples. Cost: O(N T C), memory O(N C) whatever T. Use: for maps of large images, where all samples
-    together do not fit in memory.
+    Needs: samples. Cost: O(N T C), memory O(N C) whatever T. Use: for maps of large images, whose samples do not fit
+    in memory together.
     """
 
     def __init__(self) -> None:
         self._count = 0
-        self._log_first: Any = None  # as it came, (N, 1, C, ...)
+        self._log_first: Any = None  # the first sample as given, (N, 1, C, ...)
         self._first: Any = None  # its probabilities, none of them 0, (N, C, ...)
         self._ratios: Any = None  # Σ_t p_t / p_first, (N, C, ...)
         self._relative: Any = None  # Σ_t Σ_c p_t log(p_t / p_first), (N, ...)
@@ -43,8 +43,8 @@ class Running:
             log_probs: Normalised log-probabilities of the same items as before, shape (N, t, C, ...).
 
         Raises:
-            InvalidPredictions: The shape or type does not fit, or is not that of the first samples, or a row is
-                not normalised. Nothing is added then.
+            InvalidPredictions: Shape or type does not fit or differs from the first samples, or a row is not
+                normalised. Then nothing is added.
         """
         check_shape(log_probs)
         xp = namespace(log_probs)
@@ -53,17 +53,17 @@ class Running:
             ratios = map_samples(log_probs, lambda s: _sum_of_ratios(s, 0), axes=1)
             relative = map_samples(log_probs, lambda s: _sum_of_divergences(s, 0))
             self._first, self._ratios, self._relative = first, ratios, relative
-            self._log_first = log_probs[:, :1, ...] + 0.0  # a copy: the caller may use its buffer again
+            self._log_first = log_probs[:, :1, ...] + 0.0  # a copy, since the caller may reuse its buffer
         else:
             self._check_like_first(log_probs)
-            both = xp.concat([self._log_first, log_probs], axis=1)
+            both = xp.concat([self._log_first, log_probs], axis=1)  # (N, 1 + t, C, ...)
             ratios = map_samples(both, lambda s: _sum_of_ratios(s, 1), axes=1)
             relative = map_samples(both, lambda s: _sum_of_divergences(s, 1))
             self._ratios, self._relative = self._ratios + ratios, self._relative + relative
         self._count += int(log_probs.shape[1])
 
     def mean(self) -> Float[Array, "N 1 C *spatial"]:
-        """The mean prediction, for whatever needs no more: entropy, margin, least confidence.
+        """The mean prediction, for scores of it alone: entropy, margin, least confidence.
 
         Returns:
             Log-probabilities of (1/T) Σ_t p_t, float64, shape (N, 1, C, ...).
@@ -71,7 +71,7 @@ class Running:
         Raises:
             InvalidArgument: No sample was added.
         """
-        return log(self._mean_probs())[:, None, ...]
+        return log(self._mean_probs())[:, None, ...]  # (N, 1, C, ...)
 
     def expected_entropy(self) -> Float[Array, "N *spatial"]:
         """Entropy of one sample's prediction, averaged over the samples.
@@ -88,7 +88,7 @@ class Running:
         return xp.clip(-(self._relative / self._count + against_first), min=0.0)
 
     def bald(self) -> Float[Array, "N *spatial"]:
-        """Information that the label gives about the parameters.
+        """Mutual information between label and parameters.
 
         Returns:
             The same as `bald` of all samples, in nats, float64, shape (N, ...).

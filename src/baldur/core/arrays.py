@@ -1,6 +1,6 @@
-"""One implementation for NumPy and torch: namespaces, checked log-probabilities, sums over samples.
+"""One implementation for NumPy and torch: namespaces, checked log-probabilities and their mean.
 
-torch is imported by no line of this module; an array of torch brings its own namespace.
+This module never imports torch; an array of torch brings its own namespace.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,13 +13,14 @@ import numpy as np
 from jaxtyping import Float, Shaped
 from numpy.typing import NDArray
 
+from baldur.core.blocks import blocks, room
 from baldur.errors import InvalidArgument, InvalidPredictions
 
 Array: TypeAlias = Any
-"""An array of NumPy or of torch. Shapes and kinds are said by jaxtyping: `Float[Array, "N T C"]`."""
+"""An array of NumPy or of torch. jaxtyping gives its shape and kind: `Float[Array, "N T C"]`."""
 
 FLOOR = -600.0
-"""Log-probabilities are raised to this: e^-600 is 0 beside any rounding error, and needs no mask."""
+"""Log-probabilities are raised to this. e^-600 is 0 beside any rounding error, and it is finite."""
 
 _CEILING = 1.0
 _CPU_BLOCK = 2**16
@@ -33,7 +34,7 @@ def namespace(x: Any) -> Any:
         x: An array of NumPy or torch.
 
     Returns:
-        The module whose functions work on it.
+        The module with the functions for it.
 
     Raises:
         InvalidArgument: It is not an array.
@@ -46,6 +47,61 @@ def namespace(x: Any) -> Any:
         ) from None
 
 
+def same_device(**arrays: Any) -> None:
+    """Refuse arrays that are on different devices.
+
+    Args:
+        arrays: The arrays, by the names that the error gives them.
+
+    Raises:
+        InvalidArgument: The devices differ, or one of them is not an array.
+    """
+    for x in arrays.values():
+        namespace(x)  # raises where it is not an array
+    places = {name: str(array_api_compat.device(x)) for name, x in arrays.items()}
+    (first, here), *others = places.items()
+    for name, there in others:
+        if here != there:
+            raise InvalidArgument(
+                f"{first} and {name} are on different devices ({here} and {there}); move one to the other"
+            )
+
+
+def same_place(**arrays: Any) -> Any:
+    """The namespace of several arrays, which must be of one library and on one device.
+
+    Args:
+        arrays: The arrays, by the names that the error gives them.
+
+    Returns:
+        Their namespace.
+
+    Raises:
+        InvalidArgument: Libraries or devices differ, or one of them is not an array.
+    """
+    (first, one), *others = arrays.items()
+    for name, x in others:
+        if namespace(one) is not namespace(x):
+            raise InvalidArgument(
+                f"{first} and {name} are arrays of different libraries"
+                f" ({type(one).__name__} and {type(x).__name__}); give both as one kind"
+            )
+    same_device(**arrays)
+    return namespace(one)
+
+
+def detached(x: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
+    """The array without its gradient.
+
+    Args:
+        x: An array of NumPy or torch.
+
+    Returns:
+        The same values in the same memory.
+    """
+    return x.detach() if array_api_compat.is_torch_array(x) else x
+
+
 def to_numpy(x: Shaped[Array, "..."]) -> NDArray[Any]:
     """The array as NumPy, on the CPU and without gradient; bfloat16 becomes float32.
 
@@ -53,7 +109,7 @@ def to_numpy(x: Shaped[Array, "..."]) -> NDArray[Any]:
         x: An array of NumPy or torch.
 
     Returns:
-        The same values, shared where that is possible.
+        The same values, in the same memory where that is possible.
 
     Raises:
         InvalidArgument: It is not an array.
@@ -66,7 +122,7 @@ def to_numpy(x: Shaped[Array, "..."]) -> NDArray[Any]:
 
 
 def tolerance(x: Shaped[Array, "..."]) -> float:
-    """How far from 1 the probabilities of a row may sum: 2e-2 in half precision, else 1e-3.
+    """How far the sum of a row's probabilities may be from 1: 2e-2 in half precision, else 1e-3.
 
     Args:
         x: A floating array.
@@ -95,7 +151,7 @@ def log_sum_exp(x: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
         axis: The axis to sum over.
 
     Returns:
-        The logarithms; -inf where everything is -inf.
+        The logarithms, of the same number of axes; -inf where all numbers are -inf.
     """
     xp = namespace(x)
     largest = xp.max(x, axis=axis, keepdims=True)
@@ -134,11 +190,11 @@ def p_log_p(p: Float[Array, "..."]) -> Float[Array, "..."]:
 class Samples:
     """Checked predictions of R rows; P[r, t] = first[r] * ratio[r, t].
 
-    The ratios of identical samples are exactly 1, so what must vanish for them does so exactly. Ratios are of
-    log-probabilities raised to `FLOOR`, so they are finite and need no mask.
+    The ratios of identical samples are exactly 1, so their disagreement is exactly 0. Log-probabilities are raised to
+    `FLOOR` before the ratios are taken. So ratios are finite and need no mask.
 
     Args:
-        log_probs: Log-probabilities as they came, shape (R, T, C); half precision as float32.
+        log_probs: Log-probabilities as given, shape (R, T, C); half precision as float32.
         log_ratio: Logarithms of the ratios to the first sample, shape (R, T, C).
         ratio: The ratios, shape (R, T, C).
         first: Probabilities of the first sample, shape (R, C).
@@ -168,14 +224,14 @@ class Samples:
 def map_samples(
     log_probs: Shaped[Array, "..."], kernel: Callable[[Samples], Array], axes: int = 0
 ) -> Float[Array, "..."]:
-    """Check log-probabilities block by block and put what a kernel makes of each row together.
+    """Check log-probabilities block by block, and join the kernel's results for all rows.
 
     The memory needed beside input and result is a few MiB on the CPU (more on a device), whatever N.
 
     Args:
         log_probs: Normalised log-probabilities, shape (N, T, C, ...); further axes are spatial.
         kernel: Takes the samples of R rows and returns an array whose first axis is R.
-        axes: How many axes, of the length C, the kernel gives beyond the first: 0 for a score, 1 for classes.
+        axes: How many axes of length C the kernel's result has after the first: 0 for a score, 1 for classes.
 
     Returns:
         float64, shape (N, ...), or (N, C, ...) where the kernel keeps the classes.
@@ -187,22 +243,59 @@ def map_samples(
     check_shape(log_probs)
     count, _, classes, *spatial = log_probs.shape
     places = int(np.prod(spatial))
-    parts = [kernel(samples) for samples in _blocks(xp, log_probs, places)]
+    parts = [kernel(samples) for samples in _rows(xp, log_probs, places)]
     if not parts:
         device = array_api_compat.device(log_probs)
         return xp.zeros((count, *[classes] * axes, *spatial), dtype=xp.float64, device=device)
     result = parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
     if not spatial:
         return result
-    result = xp.reshape(result, (count, *spatial, *[classes] * axes))
-    return xp.moveaxis(result, -1, 1) if axes else result
+    result = xp.reshape(result, (count, *spatial, *[classes] * axes))  # (N, ...) or (N, ..., C)
+    return xp.moveaxis(result, -1, 1) if axes else result  # (N, ...) or (N, C, ...)
+
+
+def mean_probs(log_probs: Shaped[Array, "..."]) -> Float[Array, "..."]:
+    """The mean prediction as probabilities: p̄ = (1/T) Σ_t p_t.
+
+    Args:
+        log_probs: Normalised log-probabilities, shape (N, T, C, ...), of NumPy or torch.
+
+    Returns:
+        Probabilities, float64, shape (N, C, ...), in the caller's namespace and on its device.
+
+    Raises:
+        InvalidPredictions: The shape or type does not fit, or a row is not normalised.
+    """
+    return map_samples(log_probs, lambda s: s.mean, axes=1)
+
+
+def predictive(log_probs: Float[Array, "N T C *spatial"]) -> Float[Array, "N C *spatial"]:
+    """The mean prediction: log p̄ = log (1/T) Σ_t p_t. Logits are never averaged.
+
+    It stays in log space, so a probability far below e^-600 keeps its logarithm.
+
+    Args:
+        log_probs: Normalised log-probabilities, shape (N, T, C, ...), of NumPy or torch.
+
+    Returns:
+        Log-probabilities, float64, shape (N, C, ...), in the caller's namespace and on its device.
+
+    Raises:
+        InvalidPredictions: The shape or type does not fit, or a row is not normalised.
+    """
+    return map_samples(log_probs, _log_mean, axes=1)
+
+
+def _log_mean(s: Samples) -> Float[Array, "R C"]:
+    total = log_sum_exp(s.xp.astype(s.log_probs, s.xp.float64), axis=1)  # (R, 1, C)
+    return total[:, 0, :] - np.log(s.log_probs.shape[1])
 
 
 def check_shape(log_probs: Shaped[Array, "..."]) -> None:
-    """Refuse what cannot be log-probabilities (N, T, C, ...) by its shape or type.
+    """Refuse an array whose shape or type cannot be that of log-probabilities (N, T, C, ...).
 
     Args:
-        log_probs: What was given.
+        log_probs: The array.
 
     Raises:
         InvalidPredictions: It has fewer than three axes, no sample, fewer than two classes or another type.
@@ -223,26 +316,25 @@ def check_shape(log_probs: Shaped[Array, "..."]) -> None:
         )
 
 
-def _blocks(xp: Any, log_probs: Array, places: int) -> Iterator[Samples]:
-    """The rows of log-probabilities in order, a bounded number at a time; a place of an item is a row."""
+def _rows(xp: Any, log_probs: Array, places: int) -> Iterator[Samples]:
+    """The rows of log-probabilities in order, a bounded count at a time; a place of an item is a row."""
     count, draws, classes, *spatial = log_probs.shape
-    on_cpu = str(array_api_compat.device(log_probs)) == "cpu"
-    rows = max(1, (_CPU_BLOCK if on_cpu else _DEVICE_BLOCK) // (draws * classes))
-    items = max(1, rows // max(1, places))
-    for start in range(0, count if places else 0, items):
-        block = log_probs[start : start + items, ...]
+    rows = max(1, room(log_probs, _CPU_BLOCK, _DEVICE_BLOCK) // (draws * classes))
+    for items in blocks(count if places else 0, places, rows):
+        block = log_probs[items, ...]
         if spatial:
-            block = xp.reshape(block, (block.shape[0], draws, classes, places))
-            block = xp.permute_dims(block, (0, 3, 1, 2))
-            block = xp.reshape(block, (-1, draws, classes))
+            block = xp.reshape(block, (block.shape[0], draws, classes, places))  # (n, T, C, P)
+            block = xp.permute_dims(block, (0, 3, 1, 2))  # (n, P, T, C)
+            block = xp.reshape(block, (-1, draws, classes))  # (n·P, T, C)
         for row in range(0, block.shape[0], rows):
-            yield _checked(xp, block[row : row + rows, ...], start * places + row, tuple(spatial))
+            yield _checked(xp, block[row : row + rows, ...], items.start * places + row, tuple(spatial))
 
 
 def _checked(xp: Any, block: Array, row: int, spatial: tuple[int, ...]) -> Samples:
     """The samples of rows (R, T, C), or an error that names the first row that is not normalised."""
     limit = tolerance(block)
     if _is_half(block):
+        # Half precision rounds a row away from 1 by up to the tolerance, so it is normalised again.
         half, block = block, xp.astype(block, xp.float32)
         log_sum = log_sum_exp(xp.clip(block, FLOOR, _CEILING), axis=2)
         _check_sums(xp, xp.exp(log_sum[:, :, 0]), limit, half, row, spatial)
@@ -251,7 +343,7 @@ def _checked(xp: Any, block: Array, row: int, spatial: tuple[int, ...]) -> Sampl
     log_first = log_ratio[:, :1, :] + 0.0
     log_ratio -= log_first
     samples = Samples(block, log_ratio, xp.exp(log_ratio), xp.exp(log_first[:, 0, :]))
-    sums = xp.matmul(samples.ratio, samples.first[:, :, None])[:, :, 0]
+    sums = xp.matmul(samples.ratio, samples.first[:, :, None])[:, :, 0]  # (R, T)
     _check_sums(xp, sums, limit, block, row, spatial)
     return samples
 
@@ -271,14 +363,14 @@ def _check_sums(xp: Any, sums: Array, limit: float, block: Array, row: int, spat
 
 
 def describe(values: NDArray[np.float64], probs: NDArray[np.float64]) -> str:
-    """What is wrong with a row, in words, for an error.
+    """The fault of a row in words, for an error.
 
     Args:
-        values: The row as it came, shape (C,).
+        values: The row as given, shape (C,).
         probs: Its probabilities, shape (C,).
 
     Returns:
-        Its first values and, if they are numbers, what the probabilities sum to.
+        Its first values and, if they are numbers, the sum of the probabilities.
     """
     shown = ", ".join(f"{value:.6g}" for value in values[:5]) + (", ..." if len(values) > 5 else "")
     if np.isnan(values).any():

@@ -46,6 +46,35 @@ def split(text: str, at: str) -> list[str]:
     return [part.strip() for part in parts]
 
 
+def call_of(text: str, what: str) -> tuple[str, list[Any], dict[str, Any]]:
+    """A written call such as "budget(500)" or "swag(rank=10)", taken apart.
+
+    Args:
+        text: A name, with or without values and options in brackets.
+        what: The kind of thing that it names, for the error.
+
+    Returns:
+        The name, the plain values by position, and the plain values by option.
+
+    Raises:
+        InvalidSettings: It is not written as name(value, option=value, ...).
+    """
+    name, brackets, written = text.partition("(")
+    try:
+        call = ast.parse(f"f({written}" if brackets else "f()", mode="eval").body
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+            raise ValueError
+        if any(option.arg is None for option in call.keywords):
+            raise ValueError
+        values = [ast.literal_eval(value) for value in call.args]
+        options = {str(option.arg): ast.literal_eval(option.value) for option in call.keywords}
+    except (SyntaxError, ValueError, TypeError, RecursionError):
+        raise InvalidSettings(
+            f"{text!r}: options of a {what} are written as name(option=value, ...)"
+        ) from None
+    return name.strip(), values, options
+
+
 def options_of(name: str, what: str) -> dict[str, Any]:
     """The options that stand in the brackets after a name.
 
@@ -59,18 +88,10 @@ def options_of(name: str, what: str) -> dict[str, Any]:
     Raises:
         InvalidSettings: They are not written as name(option=value, ...).
     """
-    _, brackets, written = name.partition("(")
-    try:
-        call = ast.parse(f"f({written}" if brackets else "f()", mode="eval").body
-        if not isinstance(call, ast.Call) or call.args or not isinstance(call.func, ast.Name):
-            raise ValueError
-        if any(option.arg is None for option in call.keywords):
-            raise ValueError
-        return {str(option.arg): ast.literal_eval(option.value) for option in call.keywords}
-    except (SyntaxError, ValueError, TypeError, RecursionError):
-        raise InvalidSettings(
-            f"{name!r}: options of a {what} are written as name(option=value, ...)"
-        ) from None
+    _, values, options = call_of(name, what)
+    if values:
+        raise InvalidSettings(f"{name!r}: options of a {what} are written as name(option=value, ...)")
+    return options
 
 
 def find(text: str, what: str, known: Mapping[str, Any], hint: str = "") -> tuple[Any, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What every metric asks of its arguments."""
+"""Checks of the arguments of every metric."""
 
 from typing import TypeAlias
 
@@ -15,7 +15,7 @@ def check_labels(shape: tuple[int, ...], labels: Labels) -> None:
     """Refuse labels that do not fit the predictions.
 
     Args:
-        shape: That of the predictions, (N, ..., C).
+        shape: The shape of the predictions, (N, ..., C).
         labels: Class indices, shape (N,).
 
     Raises:

@@ -1,4 +1,4 @@
-"""What several annotators agree on: majority, the consensus of Dawid and Skene, and kappas."""
+"""Agreement of several annotators: majority, the consensus of Dawid and Skene, and kappas."""
 
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -16,11 +16,11 @@ _TIE = 1e-9
 
 @dataclass(frozen=True)
 class Consensus:
-    """What votes say of N items, A annotators and C classes.
+    """Class probabilities of N items, confusion matrices of A annotators and shares of C classes.
 
     Args:
-        probs: The probability that an item is of a class, shape (N, C).
-        confusion: That an annotator, shown an item of class c, answers l: `confusion[a, c, l]`, shape (A, C, C).
+        probs: The class probabilities of each item, shape (N, C).
+        confusion: `confusion[a, c, l]` is the probability that annotator a answers l for class c, shape (A, C, C).
         prior: The share of each class, shape (C,).
     """
 
@@ -29,7 +29,7 @@ class Consensus:
     prior: Float[np.ndarray, " C"]
 
     def infer(self, votes: Votes) -> Float[np.ndarray, "N C"]:
-        """The class probabilities of items, by what is known of the annotators: p(c | v) ∝ π_c Π_a K_a[c, v_a].
+        """Class probabilities of items by the confusion of the annotators: p(c | v) ∝ π_c Π_a K_a[c, v_a].
 
         Args:
             votes: Answers of the same annotators, shape (N, A).
@@ -43,10 +43,10 @@ class Consensus:
         """
         with np.errstate(divide="ignore"):
             log_prior = np.log(self.prior)
-        return _normalised(log_prior + self.log_likelihood(votes))
+        return normalised(log_prior + self.log_likelihood(votes))
 
     def log_likelihood(self, votes: Votes) -> Float[np.ndarray, "N C"]:
-        """What votes say of the class of each item without the prior: Σ_a log K_a[c, v_a].
+        """The log-likelihood of each item's votes for each class, without the prior: Σ_a log K_a[c, v_a].
 
         Args:
             votes: Answers of the same annotators, shape (N, A).
@@ -67,9 +67,9 @@ class Consensus:
 
 
 def majority(votes: Votes, classes: int) -> Int[np.ndarray, " N"]:
-    """The answer that most annotators gave to each item; among equals the one that was given first.
+    """The answer of most annotators to each item; among equals the one that was given first.
 
-    First is the leftmost column, so where annotators are in random order a tie is broken at random.
+    The first answer is in the leftmost column. So if annotators are in random order, ties are broken at random.
 
     Args:
         votes: Answers, shape (N, A).
@@ -86,7 +86,7 @@ def majority(votes: Votes, classes: int) -> Int[np.ndarray, " N"]:
 
 
 def decide(scores: Float[np.ndarray, "N C"], votes: Votes) -> Int[np.ndarray, " N"]:
-    """The class of the largest score; among equals the one that an annotator gave first.
+    """The class of the largest score; among equals the first one that an annotator gave.
 
     Args:
         scores: Probabilities or counts, shape (N, C).
@@ -101,7 +101,7 @@ def decide(scores: Float[np.ndarray, "N C"], votes: Votes) -> Int[np.ndarray, " 
     _check(votes, scores.shape[1])
     best = scores >= scores.max(axis=1, keepdims=True) - _TIE  # (N, C)
     named = (votes >= 0) & np.take_along_axis(best, np.maximum(votes, 0), axis=1)  # (N, A)
-    first = np.take_along_axis(votes, named.argmax(axis=1)[:, None], axis=1)[:, 0]
+    first = np.take_along_axis(votes, named.argmax(axis=1)[:, None], axis=1)[:, 0]  # (N,)
     chosen = np.where(named.any(axis=1), first, scores.argmax(axis=1))
     return np.where((votes >= 0).any(axis=1), chosen, -1).astype(np.int64)
 
@@ -109,13 +109,13 @@ def decide(scores: Float[np.ndarray, "N C"], votes: Votes) -> Int[np.ndarray, " 
 def dawid_skene(
     votes: Votes, classes: int, *, shrinkage: float = 10.0, iterations: int = 100, tolerance: float = 1e-6
 ) -> Consensus:
-    """What items are and how annotators err, both at once, by expectation maximisation.
+    """The classes of items and the confusion of annotators together, by expectation maximisation.
 
-    p_n(c) ∝ π_c Π_a K_a[c, v_na], and K_a[c, l] ∝ s B_a[c, l] + Σ_n p_n(c) 1[v_na = l], in turn, from the shares of the
-    votes on. A row of K_a has C - 1 free numbers and few votes, so it is drawn, with the weight of s votes, to what is
-    known of its annotator as a whole: B_a has a_a, the share of answers that are right, on the diagonal and the rest
-    evenly beside it. s = 0 is maximum likelihood, as published; s → ∞ leaves one number an annotator. The prior π is
-    drawn to the uniform one alike.
+    p_n(c) ∝ π_c Π_a K_a[c, v_na] and K_a[c, l] ∝ s B_a[c, l] + Σ_n p_n(c) 1[v_na = l] alternate. They begin with the
+    shares of the votes. A row of K_a has C - 1 free numbers and few votes, so it shrinks to B_a with the weight of s
+    votes. B_a has the annotator's share of right answers a_a on the diagonal, and 1 - a_a spread evenly beside it.
+    s = 0 is maximum likelihood, as published. s → ∞ leaves one number for each annotator. The prior π shrinks to the
+    uniform one in the same way.
 
     A. P. Dawid and A. M. Skene, Maximum Likelihood Estimation of Observer Error-Rates Using the EM Algorithm,
     Applied Statistics, 1979.
@@ -124,8 +124,8 @@ def dawid_skene(
         votes: Answers, shape (N, A).
         classes: How many classes there are.
         shrinkage: s, in votes.
-        iterations: Turns at most.
-        tolerance: The largest change of a probability in one turn at which it ends.
+        iterations: How many iterations at most.
+        tolerance: Iterations end when no probability changes by more than this.
 
     Returns:
         Class probabilities, confusion matrices and class shares. An item without a vote gets the shares.
@@ -139,14 +139,14 @@ def dawid_skene(
             f"shrinkage must not be negative and iterations be at least 1, not {shrinkage} and {iterations}"
         )
     counts = _counts(votes, classes)
-    voted = counts.sum(axis=1, keepdims=True)
+    voted = counts.sum(axis=1, keepdims=True)  # (N, 1)
     probs = np.divide(counts, voted, out=np.full(counts.shape, 1 / classes), where=voted > 0)  # (N, C)
     said, known = _incidence(votes, classes), voted[:, 0] > 0
     for _ in range(iterations):
         prior = _share(probs[known].sum(axis=0), shrinkage)
         confusion = _confusion(said, probs, shrinkage)
         with np.errstate(divide="ignore"):
-            new = _normalised(np.log(prior) + _log_likelihood(said, confusion))
+            new = normalised(np.log(prior) + _log_likelihood(said, confusion))
         change = np.abs(new - probs).max(initial=0.0)
         probs = new
         if change <= tolerance:
@@ -164,14 +164,14 @@ def cohen_kappa(first: Integer[np.ndarray, " N"], second: Integer[np.ndarray, " 
         second: Those of the other annotator, shape (N,).
 
     Returns:
-        At most 1; 0 is chance. 1 where both always give one and the same class.
+        At most 1; 0 is chance. It is 1 where both always give one and the same class.
 
     Raises:
         InvalidArgument: There are no items, or not equally many.
     """
     if len(first) != len(second) or len(first) == 0:
         raise InvalidArgument(
-            f"as many answers of both were expected, not {len(first)} and {len(second)}; at least one"
+            f"equally many answers of both were expected, at least one, not {len(first)} and {len(second)}"
         )
     classes = np.union1d(first, second)
     chance = sum(float(np.mean(first == c)) * float(np.mean(second == c)) for c in classes)
@@ -182,7 +182,7 @@ def fleiss_kappa(votes: Votes, classes: int) -> float:
     """Fleiss' kappa of many annotators: κ = (P̄ - P̄_e) / (1 - P̄_e), agreement beyond chance.
 
     P̄ is the mean over items of Σ_c v_nc (v_nc - 1) / (v_n (v_n - 1)) with v_nc of v_n votes for c, and
-    P̄_e = Σ_c (Σ_n v_nc / Σ_n v_n)². Items may have different numbers of votes; those with fewer than two do not count.
+    P̄_e = Σ_c (Σ_n v_nc / Σ_n v_n)². Items may have different numbers of votes. Items with fewer than two do not count.
 
     J. L. Fleiss, Measuring Nominal Scale Agreement Among Many Raters, Psychological Bulletin, 1971.
 
@@ -191,7 +191,7 @@ def fleiss_kappa(votes: Votes, classes: int) -> float:
         classes: How many classes there are.
 
     Returns:
-        At most 1; 0 is chance. 1 where everybody always gives one and the same class.
+        At most 1; 0 is chance. It is 1 where everybody always gives one and the same class.
 
     Raises:
         InvalidLabel: A vote is neither a class nor -1.
@@ -200,7 +200,7 @@ def fleiss_kappa(votes: Votes, classes: int) -> float:
     counts = _counts(votes, classes)
     counts = counts[counts.sum(axis=1) >= 2]
     if len(counts) == 0:
-        raise InvalidArgument("no item has two votes, so there is nothing that could agree")
+        raise InvalidArgument("no item has two votes, so there is no agreement to measure")
     total = counts.sum(axis=1)
     agreed = np.sum(counts * (counts - 1), axis=1) / (total * (total - 1))
     share = counts.sum(axis=0) / counts.sum()
@@ -227,7 +227,7 @@ def _counts(votes: Votes, classes: int) -> Float[np.ndarray, "N C"]:
     _check(votes, classes)
     n, a = np.nonzero(votes >= 0)
     flat = np.bincount(n * classes + votes[n, a], minlength=len(votes) * classes)
-    return flat.reshape(len(votes), classes).astype(np.float64)
+    return flat.reshape(len(votes), classes).astype(np.float64)  # (N, C)
 
 
 def _incidence(votes: Votes, classes: int) -> Any:
@@ -243,7 +243,7 @@ def _incidence(votes: Votes, classes: int) -> Any:
 def _log_likelihood(said: Any, confusion: Float[np.ndarray, "A C C"]) -> Float[np.ndarray, "N C"]:
     with np.errstate(divide="ignore"):
         each = np.log(confusion).transpose(0, 2, 1)  # (A, l, c)
-    result: Float[np.ndarray, "N C"] = said.T @ each.reshape(-1, each.shape[2])
+    result: Float[np.ndarray, "N C"] = said.T @ each.reshape(-1, each.shape[2])  # (N, A·C) @ (A·C, C)
     return result
 
 
@@ -257,15 +257,23 @@ def _confusion(said: Any, probs: Float[np.ndarray, "N C"], shrinkage: float) -> 
     classes = probs.shape[1]
     counts = (said @ probs).reshape(-1, classes, classes).transpose(0, 2, 1)  # (A, c, l)
     right, votes = np.trace(counts, axis1=1, axis2=2), counts.sum(axis=(1, 2))
-    # Two votes halfway between certainty and chance, so that one who is not known yet counts as better than chance.
-    accuracy = ((right + 1 + 1 / classes) / (votes + 2))[:, None, None]
+    # Two more votes, halfway between certainty and chance: an unknown annotator counts as better than chance.
+    accuracy = ((right + 1 + 1 / classes) / (votes + 2))[:, None, None]  # (A, 1, 1)
     towards = np.where(np.eye(classes, dtype=bool), accuracy, (1 - accuracy) / (classes - 1))  # (A, C, C)
     mass = counts + shrinkage * towards
-    total = mass.sum(axis=2, keepdims=True)
+    total = mass.sum(axis=2, keepdims=True)  # (A, C, 1)
     return np.asarray(np.divide(mass, total, out=towards, where=total > 0))
 
 
-def _normalised(log_weights: Float[np.ndarray, "N C"]) -> Float[np.ndarray, "N C"]:
+def normalised(log_weights: Float[np.ndarray, "N C"]) -> Float[np.ndarray, "N C"]:
+    """Probabilities that are proportional to weights.
+
+    Args:
+        log_weights: Logarithms of the weights, shape (N, C).
+
+    Returns:
+        Probabilities, shape (N, C).
+    """
     weights: Float[np.ndarray, "N C"] = np.exp(log_weights - log_weights.max(axis=1, keepdims=True))
-    weights /= weights.sum(axis=1, keepdims=True)
+    weights /= weights.sum(axis=1, keepdims=True)  # (N, C)
     return weights

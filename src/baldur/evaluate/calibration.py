@@ -1,4 +1,4 @@
-"""Is a probability what it says? Reliability, calibration errors, and how to mend them on held-out items."""
+"""Calibration: reliability diagrams, calibration errors, and corrections that are fitted on held-out items."""
 
 from dataclasses import dataclass
 
@@ -10,17 +10,17 @@ from baldur.errors import InvalidArgument
 from baldur.evaluate._checks import Labels, LogProbs, check_labels
 
 LEAST = -80.0
-"""The least log-probability that a linear map of log-probabilities sees; e^-80 is still a float32."""
+"""Log-probabilities are raised to this before a linear map of them; e^-80 is still a float32."""
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """What a reliability diagram shows of B bins of confidence; bin b is right-closed, (b/B, (b + 1)/B].
+    """A reliability diagram with B bins of confidence; bin b is right-closed, (b/B, (b + 1)/B].
 
     Args:
-        count: Items in each bin, shape (B,).
+        count: How many items each bin has, shape (B,).
         confidence: Their mean confidence max_c p̄_c, shape (B,); NaN in an empty bin.
-        accuracy: The share of them that is right, shape (B,); NaN in an empty bin.
+        accuracy: The share of right predictions among them, shape (B,); NaN in an empty bin.
     """
 
     count: Integer[np.ndarray, " B"]
@@ -41,8 +41,7 @@ class Reliability:
 def reliability(log_probs: LogProbs, labels: Labels, bins: int = 15) -> Reliability:
     """Confidence against accuracy in bins of equal width.
 
-    A confidence on an edge belongs to the bin below it, and 0 to the first; bins are found by comparing with
-    the edges.
+    A confidence on an edge belongs to the bin below it, and 0 belongs to the first bin.
 
     Args:
         log_probs: Mean log-probabilities, shape (N, C).
@@ -101,7 +100,7 @@ def mce(log_probs: LogProbs, labels: Labels, bins: int = 15) -> float:
 
 
 def adaptive_ece(log_probs: LogProbs, labels: Labels, bins: int = 15) -> float:
-    """Expected calibration error over bins that hold equally many items (within one).
+    """Expected calibration error over bins with equally many items (within one).
 
     J. Nixon, M. W. Dusenberry, L. Zhang, G. Jerfel and D. Tran, Measuring Calibration in Deep Learning,
     CVPR Workshops 2019.
@@ -125,7 +124,7 @@ def adaptive_ece(log_probs: LogProbs, labels: Labels, bins: int = 15) -> float:
 
 
 def classwise_ece(log_probs: LogProbs, labels: Labels, bins: int = 15) -> float:
-    """Expected calibration error of every class's probability, not only the largest: its mean over classes.
+    """The mean over classes of the calibration error of each class's probability.
 
     (1/C) Σ_c Σ_b (n_bc / N) |share of class c in bin b - mean p_c in bin b| over bins of equal width.
 
@@ -145,29 +144,28 @@ def classwise_ece(log_probs: LogProbs, labels: Labels, bins: int = 15) -> float:
         InvalidArgument: There are no items, not one label for each, or no bins.
     """
     _check(log_probs, labels, bins)
-    errors = [
-        _equal_width(p, labels == c, bins).error for c, p in enumerate(np.exp(log_probs, dtype=np.float64).T)
-    ]
+    by_class = np.exp(log_probs, dtype=np.float64).T  # (C, N)
+    errors = [_equal_width(p, labels == c, bins).error for c, p in enumerate(by_class)]
     return float(np.mean(errors))
 
 
 def detection_auroc(inside: Float[np.ndarray, " n"], outside: Float[np.ndarray, " m"]) -> float:
-    """How well a score tells items of another distribution: P(outside > inside) + ½ P(outside = inside).
+    """How well a score detects items of another distribution: P(outside > inside) + ½ P(outside = inside).
 
     D. Hendrycks and K. Gimpel, A baseline for detecting misclassified and out-of-distribution examples, ICLR 2017.
 
     Args:
-        inside: Scores, larger for stranger (an entropy, BALD), of items like those of training, shape (n,).
-        outside: Of items that are not, shape (m,).
+        inside: Scores of items like those of training, such as entropies, larger for stranger ones, shape (n,).
+        outside: Scores of other items, shape (m,).
 
     Returns:
         A number in [0, 1]; 1/2 by chance.
 
     Raises:
-        InvalidArgument: One of them holds nothing, or what is no number.
+        InvalidArgument: One of them is empty or contains NaN.
     """
     if not len(inside) or not len(outside) or np.isnan(inside).any() or np.isnan(outside).any():
-        raise InvalidArgument("scores, and no NaN, are needed of at least one item inside and one outside")
+        raise InvalidArgument("scores without NaN of at least one item inside and one outside were expected")
     ordered = np.sort(inside)
     below, above = (np.searchsorted(ordered, outside, side) for side in ("left", "right"))
     return float(np.mean(below + above) / (2 * len(inside)))
@@ -178,7 +176,7 @@ def temperature(logits: Float[np.ndarray, "N *T C"], labels: Labels) -> float:
 
     argmin_τ -(1/N) Σ_n log (1/T) Σ_t softmax(z_nt / τ)_(y_n).
 
-    Each sample's logits are divided by τ before the mean over samples is taken. log τ is searched in [-3, 3].
+    The logits of each sample are divided by τ, then the mean over samples is taken. log τ is searched in [-3, 3].
 
     C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, On Calibration of Modern Neural Networks, ICML 2017.
 
@@ -200,7 +198,8 @@ def temperature(logits: Float[np.ndarray, "N *T C"], labels: Labels) -> float:
 
     def loss(log_temperature: float) -> float:
         scaled = z / np.exp(log_temperature)
-        right = np.take_along_axis(scaled, labels[:, None, None], axis=2) - log_sum_exp(scaled, axis=2)
+        own = np.take_along_axis(scaled, labels[:, None, None], axis=2)  # (N, T, 1)
+        right = own - log_sum_exp(scaled, axis=2)
         return float(-np.mean(log_sum_exp(right, axis=1)))
 
     return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded", options={"xatol": 1e-8}).x))
@@ -239,22 +238,22 @@ def dirichlet(
     apart = (1 - np.eye(classes)) * strength / (classes * max(classes - 1, 1))
 
     def loss(flat: Float[np.ndarray, " P"]) -> tuple[float, Float[np.ndarray, " P"]]:
-        w, b = flat[:-classes].reshape(classes, classes), flat[-classes:]
-        z = x @ w.T + b
+        w, b = flat[:-classes].reshape(classes, classes), flat[-classes:]  # (C, C) and (C,)
+        z = x @ w.T + b  # (N, T, C)
         z -= log_sum_exp(z, axis=2)
         right = np.take_along_axis(z, labels[:, None, None], axis=2)  # (N, T, 1)
         total = log_sum_exp(right, axis=1)
-        of_logits = (
-            np.exp(right - total) * (np.exp(z) - (labels[:, None, None] == np.arange(classes))) / count
-        )
+        hit = labels[:, None, None] == np.arange(classes)  # (N, 1, C)
+        # The gradient of a log mean over samples weights each sample by its share of the likelihood.
+        of_logits = np.exp(right - total) * (np.exp(z) - hit) / count  # (N, T, C)
         value = np.log(x.shape[1]) - np.mean(total) + np.sum(apart * w**2) + strength * np.mean(b**2)
-        of_w = np.einsum("ntc,ntd->cd", of_logits, x) + 2 * apart * w
+        of_w = np.einsum("ntc,ntd->cd", of_logits, x) + 2 * apart * w  # (C, C)
         of_b = np.sum(of_logits, axis=(0, 1)) + 2 * strength * b / classes
-        return float(value), np.concatenate([of_w.ravel(), of_b])
+        return float(value), np.concatenate([of_w.ravel(), of_b])  # (C·C + C,)
 
-    begin = np.concatenate([np.eye(classes).ravel(), np.zeros(classes)])
+    begin = np.concatenate([np.eye(classes).ravel(), np.zeros(classes)])  # (C·C + C,)
     found = minimize(loss, begin, jac=True, method="L-BFGS-B", options={"maxiter": 1000}).x
-    return found[:-classes].reshape(classes, classes), found[-classes:]
+    return found[:-classes].reshape(classes, classes), found[-classes:]  # (C, C) and (C,)
 
 
 def _check(log_probs: LogProbs, labels: Labels, bins: int) -> None:
@@ -284,6 +283,7 @@ def _binned(
     bins: int,
 ) -> Reliability:
     count = np.bincount(which, minlength=bins)
-    sums = np.stack([np.bincount(which, weights=values, minlength=bins) for values in (confidence, correct)])
+    both = [np.bincount(which, weights=values, minlength=bins) for values in (confidence, correct)]
+    sums = np.stack(both)  # (2, B)
     means = np.divide(sums, count, out=np.full(sums.shape, np.nan), where=count > 0)  # (2, B)
     return Reliability(count, means[0], means[1])

@@ -1,8 +1,8 @@
 """Is the difference real? Intervals over seeds and paired comparisons.
 
-A t-test and not Wilcoxon's: with five pairs the smallest two-sided p of ranks or signs is 2/2⁵ = .0625. Where
-no t statistic exists (a run that never reached its target counts infinitely many labels; differences without
-any spread) signs and order statistics decide, and they need six pairs to say anything at 5 %.
+Comparisons use the t-test. With five pairs, a test of ranks or signs has a two-sided p of 2/2⁵ = .0625 at least. Signs
+and order statistics decide where no t statistic exists. That is so if all differences are equal, or if a run never
+reached its target and counts infinitely many labels. They need six pairs to decide anything at 5 %.
 """
 
 import math
@@ -21,7 +21,7 @@ from baldur.errors import InvalidArgument
 
 @dataclass(frozen=True)
 class Interval:
-    """The mean over n seeds and where the true mean lies.
+    """The mean over n seeds, and an interval for the true mean.
 
     Args:
         mean: The mean.
@@ -40,7 +40,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Paired:
-    """The difference between A and B over n seeds that both have run.
+    """The difference between A and B over n seeds that both ran.
 
     Args:
         difference: Mean of A - B; the median where signs decide.
@@ -48,7 +48,7 @@ class Paired:
         high: Upper bound of the interval; NaN where none can be given.
         p: Two-sided p-value; NaN if there is only one pair.
         n: How many pairs.
-        verdict: What A is; "undecided" where the p-value does not fall below 1 - level.
+        verdict: Whether A is better or worse; "undecided" unless the p-value is below 1 - level.
         test: "t", or "sign" where no t statistic exists.
     """
 
@@ -82,11 +82,11 @@ def interval(values: ArrayLike, level: float = 0.95) -> Interval:
 
 
 def quantile(values: ArrayLike, q: float) -> float:
-    """The order statistic nearest to a quantile: always one of the values, which may be infinite.
+    """The order statistic nearest to a quantile. It is one of the values, and may be infinite.
 
     Args:
         values: One number for each seed, shape (n,).
-        q: Which, in [0, 1]: 0.5 for the median.
+        q: The quantile, in [0, 1]: 0.5 for the median.
 
     Returns:
         The value at the position round(q (n - 1)) of the sorted ones.
@@ -101,10 +101,10 @@ def quantile(values: ArrayLike, q: float) -> float:
 
 
 def paired(a: ArrayLike, b: ArrayLike, level: float = 0.95, larger_is_better: bool = True) -> Paired:
-    """Compare A with B over seeds that both have run, pair by pair.
+    """Compare A with B over seeds that both ran, pair by pair.
 
-    t = √n mean(d) / sd(d) with d = a - b. Where a value is infinite, or the differences have no spread, the
-    sign test and an order-statistic interval of the median; equal pairs are ties, two infinite ones too.
+    t = √n mean(d) / sd(d) with d = a - b. If a value is infinite, or all differences are equal, the sign test and an
+    interval of the median replace it. Equal pairs are ties, and so are two infinite values.
 
     Args:
         a: One number for each seed, shape (n,); infinity is allowed.
@@ -136,16 +136,16 @@ def paired(a: ArrayLike, b: ArrayLike, level: float = 0.95, larger_is_better: bo
 
 
 def penalty_matrix(values: Float[Array, "M B n"], level: float = 0.95) -> Float[np.ndarray, "M M"]:
-    """How often each method significantly beats each other one, over budgets.
+    """How often each method is significantly better than each other one, over budgets.
 
-    Entry (i, j) is the share of the budgets at which a two-sided paired t-test over seeds finds i better than
-    j; a small column sum is good.
+    Entry (i, j) is the share of budgets at which a two-sided paired t-test over seeds finds i better than j. So a small
+    column sum is good.
 
     J. T. Ash, C. Zhang, A. Krishnamurthy, J. Langford and A. Agarwal, Deep Batch Active Learning by Diverse,
     Uncertain Gradient Lower Bounds, ICLR 2020.
 
     Args:
-        values: A metric of which larger is better, shape (methods, budgets, seeds).
+        values: A metric for which larger is better, shape (methods, budgets, seeds).
         level: 1 - level is the level of each test.
 
     Returns:
@@ -164,7 +164,7 @@ def penalty_matrix(values: Float[Array, "M B n"], level: float = 0.95) -> Float[
 
 
 def friedman(values: Float[Array, "D M"]) -> tuple[float, float]:
-    """Do methods differ at all over many data sets? Friedman's χ² of their ranks.
+    """Whether methods differ over many data sets: Friedman's χ² of their ranks.
 
     M. Friedman, The Use of Ranks to Avoid the Assumption of Normality Implicit in the Analysis of Variance,
     Journal of the American Statistical Association, 1937.
@@ -183,7 +183,7 @@ def friedman(values: Float[Array, "D M"]) -> tuple[float, float]:
         raise InvalidArgument(f"at least 2 data sets and 3 methods were expected, not {sets} and {methods}")
     from scipy.stats import friedmanchisquare
 
-    result = friedmanchisquare(*np.asarray(values).T)
+    result = friedmanchisquare(*np.asarray(values).T)  # (M, D)
     return float(result.statistic), float(result.pvalue)
 
 
@@ -196,7 +196,7 @@ def accuracy_half_width(accuracy: float, n: int, level: float = 0.95) -> float:
         level: The coverage, in (0, 1).
 
     Returns:
-        Half the width; differences below it need pairing on items.
+        Half the width. To find a smaller difference, compare item by item.
 
     Raises:
         InvalidArgument: An argument is out of its domain.
@@ -231,7 +231,7 @@ def _infinite_difference(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"])
 
 
 def _by_sign(d: Float[np.ndarray, " n"], level: float, larger_is_better: bool) -> Paired:
-    """The sign test, and the interval between two order statistics that holds the median with the level."""
+    """The sign test, and the interval between two order statistics that contains the median with the level."""
     n, wins, losses = len(d), int(np.sum(d > 0)), int(np.sum(d < 0))
     p = min(1.0, 2 * float(bdtr(min(wins, losses), wins + losses, 0.5))) if wins + losses else 1.0
     cut = sum(1 for j in range(n // 2) if 2 * bdtr(j, n, 0.5) <= 1 - level)

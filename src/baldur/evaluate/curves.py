@@ -1,4 +1,4 @@
-"""What the labels bought: summaries of a learning curve (labels n_r, values a_r), r = 0..R."""
+"""Summaries of a learning curve (labels n_r, values a_r), r = 0..R."""
 
 import math
 from typing import Literal, TypeAlias
@@ -17,13 +17,13 @@ def labels_to_target(
 ) -> float:
     """How many labels it took to reach a value.
 
-    measured: the first n_r with a_r ≥ target; interpolated: on the straight line from round r - 1;
-    optimistic: n_(r-1), which credits a batch's gain to its first label, as the BatchBALD paper does.
-    A target that the first point reaches took n_0 by every convention.
+    measured: the first n_r with a_r ≥ target; interpolated: on the straight line from round r - 1; optimistic: n_(r-1).
+    The last one counts a batch's gain from its first label, as in the BatchBALD paper. If the first point reaches the
+    target, all three give n_0.
 
     Args:
         labels: Label counts, growing, shape (R + 1,).
-        values: A metric of which larger is better, shape (R + 1,).
+        values: A metric for which larger is better, shape (R + 1,).
         target: The value to reach.
         convention: "measured", "interpolated" or "optimistic".
 
@@ -31,7 +31,7 @@ def labels_to_target(
         A number of labels; infinity if the target was never reached.
 
     Raises:
-        InvalidArgument: The curve is no curve, or the convention is none of the three.
+        InvalidArgument: The curve is not a curve, or the convention has another name.
     """
     n, a = _curve(labels, values)
     if convention not in ("measured", "interpolated", "optimistic"):
@@ -50,19 +50,19 @@ def labels_to_target(
 def aulc(labels: ArrayLike, values: ArrayLike, end: float | None = None, log: bool = False) -> float:
     """Area under the learning curve, as a mean height: ∫ a dn / (n_R - n_0) by trapezoids.
 
-    Curves are comparable only over the same stretch: give them a common `end`.
+    Curves are comparable only over the same numbers of labels, so give them a common `end`.
 
     Args:
         labels: Label counts, growing, shape (R + 1,).
         values: Any metric, shape (R + 1,).
-        end: The label count to cut the curve at, on the straight line between two rounds; None keeps all.
-        log: Whether to integrate over log n, which weighs the first labels more.
+        end: The label count at which the curve is cut, on the straight line between two rounds; None keeps all.
+        log: Whether to integrate over log n, which gives the first labels more weight.
 
     Returns:
         A number between the smallest and the largest value; the value itself if the curve is one point.
 
     Raises:
-        InvalidArgument: The curve is no curve, ends before `end` or starts after it, or log meets no labels.
+        InvalidArgument: The curve is not a curve, or `end` lies outside it. Or log is given and n_0 is 0.
     """
     n, a = _curve(labels, values)
     if end is not None:
@@ -80,14 +80,14 @@ def aulc(labels: ArrayLike, values: ArrayLike, end: float | None = None, log: bo
 
 
 def challenge_score(area: float, chance: float) -> float:
-    """Where an area lies between guessing and perfection: (A - A_rand) / (1 - A_rand).
+    """The position of an area between guessing and perfection: (A - A_rand) / (1 - A_rand).
 
     I. Guyon, G. Cawley, G. Dror and V. Lemaire, Results of the Active Learning Challenge, AISTATS Workshop,
     2010.
 
     Args:
         area: The area under the learning curve A.
-        chance: The value that guessing has at any number of labels, below 1.
+        chance: The value of guessing at any number of labels, below 1.
 
     Returns:
         1 for a curve that is 1 everywhere, 0 for chance.
@@ -103,7 +103,7 @@ def data_utilisation_rate(
     target: float,
     convention: Convention = "measured",
 ) -> float:
-    """The labels needed to reach a value, as a share of those that the reference needed.
+    """The labels needed to reach a value, as a share of the labels that the reference needed.
 
     M. Culver, D. Kun and S. Scott, Active Learning to Maximize Area Under the ROC Curve, ICDM 2006;
     O. Reyes, A. H. Altalhi and S. Ventura, Statistical Comparisons of Active Learning Strategies over
@@ -111,18 +111,18 @@ def data_utilisation_rate(
 
     Args:
         labels: Label counts, growing, shape (R + 1,).
-        values: A metric of which larger is better, shape (R + 1,).
+        values: A metric for which larger is better, shape (R + 1,).
         reference_labels: Label counts of the reference (random), growing.
         reference_values: Its values.
         target: The value to reach.
         convention: As for `labels_to_target`.
 
     Returns:
-        Below 1 where fewer labels were needed; infinity if only the reference got there, 0 if only it did
-        not, NaN if neither did.
+        Below 1 where fewer labels were needed. Infinity if only the reference reached the value, 0 if only the curve
+        did, and NaN if neither did.
 
     Raises:
-        InvalidArgument: A curve is no curve, or the convention is none of the three.
+        InvalidArgument: A curve is not a curve, or the convention has another name.
     """
     needed = labels_to_target(labels, values, target, convention)
     reference = labels_to_target(reference_labels, reference_values, target, convention)
@@ -132,20 +132,20 @@ def data_utilisation_rate(
 
 
 def deficiency(values: ArrayLike, reference: ArrayLike, best: float | None = None) -> float:
-    """How much was missed on the way, against what the reference missed: Σ_r (a* - a_r) / Σ_r (a* - b_r).
+    """The loss along the curve, as a share of the reference's loss: Σ_r (a* - a_r) / Σ_r (a* - b_r).
 
     Y. Baram, R. El-Yaniv and K. Luz, Online Choice of Active Learning Algorithms, JMLR 2004.
 
     Args:
         values: The curve a_r, shape (R + 1,).
         reference: The curve b_r of the reference (random) at the same label counts, shape (R + 1,).
-        best: The value a* to measure from; by default the last of the reference. Terms above it are negative.
+        best: a*, by default the last value of the reference. Values above it give negative terms.
 
     Returns:
-        Below 1 where less was missed than by the reference; NaN if the reference missed nothing.
+        Below 1 where the loss is smaller than the reference's; NaN if the reference has none.
 
     Raises:
-        InvalidArgument: The curves have not the same number of points.
+        InvalidArgument: The curves have different numbers of points.
     """
     a, b = _pair(values, reference)
     top = b[-1] if best is None else best
@@ -156,7 +156,7 @@ def deficiency(values: ArrayLike, reference: ArrayLike, best: float | None = Non
 def active_gain(
     values: ArrayLike, reference: ArrayLike, larger_is_better: bool = True
 ) -> Float[np.ndarray, " R"]:
-    """How far a curve lies above the reference at equal numbers of labels: a_r - b_r.
+    """The gain of a curve over the reference at equal numbers of labels: a_r - b_r.
 
     P. Atighehchian, F. Branchaud-Charron and A. Lacoste, Bayesian Active Learning for Production, a
     Systematic Study and a Reusable Library, arXiv:2006.09916, 2020.
@@ -164,13 +164,13 @@ def active_gain(
     Args:
         values: The curve a_r, shape (R,).
         reference: The curve b_r of the reference (random) with the same seed, shape (R,).
-        larger_is_better: False for losses, of which the sign is turned.
+        larger_is_better: False for losses, whose sign is changed.
 
     Returns:
         Gains, shape (R,); positive is better.
 
     Raises:
-        InvalidArgument: The curves have not the same number of points.
+        InvalidArgument: The curves have different numbers of points.
     """
     a, b = _pair(values, reference)
     gain: Float[np.ndarray, " R"] = a - b if larger_is_better else b - a

@@ -1,34 +1,14 @@
-"""How good predictions are: mean log-probabilities (N, C) against labels (N,), in NumPy."""
+"""Quality of predictions: mean log-probabilities (N, C) against labels (N,), in NumPy."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
 
-from baldur.core.arrays import Array, Samples, log_sum_exp, map_samples
+from baldur.core.arrays import predictive
 from baldur.errors import InvalidArgument
 from baldur.evaluate._checks import Labels, LogProbs, check_labels
 from baldur.evaluate.calibration import adaptive_ece, ece
-
-
-def predictive(log_probs: Float[Array, "N T C *spatial"]) -> Float[Array, "N C *spatial"]:
-    """The mean prediction: log p̄ = log (1/T) Σ_t p_t. Logits are never averaged.
-
-    Args:
-        log_probs: Normalised log-probabilities, shape (N, T, C, ...), of NumPy or torch.
-
-    Returns:
-        Log-probabilities, float64, shape (N, C, ...), in the caller's namespace and on its device.
-
-    Raises:
-        InvalidPredictions: The shape or type does not fit, or a row is not normalised.
-    """
-    return map_samples(log_probs, _log_mean, axes=1)
-
-
-def _log_mean(s: Samples) -> Float[Array, "R C"]:
-    total = log_sum_exp(s.xp.astype(s.log_probs, s.xp.float64), axis=1)
-    return total[:, 0, :] - np.log(s.log_probs.shape[1])
 
 
 def accuracy(log_probs: LogProbs, labels: Labels) -> float:
@@ -57,7 +37,7 @@ def nll(log_probs: LogProbs, labels: Labels) -> float:
         labels: Class indices, shape (N,).
 
     Returns:
-        Nats per item; infinite if a label was held impossible.
+        Nats per item; infinite if the prediction gave a label the probability 0.
 
     Raises:
         InvalidLabel: A label is not one of the classes.
@@ -90,14 +70,14 @@ def brier(log_probs: LogProbs, labels: Labels) -> float:
 
 
 def auroc(log_probs: LogProbs, labels: Labels) -> float | None:
-    """Area under the receiver operating curve; for more than two classes the mean of one against the rest.
+    """Area under the receiver operating curve; for more than two classes the mean of each class against the rest.
 
     Args:
         log_probs: Mean log-probabilities, shape (N, C).
         labels: Class indices, shape (N,).
 
     Returns:
-        A number in [0, 1], or None where it is undefined because a class has no item or every item.
+        A number in [0, 1], or None if it is undefined because a class has no item or every item.
 
     Raises:
         InvalidLabel: A label is not one of the classes.
@@ -122,7 +102,7 @@ def f1(log_probs: LogProbs, labels: Labels) -> Float[np.ndarray, " C"]:
         labels: Class indices, shape (N,).
 
     Returns:
-        Numbers in [0, 1]; NaN for a class that no item has and none is predicted to have.
+        Numbers in [0, 1]; NaN for a class without items that is never predicted.
 
     Raises:
         InvalidLabel: A label is not one of the classes.
@@ -141,11 +121,11 @@ def f1(log_probs: LogProbs, labels: Labels) -> Float[np.ndarray, " C"]:
 def measure(log_probs: LogProbs, labels: Labels, classes: Sequence[str]) -> dict[str, float]:
     """Every metric by its name: accuracy, nll, ece, adaptive_ece, brier, auroc, f1_macro and f1_<class>.
 
-    What is undefined is left out: auroc where a class has no item, f1 of a class that is neither there nor
-    predicted, or is called macro; f1_macro is the mean of those that are defined.
+    Undefined values are left out: auroc if a class has no item, and f1 of a class without items and predictions.
+    f1_macro is the mean of the defined ones, so the f1 of a class called macro is left out too.
 
     Args:
-        log_probs: Mean log-probabilities, shape (N, C); `predictive` makes them.
+        log_probs: Mean log-probabilities, shape (N, C), from `predictive`.
         labels: Class indices, shape (N,).
         classes: The names of the C classes.
 
@@ -158,7 +138,7 @@ def measure(log_probs: LogProbs, labels: Labels, classes: Sequence[str]) -> dict
         InvalidArgument: There are no items, not one label for each or not one name for each class.
     """
     check_labels(log_probs.shape, labels)
-    log_probs = predictive(log_probs[:, None, :])
+    log_probs = predictive(log_probs[:, None, :])  # (N, C)
     if len(classes) != log_probs.shape[1]:
         raise InvalidArgument(f"{log_probs.shape[1]} class names were expected, not {len(classes)}")
     area = auroc(log_probs, labels)
@@ -174,6 +154,6 @@ def measure(log_probs: LogProbs, labels: Labels, classes: Sequence[str]) -> dict
         **{
             f"f1_{name}": float(value)
             for name, value in zip(classes, each, strict=True)
-            if value == value and name != "macro"  # that is the mean's name
+            if value == value and name != "macro"  # f1_macro is the mean
         },
     }

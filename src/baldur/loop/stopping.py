@@ -1,53 +1,20 @@
-"""What the loop does for a stopping criterion: keeps what it looks at, and tells it the past from the store alone."""
+"""Stopping criteria in the loop: predictions are kept for them, and they read the past from the store alone."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from baldur.core.seeds import derive, generator
 from baldur.errors import DamagedArtefact
-from baldur.protocols import Labelled, Pool, Posterior, View
+from baldur.protocols import Criterion, History, Labelled, Metrics, Pool, Posterior, View
 from baldur.store import Round, Trial
 
 STOP_SET = 2000
 """Items on which successive models are compared, as many as Bloodgood & Vijay-Shanker (CoNLL 2009) took."""
-
-Metrics = Mapping[tuple[str, str], float]
-
-
-@runtime_checkable
-class Enough(Protocol):
-    """Says when a trial has learned enough."""
-
-    @property
-    def rounds(self) -> int:
-        """At how many of the newest rounds' predictions on the stop set it looks."""
-        ...
-
-    @property
-    def splits(self) -> frozenset[str]:
-        """The splits whose metrics it reads; "query" is the batch just labelled, before it was trained on."""
-        ...
-
-    @property
-    def limit(self) -> int | None:
-        """The most labels that may be asked for."""
-        ...
-
-    def reason(
-        self,
-        *,
-        labels: Sequence[int],
-        metrics: Sequence[Metrics],
-        predictions: Sequence[NDArray[np.floating]],
-        scores: Sequence[NDArray[np.float64]],
-    ) -> str:
-        """Why to stop, in words; empty to go on. All but the predictions have one entry for each round."""
-        ...
 
 
 def _no_metrics(posterior: Posterior, labelled: Labelled, seed: int) -> Metrics:
@@ -56,17 +23,17 @@ def _no_metrics(posterior: Posterior, labelled: Labelled, seed: int) -> Metrics:
 
 @dataclass(frozen=True)
 class Stopping:
-    """A stopping criterion, and how to get what it looks at.
+    """A stopping criterion, and functions for the predictions and metrics that it reads.
 
     Args:
-        criterion: Says when it is enough.
-        predict: Mean log-probabilities (n, C) of items, given a seed.
-        validate: Metrics of the labelled items that were held out from training, and of whatever else the criterion
-            reads, given what is labelled and a seed.
-        whole: The pool as the run began with it, where items were left out since.
+        criterion: Says when a trial has learned enough.
+        predict: Gives mean log-probabilities (n, C) of items, for a seed.
+        validate: Gives more metrics that the criterion reads, for the labelled items and a seed: those of held-out
+            items, for example.
+        whole: The pool as the run began with it, if items were left out since.
     """
 
-    criterion: Enough
+    criterion: Criterion
     predict: Callable[[Posterior, Pool, int], NDArray[np.floating]]
     validate: Callable[[Posterior, Labelled, int], Metrics] = _no_metrics
     whole: Pool | None = None
@@ -74,14 +41,14 @@ class Stopping:
     def measured(
         self, trial: Trial, latest: Round, posterior: Posterior, labelled: Labelled, pool: Pool
     ) -> Metrics:
-        """Keep a round's predictions on the stop set, and measure what the criterion reads beside the test split.
+        """Keep a round's predictions on the stop set, and measure the other splits that the criterion reads.
 
         Args:
             trial: The trial.
             latest: The round that is being measured.
-            posterior: What it believes.
-            labelled: What it was trained on.
-            pool: What there is to label, and was.
+            posterior: Its posterior.
+            labelled: The items that it was trained on.
+            pool: All items, labelled or not.
 
         Returns:
             More metrics of the round.
@@ -102,24 +69,24 @@ class Stopping:
         return metrics
 
     def chosen(self, trial: Trial, latest: Round, posterior: Posterior, batch: Pool) -> None:
-        """Keep what is predicted of a batch before anybody knows its labels, where the criterion reads that.
+        """Keep the predictions of a batch before its labels are known, if the criterion reads them.
 
         Args:
             trial: The trial.
-            latest: The round that chose.
-            posterior: What it believes.
+            latest: The round that chose the batch.
+            posterior: Its posterior.
             batch: The batch.
         """
         if "query" in self.criterion.splits:
             self._keep(trial, latest, "query", posterior, batch)
 
     def reason(self, trial: Trial, latest: Round, unlabelled: View) -> str:
-        """Why to stop after a round that was measured, from what the store holds.
+        """The reason to stop after a round that was measured, from the store alone.
 
         Args:
             trial: The trial.
             latest: The round.
-            unlabelled: What is not labelled by now.
+            unlabelled: The items without a label.
 
         Returns:
             Words; empty to go on.
@@ -127,12 +94,13 @@ class Stopping:
         trial.forget("query", before=latest.round)
         trial.forget("stop", before=latest.round + 1 - self.criterion.rounds)
         past = trial.past()
-        return self.criterion.reason(
+        history = History(
             labels=[row.labels for row in past],
             metrics=[row.metrics for row in past],
             predictions=self._predictions(trial, latest, unlabelled),
             scores=[np.array(row.scores, np.float64) for row in past],
         )
+        return self.criterion(history)
 
     def _keep(self, trial: Trial, latest: Round, kind: str, posterior: Posterior, items: Pool) -> None:
         log_probs = self.predict(posterior, items, _seed(trial)).astype(np.float32)
@@ -140,7 +108,7 @@ class Stopping:
         trial.artefact(latest.round, kind, ".npz", lambda path: _write(path, arrays))
 
     def _stop_set(self, trial: Trial, pool: Pool) -> NDArray[np.intp]:
-        """Positions of the same items in all rounds, and for all strategies of a seed, but for those left out."""
+        """Positions of the stop set: the same items in all rounds and strategies of a seed, without those left out."""
         whole = pool if self.whole is None else self.whole
         chosen = generator(trial.seed, "stop").choice(len(whole), min(STOP_SET, len(whole)), replace=False)
         if whole is pool:
@@ -150,9 +118,9 @@ class Stopping:
         return np.array([position for position, id in enumerate(pool.ids) if id in wanted], np.intp)
 
     def _predictions(self, trial: Trial, latest: Round, unlabelled: View) -> list[NDArray[np.floating]]:
-        """Of the newest rounds, the newest last, on those of the stop set that nobody labelled by now.
+        """Predictions of the newest rounds, the newest last, on the unlabelled items of the stop set.
 
-        A file that was lost cuts the past short there: the criterion waits until its window is full again.
+        A lost file ends the past there. Then the criterion waits until its window is full again.
         """
         stop_set, ids = self._stop_set(trial, unlabelled.whole), unlabelled.whole.ids
         named = np.array([ids[i] for i in stop_set], np.str_)
@@ -168,7 +136,7 @@ class Stopping:
 
 
 def _seed(trial: Trial) -> int:
-    """Of the draws: the same in all rounds, so that what changes is what the model has learned."""
+    """The seed of the draws. It is the same in all rounds, so a change of predictions is a change of the model."""
     return derive(trial.seed, "stop")
 
 

@@ -1,7 +1,7 @@
-"""Which network, when the user brings none? The few named networks of the literature.
+"""Which network, if the user brings none? A few named networks from the literature.
 
-Each is a factory `(shape, classes) -> nn.Module` that gives logits (n, classes) and draws its initial weights
-from the current state of PyTorch's generator; `baldur.training.initialise` draws them from a seed.
+Each is a factory `(shape, classes) -> nn.Module`, and the network gives logits (n, classes). Initial weights come from
+the current state of PyTorch's generator; `baldur.training.initialise` draws them from a seed.
 """
 
 from torch import nn
@@ -15,10 +15,10 @@ __all__ = ["auto", "batchbald2019", "cnn8", "cnn32", "gal2017", "head", "mlp", "
 
 
 def auto(shape: tuple[int, ...], classes: int, *, width: float = 1.0) -> nn.Module:
-    """The network that suits items of this shape.
+    """The network for items of this shape.
 
-    Vectors get `mlp`, images below 16 pixels `cnn8`, below 32 `gal2017`, up to 48 `cnn32`, and larger ones
-    `resnet18`; the smaller side of the image counts, and below 4 pixels it is taken as a vector.
+    Vectors get `mlp`. Images below 16 pixels get `cnn8`, below 32 `gal2017`, up to 48 `cnn32`, and larger ones
+    `resnet18`. The smaller side of the image counts. An image below 4 pixels is taken as a vector.
 
     Args:
         shape: Shape of one item: (features,) or (channels, height, width).
@@ -29,7 +29,7 @@ def auto(shape: tuple[int, ...], classes: int, *, width: float = 1.0) -> nn.Modu
         The network, freshly initialised.
 
     Raises:
-        InvalidArgument: There is no such shape or no such number of classes, or the width is no share.
+        InvalidArgument: There is no such shape or no such number of classes, or the width is out of range.
     """
     side = min(shape[1:]) if len(shape) == 3 else 0
     if side < 4:

@@ -1,10 +1,10 @@
-"""What the factories ask of the shape of an item."""
+"""Checks of the shape of an item, for the factories."""
 
 from baldur.errors import InvalidArgument
 
 
 def check_classes(shape: tuple[int, ...], classes: int) -> None:
-    """Refuse what no network can be made for.
+    """Refuse shapes and numbers of classes without a network.
 
     Args:
         shape: Shape of one item.
@@ -32,7 +32,7 @@ def image(shape: tuple[int, ...], classes: int, least: int, name: str) -> tuple[
         Channels, height and width.
 
     Raises:
-        InvalidArgument: The item is no image, or it is too small.
+        InvalidArgument: The item is not an image, or it is too small.
     """
     check_classes(shape, classes)
     if len(shape) != 3:
@@ -49,7 +49,7 @@ def units(count: int, width: float) -> int:
 
     Args:
         count: How many it has.
-        width: Which share it keeps.
+        width: The share that it keeps.
 
     Returns:
         At least 1.
@@ -59,6 +59,6 @@ def units(count: int, width: float) -> int:
     """
     if not 0 < width <= 1:
         raise InvalidArgument(
-            f"width is {width}, the share of units that hidden layers keep; above 0, at most 1"
+            f"width is the share of units that hidden layers keep, above 0 and at most 1, not {width}"
         )
     return max(1, round(count * width))

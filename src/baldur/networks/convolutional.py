@@ -6,7 +6,7 @@ from baldur.networks._shapes import image, units
 
 
 def cnn8(shape: tuple[int, ...], classes: int, *, width: float = 1.0) -> nn.Sequential:
-    """A tiny network for images of about 8 pixels, such as the digits that come with scikit-learn.
+    """A tiny network for images of about 8 pixels, such as scikit-learn's digits.
 
     A 3x3 convolution of 64 channels and max-pooling, dropout ¼, 128 units, dropout ½.
 
@@ -19,7 +19,7 @@ def cnn8(shape: tuple[int, ...], classes: int, *, width: float = 1.0) -> nn.Sequ
         The network, freshly initialised: (n, *shape) to logits (n, classes).
 
     Raises:
-        InvalidArgument: The shape is not that of an image, the image is too small, or the width no share.
+        InvalidArgument: The shape is not that of an image, the image is too small, or the width is out of range.
     """
     channels, rows, columns = image(shape, classes, 4, "cnn8")
     filters, hidden = units(64, width), units(128, width)
@@ -51,7 +51,7 @@ def gal2017(shape: tuple[int, ...], classes: int, *, width: float = 1.0) -> nn.S
         The network, freshly initialised: (n, *shape) to logits (n, classes).
 
     Raises:
-        InvalidArgument: The shape is not that of an image, the image is too small, or the width no share.
+        InvalidArgument: The shape is not that of an image, the image is too small, or the width is out of range.
     """
     channels, rows, columns = image(shape, classes, 8, "gal2017")
     filters, hidden = units(32, width), units(128, width)
@@ -74,7 +74,7 @@ def batchbald2019(shape: tuple[int, ...], classes: int, *, width: float = 1.0) -
     """The network for MNIST of "BatchBALD: efficient and diverse batch acquisition".
 
     Two blocks of a 5x5 convolution (32 and 64 channels), channel dropout ½ and max-pooling, then 128 units
-    with dropout ½; rectified after the dropout (Kirsch, van Amersfoort & Gal, NeurIPS 2019).
+    with dropout ½. Dropout comes before the rectifiers (Kirsch, van Amersfoort & Gal, NeurIPS 2019).
 
     Args:
         shape: Shape of one image: (channels, height, width), at least 16 pixels a side.
@@ -85,7 +85,7 @@ def batchbald2019(shape: tuple[int, ...], classes: int, *, width: float = 1.0) -
         The network, freshly initialised: (n, *shape) to logits (n, classes).
 
     Raises:
-        InvalidArgument: The shape is not that of an image, the image is too small, or the width no share.
+        InvalidArgument: The shape is not that of an image, the image is too small, or the width is out of range.
     """
     channels, rows, columns = image(shape, classes, 16, "batchbald2019")
     first, second, hidden = units(32, width), units(64, width), units(128, width)
@@ -109,8 +109,8 @@ def batchbald2019(shape: tuple[int, ...], classes: int, *, width: float = 1.0) -
 def cnn32(shape: tuple[int, ...], classes: int, *, width: float = 1.0) -> nn.Sequential:
     """A small network for images of about 32 pixels, such as CIFAR.
 
-    Two blocks of two 3x3 convolutions (32 and 64 channels) and max-pooling, dropout ¼, 256 units, dropout ½. No
-    dropout stands between the convolutions, so that they run once however many samples are drawn.
+    Two blocks of two 3x3 convolutions (32 and 64 channels) and max-pooling, dropout ¼, 256 units, dropout ½. There is
+    no dropout between the convolutions, so they run once for any number of samples.
 
     Args:
         shape: Shape of one image: (channels, height, width), at least 4 pixels a side.
@@ -121,7 +121,7 @@ def cnn32(shape: tuple[int, ...], classes: int, *, width: float = 1.0) -> nn.Seq
         The network, freshly initialised: (n, *shape) to logits (n, classes).
 
     Raises:
-        InvalidArgument: The shape is not that of an image, the image is too small, or the width no share.
+        InvalidArgument: The shape is not that of an image, the image is too small, or the width is out of range.
     """
     channels, rows, columns = image(shape, classes, 4, "cnn32")
     first, second, hidden = units(32, width), units(64, width), units(256, width)

@@ -19,7 +19,7 @@ def mlp(shape: tuple[int, ...], classes: int, *, width: float = 1.0) -> nn.Seque
         The network, freshly initialised: (n, *shape) to logits (n, classes).
 
     Raises:
-        InvalidArgument: There is no such shape or no such number of classes, or the width is no share.
+        InvalidArgument: There is no such shape or no such number of classes, or the width is out of range.
     """
     check_classes(shape, classes)
     hidden = units(128, width)
@@ -36,9 +36,9 @@ def mlp(shape: tuple[int, ...], classes: int, *, width: float = 1.0) -> nn.Seque
 
 
 def head(features: int, classes: int) -> nn.Sequential:
-    """What is trained on the features of a pretrained encoder: normalise, one hidden layer, dropout ½.
+    """The network for features of a pretrained encoder: normalisation, one hidden layer, dropout ½.
 
-    The features of each item are normalised, because encoders differ by orders of magnitude in scale.
+    The features of each item are normalised, because the scales of encoders differ by orders of magnitude.
 
     Args:
         features: Length of a feature vector.

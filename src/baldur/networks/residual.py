@@ -45,8 +45,8 @@ class Residual(nn.Module):
 def resnet18(shape: tuple[int, ...], classes: int, rate: float = 0.5, *, width: float = 1.0) -> nn.Sequential:
     """ResNet-18 of He, Zhang, Ren & Sun, "Deep residual learning for image recognition", CVPR 2016.
 
-    Images up to 64 pixels get the 3x3 stem that is usual for CIFAR, larger ones 7x7 with max-pooling. Dropout
-    stands before the last layer, so that there is something to draw from.
+    Images up to 64 pixels get the 3x3 stem that is usual for CIFAR, and larger ones 7x7 with max-pooling. There is
+    dropout before the last layer, so that MC dropout has something to draw.
 
     Args:
         shape: Shape of one image: (channels, height, width), at least 8 pixels a side.

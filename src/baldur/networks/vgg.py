@@ -13,8 +13,8 @@ class VGG(nn.Module):
     """Convolutions, pooling to a fixed size, and dense layers with dropout between them.
 
     Args:
-        features: (n, channels, height, width) to maps.
-        classifier: Maps of 7x7 pixels, flattened, to logits.
+        features: From images (n, channels, height, width) to maps.
+        classifier: From flattened maps of 7x7 pixels to logits.
     """
 
     def __init__(self, features: nn.Sequential, classifier: nn.Sequential) -> None:
@@ -32,15 +32,16 @@ class VGG(nn.Module):
         Returns:
             Logits, shape (n, classes).
         """
-        y: Tensor = self.classifier(self.avgpool(self.features(x)).flatten(1))
+        maps = self.avgpool(self.features(x)).flatten(1)  # (n, channels · 7 · 7)
+        y: Tensor = self.classifier(maps)
         return y
 
 
 def vgg16(shape: tuple[int, ...], classes: int, rate: float = 0.5, *, width: float = 1.0) -> VGG:
     """VGG-16 of Simonyan & Zisserman, "Very deep convolutional networks for large-scale image recognition", ICLR 2015.
 
-    Thirteen 3x3 convolutions, and three dense layers with dropout behind the first two. Names and shapes of the weights
-    are those that torchvision publishes, so that its files load where the number of classes is theirs.
+    Thirteen 3x3 convolutions, and three dense layers with dropout after the first two. The weights have the names and
+    shapes of torchvision's, so its files load if the number of classes is the same.
 
     Args:
         shape: Shape of one image: (channels, height, width), at least 32 pixels a side.
@@ -52,7 +53,7 @@ def vgg16(shape: tuple[int, ...], classes: int, rate: float = 0.5, *, width: flo
         The network, freshly initialised: (n, *shape) to logits (n, classes).
 
     Raises:
-        InvalidArgument: The shape is not that of an image, the image is too small, or the width no share.
+        InvalidArgument: The shape is not that of an image, the image is too small, or the width is out of range.
     """
     inputs, _, _ = image(shape, classes, 32, "vgg16")
     layers: list[nn.Module] = []

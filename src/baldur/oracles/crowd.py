@@ -1,4 +1,4 @@
-"""What several annotators agree on."""
+"""The consensus of several annotators."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -13,21 +13,21 @@ from baldur.protocols import Oracle
 
 
 class Crowd:
-    """Asks several annotators about each item and gives what they agree on.
+    """Asks several annotators about each item and answers with their consensus.
 
-    Which annotators are asked about an item, and in what order, follows from (seed, id) alone. Among classes that are
-    equally supported the answer is the one that was given first. By "majority" an answer follows from the item's
-    own votes; by "dawid-skene" also from what is known of the annotators by the votes that `recall` was given.
+    The annotators of an item, and their order, follow from (seed, id) alone. Among equally supported classes the answer
+    that was given first counts. "majority" uses the votes of the item only. "dawid-skene" also uses the reliability of
+    the annotators, estimated from the votes that `recall` was given.
 
     Args:
-        annotators: Who can be asked.
+        annotators: The annotators.
         classes: The names of the classes.
-        votes: How many are asked about each item.
+        votes: How many annotators are asked about each item.
         aggregate: "majority" or "dawid-skene".
-        seed: Of who is asked about what.
+        seed: The seed for the annotators of each item.
 
     Raises:
-        InvalidArgument: There are fewer annotators than votes, or two of one name.
+        InvalidArgument: There are fewer annotators than votes, or two have one name.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Crowd:
                 f"each annotator needs a name of its own: {[o.annotator for o in annotators]}"
             )
         if not 1 <= votes <= len(annotators):
-            raise InvalidArgument(f"{votes} votes cannot be had of {len(annotators)} annotators")
+            raise InvalidArgument(f"{len(annotators)} annotators cannot give {votes} votes")
         if aggregate not in ("majority", "dawid-skene"):
             raise InvalidArgument(f"votes are aggregated by majority or dawid-skene, not by {aggregate!r}")
         self.annotator = f"{aggregate} of {votes}"
@@ -57,7 +57,7 @@ class Crowd:
         self._earlier: Mapping[str, Mapping[str, str]] = {}
 
     def ask(self, ids: Sequence[str]) -> Mapping[str, str]:
-        """The consensus on each item that all who are asked about it have answered.
+        """The consensus on each item that all its annotators have answered.
 
         Args:
             ids: Items.
@@ -66,7 +66,7 @@ class Crowd:
             Class names by id.
 
         Raises:
-            InvalidLabel: An annotator gives an answer that is no class.
+            InvalidLabel: An annotator's answer is not a class.
         """
         said = self.votes(ids)
         panels = {i: self._panel(i) for i in ids}
@@ -82,7 +82,7 @@ class Crowd:
         return {i: self._classes[c] for i, c in zip(whole, chosen.tolist(), strict=True)}
 
     def votes(self, ids: Sequence[str]) -> dict[str, dict[str, str]]:
-        """What each annotator answers about those of the items that it is asked about.
+        """The answers of each annotator about its own items among these.
 
         Args:
             ids: Items.
@@ -97,15 +97,15 @@ class Crowd:
         return {name: dict(self._annotators[name].ask(items)) for name, items in asked.items()}
 
     def recall(self, votes: Mapping[str, Mapping[str, str]]) -> None:
-        """Judge the annotators by these votes from now on; what was recalled before is forgotten.
+        """Estimate the reliability of the annotators from these votes, instead of earlier ones.
 
         Args:
-            votes: By annotator, class names by id. Of those who are not of this crowd nothing is used.
+            votes: By annotator, class names by id. Votes of people outside this crowd are not used.
         """
         self._earlier = {name: dict(votes.get(name, {})) for name in self._annotators}
 
     def _panel(self, id: str) -> list[str]:
-        """Who is asked about an item, in order."""
+        """The annotators of an item, in order."""
         order = sorted(self._annotators, key=lambda name: derive(self._seed, "panel", id, name))
         return order[: self._count]
 

@@ -1,4 +1,4 @@
-"""An oracle that answers later: questions go out in one file, answers come back in another."""
+"""An oracle that answers later: requests are in one file, and answers in another."""
 
 import csv
 import json
@@ -11,13 +11,13 @@ from baldur.errors import InvalidLabel
 
 
 class FileOracle:
-    """Writes what is asked to `requests.csv` and reads what is answered from `answers.csv` or `answers.jsonl`.
+    """Writes requests to `requests.csv` and reads answers from `answers.csv` or `answers.jsonl`.
 
     Args:
-        folder: Where both files are.
+        folder: The folder of both files.
         classes: The names that an answer may have.
-        path_of: Where a person finds the item (a file, an address); empty where there is no such place.
-        ids: All items that there are; an answer for another one is warned of. None if that is not known.
+        path_of: Gives the file or address where a person finds the item; empty if there is none.
+        ids: The ids of all items; an answer for another id gives a warning. None if they are not known.
     """
 
     annotator = "file"
@@ -35,12 +35,12 @@ class FileOracle:
         self._path_of = path_of
         self._ids = None if ids is None else frozenset(ids)
         self._warned = False
-        self._open: dict[str, None] = {}  # what any trial waits for, in the order asked
+        self._open: dict[str, None] = {}  # the items that any trial waits for, in the order asked
 
     def ask(self, ids: Sequence[str]) -> Mapping[str, str]:
-        """What is answered by now; what is not is in `requests.csv` when this returns.
+        """The answers so far; items without an answer are in `requests.csv` when this returns.
 
-        An id or a label is taken as it is written, or, where there is none such, without the space around it.
+        An id or label is taken as it is written. If that is unknown, it is taken without the spaces around it.
 
         Args:
             ids: Items that are asked for.
@@ -49,7 +49,7 @@ class FileOracle:
             Class names by id.
 
         Raises:
-            InvalidLabel: An answer is no class, or a line cannot be read; the message names file and line.
+            InvalidLabel: An answer is not a class, or a line cannot be read; the message names file and line.
         """
         wanted = set(ids)
         known = wanted if self._ids is None else self._ids
@@ -78,14 +78,14 @@ class FileOracle:
                 yield i, label
 
     def _warn_of(self, answered: Iterable[str]) -> None:
-        """Say, once, that there are answers for items that are not there."""
+        """Warn once of answers for unknown items."""
         if self._ids is None or self._warned:
             return
         unknown = [i for i in answered if i not in self._ids]
         if unknown:
             self._warned = True
             warnings.warn(
-                f"{len(unknown)} of the answers in {self.requests.parent} are for items that are not there,"
+                f"{len(unknown)} of the answers in {self.requests.parent} are for unknown items,"
                 f" the first for {unknown[0]!r}; give the ids as they stand in {self.requests.name}",
                 stacklevel=3,
             )
@@ -102,7 +102,7 @@ class FileOracle:
 def _rows(path: Path) -> Iterator[tuple[int, tuple[str, str]]]:
     """(line, (id, label)) of every line of an answers file."""
     try:
-        # lines end at "\n" or "\r" only: a text may hold what else Unicode ends lines with
+        # Lines end at "\n" or "\r" only; a text may contain other line ends of Unicode.
         with path.open(newline="", encoding="utf-8-sig") as file:
             yield from (_from_json if path.suffix == ".jsonl" else _from_csv)(path, file)
     except UnicodeDecodeError as error:

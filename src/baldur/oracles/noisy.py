@@ -1,4 +1,4 @@
-"""Annotators that err."""
+"""Simulated annotators who make errors."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,26 +13,26 @@ from baldur.oracles.simulated import Simulated
 from baldur.protocols import Oracle
 
 Transition = Float[np.ndarray, "C C"]
-"""Row: the true class; column: how probable each answer is."""
+"""Rows are true classes; columns are the probabilities of the answers."""
 
 _SPAN = 2.0**63
 
 
 def uniform(rate: float, classes: int) -> Transition:
-    """Every wrong class is as probable: 1 - rate on the diagonal, rate / (C - 1) elsewhere.
+    """All wrong classes have equal probabilities: 1 - rate on the diagonal, rate / (C - 1) elsewhere.
 
-    `rate` is the share of wrong answers. Where a paper draws a share r of the labels anew from all classes, the true
-    one among them, its rate here is r (C - 1) / C.
+    `rate` is the share of wrong answers. Some papers draw a share r of the labels again from all classes, the true one
+    included; this is the rate r (C - 1) / C here.
 
     Args:
-        rate: Share of wrong answers, in [0, 1].
+        rate: The share of wrong answers, in [0, 1].
         classes: How many classes there are.
 
     Returns:
         A transition matrix, shape (C, C).
 
     Raises:
-        InvalidArgument: The rate is no share, or there are fewer than two classes.
+        InvalidArgument: The rate is not in [0, 1], or there are fewer than two classes.
     """
     _check_rate(rate, classes)
     matrix = np.full((classes, classes), rate / (classes - 1))
@@ -41,21 +41,21 @@ def uniform(rate: float, classes: int) -> Transition:
 
 
 def confused(rate: float, classes: int, taken_for: Mapping[int, int] | None = None) -> Transition:
-    """Each class is taken for one other: 1 - rate on the diagonal, `rate` at that class.
+    """Each class is confused with one other: 1 - rate on the diagonal, `rate` at that class.
 
     G. Patrini, A. Rozza, A. K. Menon, R. Nock and L. Qu, Making Deep Neural Networks Robust to Label Noise: A Loss
     Correction Approach, CVPR 2017 (for CIFAR-10: 9 → 1, 2 → 0, 4 → 7, 3 → 5, 5 → 3).
 
     Args:
-        rate: Share of wrong answers for a class that is confused, in [0, 1].
+        rate: The share of wrong answers for a confused class, in [0, 1].
         classes: How many classes there are.
-        taken_for: The wrong class of each class that is confused; unset, each is taken for the next one.
+        taken_for: The wrong class of each confused class; if it is not given, the next class.
 
     Returns:
         A transition matrix, shape (C, C).
 
     Raises:
-        InvalidArgument: The rate is no share, there are fewer than two classes, or a class is none of them.
+        InvalidArgument: The rate is not in [0, 1], there are fewer than two classes, or a class is not one of them.
     """
     _check_rate(rate, classes)
     wrong = {c: (c + 1) % classes for c in range(classes)} if taken_for is None else taken_for
@@ -68,20 +68,20 @@ def confused(rate: float, classes: int, taken_for: Mapping[int, int] | None = No
 
 
 class Noisy:
-    """An annotator who errs: answers from the row of the true class in a transition matrix.
+    """An annotator who makes errors: answers are drawn from the true class's row of a transition matrix.
 
-    What is answered follows from (seed, annotator, id) alone: neither the order of the questions nor a restart changes
-    it, and asking again is no help.
+    An answer follows from (seed, annotator, id) alone. The order of the questions and a restart do not change it, and
+    the same question always gets the same answer.
 
     Args:
-        truth: Knows the true class.
+        truth: An oracle with the true classes.
         classes: The names of the classes.
-        transition: How probable each answer is, by the true class; `uniform` and `confused` make some.
-        seed: Of the errors. Annotators of one seed err independently.
-        annotator: Who answers.
+        transition: The probability of each answer, by the true class; `uniform` and `confused` make such matrices.
+        seed: The seed of the errors. Annotators with one seed make independent errors.
+        annotator: The name of the annotator.
 
     Raises:
-        InvalidArgument: `transition` is not (C, C), or a row of it is no distribution.
+        InvalidArgument: `transition` is not (C, C), or one of its rows is not a distribution.
     """
 
     def __init__(
@@ -106,11 +106,12 @@ class Noisy:
         self.annotator = annotator
         self._truth = truth
         self._classes = tuple(classes)
-        self._rows = dict(zip(self._classes, np.cumsum(transition / sums[:, None], axis=1), strict=True))
+        shares = transition / sums[:, None]  # (C, C)
+        self._rows = dict(zip(self._classes, np.cumsum(shares, axis=1), strict=True))
         self._seed = seed
 
     def ask(self, ids: Sequence[str]) -> Mapping[str, str]:
-        """What this annotator holds each item for; an item whose truth is unknown stays unanswered.
+        """This annotator's class of each item; an item without a known truth stays unanswered.
 
         Args:
             ids: Items.
@@ -127,13 +128,13 @@ class Noisy:
 
 
 class Recorded:
-    """Answers what somebody is on record for.
+    """Gives the recorded answers of somebody.
 
     Args:
         ids: The items.
         answers: The class index of each, shape (N,); -1 where there is no answer.
         classes: The names of the classes.
-        annotator: Whose answers they are.
+        annotator: The name of the annotator.
 
     Raises:
         InvalidArgument: There is not one answer for each id.
@@ -160,20 +161,20 @@ class Recorded:
 def from_people(
     people: People, which: str, ids: Sequence[str], labels: NDArray[np.int64], classes: Sequence[str]
 ) -> Recorded:
-    """An oracle that answers as people did.
+    """An oracle that gives the recorded answers of people.
 
     Args:
         people: Their answers; `baldur.data.people` reads some.
-        which: Whose: a name in `people.answers`, "worst" say.
-        ids: The pool's items.
-        labels: Their true classes, shape (N,), by which it is noticed when answers are those of other items.
+        which: A name in `people.answers`, such as "worst".
+        ids: The items of the pool.
+        labels: Their true classes, shape (N,); they reveal answers that are about other items.
         classes: The names of the classes.
 
     Returns:
         The oracle.
 
     Raises:
-        InvalidArgument: There are no answers of that name.
+        InvalidArgument: There are no answers with that name.
         InvalidData: The answers are not about these items.
     """
     if which not in people.answers:
@@ -182,15 +183,15 @@ def from_people(
     missing = [i for i in ids if i not in where]
     if missing:
         raise InvalidData(
-            f"people were not asked about {missing[0]!r} ({len(missing)} such items of the pool)"
+            f"there are no people's answers for {missing[0]!r} ({len(missing)} such items of the pool)"
         )
     at = np.array([where[i] for i in ids], np.intp)
     differ = np.flatnonzero(people.truth[at] != labels)
     if len(differ):
         i = differ[0]
         raise InvalidData(
-            f"item {ids[i]!r} is of class {labels[i]} in the pool and of class {people.truth[at[i]]} where people"
-            f" were asked ({len(differ)} such items), so their answers are about other items"
+            f"item {ids[i]!r} is of class {labels[i]} in the pool and of class {people.truth[at[i]]} in the people's"
+            f" data ({len(differ)} such items), so their answers are about other items"
         )
     return Recorded(ids, people.answers[which][at], classes, f"people ({which})")
 

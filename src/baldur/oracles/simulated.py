@@ -26,7 +26,7 @@ class Simulated:
         self._classes = tuple(classes)
 
     def ask(self, ids: Sequence[str]) -> Mapping[str, str]:
-        """The true class of each item; an item whose truth is unknown stays unanswered.
+        """The true class of each item; an item without a known truth stays unanswered.
 
         Args:
             ids: Items of the pool.

@@ -1,4 +1,4 @@
-"""Log-probabilities that are read when somebody asks for them: of a pool that is never there as a whole."""
+"""Log-probabilities that are read on demand, for a pool that does not fit in memory."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 from baldur.errors import InvalidArgument
 
 Read = Callable[[NDArray[np.intp]], NDArray[Any]]
-"""Positions, ascending, to log-probabilities (n, T, C)."""
+"""From ascending positions to log-probabilities (n, T, C)."""
 
 
 class Contenders:
-    """The log-probabilities of the items that were asked for, as many as there is room for.
+    """The log-probabilities of the items that were asked for, as far as there is room for them.
 
     Args:
         read: Gives the log-probabilities of some items.
         shape: (N, T, C).
-        room: Of how many items they are kept; when it is full, all are forgotten, to be read again.
+        room: How many items are kept; when it is full, all are dropped and read again on demand.
     """
 
     def __init__(self, read: Read, shape: Sequence[int], room: int) -> None:
@@ -34,17 +34,17 @@ class Contenders:
 
     @property
     def like(self) -> Float[np.ndarray, "0 T C"]:
-        """No items, in the library and of the type in which they come."""
+        """An empty array of the library and type of the log-probabilities."""
         return self._kept[:0]
 
     def want(self, items: NDArray[np.intp]) -> None:
-        """Read, in one go, what is missing of some items: no more than there is room for.
+        """Read the missing ones of some items at once; they may not be more than there is room for.
 
         Args:
             items: Positions.
 
         Raises:
-            InvalidArgument: What was read is not of the shape that was promised.
+            InvalidArgument: The reader gave an array of another shape.
         """
         new = np.unique(items[self._place[items] < 0])
         if self._count + len(new) > self.room:
@@ -76,7 +76,7 @@ class Contenders:
             items: Positions.
 
         Returns:
-            Those, in this order.
+            Log-probabilities in this order, shape (n, T, C).
         """
         if (self._place[items] < 0).any():
             self.want(items)

@@ -1,4 +1,4 @@
-"""Greedy maximisation where gains only fall."""
+"""Greedy maximisation of functions whose gains only fall."""
 
 from collections.abc import Callable, Iterator
 
@@ -16,15 +16,15 @@ Gains = Callable[[NDArray[np.intp]], NDArray[np.float64]]
 def lazy_greedy(
     gains: Gains, add: Callable[[int], float], candidates: NDArray[np.intp]
 ) -> Iterator[tuple[int, float, int]]:
-    """Greedy maximisation where gains only fall: a stale gain is a bound, so few are computed again.
+    """Greedy maximisation where gains only fall: an old gain is a bound, so few gains are computed again.
 
-    Candidates are computed anew in the order of their bounds until no bound reaches the best; of those that are equal
-    within rounding the first is taken, as the plain greedy would.
+    Gains are computed again in the order of their bounds, until no bound reaches the best gain. Among equal gains
+    (within rounding) the first item is taken, as plain greedy search would.
 
     Args:
-        gains: The gains of some candidates over what is chosen so far.
-        add: Chooses a candidate, and says how large the objective's terms are, for the rounding.
-        candidates: Which items may be chosen, ascending.
+        gains: Gives the gains of some candidates over the items chosen so far.
+        add: Chooses a candidate, and returns the size of the objective's terms, which sets the rounding.
+        candidates: Positions of the items that may be chosen, ascending.
 
     Yields:
         The next pick, its gain, and how many gains were computed so far.
@@ -57,13 +57,13 @@ def lazy_greedy(
 def collect(
     chosen: Iterator[tuple[int, float, int]], k: int, objective: float, least: float = -np.inf
 ) -> Picks:
-    """The first k of a lazy greedy as picks.
+    """The first k picks of a lazy greedy search.
 
     Args:
-        chosen: What `lazy_greedy` yields.
+        chosen: The iterator of `lazy_greedy`.
         k: How many to take.
-        objective: The objective before the first.
-        least: Ends earlier, before the first gain below this.
+        objective: The objective before the first pick.
+        least: The smallest gain; picks end before the first gain below it.
 
     Returns:
         The picks with their gains; `info["objective"]` after each, `info["evaluations"]` in all.

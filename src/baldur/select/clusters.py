@@ -1,4 +1,4 @@
-"""Batches spread over clusters: the typical of each, or the uncertain of each."""
+"""Batches spread over clusters: typical items of each, or uncertain items of each."""
 
 from typing import SupportsIndex
 
@@ -9,7 +9,15 @@ from numpy.typing import NDArray
 from baldur.core.arrays import Array, to_numpy
 from baldur.errors import InvalidArgument
 from baldur.protocols import Picks
-from baldur.select._features import blocks, count, host_features, mean_probabilities, same_length
+from baldur.select._arguments import (
+    count,
+    host_features,
+    labelled_features,
+    mean_probabilities,
+    same_length,
+    shortlist,
+)
+from baldur.select._products import row_blocks
 from baldur.select.ranking import top
 
 _KMEANS_LIMIT = 50
@@ -18,33 +26,33 @@ _KMEANS_LIMIT = 50
 def typiclust(
     features: Shaped[Array, "..."],
     k: SupportsIndex,
-    rng: np.random.Generator | int,
+    *,
     labelled: Shaped[Array, "..."] | None = None,
+    rng: np.random.Generator | int,
     neighbours: int = 20,
     smallest: int = 5,
     most_clusters: int = 500,
 ) -> Picks:
-    """The most typical item of each large cluster without a label: for the first labels of all.
+    """The most typical items of the large clusters without labels, for the first labels of all.
 
-    L ∪ U is divided by k-means into min(n_L + k, K_max) clusters (mini-batches above 50); those of more than `smallest`
-    items, ordered by labels ascending, then size descending, give their items in turn, the most typical first:
-    1 / mean distance to the K nearest neighbours within the cluster, K = min(20, ⌊size / 2⌋). When these
-    are used up, the small clusters follow in the same way.
+    Typicality is 1 / mean distance to the K nearest neighbours within the cluster, K = min(20, ⌊size / 2⌋). k-means
+    divides L ∪ U into min(n_L + k, K_max) clusters (by mini-batches above 50). Clusters of more than `smallest` items
+    are ordered by labels ascending, then by size descending. They give one item each in turn, the most typical first.
+    The small clusters follow in the same way.
 
     G. Hacohen, A. Dekel and D. Weinshall, Active Learning on a Budget: Opposite Strategies Suit High and Low Budgets,
     ICML 2022.
 
-    Needs: features, features of the labelled. Cost: k-means with n_L + k clusters, then neighbours within each.
-    Use: below some tens of labels for each class, on features that needed no labels; later an uncertainty does
-    better.
+    Needs: features, features of the labelled. Cost: k-means with n_L + k clusters, then neighbours within each. Use:
+    for the first tens of labels of each class, on features learned without labels. Later an uncertainty is better.
 
     Args:
         features: Features of the unlabelled items, shape (N, D); the paper takes self-supervised ones of length 1.
         k: How many to choose; more than N gives all.
-        rng: A generator, or a seed: where k-means begins.
         labelled: Features of the labelled items, shape (M, D).
-        neighbours: K at most.
-        smallest: Clusters of so many items or fewer come last.
+        rng: A generator, or a seed, for the start of k-means.
+        neighbours: The largest K.
+        smallest: Clusters of at most this many items come last.
         most_clusters: K_max.
 
     Returns:
@@ -54,7 +62,7 @@ def typiclust(
         InvalidArgument: A shape does not fit, a row is not finite, or k is negative.
     """
     x = host_features(features)
-    given = x[:0] if labelled is None else host_features(labelled, "labelled features", x.shape[1])
+    given = labelled_features(labelled, x)
     size = count(k, len(x))
     if size == 0:
         return _picks([], np.zeros(0), np.zeros(0, np.intp))
@@ -62,8 +70,8 @@ def typiclust(
         raise InvalidArgument(
             f"neighbours and most_clusters are at least 1, not {neighbours}, {most_clusters}"
         )
-    everything = np.concatenate([x, given])
-    parts = _k_means(everything, min(len(given) + size, most_clusters), np.random.default_rng(rng))
+    everything = np.concatenate([x, given])  # (N + M, D)
+    parts = k_means(everything, min(len(given) + size, most_clusters), np.random.default_rng(rng))
     typical = np.empty(len(everything))
     for c in np.unique(parts):
         members = np.flatnonzero(parts == c)
@@ -78,26 +86,25 @@ def typiclust(
 
 
 def typicality(
-    features: Shaped[Array, "..."], neighbours: int, squared: bool = False
+    features: Shaped[Array, "..."], neighbours: int, *, squared: bool = False
 ) -> Float[np.ndarray, " N"]:
-    """How dense the pool is around an item: 1 / mean distance to the nearest neighbours, without the item itself.
+    """The density of the pool around an item: 1 / mean distance to its nearest neighbours.
 
-    ((1/K) Σ_j ‖x - x_j‖)⁻¹ over the K nearest x_j; squared: with ‖x - x_j‖², as released code has it, which ranks
-    otherwise.
+    ((1/K) Σ_j ‖x - x_j‖)⁻¹ over the K nearest other items x_j; squared: with ‖x - x_j‖², as in released code, which
+    ranks otherwise.
 
     G. Hacohen, A. Dekel and D. Weinshall, Active Learning on a Budget: Opposite Strategies Suit High and Low Budgets,
     ICML 2022.
 
-    Needs: features. Cost: neighbours: O(N² D) at worst. Use: to see where a pool is dense; `typiclust` does so
-    by itself.
+    Needs: features. Cost: neighbours: O(N² D) at worst. Use: to see where a pool is dense; `typiclust` calls it.
 
     Args:
-        features: What distances are measured on, shape (N, D).
-        neighbours: How many; at least 1 and at most all others are taken.
+        features: Features, shape (N, D).
+        neighbours: K; at least 1 and at most all others are taken.
         squared: Whether squared distances are averaged.
 
     Returns:
-        Typicality, shape (N,); very large, but finite, where all neighbours are duplicates; 0 without neighbours.
+        Typicality, shape (N,). It is very large, but finite, where all neighbours are duplicates; 0 without neighbours.
 
     Raises:
         InvalidArgument: The features do not have the two axes (N, D), or a row is not finite.
@@ -117,26 +124,27 @@ def cluster_margin(
     log_probs: Shaped[Array, "..."],
     clusters: Shaped[Array, "..."],
     k: SupportsIndex,
+    *,
     rng: np.random.Generator | int,
     candidates: SupportsIndex | None = None,
 ) -> Picks:
-    """Of the items of smallest margin one after another from every cluster, small clusters first.
+    """Among the items with the smallest margins one from each cluster in turn, small clusters first.
 
     The k_m items with the smallest p̄_(1) - p̄_(2) are grouped by cluster; the groups in ascending order of size give
-    one random member each in turn until k are chosen.
+    one random item each in turn, until k are chosen.
 
     G. Citovsky, G. DeSalvo, C. Gentile, L. Karydas, A. Rajagopalan, A. Rostamizadeh and S. Kumar, Batch Active
     Learning at Scale, NeurIPS 2021.
 
-    Needs: prediction, clusters. Cost: O(N (T C + log N)). Use: for very large batches, hundreds and more, whose
-    clusters are made once.
+    Needs: prediction, clusters. Cost: O(N (T C + log N)). Use: for very large batches, hundreds and more; the clusters
+    are computed once.
 
     Args:
         log_probs: Normalised log-probabilities, shape (N, T, C); averaged over the samples.
         clusters: The cluster of each item, whole numbers, shape (N,); see `average_linkage`.
         k: How many to choose; more than N gives all.
         rng: A generator, or a seed.
-        candidates: k_m, at least k; 10k where it is not given, as in the paper on large sets (1.25k on CIFAR).
+        candidates: k_m, at least k. If it is not given, 10k, as in the paper on large sets (1.25k on CIFAR).
 
     Returns:
         The picks; each score is minus its margin. `info["clusters"]` is the cluster of each pick, shape (k,);
@@ -155,11 +163,8 @@ def cluster_margin(
         )
     same_length(len(probs), "predictions", len(groups), "clusters")
     size = count(k, len(probs))
-    wide = count(10 * size if candidates is None else candidates, len(probs))
-    if wide < size:
-        raise InvalidArgument(f"{wide} candidates are too few to choose {size} of")
     scores = probs[:, -2] - probs[:, -1]
-    smallest = top(scores, wide)
+    smallest = top(scores, shortlist(candidates, size, 10, len(probs)))
     pool = np.random.default_rng(rng).permutation(smallest.indices)
     queues = [pool[groups[pool] == c].tolist() for c in np.unique(groups[pool])]
     return _picks(_in_turn(sorted(queues, key=len), size), scores, groups, ties=smallest.info["ties"])
@@ -167,16 +172,17 @@ def cluster_margin(
 
 def average_linkage(
     features: Shaped[Array, "..."],
+    *,
     rng: np.random.Generator | int,
     distance: float | None = None,
     clusters: int | None = None,
     sample: int = 5000,
 ) -> NDArray[np.intp]:
-    """Clusters by hierarchical agglomeration with average linkage; done once, for `cluster_margin` in every round.
+    """Clusters by hierarchical agglomeration with average linkage; computed once, for `cluster_margin` in every round.
 
-    The two clusters of the smallest mean ‖x - y‖, x of one and y of the other, are joined until the tree is cut.
-    Memory is quadratic in what is agglomerated, so of more than `sample` items only as many are, drawn
-    uniformly, and each other item joins the cluster of the nearest of them.
+    The two clusters with the smallest mean distance ‖x - y‖ between their items are joined until the tree is cut.
+    Memory is quadratic in the agglomerated items, so at most `sample` items, drawn uniformly, are agglomerated. Each
+    other item joins the cluster of the nearest of them.
 
     R. R. Sokal and C. D. Michener, A Statistical Method for Evaluating Systematic Relationships, University of Kansas
     Science Bulletin, 1958.
@@ -185,24 +191,24 @@ def average_linkage(
     before `cluster_margin`.
 
     Args:
-        features: What distances are measured on, shape (N, D).
-        rng: A generator, or a seed: which items are agglomerated.
-        distance: Where the tree is cut; or
-        clusters: how many clusters there shall be. The paper asks for about ten times the batch at least.
-        sample: The most items agglomerated.
+        features: Features, shape (N, D).
+        rng: A generator, or a seed, for the agglomerated items.
+        distance: The distance at which the tree is cut. Give this or `clusters`.
+        clusters: The number of clusters into which the tree is cut; the paper takes ten times the batch or more.
+        sample: How many items are agglomerated at most.
 
     Returns:
         The cluster of each item, shape (N,).
 
     Raises:
-        InvalidArgument: A shape does not fit, a row is not finite, or not exactly one of distance and clusters
-            is given.
+        InvalidArgument: A shape does not fit, or a row is not finite. Or both or none of distance and clusters are
+            given.
     """
     from sklearn.cluster import AgglomerativeClustering
 
     x = host_features(features)
     if (distance is None) == (clusters is None):
-        raise InvalidArgument("exactly one of distance and clusters says where the tree is cut")
+        raise InvalidArgument("give exactly one of distance and clusters, to cut the tree")
     if (clusters is not None and clusters < 1) or (distance is not None and not distance >= 0):
         raise InvalidArgument(
             f"the tree cannot be cut at the distance {distance}, or into {clusters} clusters"
@@ -219,21 +225,35 @@ def average_linkage(
         return parts
     mean = x[chosen].mean(axis=0)
     points = x[chosen] - mean
-    halves = np.einsum("nd,nd->n", points, points) / 2
+    halves = np.einsum("nd,nd->n", points, points) / 2  # (S,)
     result = np.empty(len(x), np.intp)
-    for rows in blocks(len(x), len(points)):
-        result[rows] = parts[np.argmax((x[rows] - mean) @ points.T - halves, axis=1)]
+    for rows in row_blocks(len(x), len(points)):
+        # The nearest point has the largest x · p - ‖p‖² / 2, which is one matrix product.
+        closeness = (x[rows] - mean) @ points.T - halves  # (R, S)
+        result[rows] = parts[np.argmax(closeness, axis=1)]
     result[chosen] = parts
     return result
 
 
-def _k_means(x: Float[np.ndarray, "N D"], clusters: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Clusters by k-means; no more than there are different rows."""
+def k_means(
+    x: Float[np.ndarray, "N D"], clusters: int, rng: np.random.Generator, exact_up_to: float = _KMEANS_LIMIT
+) -> NDArray[np.intp]:
+    """Clusters by k-means, at most as many as there are different rows.
+
+    Args:
+        x: Features, shape (N, D).
+        clusters: How many clusters to look for.
+        rng: The generator.
+        exact_up_to: For more clusters than this, k-means works on mini-batches.
+
+    Returns:
+        The cluster of each item, shape (N,).
+    """
     from sklearn.cluster import KMeans, MiniBatchKMeans
 
     seed = int(rng.integers(2**31))
     clusters = min(clusters, len(np.unique(x, axis=0)))
-    if clusters <= _KMEANS_LIMIT:
+    if clusters <= exact_up_to:
         found = KMeans(clusters, n_init=5, random_state=seed)
     else:
         found = MiniBatchKMeans(clusters, n_init=1, batch_size=5000, random_state=seed)
@@ -245,7 +265,7 @@ def _by(scores: NDArray[np.float64], items: NDArray[np.intp]) -> list[int]:
 
 
 def _in_turn(queues: list[list[int]], k: int) -> list[int]:
-    """One of each queue after another, again and again, until there are k or no more."""
+    """One item from each queue in turn, until there are k or the queues are empty."""
     longest = max(map(len, queues), default=0)
     return [queue[turn] for turn in range(longest) for queue in queues if turn < len(queue)][:k]
 

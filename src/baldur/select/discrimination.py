@@ -1,4 +1,4 @@
-"""Make the labelled set indistinguishable from the pool."""
+"""Batches that make the labelled set look like the pool."""
 
 import warnings
 from typing import SupportsIndex
@@ -10,15 +10,16 @@ from numpy.typing import NDArray
 from baldur.core.arrays import Array
 from baldur.errors import InvalidArgument
 from baldur.protocols import Picks
-from baldur.select._features import count, host_features
+from baldur.select._arguments import count, host_features, labelled_features
 
 _SEPARATED = 0.98
 
 
 def discriminative(
     features: Shaped[Array, "..."],
-    labelled: Shaped[Array, "..."],
     k: SupportsIndex,
+    *,
+    labelled: Shaped[Array, "..."],
     rng: np.random.Generator | int,
     queries: int = 10,
     hidden: tuple[int, ...] = (256, 256, 256),
@@ -26,29 +27,27 @@ def discriminative(
     rate: float = 2e-4,
     ratio: int = 10,
 ) -> Picks:
-    """The items that a classifier tells most surely from the labelled ones, in several small queries.
+    """The items that a classifier separates best from the labelled ones, in several small queries.
 
-    In each of n queries a multilayer perceptron learns "labelled" against "unlabelled", both sides weighing the
-    same; the k/n items with the largest logit of "unlabelled" move to the labelled side, for which no label is
-    needed. Training stops when more than 98 % are told apart, before the scores saturate; the logit is compared, not
-    the probability, so that they do not tie.
+    In each of n queries a multilayer perceptron learns "labelled" against "unlabelled", both sides with equal weight.
+    The k/n items with the largest logit of "unlabelled" move to the labelled side; this needs no labels. Training
+    stops when more than 98 % are separated, before the scores saturate. Logits are compared, since probabilities tie.
 
     D. Gissin and S. Shalev-Shwartz, Discriminative Active Learning, arXiv:1907.06347, 2019.
 
     Needs: features, features of the labelled. Cost: n trainings of a small classifier. Use: to make the
-    labelled set look like the pool, where new regions keep appearing; it does not know the task, only the
-    features.
+    labelled set look like the pool, where new regions keep appearing. It knows the features, but not the task.
 
     Args:
-        features: Representations of the unlabelled items, shape (N, D); standardised within.
-        labelled: Those of the labelled items, shape (M, D), M at least 1.
+        features: Features of the unlabelled items, shape (N, D); they are standardised inside.
         k: How many to choose; more than N gives all.
-        rng: A generator, or a seed: subsample, weights and order of training.
+        labelled: Features of the labelled items, shape (M, D), M at least 1.
+        rng: A generator, or a seed, for the subsample, the weights and the order of training.
         queries: n; the last query takes the remainder, and no query takes less than one item.
         hidden: Units of the hidden layers.
-        epochs: The most passes over the training set in a query.
+        epochs: How many passes over the training set a query makes at most.
         rate: Adam's learning rate.
-        ratio: How many unlabelled items are drawn for each labelled one, anew in each query.
+        ratio: How many unlabelled items are drawn for each labelled one, again in each query.
 
     Returns:
         The picks; each score is its logit when it was chosen. `info["query"]` is the query of each pick,
@@ -58,16 +57,16 @@ def discriminative(
         InvalidArgument: A shape does not fit, a row is not finite, nothing is labelled, or k is negative.
     """
     x = host_features(features)
-    given = host_features(labelled, "labelled features", x.shape[1])
+    given = labelled_features(labelled, x)
     if len(given) == 0:
         raise InvalidArgument(
-            "nothing is labelled yet, so nothing can be told apart; begin with typiclust or random"
+            "nothing is labelled yet, so there is nothing to separate; begin with typiclust or random"
         )
     if min(queries, epochs, ratio) < 1:
         raise InvalidArgument(f"queries, epochs and ratio are at least 1, not {queries}, {epochs}, {ratio}")
     size = count(k, len(x))
     random = np.random.default_rng(rng)
-    everything = np.concatenate([x, given])
+    everything = np.concatenate([x, given])  # (N + M, D)
     deviation = everything.std(axis=0)
     x, given = ((a - everything.mean(axis=0)) / np.where(deviation > 0, deviation, 1) for a in (x, given))
     share = max(1, size // queries)
@@ -78,7 +77,7 @@ def discriminative(
     while len(picks) < size:
         last = len(accuracies) == queries - 1
         rest = np.setdiff1d(np.arange(len(x)), picks)
-        known = np.concatenate([given, x[picks]])
+        known = np.concatenate([given, x[picks]])  # (M + picks, D)
         sample = random.choice(rest, size=min(len(rest), ratio * len(known)), replace=False)
         network, accuracy = _train(known, x[sample], random, hidden, epochs, rate)
         logits = _logits(network, x[rest])
@@ -99,15 +98,16 @@ def _train(
     epochs: int,
     rate: float,
 ) -> tuple[object, float]:
-    """A perceptron that tells unknown (1) from known (0), and its balanced training accuracy.
+    """A perceptron that separates unknown (1) from known (0), and its balanced training accuracy.
 
-    The smaller side is repeated until both are of one size: weights that are the same for both do not balance.
+    The smaller side is repeated until both sides have one size, so that both count the same.
     """
     from sklearn.neural_network import MLPClassifier
 
     longer = max(len(known), len(unknown))
-    x = np.concatenate([known[np.arange(longer) % len(known)], unknown[np.arange(longer) % len(unknown)]])
-    y = np.repeat([0, 1], longer)
+    again = np.arange(longer)
+    x = np.concatenate([known[again % len(known)], unknown[again % len(unknown)]])  # (2·longer, D)
+    y = np.repeat([0, 1], longer)  # (2·longer,)
     network = MLPClassifier(
         hidden, learning_rate_init=rate, batch_size=min(len(x), 256), random_state=int(rng.integers(2**31))
     )
@@ -124,7 +124,7 @@ def _train(
 
 
 def _logits(network: object, x: Float[np.ndarray, "N D"]) -> NDArray[np.float64]:
-    """What the last layer gives before the sigmoid."""
+    """Outputs of the last layer before the sigmoid."""
     weights, biases = (getattr(network, name) for name in ("coefs_", "intercepts_"))
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
         x = np.maximum(x @ weight + bias, 0)

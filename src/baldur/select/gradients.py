@@ -1,4 +1,4 @@
-"""Diverse gradients: what the items would teach the last layer, spread out."""
+"""Large and diverse gradients of the last layer."""
 
 from typing import SupportsIndex
 
@@ -6,17 +6,10 @@ import array_api_compat
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from baldur.core.arrays import Array, namespace, to_numpy
+from baldur.core.arrays import Array, namespace, same_device, to_numpy
 from baldur.protocols import Picks
-from baldur.select._features import (
-    Products,
-    blocks,
-    check_features,
-    count,
-    mean_probabilities,
-    same_device,
-    same_length,
-)
+from baldur.select._arguments import check_features, count, mean_probabilities, same_length
+from baldur.select._products import Products, row_blocks
 
 _EPSILON = 1e-12
 
@@ -27,29 +20,29 @@ def badge(
     k: SupportsIndex,
     rng: np.random.Generator | int,
 ) -> Picks:
-    """k-means++ seeding on the gradients of the last layer at the likeliest label: uncertain and diverse.
+    """k-means++ seeding on the gradients of the last layer for the most probable label: uncertain and diverse.
 
-    g = (p̄ - e_ŷ) ⊗ φ with ŷ = argmax p̄; the first pick has the largest ‖g‖, each next one is drawn with
+    g = (p̄ - e_ŷ) ⊗ φ with ŷ = argmax p̄; the first pick has the largest ‖g‖; each next one is drawn with
     probability ∝ min_{j ∈ S} ‖g - g_j‖². With q = p̄ - e_ŷ, ‖g_i - g_j‖² = ‖q_i‖²‖φ_i‖² + ‖q_j‖²‖φ_j‖² -
-    2 (q_i · q_j)(φ_i · φ_j), so no gradient is ever made: memory O(N (C + D)). Where all that is left coincides with
-    what is chosen, the rest is drawn uniformly.
+    2 (q_i · q_j)(φ_i · φ_j). So no gradient is ever computed, and memory is O(N (C + D)). Where all remaining
+    gradients equal chosen ones, the rest is drawn uniformly.
 
     J. T. Ash, C. Zhang, A. Krishnamurthy, J. Langford and A. Agarwal, Deep Batch Active Learning by Diverse,
     Uncertain Gradient Lower Bounds, ICLR 2020.
 
-    Needs: prediction, features. Cost: O(k N (C + D)). Use: for large batches and networks that are trained to
-    the end; with few labels and no samples it was no better than random in a published study.
+    Needs: prediction, features. Cost: O(k N (C + D)). Use: for large batches and fully trained networks. With few
+    labels and one sample it was no better than random in a published study.
 
     Args:
         log_probs: Normalised log-probabilities, shape (N, T, C); averaged over the samples.
-        features: What the last layer takes, shape (N, D); append a column of ones where it has a bias.
+        features: Inputs of the last layer, shape (N, D); append a column of ones where it has a bias.
         k: How many to choose; more than N gives all.
         rng: A generator, or a seed.
 
     Returns:
-        The picks; each score is its squared distance to the nearest pick before it, that of the first ‖g‖².
-        `info["uniform"]` counts the picks that were drawn uniformly, `info["distances"]` the distances
-        computed in full.
+        The picks; each score is its squared distance to the nearest earlier pick, and ‖g‖² for the first.
+        `info["uniform"]` counts the picks that were drawn uniformly, and `info["distances"]` the distances computed
+        in full.
 
     Raises:
         InvalidPredictions: The shape or type does not fit, or a row is not normalised.
@@ -80,7 +73,7 @@ class _Seeding:
     """The squared distance of every gradient to the nearest chosen one."""
 
     def __init__(self, log_probs: Array, features: Array) -> None:
-        same_device(features, "features", log_probs, "predictions")
+        same_device(features=features, predictions=log_probs)
         self.x = check_features(features)
         xp = self.xp = namespace(self.x)
         device = array_api_compat.device(self.x)
@@ -88,7 +81,7 @@ class _Seeding:
         probs = to_numpy(probs) if array_api_compat.is_numpy_array(self.x) else probs
         self.n, classes = probs.shape
         same_length(self.n, "predictions", self.x.shape[0], "features")
-        likeliest = xp.argmax(probs, axis=1)[:, None] == xp.arange(classes, device=device)
+        likeliest = xp.argmax(probs, axis=1)[:, None] == xp.arange(classes, device=device)  # (N, C)
         self.residuals = probs - xp.astype(likeliest, xp.float64)
         self._agreement = Products(xp.astype(self.residuals, xp.float32), centred=False, sketch=False)
         self._similarity = Products(self.x, centred=False)
@@ -101,9 +94,10 @@ class _Seeding:
         self.work = 0
 
     def add(self, u: int) -> None:
-        """Choose an item: lower the distances of those to which it is nearer than every pick so far."""
+        """Choose an item: lower the distances of the items for which it is the nearest pick."""
         xp = self.xp
-        # ‖g - g_u‖ is at least the difference of the lengths, and at least ‖g_u - g_c‖ - ‖g - g_c‖.
+        # ‖g - g_u‖ is at least the difference of the lengths, and at least ‖g_u - g_c‖ - ‖g - g_c‖. Most items keep
+        # their nearest pick by these bounds, and no product is computed for them.
         apart = self._lengths - self._lengths[u]
         open_ = apart * apart * (1 - 1e-9) <= self.nearest
         if self._chosen:
@@ -129,11 +123,11 @@ class _Seeding:
         self.nearest[u] = 0.0
 
     def _distances(self, rows: Int[Array, " R"], u: int) -> Float[Array, " R"]:
-        """‖g_r - g_u‖² in float64; what is below rounding is 0."""
+        """‖g_r - g_u‖² in float64; a distance below rounding is 0."""
         xp = self.xp
         vector = xp.astype(self.x[u, :], xp.float64)
         products = xp.empty(rows.shape[0], dtype=xp.float64, device=array_api_compat.device(self.x))
-        for part in blocks(rows.shape[0], max(self.x.shape[1], self.residuals.shape[1])):
+        for part in row_blocks(rows.shape[0], max(self.x.shape[1], self.residuals.shape[1])):
             agreement = xp.matmul(xp.take(self.residuals, rows[part], axis=0), self.residuals[u, :])
             x = xp.astype(xp.take(self.x, rows[part], axis=0), xp.float64)
             products[part] = agreement * xp.matmul(x, vector)

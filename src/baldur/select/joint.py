@@ -1,21 +1,26 @@
-"""Batches that are informative together: the labels of all chosen items as one observation."""
+"""Batches that are informative together: the labels of all chosen items count as one observation."""
 
 import math
-import operator
 from dataclasses import dataclass, replace
-from typing import Any, Literal, SupportsIndex
+from typing import Literal, SupportsIndex
 
-import array_api_compat
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
 from baldur.acquire.pointwise import check_items, warn_of_ties
-from baldur.core.arrays import Array, check_shape, namespace, to_numpy, tolerance
+from baldur.core.arrays import Array, namespace, to_numpy, tolerance
+from baldur.core.blocks import on_cpu
 from baldur.core.sizes import bytes_of
-from baldur.errors import InvalidArgument, InvalidPredictions
 from baldur.protocols import Picks
-from baldur.select._candidates import Candidates, block_threads, mean_told, prepare, told
+from baldur.select._arguments import as_most, as_scores, count
+from baldur.select._candidates import (
+    Candidates,
+    block_threads,
+    mean_information,
+    mutual_information,
+    prepare,
+)
 from baldur.select._configurations import (
     Configurations,
     nothing_known,
@@ -24,14 +29,13 @@ from baldur.select._configurations import (
     with_repeats,
 )
 from baldur.select._contenders import Contenders, Read
-from baldur.select.ranking import as_scores, as_size
 from baldur.select.stochastic import power
 
 STANDARD_ERROR = 0.0025
-"""Of a gain, in nats: what "auto" draws configurations for."""
+"""The standard error of a gain, in nats, for which "auto" draws enough configurations."""
 
 SATURATED = 0.05
-"""Nats below log T from where on the T samples cannot tell candidates apart."""
+"""With fewer nats than this left below log T, the T samples cannot tell candidates apart."""
 
 _EXACT = 4096
 _MOST = 40_000
@@ -40,7 +44,7 @@ _ROUNDING = 1e-5  # of a gain computed in float32
 _TIE = 1e-12
 _LEADERS = 64
 _GROUPS = (32, 8, 2)
-_IN_VAIN = 0.92  # of the items left by the others, from which on the closest bound costs more than it saves
+_IN_VAIN = 0.92  # the closest bound costs more than it saves if more of the items than this are left
 
 
 def batchbald(
@@ -49,108 +53,103 @@ def batchbald(
     max_configurations: SupportsIndex | Literal["auto"] = "auto",
     rng: np.random.Generator | int | None = None,
 ) -> Picks:
-    """k items whose labels together give the most information about the parameters, chosen greedily.
+    """k items whose labels together have the most information about the parameters; greedy.
 
     f(S) = I(y_S; ω) = H(y_S) - Σ_{i∈S} E_t H(P_it) ≤ log T; each step adds the item with the largest gain
-    Δ(x|S) = Σ_m π_m [H(Σ_t W_mt P_xt) - Σ_t W_mt H(P_xt)], with W_m the posterior over the samples that
-    configuration m of the labels of S leaves, and π_m its probability. Exact, by lazy greedy, while the
-    configurations fit; then with configurations drawn from the samples in turn, where bounds by Jensen's
-    inequality leave out only what cannot win with the same draw. Greedy reaches 1 - 1/e of the best batch.
+    Δ(x|S) = Σ_m π_m [H(Σ_t W_mt P_xt) - Σ_t W_mt H(P_xt)]. Here W_m is the posterior over the samples after
+    configuration m of the labels of S, and π_m its probability. Steps are exact, by lazy greedy search, while the
+    configurations fit. Later steps draw configurations from the samples. Bounds by Jensen's inequality then leave out
+    only items that cannot win with the same draw. Greedy search reaches 1 - 1/e of the best batch.
 
-    The draws must be consistent: sample t the same function for every item. Duplicates are not always
-    redundant: a second look at a noisy label informs. Once log T - f(S) < 0.05 the T samples are told apart and
-    say nothing more: the rest of the batch is drawn by `power` from BALD. Draw more samples then.
+    The draws must be consistent: sample t is the same function for every item. Duplicates are not always redundant,
+    since a second label of a noisy item is informative. Once log T - f(S) < 0.05, the labels identify the sample and
+    further ones add nothing. The rest of the batch is then drawn by `power` from BALD. Draw more samples to avoid it.
 
     A. Kirsch, J. van Amersfoort and Y. Gal, BatchBALD: Efficient and Diverse Batch Acquisition for Deep Bayesian
     Active Learning, NeurIPS 2019.
 
-    Needs: samples. Cost: O(k N M T C) for M configurations; bounds leave out most of it. Use: for small
-    batches, about ten at T = 100, where each label is dear; it needs many samples, which large batches use up.
+    Needs: samples. Cost: O(k N M T C) for M configurations; bounds save most of it. Use: for small batches, about ten
+    at T = 100, where each label is expensive. Large batches use up the samples.
 
     Args:
         log_probs: Normalised log-probabilities, shape (N, T, C).
         k: How many to choose; more than N gives all.
-        max_configurations: How many configurations at most; "auto" takes all while they are at most 4096, then
-            as many as give each gain a standard error of 0.0025 nats, at most 40,000.
+        max_configurations: How many configurations at most. "auto" takes all while they are at most 4096. Then it
+            draws as many as give each gain a standard error of 0.0025 nats, at most 40,000.
         rng: A generator, or a seed, for drawn configurations and for the rest of a saturated batch; None is 0.
 
     Returns:
-        The picks in the order chosen, with their gains. Of each step `info` says the joint information f(S) so
-        far ("information"), it over log T ("saturation"), how many gains were computed ("evaluations"), the
-        number of "configurations" and the "standard_error" of the gain (0 where exact). "exact" is how many steps
-        were exact, "filled" how many picks at the end were drawn because the samples are used up; "gap" bounds
-        how much more information exact steps would have given, within three standard errors. A gain from drawn
-        configurations is the largest of many estimates, so it is high by up to a few standard errors.
+        The picks in the order chosen, with their gains. `info` has for each step the joint information f(S) so far
+        ("information"), its share of log T ("saturation") and the computed gains ("evaluations"). It also has the
+        "configurations" and the "standard_error" of the gain (0 where exact). "exact" counts the exact steps. "filled"
+        counts the picks at the end that were drawn because the samples are used up. "gap" bounds the information lost
+        against exact steps, within three standard errors. A gain from drawn configurations is the largest of many
+        estimates, so it may be too high by a few standard errors.
 
     Raises:
         InvalidArgument: k or max_configurations is out of range.
         InvalidPredictions: The shape or type does not fit, or a row is not normalised.
     """
-    count = as_size("k", k)
     most = as_most(max_configurations)
-    check_shape(log_probs)
-    if log_probs.ndim != 3:
-        raise InvalidPredictions(
-            f"log-probabilities (N, T, C) were expected, not the shape {tuple(log_probs.shape)};"
-            " the labels of many places of one item have no joint information here"
-        )
+    check_items(log_probs)
+    size = count(k, log_probs.shape[0])
     warn_of_ties(log_probs, "batchbald")
     generator = np.random.default_rng(0 if rng is None else rng)
-    if str(array_api_compat.device(log_probs)) == "cpu" and tolerance(log_probs) < 1e-2:
-        log_probs = to_numpy(log_probs)  # the same memory; on the CPU NumPy's logarithms are the faster ones
+    if on_cpu(log_probs) and tolerance(log_probs) < 1e-2:
+        log_probs = to_numpy(log_probs)  # the same memory; on the CPU the logarithms of NumPy are faster
     with block_threads(log_probs) as each:
-        candidates = prepare(log_probs, each)
-        return _greedy(candidates, min(count, len(candidates.bald)), most, generator)
+        return _greedy(prepare(log_probs, each), size, most, generator)
 
 
 def streamed_batchbald(
     bald: Float[np.ndarray, " N"],
     read: Read,
     k: SupportsIndex,
+    *,
     memory: str | int = "512MiB",
     max_configurations: SupportsIndex | Literal["auto"] = "auto",
     rng: np.random.Generator | int | None = None,
 ) -> Picks:
-    """The picks of `batchbald` where the predictions of the pool do not fit in memory.
+    """The picks of `batchbald` for a pool whose predictions do not fit in memory.
 
-    Δ(x|S) ≤ I(y_x; ω): what an item adds is at most its own BALD (times the largest mean weight of a sample over
-    1/T, once configurations are drawn), so that only items whose bound reaches the best gain are read. What is
-    read is kept while there is room for it.
+    Δ(x|S) ≤ I(y_x; ω): the gain of an item is at most its own BALD. Once configurations are drawn, the bound is BALD
+    times the largest mean weight of a sample over 1/T. Only items whose bound reaches the best gain are read. Their
+    predictions are kept while there is room.
 
     A. Kirsch, J. van Amersfoort and Y. Gal, BatchBALD: Efficient and Diverse Batch Acquisition for Deep Bayesian
     Active Learning, NeurIPS 2019.
 
-    Needs: scores, samples. Cost: as `batchbald`, and a second prediction of the contenders.
-    Use: for pools of any size: memory is that of the contenders, and of O(N).
+    Needs: scores, samples. Cost: as `batchbald`, and a second prediction of the contenders. Use: for pools of any
+    size. It needs memory for the contenders and O(N).
 
     Args:
-        bald: BALD of each item by these very samples, in nats, shape (N,).
-        read: Positions, ascending, to log-probabilities (n, T, C) in NumPy.
+        bald: BALD of each item by the same samples, in nats, shape (N,).
+        read: A function from ascending positions to log-probabilities (n, T, C) in NumPy.
         k: How many to choose; more than N gives all.
-        memory: What the predictions that are kept may take; room for k and for 64 items there is always.
+        memory: The memory for predictions that are kept. There is always room for k items and for 64.
         max_configurations: As in `batchbald`.
         rng: As in `batchbald`.
 
     Returns:
-        As `batchbald`. `info` also says how many predictions were "read", how many items never were ("left_out"),
-        and the largest BALD of these ("left_out_bald"): none of them could have added more.
+        As `batchbald`. `info` also counts the predictions "read" and the items that were never read ("left_out").
+        "left_out_bald" is the largest BALD of the latter; none of them could have a larger gain.
 
     Raises:
-        InvalidArgument: An argument is out of range, or what is read is not of one shape.
+        InvalidArgument: An argument is out of range, or the reader gives arrays of several shapes.
         InvalidPredictions: A row is not normalised.
         NonFiniteScore: A score is not finite.
     """
     scores = as_scores(bald)
-    count, most = min(as_size("k", k), len(scores)), as_most(max_configurations)
-    if not count:
+    size, most = count(k, len(scores)), as_most(max_configurations)
+    if not size:
         return _picks([], [], 0.0, 0, 0)
     first = read(np.array([scores.argmax()], np.intp))
     check_items(first)
-    room = bytes_of(memory) // max(1, first.nbytes)
-    pool = Contenders(read, (len(scores), *first.shape[1:]), max(room, count, _LEADERS))
+    fitting = bytes_of(memory) // max(1, first.nbytes)
+    pool = Contenders(read, (len(scores), *first.shape[1:]), max(fitting, size, _LEADERS))
     with block_threads(pool.like) as each:
         candidates = Candidates(pool, scores, None, each)
-        picks = _greedy(candidates, count, most, np.random.default_rng(0 if rng is None else rng))
+        picks = _greedy(candidates, size, most, np.random.default_rng(0 if rng is None else rng))
     unseen = scores[~pool.seen]
     more = {
         "read": pool.reads,
@@ -160,32 +159,9 @@ def streamed_batchbald(
     return replace(picks, info={**picks.info, **more})
 
 
-def as_most(value: Any) -> int | None:
-    """The largest number of configurations, checked.
-
-    Args:
-        value: What was given.
-
-    Returns:
-        The number; None for "auto".
-
-    Raises:
-        InvalidArgument: It is neither "auto" nor a positive whole number.
-    """
-    if value == "auto":
-        return None
-    try:
-        most = operator.index(value)
-    except TypeError:
-        most = 0
-    if most < 1:
-        raise InvalidArgument(f"max_configurations is 'auto' or a positive whole number, not {value!r}")
-    return most
-
-
 @dataclass(frozen=True)
 class _Step:
-    """One pick: its gain, how exact that is and what it cost."""
+    """One pick: its gain, the error of the gain, and the cost."""
 
     pick: int
     gain: float
@@ -251,18 +227,18 @@ def with_pick(
     most: int | None,
     rng: np.random.Generator,
 ) -> Configurations:
-    """The configurations of one more point: all while they fit, then drawn ones.
+    """The configurations of one more item: all while they fit, then drawn ones.
 
     Args:
         candidates: The pool.
-        known: The configurations of all but the last of the chosen points.
-        chosen: The chosen points in order.
-        variance: Of what the last gain is the mean of; it decides how many to draw.
-        most: How many configurations at most; None for as many as the standard error asks for.
+        known: The configurations of all chosen items but the last.
+        chosen: The chosen items in order.
+        variance: The variance over configurations of the last gain; it decides how many to draw.
+        most: How many configurations at most; None for as many as the standard error needs.
         rng: The generator.
 
     Returns:
-        The configurations of all chosen points.
+        The configurations of all chosen items.
     """
     _, draws, classes = candidates.log_probs.shape
     rows = candidates.log_rows(np.array(chosen, np.intp))
@@ -280,16 +256,17 @@ def with_pick(
 def leaders(
     candidates: Candidates, known: Configurations, bounds: NDArray[np.float64], alive: NDArray[np.bool_]
 ) -> tuple[NDArray[np.intp], int]:
-    """The items that may have the largest gain with these very configurations.
+    """The items that may have the largest gain with the given configurations.
 
-    With all configurations gains only fall, so that old ones are bounds (lazy greedy); with drawn ones BALD times
-    the largest mean weight over 1/T is one. Information is concave in the distribution over the samples, so that
-    averages of groups of configurations bound it too (Jensen). What is left is computed in the order of its bound.
+    With all configurations gains only fall, so old gains are bounds (lazy greedy). With drawn ones, BALD times the
+    largest mean weight over 1/T is a bound. Information is concave in the distribution over the samples, so averages
+    of groups of configurations are bounds too (Jensen). The gains of the other items are computed in the order of
+    their bounds.
 
     Args:
         candidates: The pool.
         known: The configurations.
-        bounds: Of each item, the last gain or bound that was computed, which gives the order; changed.
+        bounds: The last computed gain or bound of each item, for the order; it is updated in place.
         alive: Which items may be chosen.
 
     Returns:
@@ -302,7 +279,7 @@ def leaders(
         return items[bounds[items] >= bounds[items[0]] - _ROUNDING], 0
     single = xp.astype(known.weights, xp.float32)
     computed, items = [items[:_LEADERS]], items[_LEADERS:]
-    bounds[computed[0]] = mean_told(candidates, computed[0], single, known.share)
+    bounds[computed[0]] = mean_information(candidates, computed[0], single, known.share)
     best = float(bounds[computed[0]].max())
     ceiling = bounds[items] if known.exact else known.largest_ratio * candidates.bald[items]
     possible = ceiling >= best - _ROUNDING
@@ -312,12 +289,12 @@ def leaders(
     for size in _GROUPS:
         if len(known) > size * 2 and not (size == _GROUPS[-1] and len(items) > many):
             weights, share = known.grouped(size)
-            bounds[items] = mean_told(candidates, items, xp.astype(weights, xp.float32), share)
+            bounds[items] = mean_information(candidates, items, xp.astype(weights, xp.float32), share)
             items = items[bounds[items] >= best - _ROUNDING]
     items = items[np.argsort(-bounds[items], kind="stable")]
     while len(items) and bounds[items[0]] >= best - _ROUNDING:
         block, items = items[:_LEADERS], items[_LEADERS:]
-        bounds[block] = mean_told(candidates, block, single, known.share)
+        bounds[block] = mean_information(candidates, block, single, known.share)
         best = max(best, float(bounds[block].max()))
         computed.append(block)
     fresh = np.concatenate(computed)
@@ -330,10 +307,10 @@ def _settled(
     """The first of some items with the largest gain, in float64."""
     items = np.sort(items)
     if len(items) > 1:
-        gains = mean_told(candidates, items, known.weights, known.share)
+        gains = mean_information(candidates, items, known.weights, known.share)
         items = items[gains >= gains.max() - _TIE]
     pick = items[:1]
-    each = told(known.weights, candidates.rows(pick, namespace(known.weights).float64))[0, :]
+    each = mutual_information(known.weights, candidates.rows(pick, namespace(known.weights).float64))[0, :]
     gain = min(max(float(each @ known.share), 0.0), max(left, 0.0))
     variance = known.variance(each)
     error = 0.0 if known.exact else math.sqrt(variance / len(known))

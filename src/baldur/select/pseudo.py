@@ -1,4 +1,4 @@
-"""Ask about the uncertain items, and take the model's word for the certain ones."""
+"""Labels for the uncertain items, and pseudo-labels for the certain ones."""
 
 from typing import Literal, SupportsIndex
 
@@ -9,7 +9,7 @@ from baldur import acquire
 from baldur.core.arrays import Array, to_numpy
 from baldur.errors import InvalidArgument
 from baldur.protocols import Picks
-from baldur.select._features import mean_probabilities
+from baldur.select._arguments import mean_probabilities
 from baldur.select.ranking import top
 
 _CRITERIA = {
@@ -22,29 +22,30 @@ _CRITERIA = {
 def ceal(
     log_probs: Shaped[Array, "..."],
     k: SupportsIndex,
+    *,
     threshold: float,
     criterion: Literal["least_confidence", "margin", "entropy"] = "entropy",
 ) -> Picks:
-    """The k most uncertain items to ask about; and beside them those so certain that their label may be assumed.
+    """The k most uncertain items to label, and pseudo-labels for the items that are certain enough.
 
-    Pseudo-labelled are the items not asked about with H(p̄) < δ, with ŷ = argmax p̄. They belong to one round: they do
+    An item that is not chosen gets the pseudo-label ŷ = argmax p̄ if H(p̄) < δ. Pseudo-labels are for one round: they do
     not count as labels, and the next round begins without them.
 
     K. Wang, D. Zhang, Y. Li, R. Zhang and L. Lin, Cost-Effective Active Learning for Deep Image Classification, IEEE
     Transactions on Circuits and Systems for Video Technology, 2016.
 
-    Needs: prediction. Cost: O(N T C). Use: where a calibrated model finds most of the pool easy; a wrong
-    pseudo-label teaches its own mistake.
+    Needs: prediction. Cost: O(N T C). Use: where a calibrated model finds most of the pool easy. A model learns its own
+    mistakes from wrong pseudo-labels.
 
     Args:
         log_probs: Normalised log-probabilities, shape (N, T, C); averaged over the samples.
-        k: How many to ask about; more than N gives all.
-        threshold: δ in nats, not negative; 0 assumes nothing. See `ceal_threshold`.
-        criterion: "least_confidence", "margin" or "entropy": what is asked about.
+        k: How many to choose; more than N gives all.
+        threshold: δ in nats, not negative; 0 gives no pseudo-labels. See `ceal_threshold`.
+        criterion: The uncertainty by which items are chosen: "least_confidence", "margin" or "entropy".
 
     Returns:
-        The picks with their scores. `info["pseudo_indices"]` are the positions of the pseudo-labelled items, ascending,
-        and `info["pseudo_labels"]` their classes; `info["ties"]` is that of `top`.
+        The picks with their scores. `info["pseudo_indices"]` has the positions of the pseudo-labelled items, ascending.
+        `info["pseudo_labels"]` has their classes, and `info["ties"]` is that of `top`.
 
     Raises:
         InvalidPredictions: The shape or type does not fit, or a row is not normalised.
@@ -69,13 +70,14 @@ def ceal(
 
 def ceal_threshold(
     round: SupportsIndex,
+    *,
     start: float = 0.05,
     rate: float = 0.0033,
     decay: Literal["linear", "cumulative"] = "linear",
 ) -> float:
-    """δ of a round: lower as the model learns, never negative.
+    """The threshold δ of a round: it falls as the model learns, and is never negative.
 
-    linear: δ_t = δ_0 - r t; cumulative: δ_t = δ_(t-1) - r t, which the paper can also be read as.
+    linear: δ_t = δ_0 - r t; cumulative: δ_t = δ_(t-1) - r t, another reading of the paper.
 
     K. Wang et al., Cost-Effective Active Learning for Deep Image Classification, IEEE TCSVT, 2016.
 

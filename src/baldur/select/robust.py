@@ -1,4 +1,4 @@
-"""Coverage by balls that a few outliers may escape."""
+"""Coverage by balls, where a few outliers may lie outside."""
 
 from typing import Any, SupportsIndex
 
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from baldur.core.arrays import Array, to_numpy
 from baldur.errors import InvalidArgument
 from baldur.protocols import Picks
-from baldur.select._features import check_features, count
-from baldur.select.coreset import Cover, k_center
+from baldur.select._arguments import count, host_features
+from baldur.select.coreset import Cover, farthest_first, k_center
 
 _EXACT_LIMIT = 5000
 
@@ -18,16 +18,17 @@ _EXACT_LIMIT = 5000
 def robust_k_center(
     features: Shaped[Array, "..."],
     k: SupportsIndex,
-    centres: Shaped[Array, "..."] | None = None,
+    *,
+    labelled: Shaped[Array, "..."] | None = None,
     outliers: SupportsIndex | None = None,
     exact: bool = False,
     seconds: float = 60.0,
 ) -> Picks:
-    """k centres of the smallest radius within which all but a few items lie.
+    """k centres with the smallest radius that covers all items except a few outliers.
 
-    Greedy: as `k_center`, but of all items the Ξ farthest are passed over each time. Exact: the smallest δ among the
-    distances for which u ∈ {0, 1}^N, Σ u = k, Σ_{j: d_ij ≤ δ} u_j + z_i ≥ 1 for all i and Σ z ≤ Ξ is feasible (integer
-    programming by HiGHS), by bisection from the better of the greedy radii.
+    Greedy: as `k_center`, but each pick passes over the Ξ farthest items. Exact: the smallest distance δ for which
+    u ∈ {0, 1}^N, Σ u = k, Σ_{j: d_ij ≤ δ} u_j + z_i ≥ 1 for all i and Σ z ≤ Ξ is feasible. HiGHS solves these integer
+    programs, in a bisection that begins at the better of the greedy radii.
 
     O. Sener and S. Savarese, Active Learning for Convolutional Neural Networks: A Core-Set Approach, ICLR 2018;
     M. Charikar, S. Khuller, D. M. Mount and G. Narasimhan, Algorithms for Facility Location Problems with Outliers,
@@ -38,24 +39,24 @@ def robust_k_center(
     thousands.
 
     Args:
-        features: What distances are measured on, shape (N, D).
+        features: Features, shape (N, D).
         k: How many to choose; more than there are gives all.
-        centres: Features (M, D) of what is labelled already, or its positions (M,) in `features`.
+        labelled: Features of the labelled items, shape (M, D), or their positions in `features`, shape (M,).
         outliers: Ξ, how many items may lie outside; N / 10,000, rounded, where it is not given.
-        exact: Whether the radius is made the smallest there is; needs N² distances, so N is limited.
-        seconds: Of an exact search, in all; then the best found so far is given.
+        exact: Whether the smallest possible radius is searched; this needs N² distances, so N is limited.
+        seconds: The time of an exact search; then the best centres so far are returned.
 
     Returns:
-        The picks, for the exact ones in the greedy order among them; each score is its distance to the nearest centre
-        before. `info["radius"]` is the radius, without the Ξ farthest, after each pick; `info["gap"]` how much less the
-        last could be at most (greedy: not known, so the radius itself).
+        The picks; exact ones are in greedy order. Each score is its distance to the nearest centre before.
+        `info["radius"]` is the radius without the Ξ farthest items after each pick. `info["gap"]` bounds the distance
+        of the last radius to the smallest one (greedy: unknown, so the radius itself).
 
     Raises:
-        InvalidArgument: A shape does not fit, a row is not finite, k or Ξ is negative, or N is too large for an
+        InvalidArgument: A shape does not fit, or a row is not finite. Or k or Ξ is negative, or N is too large for an
             exact search.
     """
-    cover = Cover(features, centres)
-    size = count(k, cover.n - len(cover.labelled))
+    cover = Cover(features, labelled, "labelled items")
+    size = count(k, cover.free)
     spared = _round_outliers(outliers, cover.n)
     if exact and cover.n > _EXACT_LIMIT:
         raise InvalidArgument(
@@ -65,36 +66,30 @@ def robust_k_center(
     if not exact or size == 0:
         return picks
     x = to_numpy(cover.x).astype(np.float64)
-    found, gap = _search(x, size, centres, spared, picks, seconds)
-    return _in_greedy_order(x, found, centres, spared, gap)
+    found, gap = _search(x, size, labelled, spared, picks, seconds)
+    return _in_greedy_order(x, found, labelled, spared, gap)
 
 
 def _round_outliers(outliers: Any, n: int) -> int:
-    return count(round(n / 10_000) if outliers is None else outliers, n)
+    return count(round(n / 10_000) if outliers is None else outliers, n, "outliers")
 
 
 def _greedy(cover: Cover, size: int, spared: int) -> Picks:
-    """Farthest-first, where the farthest few are passed over."""
-    picks: list[int] = []
-    scores: list[float] = []
-    radii: list[float] = []
-    for _ in range(size):
-        cold = not (picks or cover.covered)
-        u = cover.most_central() if cold else _farthest_but(cover, spared, True)
-        scores.append(np.nan if cold else cover.distance(u))
-        cover.add(u)
-        picks.append(u)
-        radii.append(cover.distance(_farthest_but(cover, spared, False)))
-    if scores and np.isnan(scores[0]):
-        scores[0] = radii[0]
-    info = {"gap": radii[-1] if radii else 0.0, "radius": np.array(radii, np.float64)}
-    return Picks(np.array(picks, np.intp), np.array(scores, np.float64), info)
+    """Greedy coverage that passes over the farthest few items."""
+    picks = farthest_first(
+        cover,
+        size,
+        lambda: _farthest_but(cover, spared, True),
+        lambda: cover.distance(_farthest_but(cover, spared, False)),
+    )
+    radii = picks.info["radius"]
+    return Picks(picks.indices, picks.scores, {"gap": radii[-1] if len(radii) else 0.0, **picks.info})
 
 
 def _farthest_but(cover: Cover, spared: int, free: bool) -> int:
-    """The item with the largest distance after the spared ones; of equal ones the first.
+    """The item with the largest distance after the spared ones; the first of equally far ones.
 
-    With `free` only items that are no centre are considered: the farthest of them where so many are not left.
+    With `free` only items that are not centres are considered: the nearest of them, where too few are left.
     """
     values = to_numpy(cover.nearest)
     order = np.argsort(-values, kind="stable")
@@ -104,35 +99,35 @@ def _farthest_but(cover: Cover, spared: int, free: bool) -> int:
 
 
 def _distances(
-    x: Float[np.ndarray, "N D"], centres: Any
+    x: Float[np.ndarray, "N D"], labelled: Any
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], Any]:
-    """Distances among the items, to the nearest first centre (or inf), and which items may be chosen."""
+    """Distances among the items, to the nearest labelled one (or inf), and which items may be chosen."""
     from scipy.spatial.distance import cdist
 
     among = cdist(x, x)
     free = np.ones(len(x), bool)
-    if centres is None:
+    if labelled is None:
         return among, np.full(len(x), np.inf), free
-    if len(centres.shape) == 1:
-        at = to_numpy(centres)
+    if len(labelled.shape) == 1:
+        at = to_numpy(labelled)
         free[at] = False
         return among, among[:, at].min(axis=1, initial=np.inf), free
-    given = to_numpy(check_features(centres, "centres", x.shape[1])).astype(np.float64)
+    given = host_features(labelled, "labelled items", x.shape[1])
     return among, cdist(x, given).min(axis=1, initial=np.inf), free
 
 
 def _search(
-    x: Float[np.ndarray, "N D"], size: int, centres: Any, spared: int, start: Picks, seconds: float
+    x: Float[np.ndarray, "N D"], size: int, labelled: Any, spared: int, start: Picks, seconds: float
 ) -> tuple[NDArray[np.intp], float]:
-    """The best centres found and how much smaller their radius could be: bisection over the distances."""
+    """The best centres, and how far their radius is from the smallest at most: bisection over distances."""
     import time
 
-    among, before, free = _distances(x, centres)
+    among, before, free = _distances(x, labelled)
     end = time.monotonic() + seconds
-    plain = k_center(x, size, centres).indices
+    plain = k_center(x, size, labelled).indices
     best = min((start.indices, plain), key=lambda picks: _radius(among, before, picks, spared))
     radius = _radius(among, before, best, spared)
-    steps = np.unique(np.concatenate([among.ravel(), before[np.isfinite(before)], [0.0]]))
+    steps = np.unique(np.concatenate([among.ravel(), before[np.isfinite(before)], [0.0]]))  # all radii
     low, high = 0, int(np.searchsorted(steps, radius))  # the optimum is among steps[low : high + 1]
     while low < high:
         middle = (low + high) // 2
@@ -164,7 +159,7 @@ def _feasible(
     radius: float,
     seconds: float,
 ) -> tuple[NDArray[np.intp] | None, bool]:
-    """Centres that leave at most the spared items outside, or None; and whether there are none for certain."""
+    """Centres that leave at most the spared items outside, or None; and whether it is proved that none exist."""
     from scipy.optimize import Bounds, LinearConstraint, milp
     from scipy.sparse import csr_array, eye_array, hstack
 
@@ -172,7 +167,8 @@ def _feasible(
         return None, False
     n = len(among)
     open_ = np.flatnonzero(before > radius)
-    matrix = hstack([csr_array((among[open_] <= radius).astype(np.float64)), eye_array(len(open_))])
+    near = csr_array((among[open_] <= radius).astype(np.float64))
+    matrix = hstack([near, eye_array(len(open_))])  # (open, N + open)
     counts = np.zeros((2, n + len(open_)))
     counts[0, :n] = 1
     counts[1, n:] = 1
@@ -192,10 +188,10 @@ def _feasible(
 
 
 def _in_greedy_order(
-    x: Float[np.ndarray, "N D"], chosen: NDArray[np.intp], centres: Any, spared: int, gap: float
+    x: Float[np.ndarray, "N D"], chosen: NDArray[np.intp], labelled: Any, spared: int, gap: float
 ) -> Picks:
     """The chosen centres, farthest first, as picks."""
-    among, nearest, _ = _distances(x, centres)
+    among, nearest, _ = _distances(x, labelled)
     rest = np.sort(chosen).tolist()
     picks: list[int] = []
     scores: list[float] = []

@@ -1,11 +1,12 @@
-"""Is it enough? The past of a trial to a reason to stop, in words; nothing to go on.
+"""Is it enough? A criterion reads the past of a trial and gives a reason to stop, or an empty text to go on.
 
-A criterion is a value; `a | b` stops as soon as one does, `a & b` when both do. None of them looks at the test split
-unless it is told so by name. To add one, write a function that returns a `Criterion` and name it here.
+A criterion is a value. `a | b` stops as soon as one of both does, and `a & b` when both do. A criterion reads the test
+split only if an option names it. To add one, write a function that returns a `Rule` and name it here.
 """
 
+from baldur.protocols import Criterion, History
 from baldur.stopping.agreement import delta_f, divergence
-from baldur.stopping.criterion import Criterion, History, all_of, any_of
+from baldur.stopping.criterion import Rule, all_of, any_of
 from baldur.stopping.held_out import held_out_metrics, wilson
 from baldur.stopping.naming import named
 from baldur.stopping.performance import budget, plateau, selected_accuracy, target
@@ -20,6 +21,7 @@ from baldur.stopping.uncertainty import max_uncertainty, minimum_expected_error,
 __all__ = [
     "Criterion",
     "History",
+    "Rule",
     "all_of",
     "any_of",
     "budget",

@@ -1,4 +1,4 @@
-"""How alike two models are, by what they predict for the same items."""
+"""Agreement of two models in their predictions for the same items."""
 
 import numpy as np
 from jaxtyping import Float, Integer
@@ -10,11 +10,11 @@ from baldur.errors import InvalidArgument
 def delta_f(
     first: Integer[ndarray, " S"], second: Integer[ndarray, " S"], positive: int | None = None
 ) -> float:
-    """How far F1 can be expected to change from one model to the next, without any label.
+    """The expected change of F1 from one model to the next, without any label.
 
-    ΔF̂ = 1 - 2a / (2a + b + c), with a the items that both call positive, b those that only the first does, c those
-    that only the second does: 1 - F1 of the second model when the first is taken for the truth. With more than two
-    classes the mean over those that either model predicts.
+    ΔF̂ = 1 - 2a / (2a + b + c). Both models predict a items to be positive, only the first b, and only the second c.
+    This is 1 - F1 of the second model, with the first as the truth. For more than two classes it is the mean over the
+    classes that either model predicts.
 
     M. Altschuler and M. Bloodgood, Stopping Active Learning Based on Predicted Change of F Measure for Text
     Classification, ICSC 2019.
@@ -40,7 +40,7 @@ def delta_f(
 
 
 def divergence(first: Float[ndarray, "S C"], second: Float[ndarray, "S C"]) -> float:
-    """How far two models' predictions lie apart: the mean Jensen-Shannon divergence, as a share of its largest value.
+    """The mean Jensen-Shannon divergence of two models' predictions, as a share of its largest value.
 
     (1/S) Σ_i [H((p_i + q_i)/2) - (H(p_i) + H(q_i))/2] / log 2.
 
@@ -79,5 +79,5 @@ def entropy(log_probs: Float[ndarray, "S C"]) -> Float[ndarray, " S"]:
 def _check(first: tuple[int, ...], second: tuple[int, ...]) -> None:
     if first != second or not first[0]:
         raise InvalidArgument(
-            f"predictions for the same items are compared, not of shapes {first} and {second}"
+            f"two predictions for the same items were expected, not the shapes {first} and {second}"
         )

@@ -1,58 +1,25 @@
-"""What a stopping criterion is, what it is told, and how several become one."""
+"""A stopping criterion as a value, and how several become one."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
 from baldur.errors import InvalidArgument
-
-Metrics = Mapping[tuple[str, str], float]
-"""Values by (metric, split)."""
+from baldur.protocols import Criterion, History
 
 
 @dataclass(frozen=True)
-class History:
-    """What a trial has seen up to the round that was just measured. R rounds, S items of the stop set, C classes.
+class Rule:
+    """A stopping criterion made of a function: `rule(history)` is the reason in words, or empty to go on.
+
+    `a | b` stops as soon as one of both does, and `a & b` when both do.
 
     Args:
-        labels: How many labels each round was trained on, R numbers.
-        metrics: What each round measured, by (metric, split); R mappings.
-        predictions: Mean log-probabilities (S, C) of the newest rounds, the newest last: at most as many as the
-            criterion looks at, all of the same items, none of which is labelled by now.
-        scores: The scores of the batch that each round was the first to train on, (k,) each; (0,) for the initial one.
-    """
-
-    labels: Sequence[int]
-    metrics: Sequence[Metrics] = ()
-    predictions: Sequence[NDArray[np.floating]] = ()
-    scores: Sequence[NDArray[np.float64]] = ()
-
-    def values(self, metric: str, split: str) -> list[float]:
-        """One metric, round by round.
-
-        Args:
-            metric: Its name.
-            split: The part of the data that it was measured on.
-
-        Returns:
-            R numbers; NaN where it was not measured.
-        """
-        return [measured.get((metric, split), math.nan) for measured in self.metrics]
-
-
-@dataclass(frozen=True)
-class Criterion:
-    """When it is enough: `criterion(history)` is the reason in words, or empty to go on.
-
-    Args:
-        name: As `named` reads it.
-        why: The reason, given the history.
-        rounds: At how many of the newest rounds' predictions on the stop set it looks.
+        name: Its name with its options, as `named` reads it.
+        why: The function from a history to the reason.
+        rounds: How many of the newest rounds' predictions on the stop set it reads.
         splits: The splits whose metrics it reads; "query" is the batch just labelled, before it was trained on.
-        limit: The most labels that may be asked for.
+        limit: The most labels that may be asked for; None for any number.
     """
 
     name: str
@@ -68,49 +35,28 @@ class Criterion:
         """The reason to stop.
 
         Args:
-            history: What the trial has seen.
+            history: The past of the trial.
 
         Returns:
             Words; empty to go on.
         """
         return self.why(history)
 
-    def __or__(self, other: "Criterion") -> "Criterion":
+    def __or__(self, other: Criterion) -> "Rule":
         return any_of(self, other)
 
-    def __and__(self, other: "Criterion") -> "Criterion":
+    def __and__(self, other: Criterion) -> "Rule":
         return all_of(self, other)
 
-    def reason(
-        self,
-        *,
-        labels: Sequence[int],
-        metrics: Sequence[Metrics],
-        predictions: Sequence[NDArray[np.floating]],
-        scores: Sequence[NDArray[np.float64]],
-    ) -> str:
-        """The same of plain values; the arguments are the fields of `History`.
 
-        Args:
-            labels: Of each round.
-            metrics: Of each round.
-            predictions: Of the newest rounds.
-            scores: Of each round's batch.
-
-        Returns:
-            Words; empty to go on.
-        """
-        return self.why(History(labels, metrics, predictions, scores))
-
-
-def any_of(*criteria: Criterion) -> Criterion:
+def any_of(*criteria: Criterion) -> Rule:
     """Stop as soon as one of several criteria does.
 
     Args:
         criteria: One or more.
 
     Returns:
-        The criterion; its reason is the reasons of all that hold.
+        The criterion; its reason joins the reasons of all that hold.
 
     Raises:
         InvalidArgument: There is none.
@@ -121,20 +67,20 @@ def any_of(*criteria: Criterion) -> Criterion:
     )
 
 
-def all_of(*criteria: Criterion) -> Criterion:
+def all_of(*criteria: Criterion) -> Rule:
     """Stop when several criteria hold in the same round.
 
     Args:
         criteria: One or more.
 
     Returns:
-        The criterion; its reason is those of all.
+        The criterion; its reason joins the reasons of all.
 
     Raises:
         InvalidArgument: There is none.
     """
     limits = [c.limit for c in _some(criteria) if c.limit is not None]
-    limit = max(limits) if len(limits) == len(criteria) else None  # what one allows, the others may need
+    limit = max(limits) if len(limits) == len(criteria) else None  # the others may need the larger budget
     return _joined(criteria, " & ", lambda reasons: " and ".join(reasons) if all(reasons) else "", limit)
 
 
@@ -146,11 +92,12 @@ def _some(criteria: Sequence[Criterion]) -> Sequence[Criterion]:
 
 def _joined(
     criteria: Sequence[Criterion], sign: str, why: Callable[[list[str]], str], limit: int | None
-) -> Criterion:
-    if len(criteria) == 1:
-        return criteria[0]
-    return Criterion(
-        "(" + sign.join(c.name for c in criteria) + ")",
+) -> Rule:
+    (first, *others) = criteria
+    if not others and isinstance(first, Rule):
+        return first
+    return Rule(
+        "(" + sign.join(c.name for c in criteria) + ")" if others else first.name,
         lambda history: why([c(history) for c in criteria]),
         rounds=max(c.rounds for c in criteria),
         splits=frozenset().union(*(c.splits for c in criteria)),
@@ -159,16 +106,16 @@ def _joined(
 
 
 def check_number(name: str, value: object, low: float, high: float = math.inf) -> None:
-    """Refuse an option that is no finite number within bounds.
+    """Refuse an option that is not a finite number within bounds.
 
     Args:
-        name: Of the option.
-        value: What was given.
-        low: Its least value.
-        high: Its largest value.
+        name: The name of the option.
+        value: Its value.
+        low: The least value.
+        high: The largest value.
 
     Raises:
-        InvalidArgument: It is out of bounds, or no number.
+        InvalidArgument: It is out of bounds, or not a number.
     """
     number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
     if not (math.isfinite(number) and low <= number <= high):
@@ -177,10 +124,10 @@ def check_number(name: str, value: object, low: float, high: float = math.inf) -
 
 
 def check_window(window: object) -> None:
-    """Refuse a window that is no number of rounds.
+    """Refuse a window that is not a number of rounds.
 
     Args:
-        window: What was given.
+        window: The number of rounds.
 
     Raises:
         InvalidArgument: It is not a whole number of at least 1.

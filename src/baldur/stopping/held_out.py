@@ -1,4 +1,4 @@
-"""What held-out items say of a model, and how sure that is."""
+"""Metrics of held-out items, with their uncertainty."""
 
 import math
 from statistics import NormalDist
@@ -12,7 +12,7 @@ from baldur.stopping.criterion import check_number
 
 
 def wilson(share: float, n: int, level: float = 0.95) -> tuple[float, float]:
-    """The interval of a share of n items: (p + z²/2n ± z √(p (1 - p)/n + z²/4n²)) / (1 + z²/n).
+    """Wilson's interval of a share of n items: (p + z²/2n ± z √(p (1 - p)/n + z²/4n²)) / (1 + z²/n).
 
     E. B. Wilson, Probable Inference, the Law of Succession, and Statistical Inference, Journal of the American
     Statistical Association, 1927.
@@ -41,12 +41,12 @@ def wilson(share: float, n: int, level: float = 0.95) -> tuple[float, float]:
 def held_out_metrics(
     log_probs: Float[ndarray, "N C"], labels: Integer[ndarray, " N"], split: str = "validation"
 ) -> dict[tuple[str, str], float]:
-    """What `target` and `plateau` read of held-out items: accuracy, nll and brier, how many items, standard errors.
+    """Metrics of held-out items for `target` and `plateau`: accuracy, nll and brier, with standard errors.
 
     Args:
         log_probs: Mean log-probabilities, shape (N, C).
         labels: Class indices, shape (N,).
-        split: What to call the part of the data.
+        split: The name of this part of the data.
 
     Returns:
         Values by (metric, split): "items", "accuracy", "nll", "nll_se", "brier" and "brier_se".
@@ -70,10 +70,10 @@ def held_out_metrics(
 
 
 def check_level(level: object) -> None:
-    """Refuse what is no coverage of an interval.
+    """Refuse a number that cannot be the coverage of an interval.
 
     Args:
-        level: What was given.
+        level: The number.
 
     Raises:
         InvalidArgument: It is not between 0 and 1.

@@ -1,27 +1,30 @@
 """Criteria by name, as settings and the command line write them."""
 
-import ast
-import inspect
-import re
 from collections.abc import Callable
 from difflib import get_close_matches
+from functools import reduce
 from types import FunctionType
 from typing import Any
 
+from baldur.core.written import call_of, check, split
 from baldur.errors import InvalidArgument, InvalidSettings
+from baldur.protocols import Criterion
 from baldur.stopping import performance, predictions, uncertainty
-from baldur.stopping.criterion import Criterion, all_of, any_of
+from baldur.stopping.criterion import Rule, all_of, any_of
 
-Factory = Callable[..., Criterion]
+Factory = Callable[..., Rule]
+Find = Callable[[str], Any]
+
+_GRAMMAR = "criteria are written as name(option=value, ...), joined by | or &"
 
 
-def named(text: str, find: Callable[[str], Any] | None = None) -> Criterion:
-    """The criterion that a text such as "budget(500) | stabilising_predictions(kappa=0.98)" means.
+def named(text: str, find: Find | None = None) -> Criterion:
+    """The criterion that a text such as "budget(500) | stabilising_predictions(kappa=0.98)" names.
 
     Args:
-        text: Names with options in brackets, joined by | (any) and & (all); or one's own, package.module:function, with
-            options in brackets, a function to a `Criterion`. Hyphens count as underscores.
-        find: Finds one's own.
+        text: Names with options in brackets, joined by | (any) and & (all), which binds closer. A name is that of a
+            function here, with hyphens or underscores. Or it is your own function, package.module:function.
+        find: Finds your own function.
 
     Returns:
         The criterion.
@@ -29,20 +32,21 @@ def named(text: str, find: Callable[[str], Any] | None = None) -> Criterion:
     Raises:
         InvalidSettings: There is no such criterion, or it has no such option.
     """
-    plain, _, written = text.partition("(")
-    if ":" in plain and find is not None:
-        made = _call(find(plain.strip()), _parsed(f"f({written}" if written else "f", text), text)
-        if not isinstance(made, Criterion):
-            raise InvalidSettings(f"{text!r} made a {type(made).__name__}, not a stopping criterion")
-        return made
-    return _read(_parsed(_HYPHEN.sub(lambda found: found[1] or "_", text), text), text)
+    for sign, join in (("|", any_of), ("&", all_of)):
+        parts = split(text, sign)
+        if len(parts) > 1:
+            return reduce(join, (named(part, find) for part in parts))
+    text = text.strip()
+    if text.startswith("(") and text.endswith(")"):
+        return named(text[1:-1], find)
+    return _one(text, find)
 
 
 def factories() -> dict[str, Factory]:
-    """Every criterion that can be named.
+    """Every criterion that has a name.
 
     Returns:
-        Functions to a `Criterion`, by name: all public functions of the modules of criteria.
+        Functions that make a criterion, by name: all public functions of the modules of criteria.
     """
     return {
         name: thing
@@ -54,49 +58,25 @@ def factories() -> dict[str, Factory]:
     }
 
 
-def _parsed(source: str, text: str) -> ast.expr:
+def _one(text: str, find: Find | None) -> Criterion:
+    """The criterion of one name with its options."""
     try:
-        return ast.parse(source.strip(), mode="eval").body
-    except (SyntaxError, ValueError):
+        name, values, options = call_of(text, "criterion")
+    except InvalidSettings:
         raise InvalidSettings(f"{text!r}: {_GRAMMAR}") from None
-
-
-def _read(node: ast.expr, text: str) -> Criterion:
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr | ast.BitAnd):
-        join = any_of if isinstance(node.op, ast.BitOr) else all_of
-        return join(_read(node.left, text), _read(node.right, text))
-    function = node.func if isinstance(node, ast.Call) else node
-    if not isinstance(function, ast.Name):
-        raise InvalidSettings(f"{text!r}: {_GRAMMAR}")
     known = factories()
-    if function.id not in known:
-        meant = "".join(f" (did you mean {n}?)" for n in get_close_matches(function.id, known, 1))
+    factory = find(name) if ":" in name and find is not None else known.get(name.replace("-", "_"))
+    if factory is None:
+        meant = "".join(f" (did you mean {n}?)" for n in get_close_matches(name.replace("-", "_"), known, 1))
         raise InvalidSettings(
-            f"there is no stopping criterion {function.id!r}{meant}; there are {', '.join(known)}, "
-            "or package.module:function"
+            f"there is no stopping criterion {name!r}{meant}; there are {', '.join(known)}, "
+            f"or package.module:function; {_GRAMMAR}"
         )
-    made: Criterion = _call(known[function.id], node, text)
-    return made
-
-
-def _call(factory: Callable[..., Any], node: ast.expr, text: str) -> Any:
-    call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
+    check(text, factory, len(values), options)
     try:
-        values = [ast.literal_eval(argument) for argument in call.args]
-        options = {str(option.arg): ast.literal_eval(option.value) for option in call.keywords}
-    except (ValueError, TypeError):
-        raise InvalidSettings(f"{text!r}: {_GRAMMAR}") from None
-    try:
-        inspect.signature(factory).bind(*values, **options)
-    except TypeError as error:
-        raise InvalidSettings(
-            f"{text!r}: {error}; it is {getattr(factory, '__name__', factory)}{inspect.signature(factory)}"
-        ) from None
-    try:
-        return factory(*values, **options)
+        made = factory(*values, **options)
     except InvalidArgument as error:
         raise InvalidSettings(f"{text!r}: {error}") from None
-
-
-_HYPHEN = re.compile(r"""('[^']*'|"[^"]*")|(?<=[a-z])-(?=[a-z])""")  # what is quoted stays as it is
-_GRAMMAR = "criteria are written as name(option=value, ...), joined by | or &"
+    if not isinstance(made, Criterion):
+        raise InvalidSettings(f"{text!r} made a {type(made).__name__}, not a stopping criterion")
+    return made

@@ -1,4 +1,4 @@
-"""Stop when labels are spent, when the model is good enough, or when it gets no better."""
+"""Stop when the labels are spent, when the model is good enough, or when it no longer improves."""
 
 import math
 from statistics import NormalDist
@@ -6,17 +6,18 @@ from statistics import NormalDist
 import numpy as np
 
 from baldur.errors import InvalidArgument
-from baldur.stopping.criterion import Criterion, History, check_number, check_window
+from baldur.protocols import History
+from baldur.stopping.criterion import Rule, check_number, check_window
 from baldur.stopping.held_out import check_level, wilson
 
 _LOSSES = ("nll", "brier")
 
 
-def budget(labels: int) -> Criterion:
-    """Stop when so many labels are there; the last batch is cut so that no more are asked for.
+def budget(labels: int) -> Rule:
+    """Stop at a number of labels; the last batch is shortened, so that no more are asked for.
 
     Args:
-        labels: How many, initial ones included.
+        labels: The number, initial labels included.
 
     Returns:
         The criterion.
@@ -31,23 +32,21 @@ def budget(labels: int) -> Criterion:
     def why(history: History) -> str:
         return f"the budget of {labels} labels is spent" if history.labels[-1] >= labels else ""
 
-    return Criterion(f"budget(labels={labels})", why, limit=int(labels))
+    return Rule(f"budget(labels={labels})", why, limit=int(labels))
 
 
-def target(
-    value: float, metric: str = "accuracy", level: float = 0.95, split: str = "validation"
-) -> Criterion:
-    """Stop when a metric has reached a value and the luck of the held-out items cannot be why.
+def target(value: float, metric: str = "accuracy", level: float = 0.95, split: str = "validation") -> Rule:
+    """Stop when a metric has reached a value with its whole interval, so that it is not luck of the held-out items.
 
-    The end of the two-sided interval that is the worse one must reach the value: for accuracy the lower end of Wilson's
-    interval, for a mean loss (nll, brier) the upper end of mean ± z·se.
+    The worse end of the two-sided interval must reach the value. For accuracy this is the lower end of Wilson's
+    interval, and for a mean loss (nll, brier) the upper end of mean ± z·se.
 
     Args:
-        value: To reach; an easier one stops earlier.
+        value: The value to reach; an easier one stops earlier.
         metric: accuracy, nll or brier.
         level: The coverage of the interval, in (0, 1); smaller stops earlier.
-        split: "validation", the items held out; or "test", for studies only, and only for accuracy: a stop that the
-            test set decides makes the last test accuracy too good.
+        split: "validation" for the held-out items, or "test" for studies only, and only for accuracy. If the test set
+            decides the stop, the last test accuracy is too good.
 
     Returns:
         The criterion.
@@ -78,21 +77,21 @@ def target(
         return said if reached else ""
 
     name = f"target(value={value}, metric={metric!r}, level={level}, split={split!r})"
-    return Criterion(name, why, splits=frozenset({split}))
+    return Rule(name, why, splits=frozenset({split}))
 
 
 def plateau(
     metric: str = "accuracy", window: int = 3, tolerance: float = 0.005, split: str = "validation"
-) -> Criterion:
-    """Stop when a metric has not moved: |m_j - m_{j-w}| < tolerance for each of the last w rounds j.
+) -> Rule:
+    """Stop when a metric has not changed: |m_j - m_{j-w}| < tolerance for each of the last w rounds j.
 
-    The performance difference on held-out items; it needs 2w rounds.
+    This is the performance difference on held-out items. It needs 2w rounds.
 
     Args:
-        metric: accuracy, nll or brier; on "test" any that is measured.
+        metric: accuracy, nll or brier; on "test" any metric that is measured.
         window: w.
-        tolerance: By how much it may move; larger stops earlier.
-        split: "validation"; or "test", for studies only.
+        tolerance: The change that still counts as none; larger stops earlier.
+        split: "validation", or "test" for studies only.
 
     Returns:
         The criterion.
@@ -121,20 +120,20 @@ def plateau(
         return said if moved < tolerance else ""
 
     name = f"plateau(metric={metric!r}, window={window}, tolerance={tolerance}, split={split!r})"
-    return Criterion(name, why, splits=frozenset({split}))
+    return Rule(name, why, splits=frozenset({split}))
 
 
-def selected_accuracy(value: float = 0.9, window: int = 1) -> Criterion:
-    """Stop when the model was right about the batch that it chose, before it was trained on it.
+def selected_accuracy(value: float = 0.9, window: int = 1) -> Rule:
+    """Stop when the model predicted its own batch well, before it was trained on it.
 
-    The batch is what the model is least sure of, so its accuracy there is below that on the rest.
+    The model is least sure of the batch, so its accuracy on the rest of the pool is higher.
 
     J. Zhu, H. Wang, E. Hovy and M. Ma, Confidence-Based Stopping Criteria for Active Learning for Data Annotation, ACM
     Transactions on Speech and Language Processing, 2010.
 
     Args:
         value: The accuracy to exceed, in [0, 1]; smaller stops earlier.
-        window: Over how many batches in turn, all items counted alike.
+        window: How many successive batches are taken together; every item counts the same.
 
     Returns:
         The criterion.
@@ -156,11 +155,11 @@ def selected_accuracy(value: float = 0.9, window: int = 1) -> Criterion:
         )
         return said + f"above {value:g}" if mean > value else ""
 
-    return Criterion(f"selected_accuracy(value={value}, window={window})", why, splits=frozenset({"query"}))
+    return Rule(f"selected_accuracy(value={value}, window={window})", why, splits=frozenset({"query"}))
 
 
 def _measured(history: History, metric: str, split: str) -> float:
-    """The newest value; a criterion whose metric nobody measures would never stop, and must not stay silent."""
+    """The newest value, or an error: a criterion without its metric would never stop, and nobody would notice."""
     if (metric, split) not in history.metrics[-1]:
         raise InvalidArgument(
             f"no {metric} was measured on {split!r}; hold labelled items out, or name a split that is measured"

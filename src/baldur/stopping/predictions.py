@@ -1,4 +1,4 @@
-"""Stop when successive models no longer differ on a fixed set of unlabelled items: no label is looked at."""
+"""Stop when successive models no longer differ on a fixed set of unlabelled items; no labels are needed."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -7,13 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baldur.evaluate import cohen_kappa
+from baldur.protocols import History
 from baldur.stopping.agreement import delta_f, divergence
-from baldur.stopping.criterion import Criterion, History, check_number, check_window
+from baldur.stopping.criterion import Rule, check_number, check_window
 
 Compare = Callable[[NDArray[np.floating], NDArray[np.floating]], float]
 
 
-def stabilising_predictions(kappa: float = 0.99, window: int = 3) -> Criterion:
+def stabilising_predictions(kappa: float = 0.99, window: int = 3) -> Rule:
     """Stop when successive models agree: the mean of Cohen's κ(ŷ_r, ŷ_{r-1}) over the window reaches a level.
 
     M. Bloodgood and K. Vijay-Shanker, A Method for Stopping Active Learning Based on Stabilizing Predictions and the
@@ -21,7 +22,7 @@ def stabilising_predictions(kappa: float = 0.99, window: int = 3) -> Criterion:
 
     Args:
         kappa: The level, in [-1, 1]; smaller stops earlier.
-        window: Over how many comparisons.
+        window: How many comparisons the mean is taken over.
 
     Returns:
         The criterion.
@@ -37,16 +38,16 @@ def stabilising_predictions(kappa: float = 0.99, window: int = 3) -> Criterion:
         held = f"predictions are stable: mean kappa {mean:.4f} of {window} comparisons, at least {kappa:g}"
         return held if mean >= kappa else ""
 
-    return Criterion(f"stabilising_predictions(kappa={kappa}, window={window})", why, rounds=window + 1)
+    return Rule(f"stabilising_predictions(kappa={kappa}, window={window})", why, rounds=window + 1)
 
 
-def classification_change(level: float = 0.0) -> Criterion:
-    """Stop when (almost) no unlabelled item was predicted another class than in the round before.
+def classification_change(level: float = 0.0) -> Rule:
+    """Stop when (almost) no predicted class of an unlabelled item changed since the round before.
 
     J. Zhu, H. Wang and E. Hovy, Multi-Criteria-Based Strategy to Stop Active Learning for Data Annotation, COLING 2008.
 
     Args:
-        level: The share of items that may have changed, in [0, 1]; larger stops earlier.
+        level: The share of predicted classes that may have changed, in [0, 1]; larger stops earlier.
 
     Returns:
         The criterion.
@@ -61,19 +62,19 @@ def classification_change(level: float = 0.0) -> Criterion:
         said = bool(changed) and changed[0] <= level
         return f"{changed[0]:.2%} of the predicted classes changed, at most {level:g}" if said else ""
 
-    return Criterion(f"classification_change(level={level})", why, rounds=2)
+    return Rule(f"classification_change(level={level})", why, rounds=2)
 
 
-def predicted_change_of_f(level: float = 0.05, window: int = 3, positive: int | None = None) -> Criterion:
-    """Stop when F1 can be expected to change by less than a level in each comparison of the window.
+def predicted_change_of_f(level: float = 0.05, window: int = 3, positive: int | None = None) -> Rule:
+    """Stop when the expected change of F1 is below a level in each comparison of the window.
 
     ΔF̂ of successive models, `delta_f` (Altschuler & Bloodgood, ICSC 2019).
 
     Args:
-        level: Of the change, in [0, 1]; larger stops earlier.
-        window: How many comparisons in turn.
-        positive: The positive class; None for the mean over classes. While neither of two successive models predicts
-            it, nothing is known of its F1, and that is no reason to stop.
+        level: The level of the change, in [0, 1]; larger stops earlier.
+        window: How many successive comparisons.
+        positive: The positive class; None for the mean over classes. If neither of two successive models predicts it,
+            its F1 is unknown, and the trial goes on.
 
     Returns:
         The criterion.
@@ -96,18 +97,18 @@ def predicted_change_of_f(level: float = 0.05, window: int = 3, positive: int | 
         return f"F1 is predicted to change by {max(changes):.4f} at most, below {level:g}" if said else ""
 
     name = f"predicted_change_of_f(level={level}, window={window}, positive={positive})"
-    return Criterion(name, why, rounds=window + 1)
+    return Rule(name, why, rounds=window + 1)
 
 
-def successive_divergence(level: float, window: int = 3) -> Criterion:
-    """Stop when successive models' probabilities lie closer together than a level in each comparison of the window.
+def successive_divergence(level: float, window: int = 3) -> Rule:
+    """Stop when the divergence of successive models is below a level in each comparison of the window.
 
     `divergence`: the mean Jensen-Shannon divergence (Lin 1991), 0 for equal predictions and 1 for the most different.
-    It also sees the doubts that a class prediction hides.
+    It compares probabilities, so it also sees changes that leave the predicted classes the same.
 
     Args:
-        level: Of the divergence, in [0, 1]; larger stops earlier.
-        window: How many comparisons in turn.
+        level: The level of the divergence, in [0, 1]; larger stops earlier.
+        window: How many successive comparisons.
 
     Returns:
         The criterion.
@@ -123,7 +124,7 @@ def successive_divergence(level: float, window: int = 3) -> Criterion:
         said = bool(apart) and max(apart) < level
         return f"successive predictions diverge by {max(apart):.4f} at most, below {level:g}" if said else ""
 
-    return Criterion(f"successive_divergence(level={level}, window={window})", why, rounds=window + 1)
+    return Rule(f"successive_divergence(level={level}, window={window})", why, rounds=window + 1)
 
 
 def _of_labels(compare: Callable[[NDArray[np.intp], NDArray[np.intp]], float]) -> Compare:
@@ -131,7 +132,7 @@ def _of_labels(compare: Callable[[NDArray[np.intp], NDArray[np.intp]], float]) -
 
 
 def _successive(history: History, window: int, compare: Compare) -> list[float]:
-    """The newest comparisons of successive rounds, as many as the window holds; none while it is not full."""
+    """The newest comparisons of successive rounds, a whole window of them; none while there are fewer."""
     newest = history.predictions[-window - 1 :]
     if len(newest) <= window or not len(newest[-1]):
         return []

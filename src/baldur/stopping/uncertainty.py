@@ -1,21 +1,23 @@
-"""Stop when the model is sure of what is left."""
+"""Stop when the model is sure of the remaining items."""
 
 import numpy as np
+from numpy.typing import NDArray
 
+from baldur.protocols import History
 from baldur.stopping.agreement import entropy
-from baldur.stopping.criterion import Criterion, History, check_number
+from baldur.stopping.criterion import Rule, check_number
 
 
-def overall_uncertainty(level: float = 0.05) -> Criterion:
+def overall_uncertainty(level: float = 0.05) -> Rule:
     """Stop when the mean normalised entropy of the unlabelled items is below a level.
 
-    (1/S) Σ_i H(p̄_i) / log C. An overconfident network meets it long before it is right.
+    (1/S) Σ_i H(p̄_i) / log C. An overconfident network reaches it long before it is right.
 
     J. Zhu, H. Wang, E. Hovy and M. Ma, Confidence-Based Stopping Criteria for Active Learning for Data Annotation, ACM
     Transactions on Speech and Language Processing, 2010.
 
     Args:
-        level: Of the entropy, in [0, 1]; larger stops earlier.
+        level: The level of the entropy, in [0, 1]; larger stops earlier.
 
     Returns:
         The criterion.
@@ -26,19 +28,19 @@ def overall_uncertainty(level: float = 0.05) -> Criterion:
     check_number("level", level, 0, 1)
 
     def why(history: History) -> str:
-        if not history.predictions or not len(history.predictions[-1]):
+        newest = _newest(history)
+        if newest is None:
             return ""
-        newest = history.predictions[-1]
         mean = float(np.mean(entropy(newest))) / np.log(newest.shape[1])
         return (
             f"mean normalised entropy {mean:.4f} of unlabelled items, below {level:g}" if mean < level else ""
         )
 
-    return Criterion(f"overall_uncertainty(level={level})", why, rounds=1)
+    return Rule(f"overall_uncertainty(level={level})", why, rounds=1)
 
 
-def minimum_expected_error(level: float) -> Criterion:
-    """Stop when the model itself expects fewer errors on the unlabelled items than a level.
+def minimum_expected_error(level: float) -> Rule:
+    """Stop when the error that the model itself expects on the unlabelled items is below a level.
 
     (1/S) Σ_i (1 - max_c p̄_ic).
 
@@ -46,7 +48,7 @@ def minimum_expected_error(level: float) -> Criterion:
     Text Classification, IJCNLP 2008.
 
     Args:
-        level: Of the error, in [0, 1]; larger stops earlier.
+        level: The level of the error, in [0, 1]; larger stops earlier.
 
     Returns:
         The criterion.
@@ -57,25 +59,26 @@ def minimum_expected_error(level: float) -> Criterion:
     check_number("level", level, 0, 1)
 
     def why(history: History) -> str:
-        if not history.predictions or not len(history.predictions[-1]):
+        newest = _newest(history)
+        if newest is None:
             return ""
-        mean = 1 - float(np.mean(np.exp(history.predictions[-1].max(axis=1), dtype=np.float64)))
+        mean = 1 - float(np.mean(np.exp(newest.max(axis=1), dtype=np.float64)))
         return f"expected error {mean:.4f} on unlabelled items, below {level:g}" if mean < level else ""
 
-    return Criterion(f"minimum_expected_error(level={level})", why, rounds=1)
+    return Rule(f"minimum_expected_error(level={level})", why, rounds=1)
 
 
-def max_uncertainty(level: float) -> Criterion:
-    """Stop when even the highest score of a batch was below a level.
+def max_uncertainty(level: float) -> Rule:
+    """Stop when the highest score of a batch is below a level.
 
-    max_i s_i over the batch just labelled, in the unit of the strategy's own score. Scores that are all 0, as those of
-    random, say nothing.
+    max_i s_i over the batch just labelled, in the unit of the strategy's own score. A batch whose scores are all 0,
+    as those of random, is no reason to stop.
 
     J. Zhu, H. Wang, E. Hovy and M. Ma, Confidence-Based Stopping Criteria for Active Learning for Data Annotation, ACM
     Transactions on Speech and Language Processing, 2010.
 
     Args:
-        level: Of the score; larger stops earlier.
+        level: The level of the score; larger stops earlier.
 
     Returns:
         The criterion.
@@ -96,4 +99,10 @@ def max_uncertainty(level: float) -> Criterion:
             else ""
         )
 
-    return Criterion(f"max_uncertainty(level={level})", why)
+    return Rule(f"max_uncertainty(level={level})", why)
+
+
+def _newest(history: History) -> NDArray[np.floating] | None:
+    """The newest predictions on the stop set, (S, C); None while there are none."""
+    newest = history.predictions[-1] if history.predictions else None
+    return None if newest is None or not len(newest) else newest

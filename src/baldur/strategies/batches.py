@@ -1,7 +1,7 @@
-"""Named recipes: acquire + select + score. A strategy's name is its name here.
+"""Strategies that choose several items together. A strategy is known by the name of its function.
 
-A recipe takes what it needs from a `Round` and returns `Picks`, with the score of every item where there is one.
-Its options are bound by keyword: `partial(power_bald, beta=8)`, or `--strategy "power_bald(beta=8)"`.
+A recipe takes predictions and features from a `Round`. It returns `Picks`, with the score of every item if it has one.
+Options are bound by keyword: `partial(power_bald, beta=8)`, or `--strategy "power_bald(beta=8)"`.
 """
 
 import math
@@ -18,17 +18,17 @@ from baldur.strategies.recipe import Reduce, Round, Scored, strategy
 
 
 def _inputs(pool: Pool) -> NDArray[Any] | None:
-    """The items themselves where they are vectors (an encoder's features, a table), else None."""
+    """The items themselves if they are vectors, such as features of an encoder or rows of a table; else None."""
     parts = []
     for _, x in pool.batches(np.arange(len(pool)), 4096):
         if not isinstance(x, torch.Tensor) or x.ndim != 2:
             return None
         parts.append(x.numpy())
-    return np.concatenate(parts) if parts else None
+    return np.concatenate(parts) if parts else None  # (N, D)
 
 
 def _representation(at: Round) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Unit vectors of the unlabelled and of the labelled items that need no labels where there are such."""
+    """Unit vectors of the unlabelled and the labelled items; from the inputs, which need no labels, if possible."""
     pool, known = _inputs(at.unlabelled), _inputs(at.labelled.pool)
     if pool is None or known is None:
         pool, known = at.features(), at.known_features()
@@ -36,7 +36,7 @@ def _representation(at: Round) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def _units(x: NDArray[Any]) -> NDArray[Any]:
-    norms = np.linalg.norm(x, axis=1, keepdims=True)
+    norms = np.linalg.norm(x, axis=1, keepdims=True)  # (N, 1)
     return x / np.where(norms > 0, norms, 1)
 
 
@@ -54,7 +54,7 @@ def power_bald(at: Round, beta: float = 1.0) -> Scored:
 def softmax_bald(at: Round, beta: float = 8.0) -> Scored:
     """A batch drawn with probabilities proportional to exp(β BALD) (Kirsch et al. 2023).
 
-    BALD is small, so β = 1 is close to random; 8 did best in the published study.
+    BALD is small, so β = 1 is close to random. 8 was best in the published study.
     """
     scores = at.scores(acquire.bald)
     return select.softmax(scores, at.k, at.rng, beta), scores
@@ -76,35 +76,38 @@ def power_epig(at: Round, targets: int | Pool = 100, weights: Any = None, beta: 
 
 @strategy
 def batchbald(at: Round) -> Picks | Scored:
-    """The batch whose labels together tell most about the weights (Kirsch, van Amersfoort & Gal 2019).
+    """The batch whose labels together have the most information about the weights (Kirsch et al. 2019).
 
-    Where the predictions of the pool would take more than half of the memory, only those of items that can still be
-    chosen are made, a second time; the picks are the same.
+    If the predictions of the pool would take more than half of the memory, they are not kept. Then items that can
+    still be chosen are predicted a second time, and the picks are the same.
     """
     read = at.reader()
     _, samples, classes, *_ = read(np.arange(min(1, len(at.unlabelled)))).shape
     if 4 * len(at.unlabelled) * samples * (2 * classes + 1) <= at.memory // 2:
         return select.batchbald(at.log_probs(), at.k, rng=at.rng)
     scores = at.scores(acquire.bald)
-    return select.streamed_batchbald(scores, read, at.k, at.memory // 2, rng=at.rng), scores
+    return select.streamed_batchbald(scores, read, at.k, memory=at.memory // 2, rng=at.rng), scores
 
 
 @strategy
 def batch_epig(
     at: Round, targets: int | Pool = 100, candidates: int = 100, configurations: int = 100
 ) -> Scored:
-    """The batch whose labels together tell most about predictions elsewhere (after Bickford Smith et al. 2023).
+    """The batch whose labels together have the most information about targets (after Bickford Smith et al. 2023).
 
     Args:
         at: The round.
-        targets: Where predictions matter: a pool, or so many random unlabelled items.
-        candidates: It is chosen among so many items of the largest EPIG, and no fewer than k.
-        configurations: Labels of the batch that are weighed in each step, drawn where there are more.
+        targets: The inputs whose predictions matter: a pool, or a number of random unlabelled items.
+        candidates: The batch is chosen among this many items of the largest EPIG, at least k.
+        configurations: How many label configurations of the batch each step uses at most; drawn if there are more.
     """
     aims, _ = _targets(at, targets, None)
     scores = _epig(at, aims, None)
     some = select.top(scores, max(candidates, at.k)).indices
-    picks = select.batch_epig(at.log_probs(View(at.unlabelled, some)), aims, at.k, configurations, at.rng)
+    log_probs = at.log_probs(View(at.unlabelled, some))
+    picks = select.batch_epig(
+        log_probs, at.k, target_log_probs=aims, max_configurations=configurations, rng=at.rng
+    )
     return Picks(some[picks.indices], picks.scores, picks.info), scores
 
 
@@ -119,44 +122,46 @@ def core_set(at: Round) -> Picks:
 
 @strategy
 def robust_core_set(at: Round, outliers: int | None = None) -> Picks:
-    """As `core_set`, passing over the farthest items, one in 10,000 (Sener & Savarese 2018)."""
-    return select.robust_k_center(at.features(), at.k, at.known_features(), outliers)
+    """As `core_set`, but it passes over the farthest items, one in 10,000 (Sener & Savarese 2018)."""
+    return select.robust_k_center(at.features(), at.k, labelled=at.known_features(), outliers=outliers)
 
 
 @strategy
 def facility_location(at: Round) -> Picks:
-    """The batch to which, with the labelled items, all others are most similar (Wei, Iyer & Bilmes 2015)."""
-    return select.facility_location(at.features(), at.k, at.known_features())
+    """The batch that makes all items most similar to a labelled or chosen one (Wei, Iyer & Bilmes 2015)."""
+    return select.facility_location(at.features(), at.k, labelled=at.known_features())
 
 
 @strategy
 def discriminative(at: Round, queries: int = 10) -> Picks:
-    """What a classifier tells most surely from the labelled items (Gissin & Shalev-Shwartz 2019)."""
-    return select.discriminative(at.features(), at.known_features(), at.k, at.rng, queries)
+    """The items that a classifier separates best from the labelled ones (Gissin & Shalev-Shwartz 2019)."""
+    return select.discriminative(
+        at.features(), at.k, labelled=at.known_features(), rng=at.rng, queries=queries
+    )
 
 
 @strategy
 def typiclust(at: Round) -> Picks:
     """The most typical item of each of the largest clusters without a label (Hacohen, Dekel & Weinshall 2022).
 
-    Clusters are of the inputs where these are vectors, as an encoder makes them; else of the network's features.
+    It clusters the inputs if they are vectors, such as the features of an encoder; else the network's features.
     """
     features, known = _representation(at)
-    return select.typiclust(features, at.k, at.rng, known)
+    return select.typiclust(features, at.k, labelled=known, rng=at.rng)
 
 
 @strategy
 def prob_cover(at: Round, delta: float | None = None) -> Picks:
-    """The balls that cover most items not yet covered (Yehuda et al. 2022); representation as in `typiclust`.
+    """The balls that cover most uncovered items (Yehuda et al. 2022); representation as in `typiclust`.
 
     Args:
         at: The round.
-        delta: The radius between unit vectors; where it is not given, that of `select.purity_radius`.
+        delta: The radius of a ball, for unit vectors; if it is not given, that of `select.purity_radius`.
     """
     features, known = _representation(at)
     if delta is None:
-        delta = select.purity_radius(features, min(at.classes(), len(features)), at.rng)
-    return select.prob_cover(features, at.k, delta, known)
+        delta = select.purity_radius(features, min(at.classes(), len(features)), rng=at.rng)
+    return select.prob_cover(features, at.k, labelled=known, delta=delta)
 
 
 # Several items together: uncertain and different
@@ -174,23 +179,30 @@ def bait(at: Round, candidates: int = 2000, regularisation: float = 1.0) -> Pick
 
     Args:
         at: The round.
-        candidates: So many random items stand for the pool: time grows with their number and (C D)².
+        candidates: How many random items represent the pool; time grows with their number and (C D)².
         regularisation: λ.
     """
     few = at.within(at.sample(candidates))
-    known = at.mean(at.labelled.pool), at.known_features(bias=True)
-    picks = select.bait(few.mean(), few.features(bias=True), at.k, *known, regularisation)
+    labelled_log_probs, labelled = at.mean(at.labelled.pool), at.known_features(bias=True)
+    picks = select.bait(
+        few.mean(),
+        few.features(bias=True),
+        at.k,
+        labelled_log_probs=labelled_log_probs,
+        labelled=labelled,
+        regularisation=regularisation,
+    )
     assert isinstance(few.unlabelled, View)
     return Picks(few.unlabelled.positions[picks.indices], picks.scores, picks.info)
 
 
 @strategy
 def suggestive_annotation(at: Round, score: Reduce = acquire.mean_std) -> Scored:
-    """Of the most uncertain items those that represent the pool (Yang et al. 2017).
+    """Among the most uncertain items those that represent the pool (Yang et al. 2017).
 
     Args:
         at: The round.
-        score: What uncertain means: the spread of the samples, as in the paper.
+        score: The uncertainty; by default the spread of the samples, as in the paper.
     """
     scores = at.scores(score)
     return select.suggestive_annotation(scores, at.features(), at.k), scores
@@ -198,30 +210,31 @@ def suggestive_annotation(at: Round, score: Reduce = acquire.mean_std) -> Scored
 
 @strategy
 def cluster_margin(at: Round, clusters: int | None = None) -> Scored:
-    """Of the items of smallest margin one from each cluster in turn, small clusters first (Citovsky et al. 2021).
+    """Among the items with the smallest margins one from each cluster in turn (Citovsky et al. 2021).
 
     Args:
         at: The round.
-        clusters: How many; 10k where it is not given. They are found among 5000 random items, fewer where the
+        clusters: How many clusters; 10k if it is not given. They are found among 5000 random items, or fewer if the
             memory is less than 400 MiB.
     """
     clusters = clusters or 10 * at.k
     sample = max(clusters, min(5000, math.isqrt(at.memory // 16)))  # memory grows with its square
-    parts = select.average_linkage(at.features(), at.rng, clusters=clusters, sample=sample)
+    parts = select.average_linkage(at.features(), rng=at.rng, clusters=clusters, sample=sample)
     mean = at.mean()
-    return select.cluster_margin(mean, parts, at.k, at.rng), np.asarray(acquire.margin(mean))
+    return select.cluster_margin(mean, parts, at.k, rng=at.rng), np.asarray(acquire.margin(mean))
 
 
 @strategy
 def ceal(at: Round, criterion: str = "entropy") -> Picks:
-    """The most uncertain items; `info` names those that are sure enough for a pseudo-label (Wang et al. 2016).
+    """The most uncertain items; `info` has pseudo-labels for those that are certain enough (Wang et al. 2016).
 
     Args:
         at: The round.
-        criterion: "entropy", "margin" or "least_confidence".
+        criterion: The uncertainty: "entropy", "margin" or "least_confidence".
     """
     threshold = select.ceal_threshold(int(at.labelled.rounds.max(initial=0)))
-    return select.ceal(at.mean(), at.k, threshold, criterion)  # type: ignore[arg-type]  # it is checked there
+    mean = at.mean()
+    return select.ceal(mean, at.k, threshold=threshold, criterion=criterion)  # type: ignore[arg-type]
 
 
 # One after the other
@@ -229,15 +242,16 @@ def ceal(at: Round, criterion: str = "entropy") -> Picks:
 
 @strategy
 def two_stage(at: Round, first: Strategy = typiclust, then: Strategy = bald, per_class: int = 2) -> Choice:
-    """TypiClust until every class was seen twice, then BALD: before, uncertainty is arbitrary (Hacohen et al. 2022).
+    """TypiClust until every class has two labels, then BALD: before, BALD is arbitrary (Hacohen et al. 2022).
 
-    A class may be missing from the pool: with 5 · `per_class` labels a class over all, `then` takes over, too.
+    A class may be missing from the pool. So `then` also begins once there are 5 · `per_class` labels for each class
+    on average.
 
     Args:
         at: The round.
-        first: Chooses while labels are few.
-        then: Chooses afterwards.
-        per_class: Labels that every class must have before `then` takes over.
+        first: The strategy for the first labels.
+        then: The strategy afterwards.
+        per_class: How many labels every class must have before `then` begins.
 
     Raises:
         Unsupported: An item has several labels, a map of them or a number.

@@ -31,9 +31,9 @@ def _by(name: str, score: Reduce, paper: str) -> Recipe:
 
     Args:
         at: The round.
-        race: With this probability the picks may differ from those of all samples, most of which are then left out
-            for most items; 0 saves less and is exact. See `baldur.strategies.racing`. Without it all samples score all
-            items.
+        race: A probability with which the picks may differ from those of all samples. Most samples are then not
+            computed for most items; 0 saves less and is exact. See `baldur.strategies.racing`. If it is not given,
+            all samples score all items.
     """
     return strategy(recipe)
 
@@ -43,7 +43,7 @@ def _by(name: str, score: Reduce, paper: str) -> Recipe:
 
 @strategy
 def random(at: Round) -> Picks:
-    """Uniformly without replacement; the baseline that every other strategy has to beat."""
+    """Random items without replacement: the baseline for every other strategy."""
     return select.random(len(at.unlabelled), at.k, at.rng)
 
 
@@ -84,7 +84,7 @@ mean_kl = _by(
 expected_entropy = _by(
     "expected_entropy",
     acquire.expected_entropy,
-    "The largest noise that the samples agree on: what BALD leaves out; a control, not a recommendation.",
+    "The largest noise on which the samples agree, the part of the entropy without BALD; use it as a control.",
 )
 
 
@@ -94,16 +94,18 @@ expected_entropy = _by(
 @strategy
 def variance(at: Round) -> Scored:
     """The largest variance of the predicted mean over samples (Kendall & Gal 2017); for regression."""
-    scores = at.scores(lambda told: acquire.variance(told[:, :, 0]), kinds=("gaussian",))
+    scores = at.scores(lambda moments: acquire.variance(moments[:, :, 0]), kinds=("gaussian",))
     return select.top(scores, at.k), scores
 
 
 @strategy
 def gaussian_information_gain(at: Round) -> Scored:
-    """The most information about the weights, by mean and noise (MacKay 1992); BALD for regression."""
-    scores = at.scores(
-        lambda told: acquire.gaussian_information_gain(told[:, :, 0], told[:, :, 1]), kinds=("gaussian",)
-    )
+    """The most information about the weights, from mean and noise (MacKay 1992); BALD for regression."""
+
+    def gain(moments: Any) -> Any:
+        return acquire.gaussian_information_gain(moments[:, :, 0], moments[:, :, 1])
+
+    scores = at.scores(gain, kinds=("gaussian",))
     return select.top(scores, at.k), scores
 
 
@@ -123,7 +125,7 @@ def emoc(at: Round, references: int = 1000) -> Scored:
 
     Args:
         at: The round.
-        references: At how many random items of the pool the change is measured.
+        references: The number of random items of the pool at which the change is measured.
     """
     features = at.features(bias=True)
     some = np.sort(at.rng.permutation(len(features))[:references])
@@ -133,12 +135,12 @@ def emoc(at: Round, references: int = 1000) -> Scored:
 
 @strategy
 def epig(at: Round, targets: int | Pool = 100, weights: Any = None) -> Scored:
-    """The largest information about predictions that matter (Bickford Smith et al. 2023).
+    """The most information about predictions at target inputs (Bickford Smith et al. 2023).
 
     Args:
         at: The round.
-        targets: Where predictions matter: a pool, or so many random unlabelled items.
-        weights: What each target counts, (M,); or a function to it of the targets' log-probabilities (M, T, C).
+        targets: The inputs whose predictions matter: a pool, or a number of random unlabelled items.
+        weights: The weight of each target, (M,); or a function from the targets' log-probabilities (M, T, C) to it.
     """
     scores = _epig(at, *_targets(at, targets, weights))
     return select.top(scores, at.k), scores
@@ -151,7 +153,7 @@ def _targets(at: Round, targets: int | Pool, weights: Any) -> tuple[NDArray[Any]
         return log_probs, None
     values = np.asarray(weights(log_probs) if callable(weights) else weights, np.float64)
     if not (np.isfinite(values).all() and (values >= 0).all() and values.sum() > 0):
-        raise InvalidArgument("weights of targets are finite and not negative, and one is above 0")
+        raise InvalidArgument("weights of targets must be finite and not negative, and one must be above 0")
     return log_probs, values / values.mean()
 
 
@@ -174,12 +176,13 @@ def learning_loss(at: Round) -> Scored:
 
 @strategy
 def rare_class(at: Round, score: Reduce = acquire.bald, classes: Sequence[int] | None = None) -> Scored:
-    """The largest score times how likely a rare class is: score(x) Σ_c w_c p̄_c(x).
+    """The largest score times the probability of a rare class: score(x) Σ_c w_c p̄_c(x).
 
     Args:
         at: The round.
-        score: What is looked for in an item of any class.
-        classes: The rare ones, which then weigh 1 and all others 0; else w_c = 1 / (1 + labelled items of class c).
+        score: The score of an item of any class.
+        classes: The rare classes, which get the weight 1 and all others 0. If they are not given, w_c = 1 / (1 +
+            labelled items of class c).
 
     Raises:
         Unsupported: An item has several labels, a map of them or a number.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from baldur import score
 from baldur.acquire import aggregate
-from baldur.acquire._missing import upper_bound
+from baldur.acquire.missing import upper_bound
 from baldur.core.sizes import bytes_of
 from baldur.data import as_pool
 from baldur.errors import IdenticalDraws, InvalidArgument, Unsupported

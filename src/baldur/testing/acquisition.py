@@ -1,4 +1,4 @@
-"""What every pointwise acquisition function must satisfy."""
+"""The verifier of pointwise acquisition functions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,18 +17,18 @@ def verify_acquisition(
 ) -> None:
     """Check a pointwise acquisition function, (N, T, C, ...) to (N, ...), on random predictions.
 
-    Scores are float64 and finite, lie in their bounds, move with the items, ignore the order of samples and
-    classes, depend on one item alone, are the same for NumPy and torch (where it is installed), for float32
-    and any memory layout; half precision is renormalised; -inf is legal; NaN, +inf and rows that are not
-    normalised are refused; the input stays as it was.
+    Scores must be float64 and finite, and lie in their bounds. They move with the items, do not depend on the order of
+    samples and classes, and depend on one item alone. They are the same for NumPy and torch (where it is installed),
+    for float32 and for any memory layout. Half precision is normalised again, and -inf is legal. NaN, +inf and rows
+    that are not normalised are refused. The input is never changed.
 
     Args:
-        function: Takes normalised log-probabilities and returns scores, larger = wanted more.
-        bounds: The smallest and largest possible score for T samples and C classes.
-        seed: Of the random predictions.
+        function: Takes normalised log-probabilities and returns scores; larger means wanted more.
+        bounds: Gives the smallest and largest possible score for T samples and C classes.
+        seed: The seed of the random predictions.
 
     Raises:
-        AssertionError: It does not; the message says what failed.
+        AssertionError: One of these does not hold; the message names it.
     """
     rng = np.random.default_rng(seed)
     for shape in ((40, 5, 4), (30, 2, 2), (7, 20, 10)):
@@ -94,7 +94,7 @@ def _check_types(function: Function, log_probs: Array64, scores: Array64) -> Non
     exact = half.astype(np.float64)
     exact -= np.log(np.sum(np.exp(exact), axis=2, keepdims=True))
     _same(_scores(function, half), function(exact), "half precision is not renormalised", 1e-5)
-    strided = np.zeros((*log_probs.shape[::-1], 2))[..., 0].T
+    strided = np.zeros((*log_probs.shape[::-1], 2))[..., 0].T  # (N, T, C), every second number
     strided[:] = log_probs
     _same(_scores(function, strided), scores, "scores depend on the memory layout")
     _same(_scores(function, log_probs[::-1]), scores[::-1], "scores depend on the memory layout")
@@ -117,7 +117,7 @@ def _check_torch(function: Function, log_probs: Array64, scores: Array64) -> Non
     brain = torch.tensor(log_probs, dtype=torch.bfloat16)
     exact = torch.log_softmax(brain.double(), dim=2)
     _same(function(brain), function(exact), "bfloat16 is not renormalised", 1e-5)
-    strided = torch.tensor(np.ascontiguousarray(log_probs.T)).permute(2, 1, 0)
+    strided = torch.tensor(np.ascontiguousarray(log_probs.T)).permute(2, 1, 0)  # (N, T, C)
     _same(function(strided), scores, "scores depend on the memory layout")
 
 
