@@ -16,7 +16,8 @@ from baldur.distributed.blocks import Kept, cut, digest
 from baldur.distributed.cluster import Cluster
 from baldur.distributed.shipping import forget, pack, share
 from baldur.errors import ClusterFailed
-from baldur.protocols import Batch, Draws, Pool, Posterior, View
+from baldur.posteriors.draws import WrappedDraws
+from baldur.protocols import Draws, Pool, Posterior, View
 from baldur.score import passes
 from baldur.score.passes import _allocate
 from baldur.score.scorer import PoolScorer
@@ -230,7 +231,7 @@ class Watched:
         self.functions = getattr(inner, "functions", None)
         self.differ = False
 
-    def draw(self, T: int | None = None, seed: int = 0) -> "WatchedDraws":
+    def draw(self, T: int | None = None, seed: int = 0) -> WrappedDraws:
         """Its draws.
 
         Args:
@@ -238,9 +239,9 @@ class Watched:
             seed: Which.
 
         Returns:
-            The same functions.
+            The same functions, which are never refused for agreeing.
         """
-        return WatchedDraws(self, self.inner.draw(T, seed))
+        return WrappedDraws(self.inner.draw(T, seed), after=self._noted, may_agree=True)
 
     def save(self, folder: Path) -> None:
         """As the posterior within.
@@ -250,32 +251,10 @@ class Watched:
         """
         self.inner.save(folder)
 
-
-class WatchedDraws:
-    """Draws of a `Watched`, which are never refused for being equal.
-
-    Args:
-        watched: Takes the note.
-        inner: The draws.
-    """
-
-    degenerate = True
-
-    def __init__(self, watched: Watched, inner: Draws) -> None:
-        self.watched, self.inner = watched, inner
-        self.kind, self.names = inner.kind, inner.names
-        self.features, self.outputs, self.split = inner.features, inner.outputs, inner.split
-
-    def __len__(self) -> int:
-        return len(self.inner)
-
-    def __getitem__(self, samples: slice) -> Draws:
-        return self.inner[samples]
-
-    def __call__(self, x: Batch) -> Any:
-        log_probs = self.inner(x)
-        differ = len(self) == 1 or self.watched.differ
-        self.watched.differ = differ or bool((log_probs[:, :1] != log_probs[:, 1:]).any())
+    def _noted(self, log_probs: Any) -> Any:
+        """Log-probabilities (n, T, C, ...) as they came."""
+        differ = log_probs.shape[1] == 1 or self.differ
+        self.differ = differ or bool((log_probs[:, :1] != log_probs[:, 1:]).any())
         return log_probs
 
 

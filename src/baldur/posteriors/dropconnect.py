@@ -20,6 +20,7 @@ from baldur.likelihoods import CATEGORICAL, Likelihood
 from baldur.posteriors._network import frozen
 from baldur.posteriors._saving import read, save
 from baldur.posteriors._weights import WeightDraws
+from baldur.posteriors.draws import number_of_draws
 from baldur.posteriors.dropout.masks import keep
 from baldur.posteriors.dropout.sites import apply_mask
 
@@ -91,7 +92,7 @@ class DropConnect:
         Raises:
             InvalidArgument: T < 1.
         """
-        samples = range(20 if T is None else T)
+        samples = range(number_of_draws(T))
         kind = _TogetherDraws if self.p > 0 and self._linear else WeightDraws
         return kind(
             self.network, _Weights(self, seed), samples, likelihood=self.likelihood, degenerate=self.p == 0
@@ -121,16 +122,6 @@ class _TogetherDraws(WeightDraws):
 
     _together = True  # until vmap refuses the network
     _stacks: tuple[dict[str, Tensor], ...] | None = None
-
-    def __getitem__(self, samples: slice) -> WeightDraws:
-        part = super().__getitem__(samples)
-        return _TogetherDraws(
-            part.network,
-            part.weights,
-            part.samples,
-            likelihood=part.likelihood,
-            degenerate=self._of_user,
-        )
 
     @torch.inference_mode()
     def __call__(self, x: Any) -> Tensor:

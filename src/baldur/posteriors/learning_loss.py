@@ -18,8 +18,9 @@ from baldur.errors import DamagedArtefact, Unsupported
 from baldur.likelihoods import CATEGORICAL, Likelihood
 from baldur.posteriors._network import frozen
 from baldur.posteriors._saving import read_facts, write_facts
+from baldur.posteriors.draws import WrappedDraws
 from baldur.posteriors.dropout.sites import Dropouts
-from baldur.protocols import Draws, Posterior
+from baldur.protocols import Posterior
 
 KIND = "learning-loss"
 _INNER = "inner"
@@ -160,7 +161,7 @@ class LearningLoss:
         count: int | None = getattr(self.posterior, "functions", None)
         return count
 
-    def draw(self, T: int | None = None, seed: int = 0) -> "LearningLossDraws":
+    def draw(self, T: int | None = None, seed: int = 0) -> WrappedDraws:
         """T functions of the posterior within.
 
         Args:
@@ -170,7 +171,7 @@ class LearningLoss:
         Returns:
             Its draws, which predict losses, too.
         """
-        return LearningLossDraws(self, self.posterior.draw(T, seed))
+        return WrappedDraws(self.posterior.draw(T, seed), more={"loss": self.losses})
 
     @torch.inference_mode()
     def losses(self, x: Any) -> Tensor:
@@ -199,64 +200,6 @@ class LearningLoss:
         self.posterior.save(inner)
         write_tensors(folder / "posterior.safetensors", {"module": tensors(self.module)}, {})
         write_facts(folder, KIND, self.likelihood, {"layers": list(self.layers)})
-
-
-class LearningLossDraws:
-    """The draws of a posterior, which predict losses, too; see `protocols.Draws`.
-
-    Args:
-        posterior: Predicts the losses.
-        draws: Predict everything else.
-    """
-
-    def __init__(self, posterior: LearningLoss, draws: Draws) -> None:
-        self.posterior = posterior
-        self.draws = draws
-        self.kind = draws.kind
-        self.names = (*draws.names, "loss")
-        self.degenerate = draws.degenerate
-
-    def __len__(self) -> int:
-        return len(self.draws)
-
-    def __getitem__(self, samples: slice) -> "LearningLossDraws":
-        return LearningLossDraws(self.posterior, self.draws[samples])
-
-    def __call__(self, x: Any) -> Any:
-        return self.draws(x)
-
-    def features(self, x: Any) -> Any:
-        """Those of the draws within.
-
-        Args:
-            x: A batch.
-
-        Returns:
-            (n, D).
-        """
-        return self.draws.features(x)
-
-    def outputs(self, x: Any, names: Sequence[str]) -> dict[str, Any]:
-        """Several outputs of one batch.
-
-        Args:
-            x: A batch.
-            names: Some of `names`.
-
-        Returns:
-            The outputs by name; "loss" is (n,).
-        """
-        own = {"loss": self.posterior.losses(x)} if "loss" in names else {}
-        others = [name for name in names if name != "loss"]
-        return {**(self.draws.outputs(x, others) if others else {}), **own}
-
-    def split(self) -> tuple[Callable[[Any], Any], Callable[[Any], Any]] | None:
-        """That of the draws within.
-
-        Returns:
-            (trunk, rest), or None.
-        """
-        return self.draws.split()
 
 
 def load(folder: Path, network: nn.Module) -> LearningLoss:

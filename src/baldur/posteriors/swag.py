@@ -23,6 +23,7 @@ from baldur.likelihoods import CATEGORICAL, Likelihood
 from baldur.posteriors._network import frozen
 from baldur.posteriors._saving import read, save
 from baldur.posteriors._weights import WeightDraws, Weights, generator
+from baldur.posteriors.draws import number_of_draws
 from baldur.posteriors.dropout.sites import Dropouts
 from baldur.protocols import Batch
 
@@ -100,7 +101,7 @@ class SWAG:
                 made |= statistics[t]
             return made
 
-        samples = range(20 if T is None else T)
+        samples = range(number_of_draws(T))
         return WeightDraws(
             self.network, weights, samples, likelihood=self.likelihood, degenerate=self.scale == 0
         )

@@ -15,8 +15,9 @@ from baldur.acquire._missing import upper_bound
 from baldur.core.sizes import bytes_of
 from baldur.data import as_pool
 from baldur.errors import IdenticalDraws, InvalidArgument, Unsupported
+from baldur.posteriors.draws import WrappedDraws
 from baldur.protocols import Draws, Picks, Pool, Positions, Posterior, Scorer, View
-from baldur.score.subset import SomeDraws, SomeSamples
+from baldur.score.subset import SomeSamples
 from baldur.select import top
 
 Score = Callable[[Any], Any]
@@ -87,7 +88,7 @@ def race(
 
     def predict(a: int, b: int, positions: Positions, reduce: Score | None) -> NDArray[Any]:
         part = len(positions) < len(whole)
-        few = parts.setdefault((a, b, part), SomeDraws(draws[a:b], part))
+        few = parts.setdefault((a, b, part), WrappedDraws(draws[a:b], may_agree=part))
         told = None if part else progress
         return score.predict(
             few, View(whole, positions), reduce, memory, batch_size=batch_size, progress=told

@@ -18,6 +18,7 @@ from baldur.errors import DamagedArtefact, InvalidArgument, NoStochasticSite, Un
 from baldur.likelihoods import CATEGORICAL, Likelihood
 from baldur.posteriors._network import frozen, penultimate
 from baldur.posteriors._saving import read, save
+from baldur.posteriors.draws import NumberedDraws, number_of_draws
 from baldur.posteriors.dropout.chain import find_tail
 from baldur.posteriors.dropout.convolutional import ConvolutionalSamples
 from baldur.posteriors.dropout.dense import DenseSamples
@@ -85,10 +86,7 @@ class MCDropout:
         Raises:
             InvalidArgument: T < 1.
         """
-        T = 20 if T is None else T
-        if T < 1:
-            raise InvalidArgument(f"at least one posterior sample is needed; T = {T} was asked for")
-        return DropoutDraws(self, seed, range(T))
+        return DropoutDraws(self, seed, range(number_of_draws(T)))
 
     def save(self, folder: Path) -> None:
         """Write the weights as safetensors, the kind and what was inserted as JSON.
@@ -177,7 +175,7 @@ class MCDropout:
         return plan
 
 
-class DropoutDraws:
+class DropoutDraws(NumberedDraws):
     """T functions of one network; see `protocols.Draws`.
 
     Args:
@@ -186,13 +184,10 @@ class DropoutDraws:
         samples: Their absolute numbers.
     """
 
-    names = ("log_probs", "features")
-
     def __init__(self, posterior: MCDropout, seed: int, samples: range) -> None:
+        super().__init__(posterior.likelihood.kind, samples)
         self.posterior = posterior
-        self.kind = posterior.likelihood.kind
         self.seed = seed
-        self.samples = samples
         self._masks: dict[tuple[int, tuple[int, ...]], Tensor] = {}
         self._tails: dict[tuple[int, torch.dtype | None], DenseSamples | ConvolutionalSamples] = {}
 
@@ -202,14 +197,16 @@ class DropoutDraws:
         plans = self.posterior._plans.values()
         return len(self) == 1 or any(all(site.p == 0 for site in plan.sites) for plan in plans)
 
-    def __len__(self) -> int:
-        return len(self.samples)
+    def at(self, samples: range) -> "DropoutDraws":
+        """The same draws with other samples.
 
-    def __getitem__(self, samples: slice) -> "DropoutDraws":
-        chosen = self.samples[samples]
-        if not chosen:
-            raise InvalidArgument(f"{samples} of {len(self)} samples holds none")
-        return DropoutDraws(self.posterior, self.seed, chosen)
+        Args:
+            samples: Their absolute numbers.
+
+        Returns:
+            Draws.
+        """
+        return DropoutDraws(self.posterior, self.seed, samples)
 
     @torch.inference_mode()
     def __call__(self, x: Any) -> Tensor:

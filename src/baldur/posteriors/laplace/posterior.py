@@ -18,6 +18,7 @@ from baldur.likelihoods import CATEGORICAL, Likelihood
 from baldur.posteriors._network import frozen, penultimate
 from baldur.posteriors._saving import read, save
 from baldur.posteriors._weights import generator
+from baldur.posteriors.draws import NumberedDraws, number_of_draws
 from baldur.posteriors.dropout.sites import Dropouts
 from baldur.posteriors.laplace.curvature import Curvature, Structure, curvature, evidence, mode, most_likely
 from baldur.posteriors.laplace.last_layer import copied, last_layer, linear, put, weights_of, with_one
@@ -161,10 +162,7 @@ class Laplace:
         Raises:
             InvalidArgument: T < 1.
         """
-        T = 20 if T is None else T
-        if T < 1:
-            raise InvalidArgument(f"at least one posterior sample is needed; T = {T} was asked for")
-        return LaplaceDraws(self, seed, range(T))
+        return LaplaceDraws(self, seed, range(number_of_draws(T)))
 
     def weights(self, samples: Sequence[int], seed: int) -> Float[Tensor, "T C D"]:
         """The last layer's weights in some samples.
@@ -271,7 +269,7 @@ class Laplace:
         save(folder, self.network, KIND, likelihood=self.likelihood, facts=facts, tensors=tensors)
 
 
-class LaplaceDraws:
+class LaplaceDraws(NumberedDraws):
     """T functions that share all but the last layer; see `protocols.Draws`.
 
     Args:
@@ -280,28 +278,22 @@ class LaplaceDraws:
         samples: Their absolute numbers.
     """
 
-    names = ("log_probs", "features")
-
     def __init__(self, posterior: Laplace, seed: int, samples: range) -> None:
+        super().__init__(posterior.likelihood.kind, samples)
         self.posterior = posterior
         self.seed = seed
-        self.samples = samples
-        self.kind = posterior.likelihood.kind
         self._kept: dict[range, Tensor] = {}
 
-    @property
-    def degenerate(self) -> bool:
-        """Whether there is one sample only."""
-        return len(self) == 1
+    def at(self, samples: range) -> "LaplaceDraws":
+        """The same draws with other samples.
 
-    def __len__(self) -> int:
-        return len(self.samples)
+        Args:
+            samples: Their absolute numbers.
 
-    def __getitem__(self, samples: slice) -> "LaplaceDraws":
-        chosen = self.samples[samples]
-        if not chosen:
-            raise InvalidArgument(f"{samples} of {len(self)} samples holds none")
-        return LaplaceDraws(self.posterior, self.seed, chosen)
+        Returns:
+            Draws.
+        """
+        return LaplaceDraws(self.posterior, self.seed, samples)
 
     def __call__(self, x: Any) -> Tensor:
         return self._rest(self.posterior.trunk(x))
