@@ -4,6 +4,7 @@ N items, T posterior samples, C classes, D features, k picks; axis order is alwa
 Nothing here imports torch: a batch is any tree of tensors, and an array is whatever the caller brought.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -167,12 +168,29 @@ class Draws(Protocol):
 
 @runtime_checkable
 class Posterior(Protocol):
-    """What the model believes: a distribution over functions."""
+    """What the model believes: a distribution over functions.
 
+    Every posterior has these four members, and nothing else is asked of one; a scorer refuses what lacks a member. A
+    posterior of your own may inherit from this class. It then is as many functions as one likes, has no networks, and
+    adds `draw` and `save`.
+    """
+
+    @property
+    def functions(self) -> int | None:
+        """How many functions there are in all; None where there are as many as one likes."""
+        return None
+
+    @property
+    def networks(self) -> Sequence[Any]:
+        """The mean networks (`torch.nn.Module`) in the order in which they were built; empty where there are none."""
+        return ()
+
+    @abstractmethod
     def draw(self, T: int | None = None, seed: int = 0) -> Draws:
-        """T functions; T unset means all members of an ensemble, else 20. `draw(T)` is a prefix of `draw(T + 1)`."""
+        """T functions; T unset means all `functions`, else 20. `draw(T)` is a prefix of `draw(T + 1)`."""
         ...
 
+    @abstractmethod
     def save(self, folder: Path) -> None:
         """Write everything that the learner's `load` needs, without pickle."""
         ...
@@ -216,6 +234,11 @@ class Learner(Protocol):
 @runtime_checkable
 class Scorer(Protocol):
     """Evaluates a posterior over a whole pool, in one pass and in bounded memory."""
+
+    @property
+    def memory(self) -> str | int:
+        """What a pass may use beyond the pool: bytes, or "1GiB", say."""
+        ...
 
     def predict(
         self, posterior: Posterior, pool: Pool, reduce: Callable[[Any], Any] | None = None

@@ -150,11 +150,11 @@ class BayesianClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             The functions, which give log-probabilities (n, T, C) of tensors (n, features).
         """
         from baldur.posteriors.draws import WrappedDraws
+        from baldur.score import draws_of
 
         check_is_fitted(self)
-        if T is None:
-            T = getattr(self.posterior_, "functions", None) or self.draws
-        return WrappedDraws(self.posterior_.draw(T, seed), before=partial(_prepared, self.mean_, self.scale_))
+        draws = draws_of(self.posterior_, self.draws, seed) if T is None else self.posterior_.draw(T, seed)
+        return WrappedDraws(draws, before=partial(_prepared, self.mean_, self.scale_))
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickle and copies: the posterior as the files that it saves."""

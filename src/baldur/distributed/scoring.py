@@ -1,6 +1,6 @@
 """Scores a pool on a cluster: the plain pass, cut into blocks that workers compute and the driver keeps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ class RayScorer:
         """
         if not len(pool):
             return self.plain.predict(posterior, pool, reduce)
-        draws = posterior.draw(getattr(posterior, "functions", None) or self.plain.draws, self.plain.seed)
+        draws = score.draws_of(posterior, self.plain.draws, self.plain.seed)
         values, differ = self._pass(posterior, draws, pool, "log_probs", reduce)
         if not differ and not draws.degenerate:
             raise passes.identical(draws, len(pool))
@@ -108,7 +108,7 @@ class RayScorer:
             Unsupported: The posterior has no such output.
             ClusterFailed: Workers were lost again and again; blocks that were done are kept.
         """
-        draws = posterior.draw(None, self.plain.seed)
+        draws = score.draws_of(posterior, None, self.plain.seed)
         if not len(pool) or (name != "features" and name not in draws.names):
             return self.plain.outputs(posterior, pool, name)  # which says what is wrong
         return self._pass(posterior, draws, pool, name, None)[0]
@@ -219,7 +219,7 @@ class Work:
         return digest(self.posterior, self.pool, *told)
 
 
-class Watched:
+class Watched(Posterior):
     """A posterior whose draws note whether any two samples differed: one block cannot say it of a whole pool.
 
     Args:
@@ -228,8 +228,17 @@ class Watched:
 
     def __init__(self, inner: Posterior) -> None:
         self.inner = inner
-        self.functions = getattr(inner, "functions", None)
         self.differ = False
+
+    @property
+    def functions(self) -> int | None:
+        """As of the posterior within."""
+        return self.inner.functions
+
+    @property
+    def networks(self) -> Sequence[Any]:
+        """Those of the posterior within."""
+        return self.inner.networks
 
     def draw(self, T: int | None = None, seed: int = 0) -> WrappedDraws:
         """Its draws.

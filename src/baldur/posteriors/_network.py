@@ -1,6 +1,7 @@
 """What every posterior over a network needs: a frozen copy, its logits, its features, and where it lives."""
 
 import copy
+from abc import ABC
 from typing import Any
 
 import torch
@@ -9,6 +10,18 @@ from torch import Tensor, nn
 from baldur.core.networks import call, channels_last
 from baldur.core.trees import items_of
 from baldur.errors import Unsupported, UnsupportedNetwork
+from baldur.protocols import Posterior
+
+
+class NetworkPosterior(Posterior, ABC):
+    """A posterior over the weights of one network, whose mean is `network`."""
+
+    network: nn.Module
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """The network."""
+        return (self.network,)
 
 
 def frozen(network: nn.Module) -> nn.Module:

@@ -15,6 +15,7 @@ from baldur.core.tensorfiles import read_tensors, write_tensors
 from baldur.core.trees import bits
 from baldur.errors import DamagedArtefact, InvalidArgument
 from baldur.likelihoods import CATEGORICAL, Likelihood, named
+from baldur.protocols import Posterior
 
 _FORMAT = 1
 
@@ -104,6 +105,18 @@ def read_facts(folder: Path) -> dict[str, Any]:
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError, InvalidArgument) as error:
         raise DamagedArtefact(f"the saved posterior in {folder} cannot be read: {error}") from error
+
+
+def likelihood_of(posterior: Posterior) -> Likelihood:
+    """What a posterior within another one predicts, by the kind of its draws.
+
+    Args:
+        posterior: Any.
+
+    Returns:
+        The likelihood of that kind.
+    """
+    return named(posterior.draw(1).kind)
 
 
 def read(folder: Path, network: nn.Module) -> Saved:

@@ -1,6 +1,6 @@
 """A posterior whose probabilities are corrected by what was seen on held-out items."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from baldur.errors import DamagedArtefact, InvalidArgument
 from baldur.evaluate.calibration import LEAST
-from baldur.likelihoods import CATEGORICAL, Likelihood
-from baldur.posteriors._saving import read_facts, write_facts
+from baldur.likelihoods import Likelihood
+from baldur.posteriors._saving import likelihood_of, read_facts, write_facts
 from baldur.posteriors.draws import WrappedDraws
 from baldur.protocols import Posterior
 
@@ -19,7 +19,7 @@ KIND = "calibrated"
 Method = Literal["temperature", "dirichlet"]
 
 
-class Calibrated:
+class Calibrated(Posterior):
     """Another posterior, each of whose samples is corrected by one map: what changes is how sure it is.
 
     "temperature": p_t -> softmax(log p_t / τ), each sample before their mean is taken (C. Guo, G. Pleiss, Y. Sun and
@@ -43,14 +43,17 @@ class Calibrated:
     @property
     def likelihood(self) -> Likelihood:
         """What the outputs mean."""
-        likelihood: Likelihood = getattr(self.posterior, "likelihood", CATEGORICAL)
-        return likelihood
+        return likelihood_of(self.posterior)
 
     @property
     def functions(self) -> int | None:
-        """How many functions there are; None: any number."""
-        functions: int | None = getattr(self.posterior, "functions", None)
-        return functions
+        """As of what is corrected."""
+        return self.posterior.functions
+
+    @property
+    def networks(self) -> Sequence[nn.Module]:
+        """Those of what is corrected."""
+        return self.posterior.networks
 
     def draw(self, T: int | None = None, seed: int = 0) -> WrappedDraws:
         """T functions, those of the posterior corrected.

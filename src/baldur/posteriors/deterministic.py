@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from baldur.core.networks import call, device_of
 from baldur.core.trees import differ, items_of, map_tree, place, shapes, take, versions
 from baldur.likelihoods import CATEGORICAL, Likelihood
-from baldur.posteriors._network import frozen, penultimate
+from baldur.posteriors._network import NetworkPosterior, frozen, penultimate
 from baldur.posteriors._saving import read, save
 from baldur.posteriors.draws import NumberedDraws, number_of_draws
 from baldur.posteriors.dropout.lowered import Lowered
@@ -18,7 +18,7 @@ from baldur.posteriors.dropout.sites import Dropouts
 KIND = "deterministic"
 
 
-class Deterministic:
+class Deterministic(NetworkPosterior):
     """The trained network itself: T = 1, p(y | x, w) at one w.
 
     Scores that measure disagreement (BALD, mean STD, votes) are 0 everywhere under it.

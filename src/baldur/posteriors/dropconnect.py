@@ -17,7 +17,7 @@ from baldur.core.networks import device_of, tensors
 from baldur.core.trees import items_of, map_tree, place, take
 from baldur.errors import DamagedArtefact, InvalidArgument, NoStochasticSite, UnsupportedNetwork
 from baldur.likelihoods import CATEGORICAL, Likelihood
-from baldur.posteriors._network import frozen
+from baldur.posteriors._network import NetworkPosterior, frozen
 from baldur.posteriors._saving import read, save
 from baldur.posteriors._weights import WeightDraws
 from baldur.posteriors.draws import number_of_draws
@@ -44,7 +44,7 @@ Layers = Sequence[type[nn.Module]] | Sequence[str]
 """Types of layers, or paths in the network: of layers, of blocks, for all layers in them, or of weights."""
 
 
-class DropConnect:
+class DropConnect(NetworkPosterior):
     """Masks on the weights at prediction time as samples from an approximate posterior.
 
     Sample t has the weights W ⊙ M_t / (1 - p), M_t ~ Bernoulli(1 - p) for every entry, and the biases of the

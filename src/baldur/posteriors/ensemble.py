@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from baldur.core.seeds import derive
 from baldur.errors import DamagedArtefact, InvalidArgument
-from baldur.likelihoods import CATEGORICAL, Likelihood
-from baldur.posteriors._saving import read_facts, write_facts
+from baldur.likelihoods import Likelihood
+from baldur.posteriors._saving import likelihood_of, read_facts, write_facts
 from baldur.posteriors.deterministic import Deterministic
 from baldur.posteriors.draws import SAMPLES, NumberedDraws, number_of_draws
 from baldur.protocols import Draws, Posterior
@@ -23,7 +23,7 @@ from baldur.protocols import Draws, Posterior
 KIND = "ensemble"
 
 
-class Ensemble:
+class Ensemble(Posterior):
     """The equal mixture of M posteriors: p(w | D) ≈ 1/M Σₘ qₘ(w).
 
     Sample t is that member's own sample ⌊t / M⌋ whose number is t mod M. Members run one after the other: stacked
@@ -44,15 +44,18 @@ class Ensemble:
     @property
     def likelihood(self) -> Likelihood:
         """What the first member's outputs mean."""
-        likelihood: Likelihood = getattr(self.members[0], "likelihood", CATEGORICAL)
-        return likelihood
+        return likelihood_of(self.members[0])
 
     @property
     def functions(self) -> int | None:
         """How many functions there are, each member giving as many: M for trained networks. None: any number."""
-        counts = [getattr(m, "functions", None) for m in self.members]
-        known = [count for count in counts if count is not None]
+        known = [count for member in self.members if (count := member.functions) is not None]
         return len(self.members) * min(known) if known else None
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """Those of all members."""
+        return tuple(network for member in self.members for network in member.networks)
 
     def draw(self, T: int | None = None, seed: int = 0) -> "EnsembleDraws":
         """T functions. `draw(T)` is a prefix of `draw(T + 1)` with the same seed.

@@ -15,9 +15,9 @@ from baldur.core.networks import call, device_of, tensors
 from baldur.core.tensorfiles import read_tensors, write_tensors
 from baldur.core.trees import map_tree, place
 from baldur.errors import DamagedArtefact, Unsupported
-from baldur.likelihoods import CATEGORICAL, Likelihood
-from baldur.posteriors._network import frozen
-from baldur.posteriors._saving import read_facts, write_facts
+from baldur.likelihoods import Likelihood
+from baldur.posteriors._network import NetworkPosterior, frozen
+from baldur.posteriors._saving import likelihood_of, read_facts, write_facts
 from baldur.posteriors.draws import WrappedDraws
 from baldur.posteriors.dropout.sites import Dropouts
 from baldur.protocols import Posterior
@@ -124,11 +124,11 @@ def maps_of(taken: Mapping[str, Any], layers: Sequence[str]) -> list[Tensor]:
     return [taken[name] for name in layers]
 
 
-class LearningLoss:
+class LearningLoss(NetworkPosterior):
     """What a posterior believes, and how wrong it is going to be: draws have the further output "loss".
 
     Args:
-        posterior: Over one network, which it calls `network`.
+        posterior: Over one network.
         module: Predicts the loss from feature maps of that network; it is copied.
         layers: The names of the modules that give these maps.
 
@@ -137,29 +137,27 @@ class LearningLoss:
     """
 
     def __init__(self, posterior: Posterior, module: LossModule, layers: Sequence[str]) -> None:
-        network = getattr(posterior, "network", None)
-        if not isinstance(network, nn.Module):
+        if len(posterior.networks) != 1:
             raise Unsupported(
-                f"a loss is predicted from one network's features, and {type(posterior).__name__} has none"
+                f"a loss is predicted from the features of one network, and {type(posterior).__name__} has "
+                f"{len(posterior.networks)}"
             )
         self.posterior = posterior
-        self.network = network
+        self.network = posterior.networks[0]
         self.layers = tuple(layers)
-        self.module = frozen(module).to(device_of(network))
-        with tapped(network, self.layers):
+        self.module = frozen(module).to(device_of(self.network))
+        with tapped(self.network, self.layers):
             pass
 
     @property
     def likelihood(self) -> Likelihood:
         """What the network's outputs mean."""
-        likelihood: Likelihood = getattr(self.posterior, "likelihood", CATEGORICAL)
-        return likelihood
+        return likelihood_of(self.posterior)
 
     @property
     def functions(self) -> int | None:
-        """How many functions there are; None for any number."""
-        count: int | None = getattr(self.posterior, "functions", None)
-        return count
+        """As of the posterior within."""
+        return self.posterior.functions
 
     def draw(self, T: int | None = None, seed: int = 0) -> WrappedDraws:
         """T functions of the posterior within.

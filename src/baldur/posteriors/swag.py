@@ -20,7 +20,7 @@ from baldur.core.networks import call, device_of, restore
 from baldur.core.trees import items_of, place, take
 from baldur.errors import DamagedArtefact, InvalidArgument
 from baldur.likelihoods import CATEGORICAL, Likelihood
-from baldur.posteriors._network import frozen
+from baldur.posteriors._network import NetworkPosterior, frozen
 from baldur.posteriors._saving import read, save
 from baldur.posteriors._weights import WeightDraws, Weights, generator
 from baldur.posteriors.draws import number_of_draws
@@ -31,7 +31,7 @@ KIND = "swag"
 _BATCH = 256
 
 
-class SWAG:
+class SWAG(NetworkPosterior):
     """q(w) = N(θ̄, s (diag(Σ) + D̂ᵀD̂ / (K - 1))), with D̂ of K rows.
 
     A sample is θ̄ + √s (√Σ ⊙ z₁ + D̂ᵀz₂ / √(K - 1)) with z₁, z₂ ~ N(0, I). Running statistics of batch normalisation

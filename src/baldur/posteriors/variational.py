@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from baldur.errors import DamagedArtefact, InvalidArgument
 from baldur.likelihoods import CATEGORICAL, Likelihood
-from baldur.posteriors._network import frozen
+from baldur.posteriors._network import NetworkPosterior, frozen
 from baldur.posteriors._saving import read, save
 from baldur.posteriors._weights import WeightDraws, Weights, generator
 from baldur.posteriors.draws import number_of_draws
@@ -20,7 +20,7 @@ from baldur.posteriors.draws import number_of_draws
 KIND = "bayes-by-backprop"
 
 
-class BayesByBackprop:
+class BayesByBackprop(NetworkPosterior):
     """q(w) = Πᵢ N(wᵢ; μᵢ, σᵢ²) with σ = log(1 + e^ρ).
 
     A sample is w = μ + σ ⊙ ε with ε ~ N(0, I), one ε for all items. Dropout is off, and batch normalisation keeps the

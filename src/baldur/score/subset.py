@@ -1,5 +1,6 @@
 """Some samples of a posterior, for passes over parts of a pool."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from baldur.protocols import Draws, Posterior
 
 
 @dataclass(frozen=True)
-class SomeSamples:
+class SomeSamples(Posterior):
     """A posterior of which a scorer sees some samples only.
 
     Args:
@@ -26,8 +27,13 @@ class SomeSamples:
 
     @property
     def functions(self) -> int | None:
-        """How many functions there are, where it is a fixed number."""
-        return getattr(self.posterior, "functions", None)
+        """As many as the scorer may ask for: those of the posterior."""
+        return self.posterior.functions
+
+    @property
+    def networks(self) -> Sequence[Any]:
+        """Those of the posterior."""
+        return self.posterior.networks
 
     def draw(self, T: int | None = None, seed: int = 0) -> Draws:
         if (T, seed) not in self.made:

@@ -133,8 +133,7 @@ def race_by(
 
     one = np.arange(min(1, len(pool)), dtype=np.intp)
     samples = int(predict(0, None, one, None).shape[1]) if len(one) else 1
-    memory = bytes_of(getattr(scorer, "memory", "1GiB"))
-    return _raced(predict, len(pool), samples, score_of, k, risk, rng, memory)
+    return _raced(predict, len(pool), samples, score_of, k, risk, rng, bytes_of(scorer.memory))
 
 
 def rounds(samples: int, risk: float) -> tuple[int, ...]:

@@ -79,7 +79,7 @@ class Round:
     @property
     def memory(self) -> int:
         """What may be used beyond the pool, in bytes."""
-        return bytes_of(getattr(self.scorer, "memory", "1GiB"))
+        return bytes_of(self.scorer.memory)
 
     def features(self, bias: bool = False) -> NDArray[np.float32]:
         """(N, D), or (N, D + 1) with the 1 that the last layer's bias multiplies."""

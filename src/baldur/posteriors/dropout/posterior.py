@@ -16,7 +16,7 @@ from baldur.core.networks import call, device_of
 from baldur.core.trees import differ, items_of, map_tree, place, shapes, take, versions
 from baldur.errors import DamagedArtefact, InvalidArgument, NoStochasticSite, UnsupportedNetwork
 from baldur.likelihoods import CATEGORICAL, Likelihood
-from baldur.posteriors._network import frozen, penultimate
+from baldur.posteriors._network import NetworkPosterior, frozen, penultimate
 from baldur.posteriors._saving import read, save
 from baldur.posteriors.draws import NumberedDraws, number_of_draws
 from baldur.posteriors.dropout.chain import find_tail
@@ -36,7 +36,7 @@ _ROWS = 2048
 KIND = "mc-dropout"
 
 
-class MCDropout:
+class MCDropout(NetworkPosterior):
     """Dropout at prediction time as samples from an approximate posterior.
 
     Sample t replaces each activation h by h ⊙ m_t / (1 - p) with m_t ~ Bernoulli(1 - p), the same m_t for every

@@ -23,12 +23,13 @@ from baldur.posteriors._saving import read_facts, write_facts
 from baldur.posteriors.draws import NumberedDraws, number_of_draws
 from baldur.posteriors.estimators import skops as _skops
 from baldur.posteriors.estimators.functions import Function, Member, Table, positions_of
+from baldur.protocols import Posterior
 
 KIND = "scikit-learn"
 _FILE = "estimators.skops"
 
 
-class Estimators:
+class Estimators(Posterior):
     """The equal mixture of the functions in fitted estimators: p(y | x) = 1/M Σ_m p_m(y | x).
 
     A random forest, extra trees, bagging or voting gives its trees or members; a pipeline or search those at its
@@ -98,7 +99,7 @@ class Estimators:
 
     @property
     def functions(self) -> int | None:
-        """How many functions there are. None: any number."""
+        """How many functions there are; None for Bayesian linear models, which are as many as one likes."""
         return None if self._linear else len(self._functions)
 
     def draw(self, T: int | None = None, seed: int = 0) -> "EstimatorDraws":

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from baldur.errors import DamagedArtefact, InvalidArgument, Unsupported
 from baldur.likelihoods import CATEGORICAL, Likelihood
-from baldur.posteriors._network import frozen, penultimate
+from baldur.posteriors._network import NetworkPosterior, frozen, penultimate
 from baldur.posteriors._saving import read, save
 from baldur.posteriors._weights import generator
 from baldur.posteriors.draws import NumberedDraws, number_of_draws
@@ -101,7 +101,7 @@ def approximate(
     )
 
 
-class Laplace:
+class Laplace(NetworkPosterior):
     """A Gaussian over the last layer's weights around their mode, everything before them fixed.
 
     p(W | D) ≈ N(W_MAP, (H/τ + δI)⁻¹) with the curvature H of the loss, the temperature τ and the prior precision δ; the
