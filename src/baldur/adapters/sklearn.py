@@ -117,7 +117,7 @@ class BayesianClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         """
         import torch
 
-        from baldur.evaluate import predictive
+        from baldur.core.arrays import predictive
 
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)

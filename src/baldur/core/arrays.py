@@ -198,6 +198,26 @@ def map_samples(
     return xp.moveaxis(result, -1, 1) if axes else result
 
 
+def predictive(log_probs: Float[Array, "N T C *spatial"]) -> Float[Array, "N C *spatial"]:
+    """The mean prediction: log p̄ = log (1/T) Σ_t p_t. Logits are never averaged.
+
+    Args:
+        log_probs: Normalised log-probabilities, shape (N, T, C, ...), of NumPy or torch.
+
+    Returns:
+        Log-probabilities, float64, shape (N, C, ...), in the caller's namespace and on its device.
+
+    Raises:
+        InvalidPredictions: The shape or type does not fit, or a row is not normalised.
+    """
+    return map_samples(log_probs, _log_mean, axes=1)
+
+
+def _log_mean(s: Samples) -> Float[Array, "R C"]:
+    total = log_sum_exp(s.xp.astype(s.log_probs, s.xp.float64), axis=1)
+    return total[:, 0, :] - np.log(s.log_probs.shape[1])
+
+
 def check_shape(log_probs: Shaped[Array, "..."]) -> None:
     """Refuse what cannot be log-probabilities (N, T, C, ...) by its shape or type.
 

@@ -1,5 +1,6 @@
 """How good is it, and is the difference real? Metrics, calibration, curves, comparisons over seeds."""
 
+from baldur.core.arrays import predictive
 from baldur.evaluate.agreement import (
     Consensus,
     cohen_kappa,
@@ -38,7 +39,7 @@ from baldur.evaluate.curves import (
     labels_to_target,
 )
 from baldur.evaluate.doubt import Proposals, relabelling_proposals
-from baldur.evaluate.metrics import accuracy, auroc, brier, f1, measure, nll, predictive
+from baldur.evaluate.metrics import accuracy, auroc, brier, f1, measure, nll
 
 __all__ = [
     "Consensus",

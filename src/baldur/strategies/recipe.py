@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baldur.acquire import aggregate
-from baldur.core.arrays import log, map_samples
+from baldur.core.arrays import predictive
 from baldur.core.sizes import bytes_of
 from baldur.errors import Unsupported
 from baldur.protocols import Choice, Labelled, Picks, Pool, Positions, Posterior, Scorer, View
@@ -160,8 +160,8 @@ def strategy(recipe: Callable[..., Picks | Scored | Choice]) -> Recipe:
 
 
 def mean_prediction(log_probs: Any) -> Any:
-    """log p̄, (n, 1, C), of log-probabilities (n, T, C); they are checked."""
-    return log(map_samples(log_probs, lambda s: s.mean, axes=1))[:, None, ...]
+    """The mean prediction as one sample: (n, 1, C, ...) of log-probabilities (n, T, C, ...)."""
+    return predictive(log_probs)[:, None, ...]  # (n, 1, C, ...)
 
 
 def _with_one(features: NDArray[np.float32], bias: bool) -> NDArray[np.float32]:

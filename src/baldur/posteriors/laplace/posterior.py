@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from baldur.core.arrays import predictive
 from baldur.errors import DamagedArtefact, InvalidArgument, Unsupported
 from baldur.likelihoods import CATEGORICAL, Likelihood
 from baldur.posteriors._network import NetworkPosterior, frozen, penultimate
@@ -221,7 +222,8 @@ class Laplace(NetworkPosterior):
         if kind == "gaussian" or (link == "bridge" and kind != "categorical"):
             raise Unsupported(f"a mean prediction by {link!r} is not defined for {kind} outputs; use draws")
         if link == "samples":
-            return self.draw(T, seed)(x).double().logsumexp(1).cpu() - math.log(T)
+            mean: Tensor = predictive(self.draw(T, seed)(x)).cpu()
+            return mean
         with torch.inference_mode():
             inputs = with_one(self.trunk(x).cpu().double(), self.layer)
             f, covariance = inputs @ self.mean.T, self.outputs_covariance(inputs)
