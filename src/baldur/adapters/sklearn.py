@@ -96,7 +96,7 @@ class BayesianClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             )
         self.mean_, spread = X.mean(0), X.std(0)
         self.scale_ = np.where(spread > 0, spread, 1.0)
-        pool = _Rows((X - self.mean_) / self.scale_)
+        pool = _TablePool((X - self.mean_) / self.scale_)
         n = len(X)
         labelled = Labelled(
             pool, codes.astype(np.int64), np.zeros(n, np.int64), np.ones(n, np.float32), ("fit",) * n
@@ -203,7 +203,7 @@ class BayesianClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         )
 
 
-class _Rows:
+class _TablePool:
     """A pool of rows in double precision."""
 
     groups = None

@@ -199,9 +199,9 @@ class Work:
         part = View(self.pool, np.arange(items.start, items.stop))
         if self.name != "log_probs":
             return self.scorer.outputs(self.posterior, part, self.name), True
-        watched = Watched(self.posterior)
-        values = self.scorer.predict(watched, part, self.reduce)
-        return values, watched.differ
+        comparing = ComparingPosterior(self.posterior)
+        values = self.scorer.predict(comparing, part, self.reduce)
+        return values, comparing.differ
 
     def key(self, threads: int) -> str:
         """A name for all that the results depend on.
@@ -215,12 +215,13 @@ class Work:
         data, buffers, _ = pack(self.reduce)
         about = (self.scorer, self.name, self.blocks[0], len(self.pool), threads)
         versions = (baldur.__version__, torch.__version__, np.__version__)
-        told = (repr(about + versions).encode(), data, *(buffer.tobytes() for buffer in buffers))
-        return digest(self.posterior, self.pool, *told)
+        return digest(
+            self.posterior, self.pool, repr(about + versions).encode(), data, *(b.tobytes() for b in buffers)
+        )
 
 
-class Watched(Posterior):
-    """A posterior whose draws note whether any two samples differed: one block cannot say it of a whole pool.
+class ComparingPosterior(Posterior):
+    """A posterior whose draws note whether any two samples differed: one block cannot tell for the whole pool.
 
     Args:
         inner: The posterior.

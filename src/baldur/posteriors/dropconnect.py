@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.parametrize import is_parametrized
 
 from baldur.core.networks import device_of, tensors
 from baldur.core.trees import items_of, map_tree, place, take
@@ -95,7 +96,11 @@ class DropConnect(NetworkPosterior):
         samples = range(number_of_draws(T))
         kind = _TogetherDraws if self.p > 0 and self._linear else WeightDraws
         return kind(
-            self.network, _Weights(self, seed), samples, likelihood=self.likelihood, degenerate=self.p == 0
+            self.network,
+            _MaskedWeights(self, seed),
+            samples,
+            likelihood=self.likelihood,
+            degenerate=self.p == 0,
         )
 
     @property
@@ -166,7 +171,7 @@ class _TogetherDraws(WeightDraws):
         return {name: torch.stack([weights[name] for weights in each]) for name in each[0]}
 
 
-class _Weights:
+class _MaskedWeights:
     """t to the masked weights of sample t; the masks are made once."""
 
     def __init__(self, posterior: DropConnect, seed: int) -> None:
@@ -231,7 +236,7 @@ def masked_weights(network: nn.Module, layers: Layers = LAYERS) -> tuple[str, ..
 
 def _weights_of(path: str, layer: nn.Module) -> set[nn.Parameter]:
     own = {p for name, p in layer._parameters.items() if "weight" in name and p is not None}
-    if hasattr(layer, "parametrizations") or not own:
+    if is_parametrized(layer) or not own:
         raise UnsupportedNetwork(f"'{path}': its weights are computed from others, so none can be dropped")
     if any(isinstance(p, nn.parameter.UninitializedParameter) for p in own):
         raise UnsupportedNetwork(f"'{path}' has no shape yet: apply the network to a batch first")

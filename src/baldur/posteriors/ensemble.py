@@ -167,8 +167,8 @@ class EnsembleDraws(NumberedDraws):
 
     def _mean(self, x: Any, name: str) -> Tensor:
         """The mean of another output, a predicted loss say, over the members."""
-        told = [member.draw(1, self.seed).outputs(x, (name,))[name] for member in self.members]
-        return torch.stack(told).mean(0)
+        each = [member.draw(1, self.seed).outputs(x, (name,))[name] for member in self.members]
+        return torch.stack(each).mean(0)  # (n, ...)
 
 
 def _part(

@@ -43,7 +43,7 @@ def attention(
         if attn_mask is not None:
             attn_mask = attn_mask[(None,) * (query.ndim - attn_mask.ndim)]
             attn_mask = attn_mask.expand(len(query), *attn_mask.shape[1:])
-        fused: Tensor = _Folded.apply(query, key, value, attn_mask, settings)  # type: ignore[no-untyped-call]
+        fused: Tensor = _FoldedAttention.apply(query, key, value, attn_mask, settings)  # type: ignore[no-untyped-call]
         return fused
     if enable_gqa:
         key = key.repeat_interleave(query.size(-3) // key.size(-3), -3)
@@ -62,7 +62,7 @@ def attention(
     return drop(dropout_p, weights) @ value
 
 
-class _Folded(torch.autograd.Function):
+class _FoldedAttention(torch.autograd.Function):
     """The fused kernel, whose samples `torch.vmap` makes further items: on processors PyTorch has no such rule."""
 
     @staticmethod
@@ -82,7 +82,7 @@ class _Folded(torch.autograd.Function):
             _fold(t, axis, info.batch_size) for t, axis in zip((query, key, value), axes, strict=False)
         )
         mask = None if mask is None else _fold(mask, axes[3], info.batch_size)
-        out = _Folded.apply(query, key, value, mask, settings)  # type: ignore[no-untyped-call]
+        out = _FoldedAttention.apply(query, key, value, mask, settings)  # type: ignore[no-untyped-call]
         return torch.unflatten(out, 0, (info.batch_size, -1)), 0
 
 

@@ -17,7 +17,7 @@ from baldur.posteriors.dropout.insertion import inserted, is_hooked, is_in_front
 from baldur.posteriors.dropout.lowered import Lowered, exactly
 from baldur.posteriors.dropout.products import affine
 from baldur.posteriors.dropout.sites import Dropouts, Site
-from baldur.posteriors.dropout.steps import Function, Pair, step
+from baldur.posteriors.dropout.steps import Pair, TensorFunction, step
 from baldur.posteriors.trunk import Trunk, identity
 
 Options = tuple[Pair, Pair, Pair]
@@ -40,7 +40,7 @@ class Layer:
     weight: Tensor
     bias: Tensor
     options: Options | None
-    after: tuple[Function, ...] = ()
+    after: tuple[TensorFunction, ...] = ()
 
     def __call__(self, h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """The layer with other weights, such as its own after cutting.
@@ -158,7 +158,7 @@ class _Builder:
     def __init__(self, sites: Sequence[Site]) -> None:
         self.sites = sites
         self.layers: list[Layer] = []
-        self.ahead: list[Function] = []  # moved in front of the first mask
+        self.ahead: list[TensorFunction] = []  # moved in front of the first mask
         self.waiting: list[int] = []  # sites that no weights have followed yet
         self.number = 0
         self.rank = len(sites[0].shape)
@@ -217,7 +217,7 @@ class _Builder:
         self.waiting = []
         return fits
 
-    def _behind(self, function: Function) -> None:
+    def _behind(self, function: TensorFunction) -> None:
         """The function, in front of the masks that wait."""
         if self.layers:
             self.layers[-1] = replace(self.layers[-1], after=(*self.layers[-1].after, function))
@@ -280,7 +280,7 @@ def _is_size(node: fx.Node) -> bool:
     )
 
 
-def _trunk(traced: fx.GraphModule, first: fx.Node, ahead: Sequence[Function], flat: bool) -> Trunk:
+def _trunk(traced: fx.GraphModule, first: fx.Node, ahead: Sequence[TensorFunction], flat: bool) -> Trunk:
     """The part of the graph that feeds `first`, with what was moved in front of it; (n, d) if `flat`."""
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}

@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from baldur.posteriors.dropout.chain import Layer
-from baldur.posteriors.dropout.dense import Samples
-from baldur.posteriors.dropout.steps import Function, Pair, Pool
+from baldur.posteriors.dropout.dense import ChainSamples
+from baldur.posteriors.dropout.steps import Pair, Pooling, TensorFunction
 
 # What the activations of a block of items may take: on a processor, little more than its caches hold.
 _BLOCK_BYTES = {"cpu": 16 * 2**20}
@@ -31,7 +31,7 @@ _OTHER_BYTES = 512 * 2**20
 _MOST_THREADS = 8
 
 
-class ConvolutionalSamples(Samples):
+class ConvolutionalSamples(ChainSamples):
     """A chain that begins with a convolution under T samples: (n, I, H, W) of the trunk to logits (n, T, C)."""
 
     def __init__(
@@ -141,8 +141,8 @@ class _Geometry:
 
     window: Pair
     inside: Pair
-    before: tuple[Function, ...]
-    behind: tuple[Function, ...]
+    before: tuple[TensorFunction, ...]
+    behind: tuple[TensorFunction, ...]
     out: Pair
 
     @property
@@ -168,9 +168,9 @@ def _geometry(layer: Layer, h: Tensor) -> _Geometry:
     z = functional.conv2d(image, image.new_empty(1, 1, *layer.weight.shape[2:]), None, *layer.options)
     height, width = z.shape[2:]
     less = layer.finish(z).shape[2:]
-    pools = [i for i, function in enumerate(layer.after) if isinstance(function, Pool)]
+    pools = [i for i, function in enumerate(layer.after) if isinstance(function, Pooling)]
     first = layer.after[pools[0]] if pools else None
-    if isinstance(first, Pool) and first.window is not None:
+    if isinstance(first, Pooling) and first.window is not None:
         (down, across), split = first.window, pools[0]
         before, behind = layer.after[:split], layer.after[split + 1 :]
     else:

@@ -22,7 +22,7 @@ _TOGETHER = 20
 _DIAGONAL = 512  # outputs; beyond, the zeros beside the diagonal cost more than products one by one
 
 
-class Samples:
+class ChainSamples:
     """A chain of layers under T samples, with the weights that each sample needs.
 
     The last layer stays in the type of the network: it costs little, and disagreement is a difference of what it gives.
@@ -132,7 +132,7 @@ class Samples:
         return a.flatten(1)
 
 
-class DenseSamples(Samples):
+class DenseSamples(ChainSamples):
     """A dense tail under T samples: (n, d) activations of the trunk to logits (n, T, C)."""
 
     def __init__(

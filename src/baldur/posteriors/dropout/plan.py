@@ -14,7 +14,7 @@ from baldur.posteriors.dropout.masks import keep
 from baldur.posteriors.dropout.sites import Dropouts, Site
 
 
-class Plan:
+class SamplingPlan:
     """How a network is sampled: its sites, and its tail where it has one. Found on the first batch.
 
     Args:

@@ -25,7 +25,7 @@ from baldur.posteriors.dropout.dense import DenseSamples
 from baldur.posteriors.dropout.insertion import insert_dropout, insertion, order_checked
 from baldur.posteriors.dropout.lowered import Lowered, asked, exactly
 from baldur.posteriors.dropout.masks import keep
-from baldur.posteriors.dropout.plan import Plan, half_masks, repeats, same
+from baldur.posteriors.dropout.plan import SamplingPlan, half_masks, repeats, same
 from baldur.posteriors.dropout.reach import reached, together
 from baldur.posteriors.dropout.sites import Dropouts, Site, find_sites, masking
 from baldur.posteriors.trunk import Trunk
@@ -67,7 +67,7 @@ class MCDropout(NetworkPosterior):
         self.inserted = insertion(self.network)
         self.likelihood = likelihood
         self.lowered = Lowered(self.network)
-        self._plans: dict[Any, Plan] = {}
+        self._plans: dict[Any, SamplingPlan] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the plans, which hold functions; they are found again where this is unpickled."""
@@ -121,7 +121,7 @@ class MCDropout(NetworkPosterior):
             [plan.describe(), *([f"layers behind dropout: {', '.join(names)}"] if names else [])]
         )
 
-    def plan(self, x: Any) -> Plan:
+    def plan(self, x: Any) -> SamplingPlan:
         """How the network is sampled on inputs like x.
 
         Args:
@@ -139,7 +139,7 @@ class MCDropout(NetworkPosterior):
             self._plans[key] = self._make_plan(x)
         return self._plans[key]
 
-    def _make_plan(self, x: Any) -> Plan:
+    def _make_plan(self, x: Any) -> SamplingPlan:
         if not items_of(x):
             raise InvalidArgument(
                 "the first batch holds no items, so nothing can be learnt of the network's dropout"
@@ -169,7 +169,7 @@ class MCDropout(NetworkPosterior):
         for module in owners:
             module.training = True  # only the module itself: it is what makes the call
         self.lowered.forget()
-        plan = Plan(sites, find_tail(self.network, sites), left_out, in_place)
+        plan = SamplingPlan(sites, find_tail(self.network, sites), left_out, in_place)
         if plan.tail is not None and not self.draw(1)._agree(plan, probe):
             plan.tail = None
         return plan
@@ -276,18 +276,18 @@ class DropoutDraws(NumberedDraws):
 
         return Trunk(trunk, tail.trunk.identity, tail.trunk.device), rest
 
-    def _prepared(self, x: Any) -> tuple[Plan, Any]:
+    def _prepared(self, x: Any) -> tuple[SamplingPlan, Any]:
         """The plan for a batch, and the batch where the network is."""
         items_of(x)  # refuses what is no batch
         x = place(x, device_of(self.posterior.network))
         return self.posterior.plan(x), x
 
-    def _mean_features(self, plan: Plan, x: Any) -> Tensor:
+    def _mean_features(self, plan: SamplingPlan, x: Any) -> Tensor:
         with Dropouts():
             network = self.posterior.lowered.now(device_of(self.posterior.network))
             return penultimate(network, plan.given(x))
 
-    def _rest(self, plan: Plan, h: Tensor) -> Tensor:
+    def _rest(self, plan: SamplingPlan, h: Tensor) -> Tensor:
         """The tail: what the trunk gives to (n, T, C)."""
         key = id(plan), asked(h.device)
         with exactly(h.device):
@@ -295,7 +295,9 @@ class DropoutDraws(NumberedDraws):
                 self._tails[key] = self._tail_samples(plan, key[1])
             return self.posterior.likelihood.log_probs(self._tails[key](h), 2)
 
-    def _tail_samples(self, plan: Plan, dtype: torch.dtype | None) -> DenseSamples | ConvolutionalSamples:
+    def _tail_samples(
+        self, plan: SamplingPlan, dtype: torch.dtype | None
+    ) -> DenseSamples | ConvolutionalSamples:
         assert plan.tail is not None
         keeps: list[tuple[Tensor, float] | None] = []
         for layer in plan.tail.layers:
@@ -319,7 +321,7 @@ class DropoutDraws(NumberedDraws):
             self._masks[key] = mask.to(device_of(self.posterior.network))
         return self._masks[key]
 
-    def _general(self, plan: Plan, x: Any) -> Tensor:
+    def _general(self, plan: SamplingPlan, x: Any) -> Tensor:
         """Any network: (n, T, C, ...), vectorised over the samples, or one sample after the other."""
         sample = self._sample(plan, x)
         every = torch.arange(len(self), device=device_of(self.posterior.network)).unsqueeze(1)
@@ -334,7 +336,7 @@ class DropoutDraws(NumberedDraws):
                 self._fall_back(plan, error)
         return torch.stack([sample(t) for t in every], 1)
 
-    def _sample(self, plan: Plan, x: Any) -> Callable[[Tensor], Tensor]:
+    def _sample(self, plan: SamplingPlan, x: Any) -> Callable[[Tensor], Tensor]:
         """t to what sample t gives of a batch, (n, C, ...)."""
         network = self.posterior.lowered.now(device_of(self.posterior.network))
 
@@ -348,7 +350,7 @@ class DropoutDraws(NumberedDraws):
 
         return sample
 
-    def _agree(self, plan: Plan, x: Any) -> bool:
+    def _agree(self, plan: SamplingPlan, x: Any) -> bool:
         """Whether one sample of the tail and of the network agree on two items, the second of which becomes noise."""
         assert plan.tail is not None
         device = device_of(self.posterior.network)
@@ -362,7 +364,7 @@ class DropoutDraws(NumberedDraws):
             return False
         return same(found, expected, plan.tail.layers[-1].weight.dtype)
 
-    def _fall_back(self, plan: Plan, error: Exception) -> None:
+    def _fall_back(self, plan: SamplingPlan, error: Exception) -> None:
         """Say once that this network runs T times."""
         plan.vectorised = False
         reason = str(error).strip().splitlines()[0]

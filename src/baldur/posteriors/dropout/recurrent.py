@@ -45,11 +45,11 @@ class _Call:
         """The same, also inside `torch.vmap`."""
         if torch.is_grad_enabled():
             return self(x, states, weights)
-        out: tuple[Tensor, ...] = _Folded.apply(self, len(states), x, *states, *weights)  # type: ignore[no-untyped-call]
+        out: tuple[Tensor, ...] = _FoldedCall.apply(self, len(states), x, *states, *weights)  # type: ignore[no-untyped-call]
         return out
 
 
-class _Folded(torch.autograd.Function):
+class _FoldedCall(torch.autograd.Function):
     """A call whose samples `torch.vmap` makes further items: PyTorch has no such rule of its own."""
 
     @staticmethod

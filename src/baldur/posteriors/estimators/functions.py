@@ -84,7 +84,7 @@ class Function:
         return {"check_input": False} if quick else {}
 
 
-class Member:
+class CommitteeMember:
     """A fitted estimator: what its pipeline does first, and the functions behind that.
 
     Args:

@@ -22,7 +22,7 @@ from baldur.likelihoods import CATEGORICAL, GAUSSIAN, Likelihood
 from baldur.posteriors._saving import read_facts, write_facts
 from baldur.posteriors.draws import NumberedDraws, number_of_draws
 from baldur.posteriors.estimators import skops as _skops
-from baldur.posteriors.estimators.functions import Function, Member, Table, positions_of
+from baldur.posteriors.estimators.functions import CommitteeMember, Function, Table, positions_of
 from baldur.protocols import Posterior
 
 KIND = "scikit-learn"
@@ -90,7 +90,7 @@ class Estimators(Posterior):
         self.noise = noise
         self.inputs = inputs
         self.trusted = tuple(trusted)
-        self._parts = [Member(member, self.regression) for member in self.members]
+        self._parts = [CommitteeMember(member, self.regression) for member in self.members]
         self._linear = all(part.linear is not None for part in self._parts)
         self._check()
         # Members take turns, so that few samples are of many members.
@@ -250,7 +250,7 @@ def table_of(x: Any) -> Table:
         raise InvalidArgument(
             f"scikit-learn estimators take one tensor of numbers for each item, not a {type(x).__name__}"
         )
-    return x.reshape(len(x), math.prod(x.shape[1:]))  # -1 cannot be told of no items
+    return x.reshape(len(x), math.prod(x.shape[1:]))  # (n, F); -1 is undefined where there are no items
 
 
 def load(folder: Path, trusted: Sequence[str] = ()) -> Estimators:
