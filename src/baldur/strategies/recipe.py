@@ -1,4 +1,4 @@
-"""What a recipe of `baldur.strategies` is made with: the round that it sees, and what makes a strategy of it."""
+"""How a recipe of `baldur.strategies` becomes a strategy, and the query round that it chooses in."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,8 +27,8 @@ Scored = tuple[Picks, NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Round:
-    """What a recipe chooses from; predictions and features are made where they are asked for."""
+class QueryRound:
+    """One query: the items that a recipe chooses among. Predictions and features are made when they are asked for."""
 
     posterior: Posterior
     labelled: Labelled
@@ -71,7 +71,7 @@ class Round:
         return self.scorer.predict(self.posterior, self.unlabelled if pool is None else pool, mean_prediction)
 
     def reader(self) -> Callable[[Positions], NDArray[Any]]:
-        """What gives (n, T, C) of some unlabelled items: for those that can do without most of them."""
+        """A function that predicts some unlabelled items, (n, T, C); for recipes that need few of them."""
         self.need(CLASSES)
         posterior = SomeSamples(self.posterior, slice(None), part=True)
         return lambda positions: self.scorer.predict(posterior, View(self.unlabelled, positions))
@@ -94,9 +94,9 @@ class Round:
         size = len(self.unlabelled)
         return View(self.unlabelled, np.sort(self.rng.permutation(size)[:n]).astype(np.intp))
 
-    def within(self, pool: View) -> "Round":
+    def within(self, pool: View) -> "QueryRound":
         """The same round with fewer items to choose among."""
-        return Round(self.posterior, self.labelled, pool, self.k, self.rng, self.scorer)
+        return QueryRound(self.posterior, self.labelled, pool, self.k, self.rng, self.scorer)
 
     def seen(self) -> NDArray[np.intp]:
         """How many labels each class has, up to the last one that has any."""
@@ -115,8 +115,8 @@ class Round:
 
 
 @runtime_checkable
-class Recipe(Protocol):
-    """A strategy with options."""
+class NamedStrategy(Protocol):
+    """A strategy that takes options by keyword."""
 
     def __call__(
         self,
@@ -130,7 +130,7 @@ class Recipe(Protocol):
     ) -> Choice: ...
 
 
-def strategy(recipe: Callable[..., Picks | Scored | Choice]) -> Recipe:
+def strategy(recipe: Callable[..., Picks | Scored | Choice]) -> NamedStrategy:
     """A recipe as a strategy: from positions to ids."""
 
     @wraps(recipe)
@@ -143,7 +143,7 @@ def strategy(recipe: Callable[..., Picks | Scored | Choice]) -> Recipe:
         scorer: Scorer,
         **options: Any,
     ) -> Choice:
-        made = recipe(Round(posterior, labelled, unlabelled, k, rng, scorer), **options)
+        made = recipe(QueryRound(posterior, labelled, unlabelled, k, rng, scorer), **options)
         if isinstance(made, Choice):
             return made
         picks, scores = (made, None) if isinstance(made, Picks) else made
@@ -154,8 +154,8 @@ def strategy(recipe: Callable[..., Picks | Scored | Choice]) -> Recipe:
     own = [
         p for p in signature(choose, follow_wrapped=False).parameters.values() if p.kind is not p.VAR_KEYWORD
     ]
-    told = [p.replace(kind=p.KEYWORD_ONLY) for p in options]
-    choose.__signature__ = Signature([*own, *told], return_annotation=Choice)  # type: ignore[attr-defined]
+    keywords = [p.replace(kind=p.KEYWORD_ONLY) for p in options]
+    choose.__signature__ = Signature([*own, *keywords], return_annotation=Choice)  # type: ignore[attr-defined]
     return choose
 
 
