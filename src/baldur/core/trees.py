@@ -96,7 +96,7 @@ def bits(tensor: Tensor) -> bytes:
     Returns:
         Its bytes.
     """
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()  # (bytes,)
 
 
 def items_of(x: Any) -> int:

@@ -80,5 +80,5 @@ def penultimate(network: nn.Module, x: Any) -> Tensor:
             f"features are the input of the last nn.Linear, but its first axis has {len(seen[-1])} entries for "
             f"{items_of(x)} items"
         )
-    features = seen[-1].flatten(1)
+    features = seen[-1].flatten(1)  # (n, D)
     return features if features.dtype == torch.float64 else features.float()

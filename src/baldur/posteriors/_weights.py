@@ -99,7 +99,7 @@ class WeightDraws(NumberedDraws):
                 self._in_place = differ(given, x) or before != versions(given)
             if out is None:
                 out = values.new_empty((n, len(self), *values.shape[1:]))
-            out[:, i] = values
+            out[:, i] = values  # (n, C, ...)
         assert out is not None
         return out
 

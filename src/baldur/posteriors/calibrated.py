@@ -180,7 +180,7 @@ def _linear(parameters: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
         if log_probs.shape[2] != len(intercept):
             raise InvalidArgument(f"the map is of {len(intercept)} classes, not of {log_probs.shape[2]}")
         w, b = weights.to(log_probs), intercept.to(log_probs)
-        last = log_probs.clamp(min=LEAST).movedim(2, -1)
-        return torch.log_softmax(last @ w.T + b, -1).movedim(-1, 2)
+        last = log_probs.clamp(min=LEAST).movedim(2, -1)  # (n, T, ..., C)
+        return torch.log_softmax(last @ w.T + b, -1).movedim(-1, 2)  # (n, T, C, ...)
 
     return correct

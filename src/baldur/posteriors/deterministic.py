@@ -92,7 +92,7 @@ class DeterministicDraws(NumberedDraws):
         with mode:
             outputs = call(self.lowered.now(self.device), self._placed(x))
         mode.refuse_probabilities(outputs)
-        return self.likelihood.log_probs(outputs, 1).unsqueeze(1)
+        return self.likelihood.log_probs(outputs, 1).unsqueeze(1)  # (n, 1, C, ...)
 
     @torch.inference_mode()
     def features(self, x: Any) -> Tensor:

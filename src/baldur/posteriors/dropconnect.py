@@ -144,9 +144,9 @@ class _TogetherDraws(WeightDraws):
 
     def _of_all(self, x: Any) -> Tensor:
         """All samples of some items, (n, T, C, ...), in groups whose weights find room."""
-        # A copy for each, since the network may change it. With out_dims=1, vmap would transpose equal samples.
+        # A copy for each, since the network may change it. With out_dims=1, vmap transposes equal samples.
         parts = [torch.vmap(partial(self._of, map_tree(torch.clone, x)))(stack) for stack in self._stacked()]
-        return (torch.cat(parts) if len(parts) > 1 else parts[0]).movedim(0, 1)
+        return (torch.cat(parts) if len(parts) > 1 else parts[0]).movedim(0, 1)  # (n, T, C, ...)
 
     def _of(self, x: Any, weights: Mapping[str, Tensor]) -> Tensor:
         return WeightDraws(self.network, lambda _: weights, range(1), likelihood=self.likelihood)._sample(
@@ -168,7 +168,7 @@ class _TogetherDraws(WeightDraws):
 
     def _stack(self, samples: range) -> dict[str, Tensor]:
         each = [self.weights(t) for t in samples]
-        return {name: torch.stack([weights[name] for weights in each]) for name in each[0]}
+        return {name: torch.stack([weights[name] for weights in each]) for name in each[0]}  # (t, *shape)
 
 
 class _MaskedWeights:
@@ -194,7 +194,8 @@ class _MaskedWeights:
             mask = keep(self.seed, name, range(t, t + 1), weight.shape, self.p)
             self.bits[t, name] = np.packbits(mask.numpy())
         bits = np.unpackbits(self.bits[t, name], count=weight.numel())
-        return torch.from_numpy(bits).view(torch.bool).view(weight.shape).to(weight.device)
+        mask = torch.from_numpy(bits).view(torch.bool).view(weight.shape)  # (*weight shape)
+        return mask.to(weight.device)
 
 
 def masked_weights(network: nn.Module, layers: Layers = LAYERS) -> tuple[str, ...]:

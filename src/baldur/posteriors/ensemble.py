@@ -138,7 +138,7 @@ class EnsembleDraws(NumberedDraws):
                 raise InvalidArgument(
                     f"members of one ensemble give {first.shape[2]} and {part.shape[2]} classes"
                 )
-            out[:, places] = part[:, own].to(out)
+            out[:, places] = part[:, own].to(out)  # (n, t, C, ...)
         return out
 
     def features(self, x: Any) -> Tensor:
@@ -150,7 +150,7 @@ class EnsembleDraws(NumberedDraws):
         Returns:
             Features.
         """
-        return torch.cat([member.draw(1, self.seed).features(x) for member in self.members], 1)
+        return torch.cat([member.draw(1, self.seed).features(x) for member in self.members], 1)  # (n, Σ D)
 
     def outputs(self, x: Any, names: Sequence[str]) -> dict[str, Tensor]:
         """Several outputs of one batch.

@@ -50,7 +50,7 @@ class LossModule(nn.Module):
         """
         hidden = [torch.relu(layer(pooled(h).float())) for layer, h in zip(self.layers, taken, strict=True)]
         predicted: Tensor = self.head(torch.cat(hidden, 1))
-        return predicted[:, 0]
+        return predicted[:, 0]  # (n,)
 
 
 def pooled(h: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ def pooled(h: Tensor) -> Tensor:
     """
     if h.ndim == 2:
         return h
-    return h.mean(1) if h.ndim == 3 else h.flatten(2).mean(2)
+    return h.mean(1) if h.ndim == 3 else h.flatten(2).mean(2)  # (n, C)
 
 
 @contextmanager

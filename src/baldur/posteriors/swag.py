@@ -198,7 +198,8 @@ def perturbation(
     """
     noise = variance.sqrt() * z1
     if deviations is not None:
-        noise = noise + torch.tensordot(z2.to(deviations), deviations, 1) / math.sqrt(len(z2) - 1)
+        low_rank = torch.tensordot(z2.to(deviations), deviations, 1)  # (*shape)
+        noise = noise + low_rank / math.sqrt(len(z2) - 1)
     return math.sqrt(scale) * noise
 
 

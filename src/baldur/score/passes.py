@@ -222,7 +222,8 @@ def _without_nan(log_probs: Any) -> Any:
 
 def _blamed(error: InvalidPredictions, log_probs: Any, pool: Pool, positions: Positions) -> Exception:
     """The same error with the names of the items, and whether these or the network are to blame."""
-    bad = positions[torch.as_tensor(log_probs).isnan().flatten(1).any(1).cpu().numpy()]
+    nan = torch.as_tensor(log_probs).isnan().flatten(1).any(1)  # (n,)
+    bad = positions[nan.cpu().numpy()]
     if not len(bad):
         return error
     ids, reasons = pool.ids, {}

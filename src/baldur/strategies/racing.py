@@ -343,8 +343,8 @@ class _Likely:
         self.field, self.k = field, k
         # With B + 1 exchangeable subsets, one of which came first, it is among the 2 least with 2 / (B + 1) = δ/R.
         count = math.ceil(_RANK * len(at) / risk) - 1
-        everything = np.tile(np.arange(field.samples), (count if at else 0, 1))
-        self.subsets = [rng.permuted(everything, axis=1)[:, :size] for size in at]
+        everything = np.tile(np.arange(field.samples), (count if at else 0, 1))  # (B, T)
+        self.subsets = [rng.permuted(everything, axis=1)[:, :size] for size in at]  # of each round (B, t)
         self.least: list[dict[int, NDArray[np.float64]]] = [{} for _ in at]
 
     def reduce(self, count: int) -> Score:

@@ -54,7 +54,7 @@ class Layer:
             Activations, (n, O, ...).
         """
         if self.options is None:
-            return self.finish(affine(h.flatten(1), weight, bias))
+            return self.finish(affine(h.flatten(1), weight, bias))  # (n, I) to (n, O)
         return self.finish(functional.conv2d(h, weight, bias, *self.options))
 
     def finish(self, z: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ class Tail:
         with exactly(h.device):
             for layer in self.layers[:-1]:
                 h = layer(h.to(layer.weight.dtype), layer.weight, layer.bias)
-            return h.flatten(1).to(self.layers[-1].weight.dtype)
+            return h.flatten(1).to(self.layers[-1].weight.dtype)  # (n, D)
 
 
 def find_tail(network: nn.Module, sites: Sequence[Site]) -> Tail | None:
@@ -250,7 +250,7 @@ def _folded(layer: Layer, norm: nn.modules.batchnorm._BatchNorm) -> Layer:
     assert norm.running_var is not None
     scale = torch.rsqrt(norm.running_var + norm.eps) * (norm.weight if norm.affine else 1)
     shift = (layer.bias - norm.running_mean) * scale + (norm.bias if norm.affine else 0)
-    weight = layer.weight * scale.view(-1, *[1] * (layer.weight.ndim - 1))
+    weight = layer.weight * scale.view(-1, *[1] * (layer.weight.ndim - 1))  # (O, I, ...), scaled along O
     return replace(layer, weight=weight, bias=shift)
 
 
@@ -299,6 +299,6 @@ def _trunk(traced: fx.GraphModule, first: fx.Node, ahead: Sequence[TensorFunctio
             h: Tensor = call(part.now(device_of(part.network)), x)
         for function in ahead:
             h = function(h)
-        return h.flatten(1) if flat else h
+        return h.flatten(1) if flat else h  # (n, d), or (n, channels, height, width)
 
     return Trunk(trunk, lambda: identity(cut, ahead, flat), lambda: device_of(part.network))

@@ -50,7 +50,7 @@ class SequenceDropout(nn.Module):
             of_row = torch.cat([torch.arange(size, device=scale.device) for size in sizes])
             return h._replace(data=h.data * scale[of_row])
         scale = self._scale(h, h.shape[self.batch_axis])
-        return h * scale.unsqueeze(1 - self.batch_axis)
+        return h * scale.unsqueeze(1 - self.batch_axis)  # (n, L, D) or (L, n, D)
 
     def _scale(self, like: Tensor, n: int) -> Tensor:
         return functional.dropout(like.new_ones(n, like.shape[-1]), self.p, self.training)

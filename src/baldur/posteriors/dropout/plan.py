@@ -92,7 +92,7 @@ def half_masks(sites: Sequence[Site]) -> dict[tuple[int, tuple[int, ...]], Tenso
     for number, site in enumerate(sites):
         shape = site.mask_shape(torch.Size(site.shape))
         mask = keep(0, number, range(1), shape, min(site.p, 0.5))
-        mask.view(-1)[0] = True  # never all dropped
+        mask.view(-1)[0] = True  # (units,): never all dropped
         masks[number, shape] = mask
     return masks
 

@@ -35,6 +35,8 @@ _ROWS = 2048
 
 KIND = "mc-dropout"
 
+TailSamples = DenseSamples | ConvolutionalSamples
+
 
 class MCDropout(NetworkPosterior):
     """Dropout at prediction time as samples from an approximate posterior.
@@ -189,7 +191,7 @@ class DropoutDraws(NumberedDraws):
         self.posterior = posterior
         self.seed = seed
         self._masks: dict[tuple[int, tuple[int, ...]], Tensor] = {}
-        self._tails: dict[tuple[int, torch.dtype | None], DenseSamples | ConvolutionalSamples] = {}
+        self._tails: dict[tuple[int, torch.dtype | None], TailSamples] = {}
 
     @property
     def degenerate(self) -> bool:
@@ -295,18 +297,16 @@ class DropoutDraws(NumberedDraws):
                 self._tails[key] = self._tail_samples(plan, key[1])
             return self.posterior.likelihood.log_probs(self._tails[key](h), 2)
 
-    def _tail_samples(
-        self, plan: SamplingPlan, dtype: torch.dtype | None
-    ) -> DenseSamples | ConvolutionalSamples:
+    def _tail_samples(self, plan: SamplingPlan, dtype: torch.dtype | None) -> TailSamples:
         assert plan.tail is not None
         keeps: list[tuple[Tensor, float] | None] = []
         for layer in plan.tail.layers:
             before: tuple[Tensor, float] | None = None
             for number in layer.sites:
                 site = plan.sites[number]
-                mask = self._mask(number, site, torch.Size(site.shape)).flatten(1)
+                mask = self._mask(number, site, torch.Size(site.shape)).flatten(1)  # (T, channels or units)
                 if layer.options is None:  # one entry for each input, where pooling may lie between
-                    mask = mask.repeat_interleave(layer.weight.shape[1] // mask.shape[1], 1)
+                    mask = mask.repeat_interleave(layer.weight.shape[1] // mask.shape[1], 1)  # (T, I)
                 factor = 1 / (1 - site.p) if site.p < 1 else 0.0
                 before = (mask, factor) if before is None else (before[0] & mask, before[1] * factor)
             keeps.append(before)
@@ -324,17 +324,18 @@ class DropoutDraws(NumberedDraws):
     def _general(self, plan: SamplingPlan, x: Any) -> Tensor:
         """Any network: (n, T, C, ...), vectorised over the samples, or one sample after the other."""
         sample = self._sample(plan, x)
-        every = torch.arange(len(self), device=device_of(self.posterior.network)).unsqueeze(1)
+        every = torch.arange(len(self), device=device_of(self.posterior.network)).unsqueeze(1)  # (T, 1)
         if plan.vectorised:
             try:
                 with warnings.catch_warnings():  # of a trifle inside adaptive pooling
                     warnings.filterwarnings("ignore", ".*aten::as_strided_")
-                    return torch.vmap(sample)(every).movedim(0, 1)  # out_dims=1 transposes equal samples
+                    # With out_dims=1, vmap would transpose samples that are equal.
+                    return torch.vmap(sample)(every).movedim(0, 1)  # (n, T, C, ...)
             except (UnsupportedNetwork, torch.OutOfMemoryError):
                 raise
             except (RuntimeError, ValueError) as error:  # what vmap says of code that it cannot vectorise
                 self._fall_back(plan, error)
-        return torch.stack([sample(t) for t in every], 1)
+        return torch.stack([sample(t) for t in every], 1)  # (n, T, C, ...)
 
     def _sample(self, plan: SamplingPlan, x: Any) -> Callable[[Tensor], Tensor]:
         """t to what sample t gives of a batch, (n, C, ...)."""
@@ -342,7 +343,7 @@ class DropoutDraws(NumberedDraws):
 
         def sample(t: Tensor) -> Tensor:
             def mask(number: int, site: Site, h: Tensor) -> Tensor:
-                return self._mask(number, site, h.shape).index_select(0, t)[0]
+                return self._mask(number, site, h.shape).index_select(0, t)[0]  # (*mask shape)
 
             with masking(plan.sites, mask):
                 logits = call(network, plan.given(x))

@@ -124,8 +124,8 @@ class Dropouts(TorchFunctionMode):
             if not training:
                 return x
             if self.heads is not None:
-                by_head = torch.unflatten(x, 0, (-1, self.heads))
-                return self.replace("attention", p, by_head, False).flatten(0, 1)
+                by_head = torch.unflatten(x, 0, (-1, self.heads))  # (n, heads, L, S)
+                return self.replace("attention", p, by_head, False).flatten(0, 1)  # (n * heads, L, S)
             return self.replace(KINDS[func], p, x, in_place)
         if func is functional.scaled_dot_product_attention:
             return attention(lambda p, h: self.replace("attention", p, h, False), *args, **kwargs)

@@ -62,7 +62,8 @@ class Function:
         p = self.estimator.predict_proba(self._own(z), **self._checked(z))
         if not isinstance(p, list):
             return _spread(p, self.seen, classes)
-        return np.stack([_spread(*label, classes) for label in zip(p, self.seen, strict=True)], -1)
+        each = [_spread(*label, classes) for label in zip(p, self.seen, strict=True)]
+        return np.stack(each, -1)  # (n, 2, K)
 
     def values(self, z: Table) -> NDArray[np.float64]:
         """The predicted numbers.

@@ -228,7 +228,7 @@ class EstimatorDraws(NumberedDraws):
 
     def _gaussian(self, mean: NDArray[np.float64], noise: Any) -> NDArray[np.float64]:
         given = noise if self.posterior.noise is None else self.posterior.noise
-        return np.stack([mean, np.broadcast_to(given, mean.shape)], 1)
+        return np.stack([mean, np.broadcast_to(given, mean.shape)], 1)  # (n, 2) or (n, 2, K)
 
 
 def table_of(x: Any) -> Table:

@@ -180,7 +180,7 @@ class Laplace(NetworkPosterior):
         """
         shape = self.mean.shape
         noise = [torch.randn(shape, dtype=torch.float64, generator=generator(seed, t)) for t in samples]
-        return self.mean + self.curvature.scaled(self.precision.rsqrt(), torch.stack(noise))
+        return self.mean + self.curvature.scaled(self.precision.rsqrt(), torch.stack(noise))  # (T, C, D)
 
     def log_marginal_likelihood(self, x: Any, y: Tensor, counts: Tensor | None = None) -> float:
         """How well the model explains what it was trained on, all weights of the last layer considered.
@@ -226,7 +226,7 @@ class Laplace(NetworkPosterior):
             return mean
         with torch.inference_mode():
             inputs = with_one(self.trunk(x).cpu().double(), self.layer)
-            f, covariance = inputs @ self.mean.T, self.outputs_covariance(inputs)
+            f, covariance = inputs @ self.mean.T, self.outputs_covariance(inputs)  # (n, C) and (n, C, C)
             return bridge(f, covariance) if link == "bridge" else probit(f, covariance, self.likelihood)
 
     def outputs_covariance(self, inputs: Float[Tensor, "n D"]) -> Float[Tensor, "n C C"]:
@@ -341,16 +341,18 @@ class LaplaceDraws(NumberedDraws):
         blocks = [self.samples[start : start + size] for start in range(0, len(self), size)]
         phi = with_one(h, posterior.layer)
         outputs = len(posterior.mean)
+        # One product for all samples of a block: (n, D) and (D, tC) to (n, tC), then (n, t, C).
         parts = [(phi @ self._weights(block).T).view(len(h), len(block), outputs) for block in blocks]
         logits = torch.cat(parts, 1) if len(parts) > 1 else parts[0]  # (n, T, C)
-        return posterior.likelihood.log_probs(logits.reshape(*logits.shape[:2], *posterior.shape), 2)
+        shaped = logits.reshape(*logits.shape[:2], *posterior.shape)  # (n, T, *shape of one item's outputs)
+        return posterior.likelihood.log_probs(shaped, 2)
 
     def _weights(self, block: range) -> Tensor:
         """The weights of some samples one below the other, (TC, D), in the type of the network."""
         if block in self._kept:
             return self._kept[block]
         posterior = self.posterior
-        made = posterior.weights(block, self.seed).flatten(0, 1).to(posterior.layer.weight)
+        made = posterior.weights(block, self.seed).flatten(0, 1).to(posterior.layer.weight)  # (tC, D)
         if len(self) * posterior.mean.numel() * made.itemsize <= _KEPT:
             self._kept[block] = made
         return made
