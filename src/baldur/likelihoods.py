@@ -1,4 +1,4 @@
-"""What the outputs of a network mean: the loss that they are trained with, and what draws give of them.
+"""Likelihoods: the loss of a network's outputs in training, and the predictions that draws make of them.
 
 C classes, K labels or targets; n items. A likelihood is a value: two of the same name are equal.
 """
@@ -24,12 +24,12 @@ class Likelihood(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is saved as."""
+        """The name that it is saved under."""
         ...
 
     @property
     def kind(self) -> str:
-        """What its draws are: "categorical", "bernoulli" or "gaussian"."""
+        """The kind of its draws: "categorical", "bernoulli" or "gaussian"."""
         ...
 
     def losses(self, outputs: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:
@@ -37,7 +37,7 @@ class Likelihood(Protocol):
         ...
 
     def log_probs(self, outputs: Any, axis: int) -> Tensor:
-        """What draws give of a network's outputs; `axis` is that of the classes (or labels, or mean and noise)."""
+        """Predictions of a network's outputs; `axis` is that of the classes (or labels, or mean and noise)."""
         ...
 
     def right(self, outputs: Tensor, y: Tensor) -> Tensor | None:

@@ -132,12 +132,12 @@ class Draws(Protocol):
 
     @property
     def kind(self) -> str:
-        """What `log_probs` are: "categorical", "bernoulli" or "gaussian"."""
+        """The kind of `log_probs`: "categorical", "bernoulli" or "gaussian"."""
         ...
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What `outputs` can give: "log_probs", and "features" where the network has them."""
+        """The names of its `outputs`: "log_probs", and "features" where the network has them."""
         ...
 
     @property
@@ -168,7 +168,7 @@ class Draws(Protocol):
 
 @runtime_checkable
 class Posterior(Protocol):
-    """What the model believes: a distribution over functions.
+    """A distribution over functions: what the model believes.
 
     Every posterior has these four members, and nothing else is asked of one; a scorer refuses what lacks a member. A
     posterior of your own may inherit from this class. It then is as many functions as one likes, has no networks, and
@@ -237,7 +237,7 @@ class Scorer(Protocol):
 
     @property
     def memory(self) -> str | int:
-        """What a pass may use beyond the pool: bytes, or "1GiB", say."""
+        """The memory that a pass may use beyond the pool: bytes, or a text such as "1GiB"."""
         ...
 
     def predict(

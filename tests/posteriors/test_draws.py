@@ -13,7 +13,7 @@ X = torch.arange(6.0).reshape(3, 2)
 class Slopes(NumberedDraws):
     """Sample t is the function (0, t · x₀) of classes."""
 
-    def at(self, samples):
+    def _at(self, samples):
         return type(self)(self.kind, samples, self._same)
 
     def __call__(self, x):

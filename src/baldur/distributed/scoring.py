@@ -52,7 +52,7 @@ class RayScorer:
 
     @property
     def memory(self) -> str | int:
-        """What a pass may take here, as of the plain scorer."""
+        """As of the plain scorer."""
         return self.plain.memory
 
     def predict(
@@ -269,7 +269,7 @@ class ComparingPosterior(Posterior):
 
 
 def root(pool: Pool) -> Pool:
-    """What a view, or a view of a view, is of.
+    """The pool behind a view, or behind a view of a view.
 
     Args:
         pool: Any pool.

@@ -1,4 +1,4 @@
-"""What every posterior over a network needs: a frozen copy, its logits, its features, and where it lives."""
+"""The parts that all posteriors over a network share: the frozen copy, and its features."""
 
 import copy
 from abc import ABC

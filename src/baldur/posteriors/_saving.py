@@ -22,7 +22,7 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Saved:
-    """What was saved of a posterior beside its network.
+    """The saved parts of a posterior beside its network.
 
     Args:
         kind: Which posterior it is.
@@ -79,7 +79,7 @@ def write_facts(
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """What `posterior.json` says.
+    """Read `posterior.json`.
 
     Args:
         folder: Where it was saved.
@@ -108,7 +108,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
 
 
 def likelihood_of(posterior: Posterior) -> Likelihood:
-    """What a posterior within another one predicts, by the kind of its draws.
+    """The likelihood of a posterior within another one, by the kind of its draws.
 
     Args:
         posterior: Any.

@@ -72,15 +72,7 @@ class WeightDraws(NumberedDraws):
         self._in_place: bool | None = None  # unknown before the first batch
         self._channels_first = False
 
-    def at(self, samples: range) -> "WeightDraws":
-        """The same draws with other samples.
-
-        Args:
-            samples: Their absolute numbers.
-
-        Returns:
-            Draws.
-        """
+    def _at(self, samples: range) -> "WeightDraws":
         same = self._same
         return type(self)(self.network, self.weights, samples, likelihood=self.likelihood, degenerate=same)
 

@@ -42,7 +42,7 @@ class Calibrated(Posterior):
 
     @property
     def likelihood(self) -> Likelihood:
-        """What the outputs mean."""
+        """As of the posterior within."""
         return likelihood_of(self.posterior)
 
     @property

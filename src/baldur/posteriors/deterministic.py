@@ -75,15 +75,7 @@ class DeterministicDraws(NumberedDraws):
         self.likelihood = likelihood
         self._in_place: dict[Any, bool] = {}
 
-    def at(self, samples: range) -> "DeterministicDraws":
-        """The same draws with other samples.
-
-        Args:
-            samples: Their absolute numbers.
-
-        Returns:
-            Draws.
-        """
+    def _at(self, samples: range) -> "DeterministicDraws":
         return self
 
     @torch.inference_mode()

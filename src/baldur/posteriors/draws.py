@@ -43,7 +43,7 @@ def number_of_draws(T: int | None, functions: int | None = None, unset: int = SA
 class NumberedDraws(ABC):
     """T samples of one posterior, known by their absolute numbers; see `protocols.Draws`.
 
-    Length, slices and outputs are here. A posterior adds `__call__`, `features` and `at`.
+    Length, slices and outputs are here. A posterior adds `__call__`, `features` and `_at`.
 
     Args:
         kind: "categorical", "bernoulli" or "gaussian".
@@ -68,15 +68,8 @@ class NumberedDraws(ABC):
         return self._same or len(self) == 1
 
     @abstractmethod
-    def at(self, samples: range) -> "NumberedDraws":
-        """The same draws with other samples.
-
-        Args:
-            samples: Their absolute numbers, at least one.
-
-        Returns:
-            Draws.
-        """
+    def _at(self, samples: range) -> "NumberedDraws":
+        """The same draws with other samples, of these absolute numbers."""
 
     @abstractmethod
     def __call__(self, x: Any) -> Tensor: ...
@@ -99,7 +92,7 @@ class NumberedDraws(ABC):
         chosen = self.samples[samples]
         if not chosen:
             raise InvalidArgument(f"{samples} of {len(self)} samples holds none")
-        return self.at(chosen)
+        return self._at(chosen)
 
     def outputs(self, x: Any, names: Sequence[str]) -> dict[str, Tensor]:
         """Several outputs of one batch.

@@ -43,7 +43,7 @@ class Ensemble(Posterior):
 
     @property
     def likelihood(self) -> Likelihood:
-        """What the first member's outputs mean."""
+        """As of the first member."""
         return likelihood_of(self.members[0])
 
     @property
@@ -117,15 +117,7 @@ class EnsembleDraws(NumberedDraws):
         """Whether the samples are equal by the user's own word: T = 1, or one member of which that is so."""
         return len(self) == 1 or (len(self._parts) == 1 and self._parts[0][2].degenerate)
 
-    def at(self, samples: range) -> "EnsembleDraws":
-        """The same draws with other samples.
-
-        Args:
-            samples: Their absolute numbers.
-
-        Returns:
-            Draws.
-        """
+    def _at(self, samples: range) -> "EnsembleDraws":
         return EnsembleDraws(self.members, self.seed, samples)
 
     @torch.inference_mode()

@@ -105,7 +105,7 @@ def tapped(network: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Any]
 
 
 def maps_of(taken: Mapping[str, Any], layers: Sequence[str]) -> list[Tensor]:
-    """What was tapped, in the order of the layers.
+    """The tapped feature maps in the order of the layers.
 
     Args:
         taken: As `tapped` gives it.
@@ -125,7 +125,7 @@ def maps_of(taken: Mapping[str, Any], layers: Sequence[str]) -> list[Tensor]:
 
 
 class LearningLoss(NetworkPosterior):
-    """What a posterior believes, and how wrong it is going to be: draws have the further output "loss".
+    """Another posterior with a predicted loss for each item: draws have the further output "loss".
 
     Args:
         posterior: Over one network.
@@ -151,7 +151,7 @@ class LearningLoss(NetworkPosterior):
 
     @property
     def likelihood(self) -> Likelihood:
-        """What the network's outputs mean."""
+        """As of the posterior within."""
         return likelihood_of(self.posterior)
 
     @property

@@ -184,7 +184,7 @@ def perturbation(
     z2: Float[Tensor, " K"],
     scale: float,
 ) -> Float[Tensor, "*shape"]:
-    """What a sample adds to the mean: √s (√Σ ⊙ z₁ + D̂ᵀz₂ / √(K - 1)).
+    """The difference between a sample and the mean: √s (√Σ ⊙ z₁ + D̂ᵀz₂ / √(K - 1)).
 
     Args:
         variance: Σ.
@@ -213,7 +213,7 @@ def _batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """What `functional.batch_norm` does, out of sight of the `Dropouts` of the prediction that needs the statistics."""
+    """As `functional.batch_norm`, but not seen by the `Dropouts` of the prediction that needs the statistics."""
     cudnn = torch.backends.cudnn.enabled
     return torch.batch_norm(x, weight, bias, running_mean, running_var, training, momentum, eps, cudnn)
 

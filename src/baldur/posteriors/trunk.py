@@ -32,7 +32,7 @@ class Trunk:
 
 
 def identity(part: fx.GraphModule, ahead: Sequence[Callable[[Tensor], Tensor]], more: object = None) -> str:
-    """What a traced network computes: its code, the settings of its modules, its weights, and what follows it.
+    """A hash of all that a traced network computes with: code, settings of modules, weights, and later functions.
 
     Args:
         part: The traced network.

@@ -30,7 +30,7 @@ Progress = Callable[[int, int], None]
 """Called with (items done, items in all)."""
 
 Precision = Literal["float32", "bfloat16"]
-"""What matrix products are computed in; log-probabilities and scores are float32 or more in either."""
+"""The type of matrix products. Log-probabilities and scores are float32 or more in either."""
 
 # What a network holds of one item at a time, in multiples of the item itself; layers come and go, so that even
 # wide convolutions on small images stay below it.

@@ -1,4 +1,4 @@
-"""What an unchanged trunk gives of a pool, kept on disk: a frozen network runs once, not in every round."""
+"""A cache on disk for the outputs of a trunk: a frozen network runs once over a pool, not in every round."""
 
 import hashlib
 import os

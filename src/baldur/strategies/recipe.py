@@ -23,7 +23,7 @@ CLASSES = ("categorical", "bernoulli")
 """Kinds of draws that are probabilities of classes."""
 
 Scored = tuple[Picks, NDArray[Any]]
-"""What was picked, and the score of every item of the pool."""
+"""The picks, and the score of every item of the pool."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class QueryRound:
 
     @property
     def memory(self) -> int:
-        """What may be used beyond the pool, in bytes."""
+        """The memory that may be used beyond the pool, in bytes."""
         return bytes_of(self.scorer.memory)
 
     def features(self, bias: bool = False) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""What every posterior must satisfy."""
+"""The contract of a posterior, as a check."""
 
 import importlib
 import tempfile
@@ -108,7 +108,7 @@ def _refuses(call: Callable[[], Any], message: str) -> None:
 
 
 def _check_values(kind: str, whole: Tensor) -> None:
-    """What draws of that kind may be."""
+    """Draws of a kind hold only values of that kind."""
     if kind == "gaussian":
         _require(bool(whole.isfinite().all()), "a mean or a variance is not finite")
         _require(bool((whole[:, :, 1] > 0).all()), "a variance is not positive")
@@ -117,7 +117,7 @@ def _check_values(kind: str, whole: Tensor) -> None:
 
 
 def _state_of(model: Any) -> Any:
-    """What may not change: weights, buffers and modes of a network; all that estimators hold."""
+    """All that may not change: weights, buffers and modes of a network, or the contents of estimators."""
     if isinstance(model, nn.Module):
         return weights_hash(model), [module.training for module in model.modules()]
     return importlib.import_module("joblib").hash(model)

@@ -153,7 +153,7 @@ class _Geometry:
         return prod(self.window) * prod(self.inside)
 
     def finish(self, z: Tensor, n: int) -> Tensor:
-        """What follows the convolution, of one channel: (samples, positions * n) to (samples, height, width, n)."""
+        """Later functions, for one channel: (samples, positions * n) to (samples, height, width, n)."""
         for function in self.before:
             z = function(z)
         if self.window != (1, 1):
@@ -182,7 +182,7 @@ def _geometry(layer: Layer, h: Tensor) -> _Geometry:
 
 
 def _patches(layer: Layer, h: Tensor, plan: _Geometry, work: "_Workspace") -> Tensor:
-    """What each tap of the kernel sees of each input channel: (I, taps, positions * n)."""
+    """The inputs of each tap of the kernel, by input channel: (I, taps, positions * n)."""
     assert layer.options is not None
     (down, right), (top, left), (dy, dx) = layer.options
     n, inputs, rows, columns = h.shape

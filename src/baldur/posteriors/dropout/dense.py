@@ -119,7 +119,7 @@ class ChainSamples:
         return inputs.shape[1]
 
     def follow(self, a: Tensor, t: int, start: int = 1) -> Tensor:
-        """What the layers from `start` on make of a sample's activations.
+        """Apply the layers from `start` on to the activations of a sample.
 
         Args:
             a: (n, channels that the sample needs, ...).
@@ -175,7 +175,7 @@ class DenseSamples(ChainSamples):
         return h if inputs is None else h.index_select(1, inputs)
 
     def _first(self, samples: range) -> "_Stack":
-        """What some samples need, stacked."""
+        """The stacked weights of some samples."""
         layer, keep, outputs = self.layers[0], self.keeps[0], self.kept_outputs(0)
         dtype = self.dtypes[0]
         weights, biases = [], []

@@ -56,7 +56,7 @@ class SequenceDropout(nn.Module):
         return functional.dropout(like.new_ones(n, like.shape[-1]), self.p, self.training)
 
     def extra_repr(self) -> str:
-        """What is printed of it.
+        """Its text where the network is printed.
 
         Returns:
             Its rate.
@@ -113,7 +113,7 @@ def insert_dropout(network: nn.Module, rate: float, where: str = "last") -> nn.M
 
 
 def insertion(network: nn.Module) -> tuple[float, str] | None:
-    """What was inserted into a network.
+    """The dropout that was inserted into a network.
 
     Args:
         network: Any network.

@@ -1,4 +1,4 @@
-"""How MC-dropout samples a network, and what is asked of it before."""
+"""How MC-dropout samples a network, and the checks before that."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -34,7 +34,7 @@ class SamplingPlan:
         self.vectorised = True  # until vmap refuses the network
 
     def given(self, x: Any) -> Any:
-        """What one run of the network is given for a batch.
+        """The batch for one run of the network.
 
         Args:
             x: A batch.
@@ -45,7 +45,7 @@ class SamplingPlan:
         return map_tree(torch.clone, x) if self.in_place else x
 
     def describe(self) -> str:
-        """What is stochastic and how it is computed, one line each.
+        """The stochastic calls and how they are computed, one line each.
 
         Returns:
             Text for a person.

@@ -199,15 +199,7 @@ class DropoutDraws(NumberedDraws):
         plans = self.posterior._plans.values()
         return len(self) == 1 or any(all(site.p == 0 for site in plan.sites) for plan in plans)
 
-    def at(self, samples: range) -> "DropoutDraws":
-        """The same draws with other samples.
-
-        Args:
-            samples: Their absolute numbers.
-
-        Returns:
-            Draws.
-        """
+    def _at(self, samples: range) -> "DropoutDraws":
         return DropoutDraws(self.posterior, self.seed, samples)
 
     @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""What each step of a traced network does, as far as dropout masks can be moved past it."""
+"""The steps of a traced network by kind: the kind says whether a dropout mask can be moved past the step."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class Pooling:
 
 
 def step(node: fx.Node, modules: dict[str, nn.Module]) -> tuple[str, Any]:
-    """What a node does.
+    """The kind of a node.
 
     Args:
         node: Of a traced network.

@@ -105,7 +105,7 @@ class CommitteeMember:
         self.functions = [] if self.linear is not None else _functions(core, regression)
 
     def prepare(self, table: Table) -> Table:
-        """What the functions look at.
+        """The table as the functions take it.
 
         Args:
             table: The inputs.

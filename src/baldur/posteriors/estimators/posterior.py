@@ -174,15 +174,7 @@ class EstimatorDraws(NumberedDraws):
         self.seed = seed
         self._order = generator(seed, "functions").permutation(len(posterior._functions))
 
-    def at(self, samples: range) -> "EstimatorDraws":
-        """The same draws with other samples.
-
-        Args:
-            samples: Their absolute numbers.
-
-        Returns:
-            Draws.
-        """
+    def _at(self, samples: range) -> "EstimatorDraws":
         return EstimatorDraws(self.posterior, self.seed, samples)
 
     def __call__(self, x: Any) -> Tensor:

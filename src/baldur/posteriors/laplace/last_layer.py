@@ -38,7 +38,7 @@ class LastLayer:
     likelihood: Likelihood
 
     def outputs(self, weights: Float[Tensor, "C D"]) -> Tensor:
-        """What the network gives with other weights in its last layer.
+        """The outputs of the network with other weights in its last layer.
 
         Args:
             weights: W, the bias as its last column.

@@ -241,7 +241,7 @@ class Laplace(NetworkPosterior):
         return self.curvature.outputs_covariance(inputs, 1 / self.precision)
 
     def trunk(self, x: Any) -> Float[Tensor, "n D"]:
-        """What the last layer sees of a batch.
+        """The inputs of the last layer.
 
         Args:
             x: A batch.
@@ -286,22 +286,14 @@ class LaplaceDraws(NumberedDraws):
         self.seed = seed
         self._kept: dict[range, Tensor] = {}
 
-    def at(self, samples: range) -> "LaplaceDraws":
-        """The same draws with other samples.
-
-        Args:
-            samples: Their absolute numbers.
-
-        Returns:
-            Draws.
-        """
+    def _at(self, samples: range) -> "LaplaceDraws":
         return LaplaceDraws(self.posterior, self.seed, samples)
 
     def __call__(self, x: Any) -> Tensor:
         return self._rest(self.posterior.trunk(x))
 
     def features(self, x: Any) -> Tensor:
-        """What the last layer sees, (n, D).
+        """The inputs of the last layer, (n, D).
 
         Args:
             x: A batch.
