@@ -7,7 +7,7 @@ from baldur import data
 from baldur.acquire import entropy
 from baldur.learners import Supervised
 from baldur.posteriors.fit import mc_dropout
-from baldur.protocols import Choice
+from baldur.protocols import Choice, Posterior
 from baldur.training import Recipe
 
 QUICK = {"seeds": 1, "rounds": 2, "query_size": 4, "initial": 6, "draws": 3, "epochs": 2, "epoch_size": 32}
@@ -45,7 +45,7 @@ def learner_factory(network, classes, settings):
     return Supervised(network, classes=classes, recipe=Recipe(epochs=settings.epochs))
 
 
-class WithLoss:
+class WithLoss(Posterior):
     """A posterior whose draws also predict a loss, as those of a learner for learning loss do."""
 
     def __init__(self, inner):

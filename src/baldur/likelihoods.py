@@ -1,4 +1,4 @@
-"""What the outputs of a network mean: the loss that they are trained with, and what draws give of them.
+"""Likelihoods: the loss of a network's outputs in training, and the predictions that draws make of them.
 
 C classes, K labels or targets; n items. A likelihood is a value: two of the same name are equal.
 """
@@ -24,12 +24,12 @@ class Likelihood(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is saved as."""
+        """The name that it is saved under."""
         ...
 
     @property
     def kind(self) -> str:
-        """What its draws are: "categorical", "bernoulli" or "gaussian"."""
+        """The kind of its draws: "categorical", "bernoulli" or "gaussian"."""
         ...
 
     def losses(self, outputs: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:
@@ -37,7 +37,7 @@ class Likelihood(Protocol):
         ...
 
     def log_probs(self, outputs: Any, axis: int) -> Tensor:
-        """What draws give of a network's outputs; `axis` is that of the classes (or labels, or mean and noise)."""
+        """Predictions of a network's outputs; `axis` is that of the classes (or labels, or mean and noise)."""
         ...
 
     def right(self, outputs: Tensor, y: Tensor) -> Tensor | None:
@@ -76,8 +76,8 @@ class Categorical:
         )
         if losses.ndim == 1:
             return losses
-        known = (y != IGNORED).flatten(1).sum(1).clamp(min=1)
-        return losses.flatten(1).sum(1) / known
+        known = (y != IGNORED).flatten(1).sum(1).clamp(min=1)  # (n,)
+        return losses.flatten(1).sum(1) / known  # (n,)
 
     def log_probs(self, outputs: Any, axis: int) -> Tensor:
         """log softmax in at least float32; log-probabilities pass through unchanged.
@@ -109,9 +109,9 @@ class Categorical:
         Returns:
             (n,), float32.
         """
-        places = y.reshape(len(y), -1)
+        places = y.reshape(len(y), -1)  # (n, places)
         known = places != IGNORED
-        hits = outputs.argmax(1).reshape(len(y), -1) == places
+        hits = outputs.argmax(1).reshape(len(y), -1) == places  # (n, places)
         return (hits & known).sum(1) / known.sum(1).clamp(min=1)
 
     def check(self, outputs: Any, y: Tensor, classes: int | None) -> None:
@@ -189,7 +189,8 @@ class Bernoulli:
             UnsupportedNetwork: It is not a floating tensor with that axis.
         """
         logits = _floating(outputs, axis, "logits (n, K)")
-        return torch.stack([functional.logsigmoid(-logits), functional.logsigmoid(logits)], axis)
+        both = [functional.logsigmoid(-logits), functional.logsigmoid(logits)]
+        return torch.stack(both, axis)  # (..., 2, K)
 
     def right(self, outputs: Tensor, y: Tensor) -> Tensor:
         """The share of the labels that are right at p = 1/2.
@@ -252,7 +253,7 @@ class Gaussian:
         """
         mean, variance = outputs[:, 0], _variance(outputs[:, 1])
         losses = functional.gaussian_nll_loss(mean, y.to(mean.dtype), variance, full=True, reduction="none")
-        return losses.flatten(1).sum(1) if losses.ndim > 1 else losses
+        return losses.flatten(1).sum(1) if losses.ndim > 1 else losses  # (n,)
 
     def log_probs(self, outputs: Any, axis: int) -> Tensor:
         """The mean and the variance of each target.
@@ -272,8 +273,8 @@ class Gaussian:
             raise UnsupportedNetwork(
                 f"the network returned {values.shape[axis]} columns; regression needs two, the mean and the noise"
             )
-        mean, raw = values.unbind(axis)
-        return torch.stack([mean, _variance(raw)], axis)
+        mean, raw = values.unbind(axis)  # (..., K) each, without the axis of the two
+        return torch.stack([mean, _variance(raw)], axis)  # (..., 2, K)
 
     def right(self, outputs: Tensor, y: Tensor) -> None:
         """Numbers are not right or wrong.

@@ -5,6 +5,7 @@ Nothing here imports torch: a batch is any tree of tensors, and an array is what
 """
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,12 +136,12 @@ class Draws(Protocol):
 
     @property
     def kind(self) -> str:
-        """What `log_probs` are: "categorical", "bernoulli" or "gaussian"."""
+        """The kind of `log_probs`: "categorical", "bernoulli" or "gaussian"."""
         ...
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What `outputs` can give: "log_probs", and "features" where the network has them."""
+        """The names of its `outputs`: "log_probs", and "features" where the network has them."""
         ...
 
     @property
@@ -171,12 +172,29 @@ class Draws(Protocol):
 
 @runtime_checkable
 class Posterior(Protocol):
-    """What the model believes: a distribution over functions."""
+    """A distribution over functions: what the model believes.
 
+    Every posterior has these four members, and nothing else is asked of one; a scorer refuses what lacks a member. A
+    posterior of your own may inherit from this class. It then is as many functions as one likes, has no networks, and
+    adds `draw` and `save`.
+    """
+
+    @property
+    def functions(self) -> int | None:
+        """How many functions there are in all; None where there are as many as one likes."""
+        return None
+
+    @property
+    def networks(self) -> Sequence[Any]:
+        """The mean networks (`torch.nn.Module`) in the order in which they were built; empty where there are none."""
+        return ()
+
+    @abstractmethod
     def draw(self, T: int | None = None, seed: int = 0) -> Draws:
-        """T functions; T unset means all members of an ensemble, else 20. `draw(T)` is a prefix of `draw(T + 1)`."""
+        """T functions; T unset means all `functions`, else 20. `draw(T)` is a prefix of `draw(T + 1)`."""
         ...
 
+    @abstractmethod
     def save(self, folder: Path) -> None:
         """Write everything that the learner's `load` needs, without pickle."""
         ...
@@ -220,6 +238,11 @@ class Learner(Protocol):
 @runtime_checkable
 class Scorer(Protocol):
     """Evaluates a posterior over a whole pool, in one pass and in bounded memory."""
+
+    @property
+    def memory(self) -> str | int:
+        """The memory that a pass may use beyond the pool: bytes, or a text such as "1GiB"."""
+        ...
 
     def predict(
         self, posterior: Posterior, pool: Pool, reduce: Callable[[Any], Any] | None = None

@@ -18,6 +18,7 @@ from baldur import acquire, networks
 from baldur.adapters.sklearn import BayesianClassifier
 from baldur.errors import InvalidArgument
 from baldur.posteriors import fit
+from baldur.protocols import Posterior
 from baldur.score.passes import predict
 from baldur.testing.posterior import verify_posterior
 
@@ -80,9 +81,12 @@ def test_predictions_are_the_mean_of_the_draws_over_unlike_columns():
     assert FITTED.score(X[90:], NAMES[90:]) > 0.7
 
 
-class AsPosterior:
+class AsPosterior(Posterior):
     def __init__(self, model):
-        self.draw = model.draw
+        self.model = model
+
+    def draw(self, T=None, seed=0):
+        return self.model.draw(T, seed)
 
     def save(self, folder):
         raise NotImplementedError

@@ -143,3 +143,18 @@ def test_memory_does_not_grow_with_the_pool(shape):
     tracemalloc.stop()
     item = log_probs[0].nbytes if len(shape) > 3 else 0  # one item is rearranged at a time
     assert peak < item + 6 * 2**20
+
+
+def test_the_mean_prediction_keeps_what_is_improbable():
+    log_probs = np.array([[[0.0, -1000.0], [0.0, -1000.0]], [[0.0, -np.inf], [0.0, -np.inf]]])
+    assert predictive(log_probs)[:, 1].tolist() == pytest.approx([-1000, -math.inf])
+    assert predictive(torch.tensor(log_probs)).tolist() == predictive(log_probs).tolist()
+
+
+def test_the_mean_prediction_of_maps_is_that_of_each_place():
+    probs = (
+        np.random.default_rng(0).dirichlet(np.ones(3), size=(5, 4, 2)).transpose(0, 1, 3, 2)
+    )  # (N, T, C, places)
+    found = predictive(np.log(probs))
+    assert found.shape == (5, 3, 2)
+    assert np.exp(found) == pytest.approx(probs.mean(1))

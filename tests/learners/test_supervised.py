@@ -19,7 +19,7 @@ from baldur.errors import (
 from baldur.learners import Supervised
 from baldur.learners.supervised import gather
 from baldur.posteriors.fit import deterministic
-from baldur.protocols import Labelled, View
+from baldur.protocols import Labelled, Posterior, View
 from baldur.testing.learner import verify_learner
 from baldur.training import Recipe, initialise, weights_hash
 
@@ -115,7 +115,7 @@ def test_a_warm_start_begins_where_the_last_round_ended():
         fitted(previous=Committee(), warm_start=True)
 
 
-class Committee:
+class Committee(Posterior):
     def draw(self, T=None, seed=0):
         raise NotImplementedError
 

@@ -12,7 +12,7 @@ import pytest
 from baldur import stopping as stopping_
 from baldur.errors import InvalidArgument, InvalidLabel, NonFiniteScore
 from baldur.loop import Budget, Event, Measured, Parts, Stopping, advance
-from baldur.protocols import Choice
+from baldur.protocols import Choice, Posterior
 from baldur.stopping import named
 from baldur.store import Store
 
@@ -31,7 +31,7 @@ class FakePool:
         yield positions, positions
 
 
-class FakePosterior:
+class FakePosterior(Posterior):
     """Believes in a number that depends on everything that it was fitted on."""
 
     def __init__(self, number):

@@ -74,6 +74,7 @@ def test_labels_are_tempered_each():
     inside = Calibrated(Deterministic(net, likelihood=BERNOULLI), "temperature", {"temperature": 2.0})
     draws = inside.draw()
     assert draws.kind == "bernoulli"
+    assert inside.likelihood == BERNOULLI
     assert torch.allclose(draws(x)[:, 0, 1].exp(), (net.eval()(x) / 2).sigmoid(), atol=1e-6)
     with pytest.raises(InvalidArgument, match="gaussian"):
         Calibrated(Deterministic(network(2), likelihood=GAUSSIAN), "temperature", {"temperature": 2.0}).draw()
@@ -85,6 +86,7 @@ def test_it_is_as_many_functions_and_features_as_what_it_wraps():
     x = torch.randn(7, 4)
     assert posterior.functions == 2
     assert len(posterior.draw()) == 2
+    assert [*map(id, posterior.networks)] == [*map(id, wrapped.networks)]
     assert torch.equal(posterior.draw().features(x), wrapped.draw().features(x))
     assert posterior.draw()[:1].degenerate
 

@@ -50,6 +50,13 @@ def test_samples_of_deterministic_members_are_the_members(tmp_path):
     assert not [file for file in tmp_path.rglob("*") if file.suffix in (".pt", ".pkl")]
 
 
+def test_its_networks_are_those_of_its_members_in_order():
+    inner = Ensemble([MCDropout(FIVE[1]), MCDropout(FIVE[2])])
+    ensemble = Ensemble([Deterministic(FIVE[0]), inner])
+    expected = [ensemble.members[0].network, *(member.network for member in inner.members)]
+    assert [*map(id, ensemble.networks)] == [*map(id, expected)]
+
+
 def test_sample_t_is_sample_t_div_m_of_member_t_mod_m():
     ensemble = Ensemble([MCDropout(member) for member in FIVE[:3]])
     whole = ensemble.draw(8, seed=4)(X)

@@ -6,7 +6,7 @@ from torch import nn
 
 from baldur import acquire, data, score
 from baldur.errors import DamagedArtefact, Unsupported
-from baldur.posteriors import Deterministic, Ensemble, MCDropout, learning_loss
+from baldur.posteriors import Calibrated, Deterministic, Ensemble, MCDropout, learning_loss
 from baldur.posteriors.learning_loss import LearningLoss, LossModule, pooled
 from baldur.testing.posterior import verify_posterior
 
@@ -80,6 +80,13 @@ def test_only_the_channels_of_a_map_are_left():
     for shape, mean in [((2, 3), ()), ((2, 5, 3), 1), ((2, 3, 4, 4), (2, 3)), ((2, 3, 4, 4, 4), (2, 3, 4))]:
         h = torch.randn(shape)
         torch.testing.assert_close(pooled(h), h.mean(mean) if mean else h)
+
+
+def test_a_loss_is_predicted_from_the_network_within_whatever_is_around_it():
+    dropout = MCDropout(network())
+    tempered = LearningLoss(Calibrated(dropout, "temperature", {"temperature": 2.0}), module(), LAYERS)
+    assert tempered.networks[0] is dropout.network
+    assert torch.equal(tempered.losses(X), LearningLoss(dropout, module(), LAYERS).losses(X))
 
 
 def test_what_cannot_predict_a_loss_is_refused():

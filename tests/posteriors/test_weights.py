@@ -6,12 +6,13 @@ from torch import nn
 
 from baldur.errors import InvalidArgument, UnsupportedNetwork
 from baldur.posteriors import _weights
-from baldur.posteriors._network import frozen
+from baldur.posteriors._network import NetworkPosterior, frozen
 from baldur.posteriors._weights import WeightDraws, generator
+from baldur.posteriors.draws import number_of_draws
 from baldur.testing.posterior import verify_posterior
 
 
-class Noisy:
+class Noisy(NetworkPosterior):
     """Gaussian noise on every weight, and other running means: the simplest posterior over weights."""
 
     def __init__(self, network, scale=0.3):
@@ -30,7 +31,7 @@ class Noisy:
                 if not name.endswith("running_var")
             }
 
-        return WeightDraws(self.network, weights, range(T or 20))
+        return WeightDraws(self.network, weights, range(number_of_draws(T)))
 
     def save(self, folder):
         raise NotImplementedError

@@ -96,7 +96,7 @@ class BayesianClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             )
         self.mean_, spread = X.mean(0), X.std(0)
         self.scale_ = np.where(spread > 0, spread, 1.0)
-        pool = _Rows(_standardised(self, X))
+        pool = _TablePool((X - self.mean_) / self.scale_)
         n = len(X)
         labelled = Labelled(
             pool, codes.astype(np.int64), np.zeros(n, np.int64), np.ones(n, np.float32), ("fit",) * n
@@ -117,7 +117,7 @@ class BayesianClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         """
         import torch
 
-        from baldur.evaluate import predictive
+        from baldur.core.arrays import predictive
 
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
@@ -139,7 +139,7 @@ class BayesianClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         chosen: NDArray[Any] = self.classes_[p.argmax(1)]
         return chosen
 
-    def draw(self, T: int | None = None, seed: int = 0) -> "TableDraws":
+    def draw(self, T: int | None = None, seed: int = 0) -> "Draws":
         """T functions of rows as they came to `fit`: what acquisition functions and `score.predict` take.
 
         Args:
@@ -149,10 +149,12 @@ class BayesianClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         Returns:
             The functions, which give log-probabilities (n, T, C) of tensors (n, features).
         """
+        from baldur.posteriors.draws import WrappedDraws
+        from baldur.score import draws_of
+
         check_is_fitted(self)
-        if T is None:
-            T = getattr(self.posterior_, "functions", None) or self.draws
-        return TableDraws(self.posterior_.draw(T, seed), self.mean_, self.scale_)
+        draws = draws_of(self.posterior_, self.draws, seed) if T is None else self.posterior_.draw(T, seed)
+        return WrappedDraws(draws, before=partial(_prepared, self.mean_, self.scale_))
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickle and copies: the posterior as the files that it saves."""
@@ -201,74 +203,7 @@ class BayesianClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         )
 
 
-class TableDraws:
-    """Draws of rows that are standardised first; see `protocols.Draws`.
-
-    Args:
-        draws: Draws of standardised rows.
-        mean: Of the columns, (features,).
-        scale: Their standard deviations, (features,).
-    """
-
-    def __init__(self, draws: "Draws", mean: NDArray[np.float64], scale: NDArray[np.float64]) -> None:
-        self.inner = draws
-        self.mean_ = mean
-        self.scale_ = scale
-        self.kind = draws.kind
-        self.names = draws.names
-        self.degenerate = draws.degenerate
-
-    def __len__(self) -> int:
-        return len(self.inner)
-
-    def __getitem__(self, samples: slice) -> "TableDraws":
-        return TableDraws(self.inner[samples], self.mean_, self.scale_)
-
-    def __call__(self, x: Any) -> "Tensor":
-        log_probs: Tensor = self.inner(self._rows(x))
-        return log_probs
-
-    def features(self, x: Any) -> "Tensor":
-        """The features of the mean network, (n, D).
-
-        Args:
-            x: Rows.
-
-        Returns:
-            Features.
-        """
-        features: Tensor = self.inner.features(self._rows(x))
-        return features
-
-    def outputs(self, x: Any, names: Sequence[str]) -> "dict[str, Tensor]":
-        """Several outputs of one batch.
-
-        Args:
-            x: Rows.
-            names: Some of `names`.
-
-        Returns:
-            The outputs by name.
-        """
-        return self.inner.outputs(self._rows(x), names)
-
-    def split(self) -> tuple[Callable[[Any], Any], Callable[[Any], Any]] | None:
-        """What runs once and what runs for each sample, where there is such a cut.
-
-        Returns:
-            (trunk, rest), or None.
-        """
-        parts = self.inner.split()
-        return None if parts is None else (lambda x: parts[0](self._rows(x)), parts[1])
-
-    def _rows(self, x: Any) -> "Tensor":
-        import torch
-
-        rows = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
-        return torch.from_numpy(_standardised(self, rows.astype(np.float64)))
-
-
-class _Rows:
+class _TablePool:
     """A pool of rows in double precision."""
 
     groups = None
@@ -288,9 +223,12 @@ class _Rows:
             yield chosen, torch.from_numpy(self.X[chosen])
 
 
-def _standardised(by: Any, X: NDArray[np.float64]) -> NDArray[np.float64]:
-    scaled: NDArray[np.float64] = (X - by.mean_) / by.scale_
-    return scaled
+def _prepared(mean: NDArray[np.float64], scale: NDArray[np.float64], x: Any) -> "Tensor":
+    """Rows as the network takes them: standardised, in double precision."""
+    import torch
+
+    rows = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
+    return torch.from_numpy((rows.astype(np.float64) - mean) / scale)
 
 
 def _seed(random_state: Any) -> int:

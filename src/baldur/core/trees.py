@@ -28,6 +28,20 @@ def map_tree(function: Callable[[Tensor], Any], x: Any) -> Any:
     return function(x)
 
 
+def leaves(x: Any) -> list[Any]:
+    """The tensors of a tree, in order.
+
+    Args:
+        x: A tree of tensors.
+
+    Returns:
+        The tensors themselves; what is no tensor is there, too.
+    """
+    found: list[Any] = []
+    map_tree(found.append, x)
+    return found
+
+
 def take(x: Any, which: Tensor | slice) -> Any:
     """Some items of a batch.
 
@@ -82,7 +96,7 @@ def bits(tensor: Tensor) -> bytes:
     Returns:
         Its bytes.
     """
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()  # (bytes,)
 
 
 def items_of(x: Any) -> int:
@@ -97,12 +111,22 @@ def items_of(x: Any) -> int:
     Raises:
         InvalidArgument: It is not made of tensors.
     """
-    leaves: list[Any] = []
-    map_tree(leaves.append, x)
-    first = leaves[0] if leaves else x
+    first = next(iter(leaves(x)), x)
     if not isinstance(first, Tensor):
         raise InvalidArgument(f"a batch is a torch tensor or a tree of them, not {type(first).__name__}")
     return len(first)
+
+
+def bytes_in(x: Any) -> int:
+    """The memory that a batch takes.
+
+    Args:
+        x: A tree of tensors.
+
+    Returns:
+        Bytes.
+    """
+    return sum(leaf.nbytes for leaf in leaves(x))
 
 
 def differ(a: Any, b: Any) -> bool:

@@ -1,6 +1,6 @@
 """Scores a pool on a cluster: the plain pass, cut into blocks that workers compute and the driver keeps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from baldur.distributed.blocks import Kept, cut, digest
 from baldur.distributed.cluster import Cluster
 from baldur.distributed.shipping import forget, pack, share
 from baldur.errors import ClusterFailed
-from baldur.protocols import Batch, Draws, Pool, Posterior, View
+from baldur.posteriors.draws import WrappedDraws
+from baldur.protocols import Draws, Pool, Posterior, View
 from baldur.score import passes
 from baldur.score.passes import _allocate
 from baldur.score.scorer import PoolScorer
@@ -51,7 +52,7 @@ class RayScorer:
 
     @property
     def memory(self) -> str | int:
-        """What a pass may take here, as of the plain scorer."""
+        """As of the plain scorer."""
         return self.plain.memory
 
     def predict(
@@ -74,7 +75,7 @@ class RayScorer:
         """
         if not len(pool):
             return self.plain.predict(posterior, pool, reduce)
-        draws = posterior.draw(getattr(posterior, "functions", None) or self.plain.draws, self.plain.seed)
+        draws = score.draws_of(posterior, self.plain.draws, self.plain.seed)
         values, differ = self._pass(posterior, draws, pool, "log_probs", reduce)
         if not differ and not draws.degenerate:
             raise passes.identical(draws, len(pool))
@@ -107,7 +108,7 @@ class RayScorer:
             Unsupported: The posterior has no such output.
             ClusterFailed: Workers were lost again and again; blocks that were done are kept.
         """
-        draws = posterior.draw(None, self.plain.seed)
+        draws = score.draws_of(posterior, None, self.plain.seed)
         if not len(pool) or (name != "features" and name not in draws.names):
             return self.plain.outputs(posterior, pool, name)  # which says what is wrong
         return self._pass(posterior, draws, pool, name, None)[0]
@@ -198,9 +199,9 @@ class Work:
         part = View(self.pool, np.arange(items.start, items.stop))
         if self.name != "log_probs":
             return self.scorer.outputs(self.posterior, part, self.name), True
-        watched = Watched(self.posterior)
-        values = self.scorer.predict(watched, part, self.reduce)
-        return values, watched.differ
+        comparing = ComparingPosterior(self.posterior)
+        values = self.scorer.predict(comparing, part, self.reduce)
+        return values, comparing.differ
 
     def key(self, threads: int) -> str:
         """A name for all that the results depend on.
@@ -214,12 +215,13 @@ class Work:
         data, buffers, _ = pack(self.reduce)
         about = (self.scorer, self.name, self.blocks[0], len(self.pool), threads)
         versions = (baldur.__version__, torch.__version__, np.__version__)
-        told = (repr(about + versions).encode(), data, *(buffer.tobytes() for buffer in buffers))
-        return digest(self.posterior, self.pool, *told)
+        return digest(
+            self.posterior, self.pool, repr(about + versions).encode(), data, *(b.tobytes() for b in buffers)
+        )
 
 
-class Watched:
-    """A posterior whose draws note whether any two samples differed: one block cannot say it of a whole pool.
+class ComparingPosterior(Posterior):
+    """A posterior whose draws note whether any two samples differed: one block cannot tell for the whole pool.
 
     Args:
         inner: The posterior.
@@ -227,10 +229,19 @@ class Watched:
 
     def __init__(self, inner: Posterior) -> None:
         self.inner = inner
-        self.functions = getattr(inner, "functions", None)
         self.differ = False
 
-    def draw(self, T: int | None = None, seed: int = 0) -> "WatchedDraws":
+    @property
+    def functions(self) -> int | None:
+        """As of the posterior within."""
+        return self.inner.functions
+
+    @property
+    def networks(self) -> Sequence[Any]:
+        """Those of the posterior within."""
+        return self.inner.networks
+
+    def draw(self, T: int | None = None, seed: int = 0) -> WrappedDraws:
         """Its draws.
 
         Args:
@@ -238,9 +249,9 @@ class Watched:
             seed: Which.
 
         Returns:
-            The same functions.
+            The same functions, which are never refused for agreeing.
         """
-        return WatchedDraws(self, self.inner.draw(T, seed))
+        return WrappedDraws(self.inner.draw(T, seed), after=self._noted, may_agree=True)
 
     def save(self, folder: Path) -> None:
         """As the posterior within.
@@ -250,37 +261,15 @@ class Watched:
         """
         self.inner.save(folder)
 
-
-class WatchedDraws:
-    """Draws of a `Watched`, which are never refused for being equal.
-
-    Args:
-        watched: Takes the note.
-        inner: The draws.
-    """
-
-    degenerate = True
-
-    def __init__(self, watched: Watched, inner: Draws) -> None:
-        self.watched, self.inner = watched, inner
-        self.kind, self.names = inner.kind, inner.names
-        self.features, self.outputs, self.split = inner.features, inner.outputs, inner.split
-
-    def __len__(self) -> int:
-        return len(self.inner)
-
-    def __getitem__(self, samples: slice) -> Draws:
-        return self.inner[samples]
-
-    def __call__(self, x: Batch) -> Any:
-        log_probs = self.inner(x)
-        differ = len(self) == 1 or self.watched.differ
-        self.watched.differ = differ or bool((log_probs[:, :1] != log_probs[:, 1:]).any())
+    def _noted(self, log_probs: Any) -> Any:
+        """Log-probabilities (n, T, C, ...) as they came."""
+        differ = log_probs.shape[1] == 1 or self.differ
+        self.differ = differ or bool((log_probs[:, :1] != log_probs[:, 1:]).any())
         return log_probs
 
 
 def root(pool: Pool) -> Pool:
-    """What a view, or a view of a view, is of.
+    """The pool behind a view, or behind a view of a view.
 
     Args:
         pool: Any pool.

@@ -134,7 +134,7 @@ def _cell(learner: Learner, digits: Any, strangers: View, chosen: NDArray[np.int
     started = time.process_time()
     posterior = learner.fit(labelled, rest, seed=seed, round=0)
     fitted = time.process_time()
-    draws = posterior.draw(getattr(posterior, "functions", None) or DRAWS, seed)
+    draws = score.draws_of(posterior, DRAWS, seed)
     known = score.predict(draws, digits.test)
     predicted = time.process_time()
     unknown = score.predict(draws, strangers)

@@ -43,10 +43,6 @@ def go_on_from(network: nn.Module, before: nn.Module) -> None:
 
 def networks_of(posterior: Posterior) -> list[nn.Module]:
     """All networks of a posterior, in the order in which they were built."""
-    members = getattr(posterior, "members", None)
-    if isinstance(members, list | tuple):
-        return [network for member in members for network in networks_of(member)]
-    network = getattr(posterior, "network", None)
-    if not isinstance(network, nn.Module):
+    if not posterior.networks:
         raise Unsupported(f"a warm start needs a posterior over networks, not {type(posterior).__name__}")
-    return [network]
+    return list(posterior.networks)

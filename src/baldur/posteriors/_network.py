@@ -1,6 +1,7 @@
-"""What every posterior over a network needs: a frozen copy, its logits, its features, and where it lives."""
+"""The parts that all posteriors over a network share: the frozen copy, and its features."""
 
 import copy
+from abc import ABC
 from typing import Any
 
 import torch
@@ -9,6 +10,18 @@ from torch import Tensor, nn
 from baldur.core.networks import call, channels_last
 from baldur.core.trees import items_of
 from baldur.errors import Unsupported, UnsupportedNetwork
+from baldur.protocols import Posterior
+
+
+class NetworkPosterior(Posterior, ABC):
+    """A posterior over the weights of one network, whose mean is `network`."""
+
+    network: nn.Module
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """The network."""
+        return (self.network,)
 
 
 def frozen(network: nn.Module) -> nn.Module:
@@ -67,5 +80,5 @@ def penultimate(network: nn.Module, x: Any) -> Tensor:
             f"features are the input of the last nn.Linear, but its first axis has {len(seen[-1])} entries for "
             f"{items_of(x)} items"
         )
-    features = seen[-1].flatten(1)
+    features = seen[-1].flatten(1)  # (n, D)
     return features if features.dtype == torch.float64 else features.float()

@@ -15,13 +15,14 @@ from baldur.core.tensorfiles import read_tensors, write_tensors
 from baldur.core.trees import bits
 from baldur.errors import DamagedArtefact, InvalidArgument
 from baldur.likelihoods import CATEGORICAL, Likelihood, named
+from baldur.protocols import Posterior
 
 _FORMAT = 1
 
 
 @dataclass(frozen=True)
 class Saved:
-    """What was saved of a posterior beside its network.
+    """The saved parts of a posterior beside its network.
 
     Args:
         kind: Which posterior it is.
@@ -78,7 +79,7 @@ def write_facts(
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """What `posterior.json` says.
+    """Read `posterior.json`.
 
     Args:
         folder: Where it was saved.
@@ -104,6 +105,18 @@ def read_facts(folder: Path) -> dict[str, Any]:
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError, InvalidArgument) as error:
         raise DamagedArtefact(f"the saved posterior in {folder} cannot be read: {error}") from error
+
+
+def likelihood_of(posterior: Posterior) -> Likelihood:
+    """The likelihood of a posterior within another one, by the kind of its draws.
+
+    Args:
+        posterior: Any.
+
+    Returns:
+        The likelihood of that kind.
+    """
+    return named(posterior.draw(1).kind)
 
 
 def read(folder: Path, network: nn.Module) -> Saved:

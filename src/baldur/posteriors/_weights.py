@@ -1,6 +1,6 @@
 """T functions given by T sets of weights of one network: what SWAG, Bayes by Backprop and DropConnect give."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from baldur.core.trees import differ, items_of, place, take, versions
 from baldur.errors import InvalidArgument
 from baldur.likelihoods import CATEGORICAL, Likelihood
 from baldur.posteriors._network import penultimate
+from baldur.posteriors.draws import NumberedDraws
 from baldur.posteriors.dropout.sites import Dropouts
 
 Weights = Mapping[str, Tensor]
@@ -35,7 +36,7 @@ def generator(seed: int, t: int) -> torch.Generator:
     return torch.Generator().manual_seed(derive(seed, "weights", t))
 
 
-class WeightDraws:
+class WeightDraws(NumberedDraws):
     """Sample t is the network with the weights w_t; see `protocols.Draws`.
 
     Samples run one after the other. Under `torch.vmap` they were measured no faster on a processor for linear
@@ -53,8 +54,6 @@ class WeightDraws:
         InvalidArgument: There are no samples.
     """
 
-    names = ("log_probs", "features")
-
     def __init__(
         self,
         network: nn.Module,
@@ -64,31 +63,18 @@ class WeightDraws:
         likelihood: Likelihood = CATEGORICAL,
         degenerate: bool = False,
     ) -> None:
-        if not samples:
-            raise InvalidArgument(
-                f"at least one posterior sample is needed; T = {len(samples)} was asked for"
-            )
+        super().__init__(likelihood.kind, samples, degenerate)
         self.network = network
         self.weights = weights
-        self.samples = samples
         self.likelihood = likelihood
-        self.kind = likelihood.kind
-        self.degenerate = degenerate or len(samples) == 1
-        self._of_user = degenerate
         self._kept: dict[int, Weights] = {}
         self._room = _KEPT
         self._in_place: bool | None = None  # unknown before the first batch
         self._channels_first = False
 
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, samples: slice) -> "WeightDraws":
-        chosen = self.samples[samples]
-        if not chosen:
-            raise InvalidArgument(f"{samples} of {len(self)} samples holds none")
-        of_user = self._of_user
-        return WeightDraws(self.network, self.weights, chosen, likelihood=self.likelihood, degenerate=of_user)
+    def _at(self, samples: range) -> "WeightDraws":
+        same = self._same
+        return type(self)(self.network, self.weights, samples, likelihood=self.likelihood, degenerate=same)
 
     @torch.inference_mode()
     def __call__(self, x: Any) -> Tensor:
@@ -105,7 +91,7 @@ class WeightDraws:
                 self._in_place = differ(given, x) or before != versions(given)
             if out is None:
                 out = values.new_empty((n, len(self), *values.shape[1:]))
-            out[:, i] = values
+            out[:, i] = values  # (n, C, ...)
         assert out is not None
         return out
 
@@ -124,27 +110,6 @@ class WeightDraws:
             return penultimate(
                 self.network, take(x, torch.arange(items_of(x), device=device_of(self.network)))
             )
-
-    def outputs(self, x: Any, names: Sequence[str]) -> dict[str, Tensor]:
-        """Several outputs of one batch.
-
-        Args:
-            x: A batch.
-            names: Some of `names`.
-
-        Returns:
-            The outputs by name.
-        """
-        functions: dict[str, Callable[[Any], Tensor]] = {"log_probs": self, "features": self.features}
-        return {name: functions[name](x) for name in names}
-
-    def split(self) -> None:
-        """The samples share no trunk.
-
-        Returns:
-            None.
-        """
-        return None
 
     def _sample(self, t: int, x: Any) -> Tensor:
         try:

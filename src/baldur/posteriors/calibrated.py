@@ -9,16 +9,17 @@ from torch import Tensor, nn
 
 from baldur.errors import DamagedArtefact, InvalidArgument
 from baldur.evaluate.calibration import LEAST
-from baldur.likelihoods import CATEGORICAL, Likelihood
-from baldur.posteriors._saving import read_facts, write_facts
-from baldur.protocols import Draws, Posterior
+from baldur.likelihoods import Likelihood
+from baldur.posteriors._saving import likelihood_of, read_facts, write_facts
+from baldur.posteriors.draws import WrappedDraws
+from baldur.protocols import Posterior
 
 KIND = "calibrated"
 
 Method = Literal["temperature", "dirichlet"]
 
 
-class Calibrated:
+class Calibrated(Posterior):
     """Another posterior, each of whose samples is corrected by one map: what changes is how sure it is.
 
     "temperature": p_t -> softmax(log p_t / τ), each sample before their mean is taken (C. Guo, G. Pleiss, Y. Sun and
@@ -41,17 +42,20 @@ class Calibrated:
 
     @property
     def likelihood(self) -> Likelihood:
-        """What the outputs mean."""
-        likelihood: Likelihood = getattr(self.posterior, "likelihood", CATEGORICAL)
-        return likelihood
+        """As of the posterior within."""
+        return likelihood_of(self.posterior)
 
     @property
     def functions(self) -> int | None:
-        """How many functions there are; None: any number."""
-        functions: int | None = getattr(self.posterior, "functions", None)
-        return functions
+        """As of what is corrected."""
+        return self.posterior.functions
 
-    def draw(self, T: int | None = None, seed: int = 0) -> "CalibratedDraws":
+    @property
+    def networks(self) -> Sequence[nn.Module]:
+        """Those of what is corrected."""
+        return self.posterior.networks
+
+    def draw(self, T: int | None = None, seed: int = 0) -> WrappedDraws:
         """T functions, those of the posterior corrected.
 
         Args:
@@ -60,8 +64,14 @@ class Calibrated:
 
         Returns:
             The functions.
+
+        Raises:
+            InvalidArgument: The posterior is over numbers.
         """
-        return CalibratedDraws(self.posterior.draw(T, seed), self._map)
+        draws = self.posterior.draw(T, seed)
+        if draws.kind not in ("categorical", "bernoulli"):
+            raise InvalidArgument(f"draws of classes or labels can be calibrated, not {draws.kind} ones")
+        return WrappedDraws(draws, after=self._corrected)
 
     def save(self, folder: Path) -> None:
         """Write the posterior to a folder of its own, and the map as JSON.
@@ -73,88 +83,9 @@ class Calibrated:
         self.posterior.save(inner(folder))
         write_facts(folder, KIND, self.likelihood, {"method": self.method, "parameters": self.parameters})
 
-
-class CalibratedDraws:
-    """T corrected functions; see `protocols.Draws`.
-
-    Args:
-        draws: The functions.
-        correct: Log-probabilities (n, T, C, ...) to such.
-
-    Raises:
-        InvalidArgument: The draws are of numbers.
-    """
-
-    def __init__(self, draws: Draws, correct: Callable[[Tensor], Tensor]) -> None:
-        if draws.kind not in ("categorical", "bernoulli"):
-            raise InvalidArgument(f"draws of classes or labels can be calibrated, not {draws.kind} ones")
-        self.draws = draws
-        self.correct = correct
-
-    @property
-    def kind(self) -> str:
-        """As the functions."""
-        return self.draws.kind
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """As the functions."""
-        return self.draws.names
-
-    @property
-    def degenerate(self) -> bool:
-        """As the functions."""
-        return self.draws.degenerate
-
-    def __len__(self) -> int:
-        return len(self.draws)
-
-    def __getitem__(self, samples: slice) -> "CalibratedDraws":
-        return CalibratedDraws(self.draws[samples], self.correct)
-
-    def __call__(self, x: Any) -> Tensor:
-        return self._corrected(self.draws(x))
-
-    def features(self, x: Any) -> Any:
-        """The features of the functions.
-
-        Args:
-            x: A batch.
-
-        Returns:
-            Features, (n, D).
-        """
-        return self.draws.features(x)
-
-    def outputs(self, x: Any, names: Sequence[str]) -> dict[str, Any]:
-        """Several outputs of one batch, from one pass where the functions need but one.
-
-        Args:
-            x: A batch.
-            names: Some of `names`.
-
-        Returns:
-            The outputs by name.
-        """
-        outputs = self.draws.outputs(x, names)
-        corrected = {"log_probs": self._corrected(outputs["log_probs"])} if "log_probs" in outputs else {}
-        return {**outputs, **corrected}
-
-    def split(self) -> tuple[Callable[[Any], Any], Callable[[Any], Tensor]] | None:
-        """The cut of the functions, if there is one.
-
-        Returns:
-            Two functions with rest(trunk(x)) equal to self(x), or None.
-        """
-        parts = self.draws.split()
-        if parts is None:
-            return None
-        trunk, rest = parts
-        return trunk, lambda h: self._corrected(rest(h))
-
     @torch.inference_mode()
     def _corrected(self, log_probs: Any) -> Tensor:
-        return self.correct(torch.as_tensor(log_probs))
+        return self._map(torch.as_tensor(log_probs))
 
 
 def inner(folder: Path) -> Path:
@@ -249,7 +180,7 @@ def _linear(parameters: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
         if log_probs.shape[2] != len(intercept):
             raise InvalidArgument(f"the map is of {len(intercept)} classes, not of {log_probs.shape[2]}")
         w, b = weights.to(log_probs), intercept.to(log_probs)
-        last = log_probs.clamp(min=LEAST).movedim(2, -1)
-        return torch.log_softmax(last @ w.T + b, -1).movedim(-1, 2)
+        last = log_probs.clamp(min=LEAST).movedim(2, -1)  # (n, T, ..., C)
+        return torch.log_softmax(last @ w.T + b, -1).movedim(-1, 2)  # (n, T, C, ...)
 
     return correct

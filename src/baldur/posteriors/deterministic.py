@@ -1,6 +1,5 @@
 """One network as a posterior: a single function, no uncertainty about it."""
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +8,17 @@ from torch import Tensor, nn
 
 from baldur.core.networks import call, device_of
 from baldur.core.trees import differ, items_of, map_tree, place, shapes, take, versions
-from baldur.errors import InvalidArgument
 from baldur.likelihoods import CATEGORICAL, Likelihood
-from baldur.posteriors._network import frozen, penultimate
+from baldur.posteriors._network import NetworkPosterior, frozen, penultimate
 from baldur.posteriors._saving import read, save
+from baldur.posteriors.draws import NumberedDraws, number_of_draws
 from baldur.posteriors.dropout.lowered import Lowered
 from baldur.posteriors.dropout.sites import Dropouts
 
 KIND = "deterministic"
 
 
-class Deterministic:
+class Deterministic(NetworkPosterior):
     """The trained network itself: T = 1, p(y | x, w) at one w.
 
     Scores that measure disagreement (BALD, mean STD, votes) are 0 everywhere under it.
@@ -49,8 +48,7 @@ class Deterministic:
         Raises:
             InvalidArgument: T is not 1.
         """
-        if T not in (None, 1):
-            raise InvalidArgument(f"a deterministic network is one function; T = {T} was asked for")
+        number_of_draws(T, 1)
         return DeterministicDraws(self._lowered, self.likelihood)
 
     def save(self, folder: Path) -> None:
@@ -62,7 +60,7 @@ class Deterministic:
         save(folder, self.network, KIND, likelihood=self.likelihood)
 
 
-class DeterministicDraws:
+class DeterministicDraws(NumberedDraws):
     """One function; see `protocols.Draws`.
 
     Args:
@@ -70,22 +68,14 @@ class DeterministicDraws:
         likelihood: What its outputs mean.
     """
 
-    names = ("log_probs", "features")
-    degenerate = True
-
     def __init__(self, lowered: Lowered, likelihood: Likelihood = CATEGORICAL) -> None:
+        super().__init__(likelihood.kind, range(1))
         self.lowered = lowered
         self.device = device_of(lowered.network)
         self.likelihood = likelihood
-        self.kind = likelihood.kind
         self._in_place: dict[Any, bool] = {}
 
-    def __len__(self) -> int:
-        return 1
-
-    def __getitem__(self, samples: slice) -> "DeterministicDraws":
-        if len(range(1)[samples]) != 1:
-            raise InvalidArgument(f"a deterministic network has one sample; {samples} holds none")
+    def _at(self, samples: range) -> "DeterministicDraws":
         return self
 
     @torch.inference_mode()
@@ -94,7 +84,7 @@ class DeterministicDraws:
         with mode:
             outputs = call(self.lowered.now(self.device), self._placed(x))
         mode.refuse_probabilities(outputs)
-        return self.likelihood.log_probs(outputs, 1).unsqueeze(1)
+        return self.likelihood.log_probs(outputs, 1).unsqueeze(1)  # (n, 1, C, ...)
 
     @torch.inference_mode()
     def features(self, x: Any) -> Tensor:
@@ -121,27 +111,6 @@ class DeterministicDraws:
             call(self.lowered.network, tried)
             self._in_place[key] = differ(tried, take(x, two)) or before != versions(tried)
         return map_tree(torch.clone, x) if self._in_place.get(key) else x
-
-    def outputs(self, x: Any, names: Sequence[str]) -> dict[str, Tensor]:
-        """Several outputs of one batch.
-
-        Args:
-            x: A batch.
-            names: Some of `names`.
-
-        Returns:
-            The outputs by name.
-        """
-        functions: dict[str, Callable[[Any], Tensor]] = {"log_probs": self, "features": self.features}
-        return {name: functions[name](x) for name in names}
-
-    def split(self) -> None:
-        """There is nothing that would run more than once.
-
-        Returns:
-            None.
-        """
-        return None
 
 
 def load(folder: Path, network: nn.Module) -> Deterministic:

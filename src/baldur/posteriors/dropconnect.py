@@ -12,14 +12,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.parametrize import is_parametrized
 
 from baldur.core.networks import device_of, tensors
 from baldur.core.trees import items_of, map_tree, place, take
 from baldur.errors import DamagedArtefact, InvalidArgument, NoStochasticSite, UnsupportedNetwork
 from baldur.likelihoods import CATEGORICAL, Likelihood
-from baldur.posteriors._network import frozen
+from baldur.posteriors._network import NetworkPosterior, frozen
 from baldur.posteriors._saving import read, save
 from baldur.posteriors._weights import WeightDraws
+from baldur.posteriors.draws import number_of_draws
 from baldur.posteriors.dropout.masks import keep
 from baldur.posteriors.dropout.sites import apply_mask
 
@@ -43,7 +45,7 @@ Layers = Sequence[type[nn.Module]] | Sequence[str]
 """Types of layers, or paths in the network: of layers, of blocks, for all layers in them, or of weights."""
 
 
-class DropConnect:
+class DropConnect(NetworkPosterior):
     """Masks on the weights at prediction time as samples from an approximate posterior.
 
     Sample t has the weights W ⊙ M_t / (1 - p), M_t ~ Bernoulli(1 - p) for every entry, and the biases of the
@@ -91,10 +93,14 @@ class DropConnect:
         Raises:
             InvalidArgument: T < 1.
         """
-        samples = range(20 if T is None else T)
+        samples = range(number_of_draws(T))
         kind = _TogetherDraws if self.p > 0 and self._linear else WeightDraws
         return kind(
-            self.network, _Weights(self, seed), samples, likelihood=self.likelihood, degenerate=self.p == 0
+            self.network,
+            _MaskedWeights(self, seed),
+            samples,
+            likelihood=self.likelihood,
+            degenerate=self.p == 0,
         )
 
     @property
@@ -122,16 +128,6 @@ class _TogetherDraws(WeightDraws):
     _together = True  # until vmap refuses the network
     _stacks: tuple[dict[str, Tensor], ...] | None = None
 
-    def __getitem__(self, samples: slice) -> WeightDraws:
-        part = super().__getitem__(samples)
-        return _TogetherDraws(
-            part.network,
-            part.weights,
-            part.samples,
-            likelihood=part.likelihood,
-            degenerate=self._of_user,
-        )
-
     @torch.inference_mode()
     def __call__(self, x: Any) -> Tensor:
         x = place(x, device_of(self.network))
@@ -148,9 +144,9 @@ class _TogetherDraws(WeightDraws):
 
     def _of_all(self, x: Any) -> Tensor:
         """All samples of some items, (n, T, C, ...), in groups whose weights find room."""
-        # A copy for each, since the network may change it. With out_dims=1, vmap would transpose equal samples.
+        # A copy for each, since the network may change it. With out_dims=1, vmap transposes equal samples.
         parts = [torch.vmap(partial(self._of, map_tree(torch.clone, x)))(stack) for stack in self._stacked()]
-        return (torch.cat(parts) if len(parts) > 1 else parts[0]).movedim(0, 1)
+        return (torch.cat(parts) if len(parts) > 1 else parts[0]).movedim(0, 1)  # (n, T, C, ...)
 
     def _of(self, x: Any, weights: Mapping[str, Tensor]) -> Tensor:
         return WeightDraws(self.network, lambda _: weights, range(1), likelihood=self.likelihood)._sample(
@@ -172,10 +168,10 @@ class _TogetherDraws(WeightDraws):
 
     def _stack(self, samples: range) -> dict[str, Tensor]:
         each = [self.weights(t) for t in samples]
-        return {name: torch.stack([weights[name] for weights in each]) for name in each[0]}
+        return {name: torch.stack([weights[name] for weights in each]) for name in each[0]}  # (t, *shape)
 
 
-class _Weights:
+class _MaskedWeights:
     """t to the masked weights of sample t; the masks are made once."""
 
     def __init__(self, posterior: DropConnect, seed: int) -> None:
@@ -198,7 +194,8 @@ class _Weights:
             mask = keep(self.seed, name, range(t, t + 1), weight.shape, self.p)
             self.bits[t, name] = np.packbits(mask.numpy())
         bits = np.unpackbits(self.bits[t, name], count=weight.numel())
-        return torch.from_numpy(bits).view(torch.bool).view(weight.shape).to(weight.device)
+        mask = torch.from_numpy(bits).view(torch.bool).view(weight.shape)  # (*weight shape)
+        return mask.to(weight.device)
 
 
 def masked_weights(network: nn.Module, layers: Layers = LAYERS) -> tuple[str, ...]:
@@ -240,7 +237,7 @@ def masked_weights(network: nn.Module, layers: Layers = LAYERS) -> tuple[str, ..
 
 def _weights_of(path: str, layer: nn.Module) -> set[nn.Parameter]:
     own = {p for name, p in layer._parameters.items() if "weight" in name and p is not None}
-    if hasattr(layer, "parametrizations") or not own:
+    if is_parametrized(layer) or not own:
         raise UnsupportedNetwork(f"'{path}': its weights are computed from others, so none can be dropped")
     if any(isinstance(p, nn.parameter.UninitializedParameter) for p in own):
         raise UnsupportedNetwork(f"'{path}' has no shape yet: apply the network to a batch first")

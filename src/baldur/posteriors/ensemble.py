@@ -5,7 +5,7 @@ ensembles", NeurIPS 2017; Wilson & Izmailov, NeurIPS 2020.
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,16 @@ from torch import Tensor, nn
 
 from baldur.core.seeds import derive
 from baldur.errors import DamagedArtefact, InvalidArgument
-from baldur.likelihoods import CATEGORICAL, Likelihood
-from baldur.posteriors._saving import read_facts, write_facts
+from baldur.likelihoods import Likelihood
+from baldur.posteriors._saving import likelihood_of, read_facts, write_facts
 from baldur.posteriors.deterministic import Deterministic
+from baldur.posteriors.draws import SAMPLES, NumberedDraws, number_of_draws
 from baldur.protocols import Draws, Posterior
 
 KIND = "ensemble"
 
 
-class Ensemble:
+class Ensemble(Posterior):
     """The equal mixture of M posteriors: p(w | D) ≈ 1/M Σₘ qₘ(w).
 
     Sample t is that member's own sample ⌊t / M⌋ whose number is t mod M. Members run one after the other: stacked
@@ -42,16 +43,19 @@ class Ensemble:
 
     @property
     def likelihood(self) -> Likelihood:
-        """What the first member's outputs mean."""
-        likelihood: Likelihood = getattr(self.members[0], "likelihood", CATEGORICAL)
-        return likelihood
+        """As of the first member."""
+        return likelihood_of(self.members[0])
 
     @property
     def functions(self) -> int | None:
         """How many functions there are, each member giving as many: M for trained networks. None: any number."""
-        counts = [getattr(m, "functions", None) for m in self.members]
-        known = [count for count in counts if count is not None]
+        known = [count for member in self.members if (count := member.functions) is not None]
         return len(self.members) * min(known) if known else None
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """Those of all members."""
+        return tuple(network for member in self.members for network in member.networks)
 
     def draw(self, T: int | None = None, seed: int = 0) -> "EnsembleDraws":
         """T functions. `draw(T)` is a prefix of `draw(T + 1)` with the same seed.
@@ -67,16 +71,8 @@ class Ensemble:
         Raises:
             InvalidArgument: T < 1, or more functions than there are.
         """
-        size, limit = len(self.members), self.functions
-        if T is None:
-            T = limit or size * -(-20 // size)
-        if T < 1:
-            raise InvalidArgument(f"at least one posterior sample is needed; T = {T} was asked for")
-        if limit is not None and limit < T:
-            raise InvalidArgument(
-                f"this ensemble of {size} is {limit} functions, and {T} were asked for; ask for at most {limit}, or "
-                "leave T unset for all of them"
-            )
+        size = len(self.members)
+        T = number_of_draws(T, self.functions, unset=size * -(-SAMPLES // size))
         return EnsembleDraws(self.members, seed, range(T))
 
     def save(self, folder: Path) -> None:
@@ -92,7 +88,7 @@ class Ensemble:
         write_facts(folder, KIND, self.likelihood, {"members": len(self.members)})
 
 
-class EnsembleDraws:
+class EnsembleDraws(NumberedDraws):
     """T functions of several posteriors; see `protocols.Draws`.
 
     Args:
@@ -107,12 +103,12 @@ class EnsembleDraws:
     def __init__(self, members: Sequence[Posterior], seed: int, samples: range) -> None:
         self.members = members
         self.seed = seed
-        self.samples = samples
-        self._parts = [part for m in range(len(members)) if (part := self._part(m)) is not None]
+        parts = (_part(members, m, seed, samples) for m in range(len(members)))
+        self._parts = [part for part in parts if part is not None]
         kinds = {draws.kind for *_, draws in self._parts}
         if len(kinds) > 1:
             raise InvalidArgument(f"members of one ensemble predict different things: {sorted(kinds)}")
-        self.kind = kinds.pop()
+        super().__init__(kinds.pop(), samples)
         known = [set(draws.names) for *_, draws in self._parts]
         self.names = tuple(name for name in self._parts[0][2].names if all(name in names for names in known))
 
@@ -121,14 +117,8 @@ class EnsembleDraws:
         """Whether the samples are equal by the user's own word: T = 1, or one member of which that is so."""
         return len(self) == 1 or (len(self._parts) == 1 and self._parts[0][2].degenerate)
 
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, samples: slice) -> "EnsembleDraws":
-        chosen = self.samples[samples]
-        if not chosen:
-            raise InvalidArgument(f"{samples} of {len(self)} samples holds none")
-        return EnsembleDraws(self.members, self.seed, chosen)
+    def _at(self, samples: range) -> "EnsembleDraws":
+        return EnsembleDraws(self.members, self.seed, samples)
 
     @torch.inference_mode()
     def __call__(self, x: Any) -> Tensor:
@@ -140,7 +130,7 @@ class EnsembleDraws:
                 raise InvalidArgument(
                     f"members of one ensemble give {first.shape[2]} and {part.shape[2]} classes"
                 )
-            out[:, places] = part[:, own].to(out)
+            out[:, places] = part[:, own].to(out)  # (n, t, C, ...)
         return out
 
     def features(self, x: Any) -> Tensor:
@@ -152,7 +142,7 @@ class EnsembleDraws:
         Returns:
             Features.
         """
-        return torch.cat([member.draw(1, self.seed).features(x) for member in self.members], 1)
+        return torch.cat([member.draw(1, self.seed).features(x) for member in self.members], 1)  # (n, Σ D)
 
     def outputs(self, x: Any, names: Sequence[str]) -> dict[str, Tensor]:
         """Several outputs of one batch.
@@ -164,31 +154,26 @@ class EnsembleDraws:
         Returns:
             The outputs by name.
         """
-        functions: dict[str, Callable[[Any], Tensor]] = {"log_probs": self, "features": self.features}
-        return {name: functions[name](x) if name in functions else self._mean(x, name) for name in names}
+        own = super().outputs(x, [name for name in names if name in NumberedDraws.names])
+        return {name: own[name] if name in own else self._mean(x, name) for name in names}
 
     def _mean(self, x: Any, name: str) -> Tensor:
         """The mean of another output, a predicted loss say, over the members."""
-        told = [member.draw(1, self.seed).outputs(x, (name,))[name] for member in self.members]
-        return torch.stack(told).mean(0)
+        each = [member.draw(1, self.seed).outputs(x, (name,))[name] for member in self.members]
+        return torch.stack(each).mean(0)  # (n, ...)
 
-    def split(self) -> None:
-        """Members share no trunk.
 
-        Returns:
-            None.
-        """
+def _part(
+    members: Sequence[Posterior], member: int, seed: int, samples: range
+) -> tuple[list[int], list[int], Draws] | None:
+    """Where a member's samples stand among these and among its draws, and those; None where it has none."""
+    size = len(members)
+    places = [i for i, t in enumerate(samples) if t % size == member]
+    if not places:
         return None
-
-    def _part(self, member: int) -> tuple[list[int], list[int], Draws] | None:
-        """Where a member's samples stand among these and among its draws, and those; None where it has none."""
-        size = len(self.members)
-        places = [i for i, t in enumerate(self.samples) if t % size == member]
-        if not places:
-            return None
-        own = [self.samples[i] // size for i in places]
-        draws = self.members[member].draw(max(own) + 1, member_seed(self.seed, member, size))
-        return places, [i - min(own) for i in own], draws[min(own) : max(own) + 1]
+    own = [samples[i] // size for i in places]
+    draws = members[member].draw(max(own) + 1, member_seed(seed, member, size))
+    return places, [i - min(own) for i in own], draws[min(own) : max(own) + 1]
 
 
 def member_seed(seed: int, member: int, size: int) -> int:

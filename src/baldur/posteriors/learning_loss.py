@@ -15,11 +15,12 @@ from baldur.core.networks import call, device_of, tensors
 from baldur.core.tensorfiles import read_tensors, write_tensors
 from baldur.core.trees import map_tree, place
 from baldur.errors import DamagedArtefact, Unsupported
-from baldur.likelihoods import CATEGORICAL, Likelihood
-from baldur.posteriors._network import frozen
-from baldur.posteriors._saving import read_facts, write_facts
+from baldur.likelihoods import Likelihood
+from baldur.posteriors._network import NetworkPosterior, frozen
+from baldur.posteriors._saving import likelihood_of, read_facts, write_facts
+from baldur.posteriors.draws import WrappedDraws
 from baldur.posteriors.dropout.sites import Dropouts
-from baldur.protocols import Draws, Posterior
+from baldur.protocols import Posterior
 
 KIND = "learning-loss"
 _INNER = "inner"
@@ -49,7 +50,7 @@ class LossModule(nn.Module):
         """
         hidden = [torch.relu(layer(pooled(h).float())) for layer, h in zip(self.layers, taken, strict=True)]
         predicted: Tensor = self.head(torch.cat(hidden, 1))
-        return predicted[:, 0]
+        return predicted[:, 0]  # (n,)
 
 
 def pooled(h: Tensor) -> Tensor:
@@ -63,7 +64,7 @@ def pooled(h: Tensor) -> Tensor:
     """
     if h.ndim == 2:
         return h
-    return h.mean(1) if h.ndim == 3 else h.flatten(2).mean(2)
+    return h.mean(1) if h.ndim == 3 else h.flatten(2).mean(2)  # (n, C)
 
 
 @contextmanager
@@ -104,7 +105,7 @@ def tapped(network: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Any]
 
 
 def maps_of(taken: Mapping[str, Any], layers: Sequence[str]) -> list[Tensor]:
-    """What was tapped, in the order of the layers.
+    """The tapped feature maps in the order of the layers.
 
     Args:
         taken: As `tapped` gives it.
@@ -123,11 +124,11 @@ def maps_of(taken: Mapping[str, Any], layers: Sequence[str]) -> list[Tensor]:
     return [taken[name] for name in layers]
 
 
-class LearningLoss:
-    """What a posterior believes, and how wrong it is going to be: draws have the further output "loss".
+class LearningLoss(NetworkPosterior):
+    """Another posterior with a predicted loss for each item: draws have the further output "loss".
 
     Args:
-        posterior: Over one network, which it calls `network`.
+        posterior: Over one network.
         module: Predicts the loss from feature maps of that network; it is copied.
         layers: The names of the modules that give these maps.
 
@@ -136,31 +137,29 @@ class LearningLoss:
     """
 
     def __init__(self, posterior: Posterior, module: LossModule, layers: Sequence[str]) -> None:
-        network = getattr(posterior, "network", None)
-        if not isinstance(network, nn.Module):
+        if len(posterior.networks) != 1:
             raise Unsupported(
-                f"a loss is predicted from one network's features, and {type(posterior).__name__} has none"
+                f"a loss is predicted from the features of one network, and {type(posterior).__name__} has "
+                f"{len(posterior.networks)}"
             )
         self.posterior = posterior
-        self.network = network
+        self.network = posterior.networks[0]
         self.layers = tuple(layers)
-        self.module = frozen(module).to(device_of(network))
-        with tapped(network, self.layers):
+        self.module = frozen(module).to(device_of(self.network))
+        with tapped(self.network, self.layers):
             pass
 
     @property
     def likelihood(self) -> Likelihood:
-        """What the network's outputs mean."""
-        likelihood: Likelihood = getattr(self.posterior, "likelihood", CATEGORICAL)
-        return likelihood
+        """As of the posterior within."""
+        return likelihood_of(self.posterior)
 
     @property
     def functions(self) -> int | None:
-        """How many functions there are; None for any number."""
-        count: int | None = getattr(self.posterior, "functions", None)
-        return count
+        """As of the posterior within."""
+        return self.posterior.functions
 
-    def draw(self, T: int | None = None, seed: int = 0) -> "LearningLossDraws":
+    def draw(self, T: int | None = None, seed: int = 0) -> WrappedDraws:
         """T functions of the posterior within.
 
         Args:
@@ -170,7 +169,7 @@ class LearningLoss:
         Returns:
             Its draws, which predict losses, too.
         """
-        return LearningLossDraws(self, self.posterior.draw(T, seed))
+        return WrappedDraws(self.posterior.draw(T, seed), more={"loss": self.losses})
 
     @torch.inference_mode()
     def losses(self, x: Any) -> Tensor:
@@ -199,64 +198,6 @@ class LearningLoss:
         self.posterior.save(inner)
         write_tensors(folder / "posterior.safetensors", {"module": tensors(self.module)}, {})
         write_facts(folder, KIND, self.likelihood, {"layers": list(self.layers)})
-
-
-class LearningLossDraws:
-    """The draws of a posterior, which predict losses, too; see `protocols.Draws`.
-
-    Args:
-        posterior: Predicts the losses.
-        draws: Predict everything else.
-    """
-
-    def __init__(self, posterior: LearningLoss, draws: Draws) -> None:
-        self.posterior = posterior
-        self.draws = draws
-        self.kind = draws.kind
-        self.names = (*draws.names, "loss")
-        self.degenerate = draws.degenerate
-
-    def __len__(self) -> int:
-        return len(self.draws)
-
-    def __getitem__(self, samples: slice) -> "LearningLossDraws":
-        return LearningLossDraws(self.posterior, self.draws[samples])
-
-    def __call__(self, x: Any) -> Any:
-        return self.draws(x)
-
-    def features(self, x: Any) -> Any:
-        """Those of the draws within.
-
-        Args:
-            x: A batch.
-
-        Returns:
-            (n, D).
-        """
-        return self.draws.features(x)
-
-    def outputs(self, x: Any, names: Sequence[str]) -> dict[str, Any]:
-        """Several outputs of one batch.
-
-        Args:
-            x: A batch.
-            names: Some of `names`.
-
-        Returns:
-            The outputs by name; "loss" is (n,).
-        """
-        own = {"loss": self.posterior.losses(x)} if "loss" in names else {}
-        others = [name for name in names if name != "loss"]
-        return {**(self.draws.outputs(x, others) if others else {}), **own}
-
-    def split(self) -> tuple[Callable[[Any], Any], Callable[[Any], Any]] | None:
-        """That of the draws within.
-
-        Returns:
-            (trunk, rest), or None.
-        """
-        return self.draws.split()
 
 
 def load(folder: Path, network: nn.Module) -> LearningLoss:

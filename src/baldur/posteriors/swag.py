@@ -20,9 +20,10 @@ from baldur.core.networks import call, device_of, restore
 from baldur.core.trees import items_of, place, take
 from baldur.errors import DamagedArtefact, InvalidArgument
 from baldur.likelihoods import CATEGORICAL, Likelihood
-from baldur.posteriors._network import frozen
+from baldur.posteriors._network import NetworkPosterior, frozen
 from baldur.posteriors._saving import read, save
 from baldur.posteriors._weights import WeightDraws, Weights, generator
+from baldur.posteriors.draws import number_of_draws
 from baldur.posteriors.dropout.sites import Dropouts
 from baldur.protocols import Batch
 
@@ -30,7 +31,7 @@ KIND = "swag"
 _BATCH = 256
 
 
-class SWAG:
+class SWAG(NetworkPosterior):
     """q(w) = N(θ̄, s (diag(Σ) + D̂ᵀD̂ / (K - 1))), with D̂ of K rows.
 
     A sample is θ̄ + √s (√Σ ⊙ z₁ + D̂ᵀz₂ / √(K - 1)) with z₁, z₂ ~ N(0, I). Running statistics of batch normalisation
@@ -100,7 +101,7 @@ class SWAG:
                 made |= statistics[t]
             return made
 
-        samples = range(20 if T is None else T)
+        samples = range(number_of_draws(T))
         return WeightDraws(
             self.network, weights, samples, likelihood=self.likelihood, degenerate=self.scale == 0
         )
@@ -183,7 +184,7 @@ def perturbation(
     z2: Float[Tensor, " K"],
     scale: float,
 ) -> Float[Tensor, "*shape"]:
-    """What a sample adds to the mean: √s (√Σ ⊙ z₁ + D̂ᵀz₂ / √(K - 1)).
+    """The difference between a sample and the mean: √s (√Σ ⊙ z₁ + D̂ᵀz₂ / √(K - 1)).
 
     Args:
         variance: Σ.
@@ -197,7 +198,8 @@ def perturbation(
     """
     noise = variance.sqrt() * z1
     if deviations is not None:
-        noise = noise + torch.tensordot(z2.to(deviations), deviations, 1) / math.sqrt(len(z2) - 1)
+        low_rank = torch.tensordot(z2.to(deviations), deviations, 1)  # (*shape)
+        noise = noise + low_rank / math.sqrt(len(z2) - 1)
     return math.sqrt(scale) * noise
 
 
@@ -211,7 +213,7 @@ def _batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """What `functional.batch_norm` does, out of sight of the `Dropouts` of the prediction that needs the statistics."""
+    """As `functional.batch_norm`, but not seen by the `Dropouts` of the prediction that needs the statistics."""
     cudnn = torch.backends.cudnn.enabled
     return torch.batch_norm(x, weight, bias, running_mean, running_var, training, momentum, eps, cudnn)
 

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, fx, nn
 
 from baldur.core.networks import weights_hash
+from baldur.posteriors.dropout.steps import Pooling
 
 
 @dataclass(frozen=True)
 class Trunk:
-    """A deterministic function of a batch that can be told from others.
+    """A deterministic function of a batch with an identity, by which it is known again.
 
     Args:
         function: What it computes.
@@ -31,7 +32,7 @@ class Trunk:
 
 
 def identity(part: fx.GraphModule, ahead: Sequence[Callable[[Tensor], Tensor]], more: object = None) -> str:
-    """What a traced network computes: its code, the settings of its modules, its weights, and what follows it.
+    """A hash of all that a traced network computes with: code, settings of modules, weights, and later functions.
 
     Args:
         part: The traced network.
@@ -41,8 +42,8 @@ def identity(part: fx.GraphModule, ahead: Sequence[Callable[[Tensor], Tensor]], 
     Returns:
         64 hexadecimal digits.
     """
-    told = [part.code, repr(part), weights_hash(part), *map(_described, ahead), repr(more)]
-    return hashlib.sha256("\0".join(told).encode()).hexdigest()
+    texts = [part.code, repr(part), weights_hash(part), *map(_described, ahead), repr(more)]
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
 def _described(thing: Any) -> str:
@@ -51,8 +52,8 @@ def _described(thing: Any) -> str:
         return repr(thing) + weights_hash(thing)
     if isinstance(thing, partial):
         return f"{_described(thing.func)}{thing.args}{sorted(thing.keywords.items())}"
-    if isinstance(inner := getattr(thing, "function", None), Callable):  # type: ignore[arg-type]
-        return _described(inner)
+    if isinstance(thing, Pooling):
+        return _described(thing.function)
     if not callable(thing):
         return repr(thing)
     bound = [_described(cell.cell_contents) for cell in getattr(thing, "__closure__", None) or ()]

@@ -12,14 +12,15 @@ from torch.nn import functional
 
 from baldur.errors import DamagedArtefact, InvalidArgument
 from baldur.likelihoods import CATEGORICAL, Likelihood
-from baldur.posteriors._network import frozen
+from baldur.posteriors._network import NetworkPosterior, frozen
 from baldur.posteriors._saving import read, save
 from baldur.posteriors._weights import WeightDraws, Weights, generator
+from baldur.posteriors.draws import number_of_draws
 
 KIND = "bayes-by-backprop"
 
 
-class BayesByBackprop:
+class BayesByBackprop(NetworkPosterior):
     """q(w) = Πᵢ N(wᵢ; μᵢ, σᵢ²) with σ = log(1 + e^ρ).
 
     A sample is w = μ + σ ⊙ ε with ε ~ N(0, I), one ε for all items. Dropout is off, and batch normalisation keeps the
@@ -67,7 +68,7 @@ class BayesByBackprop:
             noise = {n: deviation(r) * torch.randn(r.shape, generator=random) for n, r in self.rho.items()}
             return {name: means[name] + change.to(means[name]) for name, change in noise.items()}
 
-        return WeightDraws(self.network, weights, range(20 if T is None else T), likelihood=self.likelihood)
+        return WeightDraws(self.network, weights, range(number_of_draws(T)), likelihood=self.likelihood)
 
     def save(self, folder: Path) -> None:
         """Write μ and ρ as safetensors, the rest as JSON.

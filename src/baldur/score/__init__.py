@@ -1,6 +1,6 @@
 """Evaluates draws over a whole pool, in one pass and in bounded memory."""
 
 from baldur.score.passes import Precision, Progress, features, outputs, predict
-from baldur.score.scorer import PoolScorer
+from baldur.score.scorer import PoolScorer, draws_of
 
-__all__ = ["PoolScorer", "Precision", "Progress", "features", "outputs", "predict"]
+__all__ = ["PoolScorer", "Precision", "Progress", "draws_of", "features", "outputs", "predict"]

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from baldur.core.sizes import bytes_of
-from baldur.core.trees import map_tree
+from baldur.core.trees import bytes_in, leaves
 from baldur.data import as_pool
 from baldur.errors import (
     DiskFull,
@@ -23,14 +23,14 @@ from baldur.errors import (
     NonFiniteItems,
     Unsupported,
 )
-from baldur.protocols import Batch, Draws, Pool, Positions
+from baldur.protocols import Draws, Pool, Positions
 from baldur.score.trunks import Trunks
 
 Progress = Callable[[int, int], None]
 """Called with (items done, items in all)."""
 
 Precision = Literal["float32", "bfloat16"]
-"""What matrix products are computed in; log-probabilities and scores are float32 or more in either."""
+"""The type of matrix products. Log-probabilities and scores are float32 or more in either."""
 
 # What a network holds of one item at a time, in multiples of the item itself; layers come and go, so that even
 # wide convolutions on small images stay below it.
@@ -222,14 +222,13 @@ def _without_nan(log_probs: Any) -> Any:
 
 def _blamed(error: InvalidPredictions, log_probs: Any, pool: Pool, positions: Positions) -> Exception:
     """The same error with the names of the items, and whether these or the network are to blame."""
-    bad = positions[torch.as_tensor(log_probs).isnan().flatten(1).any(1).cpu().numpy()]
+    nan = torch.as_tensor(log_probs).isnan().flatten(1).any(1)  # (n,)
+    bad = positions[nan.cpu().numpy()]
     if not len(bad):
         return error
     ids, reasons = pool.ids, {}
     for position, (_, x) in zip(bad, pool.batches(bad, 1), strict=True):
-        finite: list[Any] = []
-        map_tree(finite.append, map_tree(torch.isfinite, x))
-        if not all(bool(leaf.all()) for leaf in finite):
+        if not all(bool(leaf.isfinite().all()) for leaf in leaves(x)):
             reasons[ids[int(position)]] = "holds NaN or an infinite value"
     if reasons:
         return NonFiniteItems(reasons)
@@ -259,14 +258,8 @@ def _batch_size(draws: Draws, pool: Pool, budget: int, limit: int, precision: Pr
         return 1
     _, x = next(iter(pool.batches(np.arange(1), 1)))
     with _computed_in(precision):
-        item = _ACTIVATIONS * _bytes(x) + 8 * int(draws(x).nbytes)
+        item = _ACTIVATIONS * bytes_in(x) + 8 * int(draws(x).nbytes)
     return max(1, min(limit, budget // 4 // item))
-
-
-def _bytes(x: Batch) -> int:
-    sizes: list[int] = []
-    map_tree(lambda leaf: sizes.append(leaf.nbytes), x)
-    return sum(sizes)
 
 
 def _to_numpy(values: Any) -> NDArray[Any]:

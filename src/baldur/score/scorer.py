@@ -8,9 +8,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baldur.core.sizes import bytes_of
+from baldur.errors import InvalidArgument
 from baldur.protocols import Draws, Pool, Posterior
 from baldur.score.passes import Precision, Progress, _batch_size, outputs, predict
 from baldur.score.trunks import Trunks
+
+
+def draws_of(posterior: Posterior | Any, T: int | None = None, seed: int = 0) -> Draws:
+    """The functions that a pool is scored with: T of them, or all where there are only so many.
+
+    Args:
+        posterior: What the model believes.
+        T: How many where there are as many as one likes; None for the posterior's own number.
+        seed: Which samples.
+
+    Returns:
+        The functions.
+
+    Raises:
+        InvalidArgument: It is no posterior.
+    """
+    if not isinstance(posterior, Posterior):
+        raise InvalidArgument(
+            f"{type(posterior).__name__} is no posterior: it needs functions, networks, draw and save; let it inherit "
+            "from baldur.protocols.Posterior, where the first two are given"
+        )
+    return posterior.draw(T if posterior.functions is None else posterior.functions, seed)
 
 
 @dataclass(frozen=True)
@@ -65,8 +88,7 @@ class PoolScorer:
         Returns:
             As `predict`.
         """
-        only = getattr(posterior, "functions", None)
-        draws = posterior.draw(only or self.draws, self.seed)
+        draws = draws_of(posterior, self.draws, self.seed)
         return predict(draws, pool, reduce, self.memory, trunks=self.trunks, **self._bound)
 
     def features(self, posterior: Posterior, pool: Pool) -> NDArray[np.float32]:
@@ -92,5 +114,5 @@ class PoolScorer:
         Returns:
             (N, ...).
         """
-        draws = posterior.draw(None, self.seed)
+        draws = draws_of(posterior, None, self.seed)
         return outputs(draws, pool, name, self.memory, **self._bound)

@@ -1,15 +1,16 @@
 """Some samples of a posterior, for passes over parts of a pool."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from baldur.protocols import Batch, Draws, Posterior
+from baldur.posteriors.draws import WrappedDraws
+from baldur.protocols import Draws, Posterior
 
 
 @dataclass(frozen=True)
-class SomeSamples:
+class SomeSamples(Posterior):
     """A posterior of which a scorer sees some samples only.
 
     Args:
@@ -26,12 +27,17 @@ class SomeSamples:
 
     @property
     def functions(self) -> int | None:
-        """How many functions there are, where it is a fixed number."""
-        return getattr(self.posterior, "functions", None)
+        """As many as the scorer may ask for: those of the posterior."""
+        return self.posterior.functions
+
+    @property
+    def networks(self) -> Sequence[Any]:
+        """Those of the posterior."""
+        return self.posterior.networks
 
     def draw(self, T: int | None = None, seed: int = 0) -> Draws:
         if (T, seed) not in self.made:
-            self.made[T, seed] = SomeDraws(self.posterior.draw(T, seed)[self.samples], self.part)
+            self.made[T, seed] = WrappedDraws(self.posterior.draw(T, seed)[self.samples], may_agree=self.part)
         return self.made[T, seed]
 
     def __reduce__(self) -> Any:
@@ -42,41 +48,3 @@ class SomeSamples:
         """As the posterior; which samples they are tells these draws from others of the same weights."""
         self.posterior.save(folder)
         (folder / "samples.txt").write_text(repr(self.samples))
-
-
-@dataclass(frozen=True)
-class SomeDraws:
-    """Draws that may agree on all items of a pass."""
-
-    draws: Draws
-    part: bool
-
-    @property
-    def kind(self) -> str:
-        return self.draws.kind
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self.draws.names
-
-    @property
-    def degenerate(self) -> bool:
-        return self.part or self.draws.degenerate
-
-    def __len__(self) -> int:
-        return len(self.draws)
-
-    def __getitem__(self, samples: slice) -> Draws:
-        return SomeDraws(self.draws[samples], self.part)
-
-    def __call__(self, x: Batch) -> Any:
-        return self.draws(x)
-
-    def features(self, x: Batch) -> Any:
-        return self.draws.features(x)
-
-    def outputs(self, x: Batch, names: Sequence[str]) -> dict[str, Any]:
-        return self.draws.outputs(x, names)
-
-    def split(self) -> tuple[Callable[[Batch], Any], Callable[[Any], Any]] | None:
-        return self.draws.split()

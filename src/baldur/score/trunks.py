@@ -1,4 +1,4 @@
-"""What an unchanged trunk gives of a pool, kept on disk: a frozen network runs once, not in every round."""
+"""A cache on disk for the outputs of a trunk: a frozen network runs once over a pool, not in every round."""
 
 import hashlib
 import os
@@ -205,14 +205,17 @@ class _Rows:
 
     def tensor(self, device: torch.device) -> Tensor:
         kind: torch.dtype = getattr(torch, self.dtype)
-        return torch.from_numpy(self.values).view(kind).permute(*np.argsort(self.order).tolist()).to(device)
+        inverse = np.argsort(self.order).tolist()
+        return torch.from_numpy(self.values).view(kind).permute(*inverse).to(device)  # (n, ...)
 
 
 def _rows_of(h: Tensor) -> _Rows:
     order = (0, *sorted(range(1, h.ndim), key=h.stride, reverse=True))
-    values = h.detach().cpu().permute(order).contiguous()
+    values = h.detach().cpu().permute(order).contiguous()  # (n, ...), the axes as they lie in memory
     dtype = str(h.dtype).removeprefix("torch.")
-    return _Rows((values.view(torch.int16) if h.dtype == torch.bfloat16 else values).numpy(), order, dtype)
+    # NumPy has no bfloat16, so its bits are kept as whole numbers.
+    kept = values.view(torch.int16) if h.dtype == torch.bfloat16 else values  # (n, ...)
+    return _Rows(kept.numpy(), order, dtype)
 
 
 def _cut(parts: list[_Rows], n: int) -> tuple[_Rows, list[_Rows]]:

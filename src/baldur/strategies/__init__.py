@@ -1,6 +1,6 @@
 """Named recipes: acquire + select + score. A strategy's name is its name here.
 
-A recipe takes what it needs from a `Round` and returns `Picks`, with the score of every item where there is one.
+A recipe takes what it needs from a `QueryRound` and returns `Picks`, with the score of every item where there is one.
 Its options are bound by keyword: `partial(power_bald, beta=8)`, or `--strategy "power_bald(beta=8)"`.
 """
 

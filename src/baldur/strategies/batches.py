@@ -1,6 +1,7 @@
 """Strategies that choose several items together. A strategy is known by the name of its function.
 
-A recipe takes predictions and features from a `Round`. It returns `Picks`, with the score of every item if it has one.
+A recipe takes predictions and features from a `QueryRound`. It returns `Picks`, with the score of every item if it
+has one.
 Options are bound by keyword: `partial(power_bald, beta=8)`, or `--strategy "power_bald(beta=8)"`.
 """
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from baldur import acquire, select
 from baldur.protocols import Choice, Picks, Pool, Strategy, View
 from baldur.strategies.items import _epig, _targets, bald
-from baldur.strategies.recipe import Reduce, Round, Scored, strategy
+from baldur.strategies.recipe import QueryRound, Reduce, Scored, strategy
 
 
 def _inputs(pool: Pool) -> NDArray[Any] | None:
@@ -27,7 +28,7 @@ def _inputs(pool: Pool) -> NDArray[Any] | None:
     return np.concatenate(parts) if parts else None  # (N, D)
 
 
-def _representation(at: Round) -> tuple[NDArray[Any], NDArray[Any]]:
+def _representation(at: QueryRound) -> tuple[NDArray[Any], NDArray[Any]]:
     """Unit vectors of the unlabelled and the labelled items; from the inputs, which need no labels, if possible."""
     pool, known = _inputs(at.unlabelled), _inputs(at.labelled.pool)
     if pool is None or known is None:
@@ -44,14 +45,14 @@ def _units(x: NDArray[Any]) -> NDArray[Any]:
 
 
 @strategy
-def power_bald(at: Round, beta: float = 1.0) -> Scored:
+def power_bald(at: QueryRound, beta: float = 1.0) -> Scored:
     """A batch drawn with probabilities proportional to BALD^β (Kirsch et al. 2023)."""
     scores = at.scores(acquire.bald)
     return select.power(scores, at.k, at.rng, beta), scores
 
 
 @strategy
-def softmax_bald(at: Round, beta: float = 8.0) -> Scored:
+def softmax_bald(at: QueryRound, beta: float = 8.0) -> Scored:
     """A batch drawn with probabilities proportional to exp(β BALD) (Kirsch et al. 2023).
 
     BALD is small, so β = 1 is close to random. 8 was best in the published study.
@@ -61,21 +62,21 @@ def softmax_bald(at: Round, beta: float = 8.0) -> Scored:
 
 
 @strategy
-def softrank_bald(at: Round, beta: float = 1.0) -> Scored:
+def softrank_bald(at: QueryRound, beta: float = 1.0) -> Scored:
     """A batch drawn with probabilities proportional to rank^-β by BALD (Kirsch et al. 2023)."""
     scores = at.scores(acquire.bald)
     return select.softrank(scores, at.k, at.rng, beta), scores
 
 
 @strategy
-def power_epig(at: Round, targets: int | Pool = 100, weights: Any = None, beta: float = 1.0) -> Scored:
+def power_epig(at: QueryRound, targets: int | Pool = 100, weights: Any = None, beta: float = 1.0) -> Scored:
     """A batch drawn with probabilities proportional to EPIG^β; options as in `epig` (Kirsch et al. 2023)."""
     scores = _epig(at, *_targets(at, targets, weights))
     return select.power(scores, at.k, at.rng, beta), scores
 
 
 @strategy
-def batchbald(at: Round) -> Picks | Scored:
+def batchbald(at: QueryRound) -> Picks | Scored:
     """The batch whose labels together have the most information about the weights (Kirsch et al. 2019).
 
     If the predictions of the pool would take more than half of the memory, they are not kept. Then items that can
@@ -91,7 +92,7 @@ def batchbald(at: Round) -> Picks | Scored:
 
 @strategy
 def batch_epig(
-    at: Round, targets: int | Pool = 100, candidates: int = 100, configurations: int = 100
+    at: QueryRound, targets: int | Pool = 100, candidates: int = 100, configurations: int = 100
 ) -> Scored:
     """The batch whose labels together have the most information about targets (after Bickford Smith et al. 2023).
 
@@ -115,25 +116,25 @@ def batch_epig(
 
 
 @strategy
-def core_set(at: Round) -> Picks:
+def core_set(at: QueryRound) -> Picks:
     """The batch that leaves no item far from a labelled one, by k-center greedy (Sener & Savarese 2018)."""
     return select.k_center(at.features(), at.k, at.known_features())
 
 
 @strategy
-def robust_core_set(at: Round, outliers: int | None = None) -> Picks:
+def robust_core_set(at: QueryRound, outliers: int | None = None) -> Picks:
     """As `core_set`, but it passes over the farthest items, one in 10,000 (Sener & Savarese 2018)."""
     return select.robust_k_center(at.features(), at.k, labelled=at.known_features(), outliers=outliers)
 
 
 @strategy
-def facility_location(at: Round) -> Picks:
+def facility_location(at: QueryRound) -> Picks:
     """The batch that makes all items most similar to a labelled or chosen one (Wei, Iyer & Bilmes 2015)."""
     return select.facility_location(at.features(), at.k, labelled=at.known_features())
 
 
 @strategy
-def discriminative(at: Round, queries: int = 10) -> Picks:
+def discriminative(at: QueryRound, queries: int = 10) -> Picks:
     """The items that a classifier separates best from the labelled ones (Gissin & Shalev-Shwartz 2019)."""
     return select.discriminative(
         at.features(), at.k, labelled=at.known_features(), rng=at.rng, queries=queries
@@ -141,7 +142,7 @@ def discriminative(at: Round, queries: int = 10) -> Picks:
 
 
 @strategy
-def typiclust(at: Round) -> Picks:
+def typiclust(at: QueryRound) -> Picks:
     """The most typical item of each of the largest clusters without a label (Hacohen, Dekel & Weinshall 2022).
 
     It clusters the inputs if they are vectors, such as the features of an encoder; else the network's features.
@@ -151,7 +152,7 @@ def typiclust(at: Round) -> Picks:
 
 
 @strategy
-def prob_cover(at: Round, delta: float | None = None) -> Picks:
+def prob_cover(at: QueryRound, delta: float | None = None) -> Picks:
     """The balls that cover most uncovered items (Yehuda et al. 2022); representation as in `typiclust`.
 
     Args:
@@ -168,13 +169,13 @@ def prob_cover(at: Round, delta: float | None = None) -> Picks:
 
 
 @strategy
-def badge(at: Round) -> Picks:
+def badge(at: QueryRound) -> Picks:
     """The batch of large and different gradients of the last layer, its bias included (Ash et al. 2020)."""
     return select.badge(at.mean(), at.features(bias=True), at.k, at.rng)
 
 
 @strategy
-def bait(at: Round, candidates: int = 2000, regularisation: float = 1.0) -> Picks:
+def bait(at: QueryRound, candidates: int = 2000, regularisation: float = 1.0) -> Picks:
     """The batch that leaves the least Fisher information of the last layer unexplained (Ash et al. 2021).
 
     Args:
@@ -197,7 +198,7 @@ def bait(at: Round, candidates: int = 2000, regularisation: float = 1.0) -> Pick
 
 
 @strategy
-def suggestive_annotation(at: Round, score: Reduce = acquire.mean_std) -> Scored:
+def suggestive_annotation(at: QueryRound, score: Reduce = acquire.mean_std) -> Scored:
     """Among the most uncertain items those that represent the pool (Yang et al. 2017).
 
     Args:
@@ -209,7 +210,7 @@ def suggestive_annotation(at: Round, score: Reduce = acquire.mean_std) -> Scored
 
 
 @strategy
-def cluster_margin(at: Round, clusters: int | None = None) -> Scored:
+def cluster_margin(at: QueryRound, clusters: int | None = None) -> Scored:
     """Among the items with the smallest margins one from each cluster in turn (Citovsky et al. 2021).
 
     Args:
@@ -225,7 +226,7 @@ def cluster_margin(at: Round, clusters: int | None = None) -> Scored:
 
 
 @strategy
-def ceal(at: Round, criterion: str = "entropy") -> Picks:
+def ceal(at: QueryRound, criterion: str = "entropy") -> Picks:
     """The most uncertain items; `info` has pseudo-labels for those that are certain enough (Wang et al. 2016).
 
     Args:
@@ -241,7 +242,9 @@ def ceal(at: Round, criterion: str = "entropy") -> Picks:
 
 
 @strategy
-def two_stage(at: Round, first: Strategy = typiclust, then: Strategy = bald, per_class: int = 2) -> Choice:
+def two_stage(
+    at: QueryRound, first: Strategy = typiclust, then: Strategy = bald, per_class: int = 2
+) -> Choice:
     """TypiClust until every class has two labels, then BALD: before, BALD is arbitrary (Hacohen et al. 2022).
 
     A class may be missing from the pool. So `then` also begins once there are 5 · `per_class` labels for each class

@@ -12,13 +12,13 @@ from baldur import acquire, select
 from baldur.errors import InvalidArgument
 from baldur.protocols import Picks, Pool
 from baldur.strategies import racing
-from baldur.strategies.recipe import CLASSES, Recipe, Reduce, Round, Scored, strategy
+from baldur.strategies.recipe import CLASSES, NamedStrategy, QueryRound, Reduce, Scored, strategy
 
 
-def _by(name: str, score: Reduce, paper: str) -> Recipe:
+def _by(name: str, score: Reduce, paper: str) -> NamedStrategy:
     """The strategy that takes the k items of the largest score."""
 
-    def recipe(at: Round, race: float | None = None) -> Scored:
+    def recipe(at: QueryRound, race: float | None = None) -> Scored:
         if race is None:
             scores = at.scores(score)
             return select.top(scores, at.k), scores
@@ -42,7 +42,7 @@ def _by(name: str, score: Reduce, paper: str) -> Recipe:
 
 
 @strategy
-def random(at: Round) -> Picks:
+def random(at: QueryRound) -> Picks:
     """Random items without replacement: the baseline for every other strategy."""
     return select.random(len(at.unlabelled), at.k, at.rng)
 
@@ -92,14 +92,14 @@ expected_entropy = _by(
 
 
 @strategy
-def variance(at: Round) -> Scored:
+def variance(at: QueryRound) -> Scored:
     """The largest variance of the predicted mean over samples (Kendall & Gal 2017); for regression."""
     scores = at.scores(lambda moments: acquire.variance(moments[:, :, 0]), kinds=("gaussian",))
     return select.top(scores, at.k), scores
 
 
 @strategy
-def gaussian_information_gain(at: Round) -> Scored:
+def gaussian_information_gain(at: QueryRound) -> Scored:
     """The most information about the weights, from mean and noise (MacKay 1992); BALD for regression."""
 
     def gain(moments: Any) -> Any:
@@ -113,14 +113,14 @@ def gaussian_information_gain(at: Round) -> Scored:
 
 
 @strategy
-def expected_gradient_length(at: Round) -> Scored:
+def expected_gradient_length(at: QueryRound) -> Scored:
     """The longest gradient of the last layer, expected over the label (Settles, Craven & Ray 2008)."""
     scores = acquire.expected_gradient_length(at.mean(), at.features(bias=True))
     return select.top(scores, at.k), scores
 
 
 @strategy
-def emoc(at: Round, references: int = 1000) -> Scored:
+def emoc(at: QueryRound, references: int = 1000) -> Scored:
     """The largest expected change of the outputs, by the last layer (Käding et al. 2016).
 
     Args:
@@ -134,7 +134,7 @@ def emoc(at: Round, references: int = 1000) -> Scored:
 
 
 @strategy
-def epig(at: Round, targets: int | Pool = 100, weights: Any = None) -> Scored:
+def epig(at: QueryRound, targets: int | Pool = 100, weights: Any = None) -> Scored:
     """The most information about predictions at target inputs (Bickford Smith et al. 2023).
 
     Args:
@@ -146,7 +146,7 @@ def epig(at: Round, targets: int | Pool = 100, weights: Any = None) -> Scored:
     return select.top(scores, at.k), scores
 
 
-def _targets(at: Round, targets: int | Pool, weights: Any) -> tuple[NDArray[Any], NDArray[Any] | None]:
+def _targets(at: QueryRound, targets: int | Pool, weights: Any) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Log-probabilities (M, T, C) of the targets, and their weights with the mean 1."""
     log_probs = at.log_probs(at.sample(targets) if isinstance(targets, int) else targets)
     if weights is None:
@@ -157,7 +157,7 @@ def _targets(at: Round, targets: int | Pool, weights: Any) -> tuple[NDArray[Any]
     return log_probs, values / values.mean()
 
 
-def _epig(at: Round, targets: NDArray[Any], weights: NDArray[Any] | None) -> NDArray[Any]:
+def _epig(at: QueryRound, targets: NDArray[Any], weights: NDArray[Any] | None) -> NDArray[Any]:
     def score(log_probs: Any) -> Any:
         if isinstance(log_probs, torch.Tensor):
             there = partial(torch.as_tensor, device=log_probs.device)
@@ -168,14 +168,14 @@ def _epig(at: Round, targets: NDArray[Any], weights: NDArray[Any] | None) -> NDA
 
 
 @strategy
-def learning_loss(at: Round) -> Scored:
+def learning_loss(at: QueryRound) -> Scored:
     """The largest loss that a module beside the network predicts, if the learner trains one (Yoo & Kweon 2019)."""
     scores = np.asarray(acquire.learning_loss(at.scorer.outputs(at.posterior, at.unlabelled, "loss")))
     return select.top(scores, at.k), scores
 
 
 @strategy
-def rare_class(at: Round, score: Reduce = acquire.bald, classes: Sequence[int] | None = None) -> Scored:
+def rare_class(at: QueryRound, score: Reduce = acquire.bald, classes: Sequence[int] | None = None) -> Scored:
     """The largest score times the probability of a rare class: score(x) Σ_c w_c p̄_c(x).
 
     Args:

@@ -15,8 +15,9 @@ from baldur.acquire.missing import upper_bound
 from baldur.core.sizes import bytes_of
 from baldur.data import as_pool
 from baldur.errors import IdenticalDraws, InvalidArgument, Unsupported
+from baldur.posteriors.draws import WrappedDraws
 from baldur.protocols import Draws, Picks, Pool, Positions, Posterior, Scorer, View
-from baldur.score.subset import SomeDraws, SomeSamples
+from baldur.score.subset import SomeSamples
 from baldur.select import top
 
 Score = Callable[[Any], Any]
@@ -45,10 +46,10 @@ def race(
     batch_size: int = 128,
     progress: score.Progress | None = None,
 ) -> tuple[Picks, NDArray[np.float64]]:
-    """The k items of the largest score by all T samples, most of which are computed for the contenders only.
+    """The k items of the largest score by all T samples, which are computed in full for the contenders only.
 
-    A few samples score all items, and the k best by these are given all T. The others follow in the order of these
-    scores, with four times as many samples, and all of them where an item is left then.
+    A few samples score all items. The k best items by these scores get all T samples. The others follow in the order of
+    their scores. They first get four times as many samples, and those that stay in the race get all.
 
     With a risk δ, an item leaves a round of t samples when its score s_t is below the cut c: in a share of no more
     than δ/R of random subsets of t of the T samples, R being the number of rounds, any of the k best found would have
@@ -87,10 +88,10 @@ def race(
 
     def predict(a: int, b: int, positions: Positions, reduce: Score | None) -> NDArray[Any]:
         part = len(positions) < len(whole)
-        few = parts.setdefault((a, b, part), SomeDraws(draws[a:b], part))
-        told = None if part else progress
+        few = parts.setdefault((a, b, part), WrappedDraws(draws[a:b], may_agree=part))
+        shown = None if part else progress
         return score.predict(
-            few, View(whole, positions), reduce, memory, batch_size=batch_size, progress=told
+            few, View(whole, positions), reduce, memory, batch_size=batch_size, progress=shown
         )
 
     return _raced(predict, len(whole), len(draws), score_of, k, risk, rng, bytes_of(memory))
@@ -132,8 +133,7 @@ def race_by(
 
     one = np.arange(min(1, len(pool)), dtype=np.intp)
     samples = int(predict(0, None, one, None).shape[1]) if len(one) else 1
-    memory = bytes_of(getattr(scorer, "memory", "1GiB"))
-    return _raced(predict, len(pool), samples, score_of, k, risk, rng, memory)
+    return _raced(predict, len(pool), samples, score_of, k, risk, rng, bytes_of(scorer.memory))
 
 
 def rounds(samples: int, risk: float) -> tuple[int, ...]:
@@ -174,14 +174,14 @@ class _WithBound:
     missing: float
 
     def __call__(self, log_probs: Any) -> Any:
-        highest = _PerItem(lambda told: self.bound(told, self.missing))
+        highest = _PerItem(lambda known: self.bound(known, self.missing))
         pair = self.score_of(log_probs), highest(log_probs)
-        return torch.stack(pair, 1) if isinstance(log_probs, torch.Tensor) else np.stack(pair, 1)
+        return torch.stack(pair, 1) if isinstance(log_probs, torch.Tensor) else np.stack(pair, 1)  # (n, 2)
 
 
 @dataclass
 class _Field:
-    """Who runs: of each item its last score, what it had to pass the cut with, and where it left."""
+    """The items in the race: the last score of each, the bound that it passes a cut with, and where it left."""
 
     predict: Predict
     score_of: Score
@@ -192,20 +192,20 @@ class _Field:
     done: NDArray[np.bool_]  # scored by all samples
     work: int = 0
 
-    def tell(self, a: int, b: int, items: Positions, reduce: Score | None = None) -> NDArray[Any]:
-        """What samples a to b say of some items."""
+    def evaluate(self, a: int, b: int, items: Positions, reduce: Score | None = None) -> NDArray[Any]:
+        """Samples a to b of some items: log-probabilities (n, b - a, C), or what `reduce` makes of them."""
         self.work += (b - a) * len(items)
         return self.predict(a, b, items, reduce)
 
-    def note(self, items: Positions, told: NDArray[np.float64]) -> None:
-        """Scores, (n,), or with them what is to pass the cut, (n, 2)."""
-        self.scores[items], self.bounds[items] = told.reshape(len(items), -1)[:, [0, -1]].T
+    def record(self, items: Positions, values: NDArray[np.float64]) -> None:
+        """Keep scores (n,), which are their own bounds, or scores and bounds (n, 2)."""
+        self.scores[items], self.bounds[items] = values.reshape(len(items), -1)[:, [0, -1]].T  # (2, n)
 
     def finish(self, items: Positions) -> None:
-        """Score by all samples those of some items that are not yet."""
+        """Score some items by all samples, but for those that are done."""
         items = np.sort(items[~self.done[items]])
         if len(items):
-            self.note(items, self.tell(0, self.samples, items, self.score_of))
+            self.record(items, self.evaluate(0, self.samples, items, self.score_of))
             self.done[items] = True
 
     def best(self, k: int) -> Positions:
@@ -232,7 +232,7 @@ def _raced(
     everybody = np.arange(n, dtype=np.intp)
     if at:
         try:
-            field.note(everybody, field.tell(0, at[0], everybody, rule.reduce(at[0])))
+            field.record(everybody, field.evaluate(0, at[0], everybody, rule.reduce(at[0])))
         except IdenticalDraws:  # so few samples may agree on all items, and then nobody can leave
             at = ()
     if at:
@@ -258,7 +258,7 @@ def _raced(
 def _run_on(
     field: _Field, rule: "_Worst | _Likely", at: Sequence[int], order: Positions, memory: int
 ) -> None:
-    """The later rounds, the best first, so many items at a time that what the samples say of them can be kept."""
+    """The later rounds, the best items first, as many at a time as the memory holds log-probabilities of."""
     size, start = 1, 0
     while start < len(order):
         items = order[start : start + size]
@@ -268,19 +268,20 @@ def _run_on(
         items = np.sort(items[staying])
         if not len(items):
             continue
-        told = field.tell(0, (*at, field.samples)[1], items)
-        size = max(1, min(_MOST, memory // (_COPIES * told[0].nbytes * field.samples // told.shape[1])))
+        log_probs = field.evaluate(0, (*at, field.samples)[1], items)  # (n, t, C)
+        item = log_probs[0].nbytes * field.samples // log_probs.shape[1]
+        size = max(1, min(_MOST, memory // (_COPIES * item)))
         for number in range(1, len(at)):
-            field.note(items, _score(rule.reduce(at[number]), told))
+            field.record(items, _score(rule.reduce(at[number]), log_probs))
             staying = field.bounds[items] >= rule.cut(number)
             field.left[items[~staying]] = number
-            items, told = items[staying], told[staying]
+            items, log_probs = items[staying], log_probs[staying]
             if not len(items):
                 break
-            more = field.tell(at[number], (*at, field.samples)[number + 1], items)
-            told = np.concatenate([told, more], 1)
+            more = field.evaluate(at[number], (*at, field.samples)[number + 1], items)
+            log_probs = np.concatenate([log_probs, more], 1)
         if len(items):
-            field.note(items, _score(field.score_of, told))
+            field.record(items, _score(field.score_of, log_probs))
             field.done[items] = True
 
 
@@ -289,7 +290,7 @@ def _score(reduce: Score, log_probs: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _call_back(field: _Field, rule: "_Likely | _Worst", count: int) -> None:
-    """Finish whoever left below a cut that is higher than that of the final picks, until there is nobody."""
+    """Finish the items that left below a cut, but not below that of the final picks, until there are none."""
     while True:
         back = [np.flatnonzero((field.left == r) & (field.bounds >= rule.cut(r))) for r in range(count)]
         items = np.concatenate(back)
@@ -301,7 +302,7 @@ def _call_back(field: _Field, rule: "_Likely | _Worst", count: int) -> None:
 
 @dataclass
 class _Worst:
-    """Whoever cannot reach the k-th best leaves."""
+    """An item leaves when it cannot reach the k-th best score, whatever the missing samples are."""
 
     field: _Field
     k: int
@@ -326,11 +327,11 @@ class _Worst:
 
 
 class _Likely:
-    """Whoever is below what any of the k best found would fall below in few subsets of the samples leaves.
+    """An item leaves below a cut that the k best items found stay above in all but few subsets of the samples.
 
     Args:
-        field: Who runs.
-        k: How many win.
+        field: The items.
+        k: How many are chosen.
         at: After how many samples.
         risk: δ.
         rng: Draws the subsets.
@@ -342,8 +343,8 @@ class _Likely:
         self.field, self.k = field, k
         # With B + 1 exchangeable subsets, one of which came first, it is among the 2 least with 2 / (B + 1) = δ/R.
         count = math.ceil(_RANK * len(at) / risk) - 1
-        everything = np.tile(np.arange(field.samples), (count if at else 0, 1))
-        self.subsets = [rng.permuted(everything, axis=1)[:, :size] for size in at]
+        everything = np.tile(np.arange(field.samples), (count if at else 0, 1))  # (B, T)
+        self.subsets = [rng.permuted(everything, axis=1)[:, :size] for size in at]  # of each round (B, t)
         self.least: list[dict[int, NDArray[np.float64]]] = [{} for _ in at]
 
     def reduce(self, count: int) -> Score:
@@ -355,20 +356,20 @@ class _Likely:
         best, least = np.sort(self.field.best(self.k)), self.least[number]
         new = np.array([item for item in best.tolist() if item not in least], np.intp)
         if len(new):
-            told = self.field.tell(0, self.field.samples, new)
-            if told.ndim > 4:
+            log_probs = self.field.evaluate(0, self.field.samples, new)
+            if log_probs.ndim > 4:
                 raise Unsupported("a race needs one prediction an item, and this posterior's are maps")
-            least.update(zip(new.tolist(), self._by_subset(told, self.subsets[number]), strict=True))
+            least.update(zip(new.tolist(), self._by_subset(log_probs, self.subsets[number]), strict=True))
         scores = np.min([least[item] for item in best.tolist()], axis=0)
         return float(np.partition(scores, _RANK - 1)[_RANK - 1] - _ROUNDING * np.abs(scores).max())
 
-    def _by_subset(self, told: NDArray[Any], subsets: NDArray[np.intp]) -> NDArray[np.float64]:
-        """The score of each item by each subset of the samples, (m, B)."""
-        out = np.empty((len(told), len(subsets)))
-        for i in range(len(told)):
-            one = torch.from_numpy(np.array(told[i]))
+    def _by_subset(self, log_probs: NDArray[Any], subsets: NDArray[np.intp]) -> NDArray[np.float64]:
+        """The score of each item by each subset of the samples: (m, T, C) and (B, t) to (m, B)."""
+        out = np.empty((len(log_probs), len(subsets)))
+        for i in range(len(log_probs)):
+            one = torch.from_numpy(np.array(log_probs[i]))  # (T, C)
             size = max(1, _BLOCK // (subsets.shape[1] * one[0].numel()))
             for start in range(0, len(subsets), size):
-                some = one[torch.from_numpy(subsets[start : start + size])]
+                some = one[torch.from_numpy(subsets[start : start + size])]  # (b, t, C): subsets as items
                 out[i, start : start + size] = np.asarray(self.field.score_of(some))
         return out

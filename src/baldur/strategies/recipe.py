@@ -1,4 +1,4 @@
-"""What a recipe of `baldur.strategies` is made with: the round that it sees, and what makes a strategy of it."""
+"""How a recipe of `baldur.strategies` becomes a strategy, and the query round that it chooses in."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baldur.acquire import aggregate
-from baldur.core.arrays import log, map_samples
+from baldur.core.arrays import predictive
 from baldur.core.sizes import bytes_of
 from baldur.errors import Unsupported
 from baldur.protocols import Choice, Labelled, Picks, Pool, Positions, Posterior, Scorer, View
@@ -23,12 +23,12 @@ CLASSES = ("categorical", "bernoulli")
 """Kinds of draws that are probabilities of classes."""
 
 Scored = tuple[Picks, NDArray[Any]]
-"""What was picked, and the score of every item of the pool."""
+"""The picks, and the score of every item of the pool."""
 
 
 @dataclass(frozen=True)
-class Round:
-    """What a recipe chooses from; predictions and features are made where they are asked for."""
+class QueryRound:
+    """One query: the items that a recipe chooses among. Predictions and features are made when they are asked for."""
 
     posterior: Posterior
     labelled: Labelled
@@ -71,15 +71,15 @@ class Round:
         return self.scorer.predict(self.posterior, self.unlabelled if pool is None else pool, mean_prediction)
 
     def reader(self) -> Callable[[Positions], NDArray[Any]]:
-        """What gives (n, T, C) of some unlabelled items: for those that can do without most of them."""
+        """A function that predicts some unlabelled items, (n, T, C); for recipes that need few of them."""
         self.need(CLASSES)
         posterior = SomeSamples(self.posterior, slice(None), part=True)
         return lambda positions: self.scorer.predict(posterior, View(self.unlabelled, positions))
 
     @property
     def memory(self) -> int:
-        """What may be used beyond the pool, in bytes."""
-        return bytes_of(getattr(self.scorer, "memory", "1GiB"))
+        """The memory that may be used beyond the pool, in bytes."""
+        return bytes_of(self.scorer.memory)
 
     def features(self, bias: bool = False) -> NDArray[np.float32]:
         """(N, D), or (N, D + 1) with the 1 that the last layer's bias multiplies."""
@@ -98,9 +98,9 @@ class Round:
         size = len(self.unlabelled)
         return View(self.unlabelled, np.sort(self.rng.permutation(size)[:n]).astype(np.intp))
 
-    def within(self, pool: View) -> "Round":
+    def within(self, pool: View) -> "QueryRound":
         """The same round with fewer items to choose among."""
-        return Round(self.posterior, self.labelled, pool, self.k, self.rng, self.scorer)
+        return QueryRound(self.posterior, self.labelled, pool, self.k, self.rng, self.scorer)
 
     def seen(self) -> NDArray[np.intp]:
         """How many labels each class has, up to the last one that has any."""
@@ -119,8 +119,8 @@ class Round:
 
 
 @runtime_checkable
-class Recipe(Protocol):
-    """A strategy with options."""
+class NamedStrategy(Protocol):
+    """A strategy that takes options by keyword."""
 
     def __call__(
         self,
@@ -134,7 +134,7 @@ class Recipe(Protocol):
     ) -> Choice: ...
 
 
-def strategy(recipe: Callable[..., Picks | Scored | Choice]) -> Recipe:
+def strategy(recipe: Callable[..., Picks | Scored | Choice]) -> NamedStrategy:
     """A recipe as a strategy: from positions to ids."""
 
     @wraps(recipe)
@@ -147,7 +147,7 @@ def strategy(recipe: Callable[..., Picks | Scored | Choice]) -> Recipe:
         scorer: Scorer,
         **options: Any,
     ) -> Choice:
-        made = recipe(Round(posterior, labelled, unlabelled, k, rng, scorer), **options)
+        made = recipe(QueryRound(posterior, labelled, unlabelled, k, rng, scorer), **options)
         if isinstance(made, Choice):
             return made
         picks, scores = (made, None) if isinstance(made, Picks) else made
@@ -158,14 +158,14 @@ def strategy(recipe: Callable[..., Picks | Scored | Choice]) -> Recipe:
     own = [
         p for p in signature(choose, follow_wrapped=False).parameters.values() if p.kind is not p.VAR_KEYWORD
     ]
-    told = [p.replace(kind=p.KEYWORD_ONLY) for p in options]
-    choose.__signature__ = Signature([*own, *told], return_annotation=Choice)  # type: ignore[attr-defined]
+    keywords = [p.replace(kind=p.KEYWORD_ONLY) for p in options]
+    choose.__signature__ = Signature([*own, *keywords], return_annotation=Choice)  # type: ignore[attr-defined]
     return choose
 
 
 def mean_prediction(log_probs: Any) -> Any:
-    """log p̄, (n, 1, C), of log-probabilities (n, T, C); they are checked."""
-    return log(map_samples(log_probs, lambda s: s.mean, axes=1))[:, None, ...]
+    """The mean prediction as one sample: (n, 1, C, ...) of log-probabilities (n, T, C, ...)."""
+    return predictive(log_probs)[:, None, ...]  # (n, 1, C, ...)
 
 
 def _with_one(features: NDArray[np.float32], bias: bool) -> NDArray[np.float32]:

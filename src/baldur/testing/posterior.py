@@ -1,4 +1,4 @@
-"""What every posterior must satisfy."""
+"""The contract of a posterior, as a check."""
 
 import importlib
 import tempfile
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from baldur.core.networks import weights_hash
 from baldur.core.trees import map_tree, take
-from baldur.protocols import Posterior
+from baldur.errors import InvalidArgument
+from baldur.protocols import Draws, Posterior
 
 
 def verify_posterior(
@@ -25,11 +26,11 @@ def verify_posterior(
 ) -> None:
     """Check that a posterior gives functions, and leaves everything else alone.
 
-    Sample t is the same function for any batch size, order and remainder; samples differ from each other; one
-    seed gives the same samples, another gives others; `draw(T)` is a prefix of `draw(T + 1)`, and slices are
-    what they say; rows are normalised, variances positive; the network's weights, buffers and modes, the input, and
-    every global generator are as before; features and the split agree; saved and loaded, the draws are equal bit
-    for bit.
+    It and its draws have all members of their protocols, and it has as many functions as it says. Sample t is the
+    same function for any batch size, order and remainder; samples differ from each other; one seed gives the same
+    samples, another gives others; `draw(T)` is a prefix of `draw(T + 1)`, and slices are what they say; rows are
+    normalised, variances positive; the network's weights, buffers and modes, the input, and every global generator
+    are as before; features and the split agree; saved and loaded, the draws are equal bit for bit.
 
     Args:
         make: A trained network to a posterior, of any likelihood.
@@ -45,7 +46,10 @@ def verify_posterior(
     before = _state_of(network)
     state, input_before = _generators(), map_tree(torch.clone, x)
     posterior = make(network)
+    _check_members(posterior)
     draws = posterior.draw(T, seed=1)
+    _require(isinstance(draws, Draws), f"{type(draws).__name__} lacks a member of protocols.Draws")
+    _check_length(draws, T)
     whole = draws(x)
     n = len(whole)
     _require(
@@ -75,8 +79,36 @@ def _close(actual: Tensor, expected: Tensor, tolerance: float, message: str) -> 
     _require(difference <= tolerance, f"{message} (by {difference:.2g})")
 
 
+def _check_members(posterior: Any) -> None:
+    """A posterior has the members of its protocol, and draws as many functions as it says."""
+    _require(
+        isinstance(posterior, Posterior), f"{type(posterior).__name__} lacks a member of protocols.Posterior"
+    )
+    count = posterior.functions
+    _require(count is None or count >= 1, f"there are {count} functions; at least one, or None, was expected")
+    strange = [type(n).__name__ for n in posterior.networks if not isinstance(n, nn.Module)]
+    _require(not strange, f"networks holds {', '.join(strange)}, which are no modules of torch")
+    _refuses(lambda: posterior.draw(0), "draw(0) raises no InvalidArgument")
+    if count is not None:
+        _require(len(posterior.draw()) == count, f"draw() does not give all {count} functions")
+        _refuses(lambda: posterior.draw(count + 1), "draw(functions + 1) raises no InvalidArgument")
+
+
+def _check_length(draws: Draws, T: int) -> None:
+    _require(len(draws) == T, f"draw({T}) has the length {len(draws)}")
+    _refuses(lambda: draws[T:], "a slice without samples raises no InvalidArgument")
+
+
+def _refuses(call: Callable[[], Any], message: str) -> None:
+    try:
+        call()
+    except InvalidArgument:
+        return
+    raise AssertionError(message)
+
+
 def _check_values(kind: str, whole: Tensor) -> None:
-    """What draws of that kind may be."""
+    """Draws of a kind hold only values of that kind."""
     if kind == "gaussian":
         _require(bool(whole.isfinite().all()), "a mean or a variance is not finite")
         _require(bool((whole[:, :, 1] > 0).all()), "a variance is not positive")
@@ -85,7 +117,7 @@ def _check_values(kind: str, whole: Tensor) -> None:
 
 
 def _state_of(model: Any) -> Any:
-    """What may not change: weights, buffers and modes of a network; all that estimators hold."""
+    """All that may not change: weights, buffers and modes of a network, or the contents of estimators."""
     if isinstance(model, nn.Module):
         return weights_hash(model), [module.training for module in model.modules()]
     return importlib.import_module("joblib").hash(model)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from baldur.core.devices import seeded
 from baldur.core.networks import call, restore, tensors
-from baldur.core.trees import bits, map_tree, take
+from baldur.core.trees import bits, leaves, map_tree, take
 from baldur.errors import (
     EmptyLabelledSet,
     InvalidArgument,
@@ -103,11 +103,10 @@ def factors_of(x: Batch, y: Tensor, weights: Tensor | None, recipe: Recipe) -> T
     n = len(y)
     if n == 0:
         raise EmptyLabelledSet("there are no labelled items to train on; label some first")
-    lengths: list[int] = []
-    map_tree(lambda leaf: lengths.append(len(leaf)), x)
-    if set(lengths) != {n} or (weights is not None and len(weights) != n):
+    lengths = {len(leaf) for leaf in leaves(x)}
+    if lengths != {n} or (weights is not None and len(weights) != n):
         raise InvalidArgument(
-            f"{n} labels came with inputs of lengths {sorted(set(lengths))} or with other weights"
+            f"{n} labels came with inputs of lengths {sorted(lengths)} or with other weights"
         )
     factors = torch.ones(n) if weights is None else weights.detach().to("cpu", torch.float32)
     if not bool(torch.isfinite(factors).all()) or bool((factors < 0).any()) or float(factors.sum()) == 0:

@@ -13,7 +13,7 @@ from baldur.errors import InvalidArgument, InvalidCheckpoint, Unsupported
 from baldur.learners.supervised import Supervised
 from baldur.learners.unlabelled.ceal import Ceal, ceal, enlarged, pseudo_labels
 from baldur.posteriors.fit.dropout import deterministic
-from baldur.protocols import Labelled, View
+from baldur.protocols import Labelled, Posterior, View
 from baldur.testing.learner import verify_learner
 from baldur.training import Recipe, weights_hash
 
@@ -32,7 +32,7 @@ def plain(**kwargs):
     return Supervised(partial(networks.mlp, (5,), 3), classes=3, **known)
 
 
-class Told:
+class Told(Posterior):
     """A learner that notes what it is given, and a posterior that says what it is told to."""
 
     kind = "categorical"

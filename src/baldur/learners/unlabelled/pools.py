@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from baldur.core.trees import join, map_tree, place, take
+from baldur.core.trees import bytes_in, join, place, take
 from baldur.learners.supervised import gather
 from baldur.learners.unlabelled.adding import Make, adding
 from baldur.protocols import Batch, Labelled, Pool, Positions, Posterior
@@ -105,10 +105,8 @@ class Sampler:
         return take(self._kept, positions.to(device))
 
     def _bytes(self) -> int:
-        sizes: list[int] = []
         _, x = next(iter(self.pool.batches(np.zeros(1, np.intp), 1)))
-        map_tree(lambda leaf: sizes.append(leaf.nbytes), x)
-        return sum(sizes)
+        return bytes_in(x)
 
 
 @dataclass(frozen=True)

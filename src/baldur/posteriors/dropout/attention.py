@@ -41,14 +41,15 @@ def attention(
         if torch.is_grad_enabled() or query.is_nested or not query.ndim == key.ndim == value.ndim >= 3:
             return functional.scaled_dot_product_attention(query, key, value, attn_mask, **settings)
         if attn_mask is not None:
-            attn_mask = attn_mask[(None,) * (query.ndim - attn_mask.ndim)]
-            attn_mask = attn_mask.expand(len(query), *attn_mask.shape[1:])
-        fused: Tensor = _Folded.apply(query, key, value, attn_mask, settings)  # type: ignore[no-untyped-call]
+            attn_mask = attn_mask[(None,) * (query.ndim - attn_mask.ndim)]  # as many axes as the query
+            attn_mask = attn_mask.expand(len(query), *attn_mask.shape[1:])  # (n, ..., L, S)
+        fused: Tensor = _FoldedAttention.apply(query, key, value, attn_mask, settings)  # type: ignore[no-untyped-call]
         return fused
     if enable_gqa:
-        key = key.repeat_interleave(query.size(-3) // key.size(-3), -3)
-        value = value.repeat_interleave(query.size(-3) // value.size(-3), -3)
-    logits = query @ key.transpose(-2, -1) * (1 / math.sqrt(query.size(-1)) if scale is None else scale)
+        key = key.repeat_interleave(query.size(-3) // key.size(-3), -3)  # (n, heads of the query, S, d)
+        value = value.repeat_interleave(query.size(-3) // value.size(-3), -3)  # (n, heads of the query, S, v)
+    scale = 1 / math.sqrt(query.size(-1)) if scale is None else scale
+    logits = query @ key.transpose(-2, -1) * scale  # (n, ..., L, S)
     if is_causal:
         allowed = torch.ones(logits.shape[-2:], dtype=torch.bool, device=logits.device).tril()
         logits = logits.masked_fill(~allowed, -math.inf)
@@ -62,7 +63,7 @@ def attention(
     return drop(dropout_p, weights) @ value
 
 
-class _Folded(torch.autograd.Function):
+class _FoldedAttention(torch.autograd.Function):
     """The fused kernel, whose samples `torch.vmap` makes further items: on processors PyTorch has no such rule."""
 
     @staticmethod
@@ -82,11 +83,11 @@ class _Folded(torch.autograd.Function):
             _fold(t, axis, info.batch_size) for t, axis in zip((query, key, value), axes, strict=False)
         )
         mask = None if mask is None else _fold(mask, axes[3], info.batch_size)
-        out = _Folded.apply(query, key, value, mask, settings)  # type: ignore[no-untyped-call]
-        return torch.unflatten(out, 0, (info.batch_size, -1)), 0
+        out = _FoldedAttention.apply(query, key, value, mask, settings)  # type: ignore[no-untyped-call]
+        return torch.unflatten(out, 0, (info.batch_size, -1)), 0  # (samples, n, ..., L, v)
 
 
 def _fold(t: Tensor, axis: int | None, size: int) -> Tensor:
     """(n, ...) for each sample to (samples * n, ...)."""
-    whole = t.unsqueeze(0).expand(size, *t.shape) if axis is None else t.movedim(axis, 0)
-    return whole.flatten(0, 1)
+    whole = t.unsqueeze(0).expand(size, *t.shape) if axis is None else t.movedim(axis, 0)  # (samples, n, ...)
+    return whole.flatten(0, 1)  # (samples * n, ...)

@@ -17,7 +17,7 @@ from baldur.posteriors.dropout.insertion import inserted, is_hooked, is_in_front
 from baldur.posteriors.dropout.lowered import Lowered, exactly
 from baldur.posteriors.dropout.products import affine
 from baldur.posteriors.dropout.sites import Dropouts, Site
-from baldur.posteriors.dropout.steps import Function, Pair, step
+from baldur.posteriors.dropout.steps import Pair, TensorFunction, step
 from baldur.posteriors.trunk import Trunk, identity
 
 Options = tuple[Pair, Pair, Pair]
@@ -40,7 +40,7 @@ class Layer:
     weight: Tensor
     bias: Tensor
     options: Options | None
-    after: tuple[Function, ...] = ()
+    after: tuple[TensorFunction, ...] = ()
 
     def __call__(self, h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """The layer with other weights, such as its own after cutting.
@@ -54,7 +54,7 @@ class Layer:
             Activations, (n, O, ...).
         """
         if self.options is None:
-            return self.finish(affine(h.flatten(1), weight, bias))
+            return self.finish(affine(h.flatten(1), weight, bias))  # (n, I) to (n, O)
         return self.finish(functional.conv2d(h, weight, bias, *self.options))
 
     def finish(self, z: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ class Tail:
         with exactly(h.device):
             for layer in self.layers[:-1]:
                 h = layer(h.to(layer.weight.dtype), layer.weight, layer.bias)
-            return h.flatten(1).to(self.layers[-1].weight.dtype)
+            return h.flatten(1).to(self.layers[-1].weight.dtype)  # (n, D)
 
 
 def find_tail(network: nn.Module, sites: Sequence[Site]) -> Tail | None:
@@ -158,7 +158,7 @@ class _Builder:
     def __init__(self, sites: Sequence[Site]) -> None:
         self.sites = sites
         self.layers: list[Layer] = []
-        self.ahead: list[Function] = []  # moved in front of the first mask
+        self.ahead: list[TensorFunction] = []  # moved in front of the first mask
         self.waiting: list[int] = []  # sites that no weights have followed yet
         self.number = 0
         self.rank = len(sites[0].shape)
@@ -217,7 +217,7 @@ class _Builder:
         self.waiting = []
         return fits
 
-    def _behind(self, function: Function) -> None:
+    def _behind(self, function: TensorFunction) -> None:
         """The function, in front of the masks that wait."""
         if self.layers:
             self.layers[-1] = replace(self.layers[-1], after=(*self.layers[-1].after, function))
@@ -250,7 +250,7 @@ def _folded(layer: Layer, norm: nn.modules.batchnorm._BatchNorm) -> Layer:
     assert norm.running_var is not None
     scale = torch.rsqrt(norm.running_var + norm.eps) * (norm.weight if norm.affine else 1)
     shift = (layer.bias - norm.running_mean) * scale + (norm.bias if norm.affine else 0)
-    weight = layer.weight * scale.view(-1, *[1] * (layer.weight.ndim - 1))
+    weight = layer.weight * scale.view(-1, *[1] * (layer.weight.ndim - 1))  # (O, I, ...), scaled along O
     return replace(layer, weight=weight, bias=shift)
 
 
@@ -280,7 +280,7 @@ def _is_size(node: fx.Node) -> bool:
     )
 
 
-def _trunk(traced: fx.GraphModule, first: fx.Node, ahead: Sequence[Function], flat: bool) -> Trunk:
+def _trunk(traced: fx.GraphModule, first: fx.Node, ahead: Sequence[TensorFunction], flat: bool) -> Trunk:
     """The part of the graph that feeds `first`, with what was moved in front of it; (n, d) if `flat`."""
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
@@ -299,6 +299,6 @@ def _trunk(traced: fx.GraphModule, first: fx.Node, ahead: Sequence[Function], fl
             h: Tensor = call(part.now(device_of(part.network)), x)
         for function in ahead:
             h = function(h)
-        return h.flatten(1) if flat else h
+        return h.flatten(1) if flat else h  # (n, d), or (n, channels, height, width)
 
     return Trunk(trunk, lambda: identity(cut, ahead, flat), lambda: device_of(part.network))

@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from baldur.posteriors.dropout.chain import Layer
-from baldur.posteriors.dropout.dense import Samples
-from baldur.posteriors.dropout.steps import Function, Pair, Pool
+from baldur.posteriors.dropout.dense import ChainSamples
+from baldur.posteriors.dropout.steps import Pair, Pooling, TensorFunction
 
 # What the activations of a block of items may take: on a processor, little more than its caches hold.
 _BLOCK_BYTES = {"cpu": 16 * 2**20}
@@ -31,7 +31,7 @@ _OTHER_BYTES = 512 * 2**20
 _MOST_THREADS = 8
 
 
-class ConvolutionalSamples(Samples):
+class ConvolutionalSamples(ChainSamples):
     """A chain that begins with a convolution under T samples: (n, I, H, W) of the trunk to logits (n, T, C)."""
 
     def __init__(
@@ -52,10 +52,11 @@ class ConvolutionalSamples(Samples):
         counts = kept.sum(1)
         self.starts = [0, *counts.cumsum(0).tolist()]
         # Sample t's activations lie together: rows starts[t] to starts[t + 1], one for each channel it needs.
-        rows = kept.cumsum(1) - 1 + torch.tensor(self.starts[:-1]).unsqueeze(1)
+        rows = kept.cumsum(1) - 1 + torch.tensor(self.starts[:-1]).unsqueeze(1)  # (T, O)
         device = first.weight.device
+        # Of each output channel the samples that need it, (t,), and the rows where their activations go, (t,).
         self.samples = [kept[:, o].nonzero().flatten().to(device) for o in range(len(first.weight))]
-        self.rows = [rows[kept[:, o], o].to(device) for o in range(len(first.weight))]
+        self.rows = [rows[kept[:, o], o].to(device) for o in range(len(first.weight))]  # O times (t,)
         inputs, taps = first.weight.shape[1], first.weight[0, 0].numel()
         together = inputs * (taps * len(first.weight) + int(counts.sum()))
         apart = taps * int((keep[0].cpu().sum(1) * counts).sum())
@@ -73,11 +74,11 @@ class ConvolutionalSamples(Samples):
     def _logits(self, h: Tensor) -> Tensor:
         """The samples of one block of items, (n, T, C)."""
         if not self.contributions or not len(h):
-            return torch.stack([self.follow(a, t) for t, a in enumerate(self._apart(h))], 1)
+            return torch.stack([self.follow(a, t) for t, a in enumerate(self._apart(h))], 1)  # (n, T, C)
         work = self._idle.pop() if self._idle else _Workspace()  # one for each thread that is here
         logits = [self.follow(a, t) for t, a in enumerate(self._mixed(h, work))]
         self._idle.append(work)
-        return torch.stack(logits, 1)
+        return torch.stack(logits, 1)  # (n, T, C)
 
     def _block(self, h: Tensor) -> int:
         """Items at a time, by shapes alone, and as equal as they can be."""
@@ -108,7 +109,7 @@ class ConvolutionalSamples(Samples):
         inputs, outputs = first.weight.shape[1], len(first.weight)
         patches = _patches(first, h, plan, work)
         if self._by_input is None:
-            self._by_input = first.weight.flatten(2).transpose(0, 1).to(h.dtype).contiguous()
+            self._by_input = first.weight.flatten(2).transpose(0, 1).to(h.dtype).contiguous()  # (I, O, taps)
         limit = _GROUP_BYTES.get(h.device.type, _OTHER_BYTES)
         group = max(1, min(outputs, limit // (inputs * columns * h.element_size())))
         group = ceil(outputs / ceil(outputs / group))
@@ -116,15 +117,17 @@ class ConvolutionalSamples(Samples):
         for start in range(0, outputs, group):
             weight = self._by_input[:, start : start + group]
             terms = work.take("terms", h, (inputs + 1, weight.shape[1], columns))
-            torch.bmm(weight, patches, out=terms[:-1])
-            terms[-1] = first.bias[start : start + group, None]
+            torch.bmm(weight, patches, out=terms[:-1])  # (I, o, columns)
+            terms[-1] = first.bias[start : start + group, None]  # (o, columns), as one more input channel
             for i, samples in enumerate(self.samples[start : start + group]):
                 if len(samples):
                     z = work.take("mixed", h, (len(samples), columns))
-                    torch.mm(self.mixing[samples], terms[:, i], out=z)
-                    done.index_copy_(0, self.rows[start + i], plan.finish(z, n).flatten(1))
+                    torch.mm(self.mixing[samples], terms[:, i], out=z)  # (t, columns)
+                    finished = plan.finish(z, n).flatten(1)  # (t, height * width * n)
+                    done.index_copy_(0, self.rows[start + i], finished)
         for t in range(self.T):
-            yield done[self.starts[t] : self.starts[t + 1]].view(-1, *plan.out, n).permute(3, 0, 1, 2)
+            own = done[self.starts[t] : self.starts[t + 1]].view(-1, *plan.out, n)  # (c, height, width, n)
+            yield own.permute(3, 0, 1, 2)  # (n, c, height, width)
 
 
 @dataclass(frozen=True)
@@ -141,8 +144,8 @@ class _Geometry:
 
     window: Pair
     inside: Pair
-    before: tuple[Function, ...]
-    behind: tuple[Function, ...]
+    before: tuple[TensorFunction, ...]
+    behind: tuple[TensorFunction, ...]
     out: Pair
 
     @property
@@ -150,16 +153,16 @@ class _Geometry:
         return prod(self.window) * prod(self.inside)
 
     def finish(self, z: Tensor, n: int) -> Tensor:
-        """What follows the convolution, of one channel: (samples, positions * n) to (samples, height, width, n)."""
+        """Later functions, for one channel: (samples, positions * n) to (samples, height, width, n)."""
         for function in self.before:
             z = function(z)
         if self.window != (1, 1):
-            z = z.view(len(z), prod(self.window), -1).amax(1)
+            z = z.view(len(z), prod(self.window), -1).amax(1)  # (samples, windows * n)
         # The items are what a picture's channels are elsewhere, and lie last.
-        z = z.view(len(z), *self.inside, n).permute(0, 3, 1, 2)
+        z = z.view(len(z), *self.inside, n).permute(0, 3, 1, 2)  # (samples, n, down, across)
         for function in self.behind:
             z = function(z)
-        return z.permute(0, 2, 3, 1)
+        return z.permute(0, 2, 3, 1)  # (samples, height, width, n)
 
 
 def _geometry(layer: Layer, h: Tensor) -> _Geometry:
@@ -168,9 +171,9 @@ def _geometry(layer: Layer, h: Tensor) -> _Geometry:
     z = functional.conv2d(image, image.new_empty(1, 1, *layer.weight.shape[2:]), None, *layer.options)
     height, width = z.shape[2:]
     less = layer.finish(z).shape[2:]
-    pools = [i for i, function in enumerate(layer.after) if isinstance(function, Pool)]
+    pools = [i for i, function in enumerate(layer.after) if isinstance(function, Pooling)]
     first = layer.after[pools[0]] if pools else None
-    if isinstance(first, Pool) and first.window is not None:
+    if isinstance(first, Pooling) and first.window is not None:
         (down, across), split = first.window, pools[0]
         before, behind = layer.after[:split], layer.after[split + 1 :]
     else:
@@ -179,16 +182,17 @@ def _geometry(layer: Layer, h: Tensor) -> _Geometry:
 
 
 def _patches(layer: Layer, h: Tensor, plan: _Geometry, work: "_Workspace") -> Tensor:
-    """What each tap of the kernel sees of each input channel: (I, taps, positions * n)."""
+    """The inputs of each tap of the kernel, by input channel: (I, taps, positions * n)."""
     assert layer.options is not None
     (down, right), (top, left), (dy, dx) = layer.options
     n, inputs, rows, columns = h.shape
     image = work.take("image", h, (inputs, rows + 2 * top, columns + 2 * left, n))
     if top or left:
         image.zero_()
-    image[:, top : top + rows, left : left + columns] = h.permute(1, 2, 3, 0)
+    image[:, top : top + rows, left : left + columns] = h.permute(1, 2, 3, 0)  # (I, rows, columns, n)
     channel, row, column, item = image.stride()
     kernel, (high, wide) = layer.weight.shape[2:], plan.window
+    # The image once for each tap of the kernel, by strides alone: nothing is copied before `patches`.
     windows = image.as_strided(
         (inputs, *kernel, high, wide, *plan.inside, n),
         (
@@ -197,8 +201,8 @@ def _patches(layer: Layer, h: Tensor, plan: _Geometry, work: "_Workspace") -> Te
         ),
     )
     patches = work.take("patches", h, tuple(windows.shape))
-    patches.copy_(windows)
-    return patches.view(inputs, kernel.numel(), -1)
+    patches.copy_(windows)  # (I, kernel, window, windows down and across, n)
+    return patches.view(inputs, kernel.numel(), -1)  # (I, taps, positions * n)
 
 
 class _Workspace:

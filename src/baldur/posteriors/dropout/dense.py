@@ -22,7 +22,7 @@ _TOGETHER = 20
 _DIAGONAL = 512  # outputs; beyond, the zeros beside the diagonal cost more than products one by one
 
 
-class Samples:
+class ChainSamples:
     """A chain of layers under T samples, with the weights that each sample needs.
 
     The last layer stays in the type of the network: it costs little, and disagreement is a difference of what it gives.
@@ -53,7 +53,7 @@ class Samples:
     def _channels(self, layer: int, mask: Tensor) -> Tensor:
         """Which channels feed anything that each sample keeps, (T, channels): a mask by units may split them."""
         channels = len(self.layers[layer - 1].weight) if layer else mask.shape[1]
-        kept = mask.view(self.T, channels, -1).any(2)
+        kept = mask.view(self.T, channels, -1).any(2)  # (T, channels)
         kept[:, 0] |= ~kept.any(1)  # there is no convolution of nothing; the masked weight is 0 all the same
         return kept
 
@@ -68,7 +68,7 @@ class Samples:
             Their numbers, ascending.
         """
         inputs = self._inputs[layer]
-        return None if inputs is None else inputs[t].nonzero().flatten()
+        return None if inputs is None else inputs[t].nonzero().flatten()  # (kept channels,)
 
     def kept_outputs(self, layer: int) -> Tensor | None:
         """The channels of a layer that each sample needs later; None means all.
@@ -99,8 +99,10 @@ class Samples:
             weight, bias = weight[outputs[t]], bias[outputs[t]]
         if keep is not None and inputs is not None:
             scale, units = keep[0][t].to(weight.dtype) * keep[1], keep[0].shape[1] // self._width(layer)
+            # (kept,): a channel of a flattened convolution is `units` columns of a linear layer's weight.
             columns = (inputs[:, None] * units + torch.arange(units, device=inputs.device)).flatten()
-            weight = weight.index_select(1, columns) * scale[columns].view(-1, *[1] * (weight.ndim - 2))
+            scales = scale[columns].view(-1, *[1] * (weight.ndim - 2))  # (kept, ...)
+            weight = weight.index_select(1, columns) * scales  # (O, kept, ...)
         weight, bias = weight.to(self.dtypes[layer]), bias.to(self.dtypes[layer])
         if self.layers[layer].options is None:
             weight = weight.contiguous()
@@ -117,7 +119,7 @@ class Samples:
         return inputs.shape[1]
 
     def follow(self, a: Tensor, t: int, start: int = 1) -> Tensor:
-        """What the layers from `start` on make of a sample's activations.
+        """Apply the layers from `start` on to the activations of a sample.
 
         Args:
             a: (n, channels that the sample needs, ...).
@@ -129,10 +131,10 @@ class Samples:
         """
         for i in range(start, len(self.layers)):
             a = self.layers[i](a.to(self.dtypes[i]), *self.cut(i, t))
-        return a.flatten(1)
+        return a.flatten(1)  # (n, C)
 
 
-class DenseSamples(Samples):
+class DenseSamples(ChainSamples):
     """A dense tail under T samples: (n, d) activations of the trunk to logits (n, T, C)."""
 
     def __init__(
@@ -152,20 +154,20 @@ class DenseSamples(Samples):
     def __call__(self, h: Tensor) -> Tensor:
         h = h.to(self.dtypes[0])
         if self.picked:
-            return torch.stack([self.follow(self._few(h, t), t, 0) for t in range(self.T)], 1)
+            return torch.stack([self.follow(self._few(h, t), t, 0) for t in range(self.T)], 1)  # (n, T, C)
         parts: list[Tensor] = []
         for first, sizes, second in self._groups():
-            z = self.layers[0].finish(affine(h, *first))
+            z = self.layers[0].finish(affine(h, *first))  # (n, rows of the group's samples)
             if second is not None:
                 z = self.layers[-1].finish(affine(z.to(self.dtypes[-1]), *second))
-                parts.append(z.view(len(h), len(sizes), len(self.layers[1].weight)))
+                parts.append(z.view(len(h), len(sizes), len(self.layers[1].weight)))  # (n, t, C)
             elif len(self.layers) == 1:
-                parts.append(z.view(len(h), len(sizes), len(self.layers[0].weight)))
+                parts.append(z.view(len(h), len(sizes), len(self.layers[0].weight)))  # (n, t, C)
             else:
                 start = sum(part.shape[1] for part in parts)
-                pieces = enumerate(torch.split(z, sizes, 1), start)
-                parts.append(torch.stack([self.follow(a, t) for t, a in pieces], 1))
-        return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
+                pieces = enumerate(torch.split(z, sizes, 1), start)  # of each sample (n, its rows)
+                parts.append(torch.stack([self.follow(a, t) for t, a in pieces], 1))  # (n, t, C)
+        return torch.cat(parts, 1) if len(parts) > 1 else parts[0]  # (n, T, C)
 
     def _few(self, h: Tensor, t: int) -> Tensor:
         """The activations that a sample keeps."""
@@ -173,7 +175,7 @@ class DenseSamples(Samples):
         return h if inputs is None else h.index_select(1, inputs)
 
     def _first(self, samples: range) -> "_Stack":
-        """What some samples need, stacked."""
+        """The stacked weights of some samples."""
         layer, keep, outputs = self.layers[0], self.keeps[0], self.kept_outputs(0)
         dtype = self.dtypes[0]
         weights, biases = [], []
@@ -186,7 +188,8 @@ class DenseSamples(Samples):
             cuts = [self.cut(1, t) for t in samples]
             diagonal: Tensor = torch.block_diag(*(weight for weight, _ in cuts))  # type: ignore[no-untyped-call]
             second = diagonal, torch.cat([bias for _, bias in cuts])
-        return (torch.cat(weights), torch.cat(biases)), [len(b) for b in biases], second
+        first = torch.cat(weights), torch.cat(biases)  # (rows, I) and (rows,)
+        return first, [len(b) for b in biases], second
 
     def _groups(self) -> "Iterator[_Stack]":
         """The first layer's stacked weights, in groups of samples that stay within the limit."""

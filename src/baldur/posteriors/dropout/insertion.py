@@ -50,13 +50,13 @@ class SequenceDropout(nn.Module):
             of_row = torch.cat([torch.arange(size, device=scale.device) for size in sizes])
             return h._replace(data=h.data * scale[of_row])
         scale = self._scale(h, h.shape[self.batch_axis])
-        return h * scale.unsqueeze(1 - self.batch_axis)
+        return h * scale.unsqueeze(1 - self.batch_axis)  # (n, L, D) or (L, n, D)
 
     def _scale(self, like: Tensor, n: int) -> Tensor:
         return functional.dropout(like.new_ones(n, like.shape[-1]), self.p, self.training)
 
     def extra_repr(self) -> str:
-        """What is printed of it.
+        """Its text where the network is printed.
 
         Returns:
             Its rate.
@@ -113,7 +113,7 @@ def insert_dropout(network: nn.Module, rate: float, where: str = "last") -> nn.M
 
 
 def insertion(network: nn.Module) -> tuple[float, str] | None:
-    """What was inserted into a network.
+    """The dropout that was inserted into a network.
 
     Args:
         network: Any network.

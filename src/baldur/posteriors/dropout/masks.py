@@ -48,10 +48,10 @@ def _hashes(seed: int, site: int | str, samples: range, shape: Sequence[int]) ->
                 for column, step in enumerate(steps):
                     np.add(before, step, out=block[:, column])
             else:
-                np.add(before[:, None], steps, out=block)
+                np.add(before[:, None], steps, out=block)  # (rows, size): hashes with coordinates
             _mix(block)
-        hashes = longer.reshape(-1)
-    return hashes.reshape(len(samples), *shape)
+        hashes = longer.reshape(-1)  # (T * coordinates so far,)
+    return hashes.reshape(len(samples), *shape)  # (T, *shape)
 
 
 def uniforms(seed: int, site: int | str, samples: range, shape: Sequence[int]) -> NDArray[np.float64]:

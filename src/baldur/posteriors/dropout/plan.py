@@ -1,4 +1,4 @@
-"""How MC-dropout samples a network, and what is asked of it before."""
+"""How MC-dropout samples a network, and the checks before that."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from baldur.posteriors.dropout.masks import keep
 from baldur.posteriors.dropout.sites import Dropouts, Site
 
 
-class Plan:
+class SamplingPlan:
     """How a network is sampled: its sites, and its tail where it has one. Found on the first batch.
 
     Args:
@@ -34,7 +34,7 @@ class Plan:
         self.vectorised = True  # until vmap refuses the network
 
     def given(self, x: Any) -> Any:
-        """What one run of the network is given for a batch.
+        """The batch for one run of the network.
 
         Args:
             x: A batch.
@@ -45,7 +45,7 @@ class Plan:
         return map_tree(torch.clone, x) if self.in_place else x
 
     def describe(self) -> str:
-        """What is stochastic and how it is computed, one line each.
+        """The stochastic calls and how they are computed, one line each.
 
         Returns:
             Text for a person.
@@ -92,7 +92,7 @@ def half_masks(sites: Sequence[Site]) -> dict[tuple[int, tuple[int, ...]], Tenso
     for number, site in enumerate(sites):
         shape = site.mask_shape(torch.Size(site.shape))
         mask = keep(0, number, range(1), shape, min(site.p, 0.5))
-        mask.view(-1)[0] = True  # never all dropped
+        mask.view(-1)[0] = True  # (units,): never all dropped
         masks[number, shape] = mask
     return masks
 

@@ -16,15 +16,16 @@ from baldur.core.networks import call, device_of
 from baldur.core.trees import differ, items_of, map_tree, place, shapes, take, versions
 from baldur.errors import DamagedArtefact, InvalidArgument, NoStochasticSite, UnsupportedNetwork
 from baldur.likelihoods import CATEGORICAL, Likelihood
-from baldur.posteriors._network import frozen, penultimate
+from baldur.posteriors._network import NetworkPosterior, frozen, penultimate
 from baldur.posteriors._saving import read, save
+from baldur.posteriors.draws import NumberedDraws, number_of_draws
 from baldur.posteriors.dropout.chain import find_tail
 from baldur.posteriors.dropout.convolutional import ConvolutionalSamples
 from baldur.posteriors.dropout.dense import DenseSamples
 from baldur.posteriors.dropout.insertion import insert_dropout, insertion, order_checked
 from baldur.posteriors.dropout.lowered import Lowered, asked, exactly
 from baldur.posteriors.dropout.masks import keep
-from baldur.posteriors.dropout.plan import Plan, half_masks, repeats, same
+from baldur.posteriors.dropout.plan import SamplingPlan, half_masks, repeats, same
 from baldur.posteriors.dropout.reach import reached, together
 from baldur.posteriors.dropout.sites import Dropouts, Site, find_sites, masking
 from baldur.posteriors.trunk import Trunk
@@ -34,8 +35,10 @@ _ROWS = 2048
 
 KIND = "mc-dropout"
 
+TailSamples = DenseSamples | ConvolutionalSamples
 
-class MCDropout:
+
+class MCDropout(NetworkPosterior):
     """Dropout at prediction time as samples from an approximate posterior.
 
     Sample t replaces each activation h by h ⊙ m_t / (1 - p) with m_t ~ Bernoulli(1 - p), the same m_t for every
@@ -66,7 +69,7 @@ class MCDropout:
         self.inserted = insertion(self.network)
         self.likelihood = likelihood
         self.lowered = Lowered(self.network)
-        self._plans: dict[Any, Plan] = {}
+        self._plans: dict[Any, SamplingPlan] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the plans, which hold functions; they are found again where this is unpickled."""
@@ -85,10 +88,7 @@ class MCDropout:
         Raises:
             InvalidArgument: T < 1.
         """
-        T = 20 if T is None else T
-        if T < 1:
-            raise InvalidArgument(f"at least one posterior sample is needed; T = {T} was asked for")
-        return DropoutDraws(self, seed, range(T))
+        return DropoutDraws(self, seed, range(number_of_draws(T)))
 
     def save(self, folder: Path) -> None:
         """Write the weights as safetensors, the kind and what was inserted as JSON.
@@ -123,7 +123,7 @@ class MCDropout:
             [plan.describe(), *([f"layers behind dropout: {', '.join(names)}"] if names else [])]
         )
 
-    def plan(self, x: Any) -> Plan:
+    def plan(self, x: Any) -> SamplingPlan:
         """How the network is sampled on inputs like x.
 
         Args:
@@ -141,7 +141,7 @@ class MCDropout:
             self._plans[key] = self._make_plan(x)
         return self._plans[key]
 
-    def _make_plan(self, x: Any) -> Plan:
+    def _make_plan(self, x: Any) -> SamplingPlan:
         if not items_of(x):
             raise InvalidArgument(
                 "the first batch holds no items, so nothing can be learnt of the network's dropout"
@@ -171,13 +171,13 @@ class MCDropout:
         for module in owners:
             module.training = True  # only the module itself: it is what makes the call
         self.lowered.forget()
-        plan = Plan(sites, find_tail(self.network, sites), left_out, in_place)
+        plan = SamplingPlan(sites, find_tail(self.network, sites), left_out, in_place)
         if plan.tail is not None and not self.draw(1)._agree(plan, probe):
             plan.tail = None
         return plan
 
 
-class DropoutDraws:
+class DropoutDraws(NumberedDraws):
     """T functions of one network; see `protocols.Draws`.
 
     Args:
@@ -186,15 +186,12 @@ class DropoutDraws:
         samples: Their absolute numbers.
     """
 
-    names = ("log_probs", "features")
-
     def __init__(self, posterior: MCDropout, seed: int, samples: range) -> None:
+        super().__init__(posterior.likelihood.kind, samples)
         self.posterior = posterior
-        self.kind = posterior.likelihood.kind
         self.seed = seed
-        self.samples = samples
         self._masks: dict[tuple[int, tuple[int, ...]], Tensor] = {}
-        self._tails: dict[tuple[int, torch.dtype | None], DenseSamples | ConvolutionalSamples] = {}
+        self._tails: dict[tuple[int, torch.dtype | None], TailSamples] = {}
 
     @property
     def degenerate(self) -> bool:
@@ -202,14 +199,8 @@ class DropoutDraws:
         plans = self.posterior._plans.values()
         return len(self) == 1 or any(all(site.p == 0 for site in plan.sites) for plan in plans)
 
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, samples: slice) -> "DropoutDraws":
-        chosen = self.samples[samples]
-        if not chosen:
-            raise InvalidArgument(f"{samples} of {len(self)} samples holds none")
-        return DropoutDraws(self.posterior, self.seed, chosen)
+    def _at(self, samples: range) -> "DropoutDraws":
+        return DropoutDraws(self.posterior, self.seed, samples)
 
     @torch.inference_mode()
     def __call__(self, x: Any) -> Tensor:
@@ -279,18 +270,18 @@ class DropoutDraws:
 
         return Trunk(trunk, tail.trunk.identity, tail.trunk.device), rest
 
-    def _prepared(self, x: Any) -> tuple[Plan, Any]:
+    def _prepared(self, x: Any) -> tuple[SamplingPlan, Any]:
         """The plan for a batch, and the batch where the network is."""
         items_of(x)  # refuses what is no batch
         x = place(x, device_of(self.posterior.network))
         return self.posterior.plan(x), x
 
-    def _mean_features(self, plan: Plan, x: Any) -> Tensor:
+    def _mean_features(self, plan: SamplingPlan, x: Any) -> Tensor:
         with Dropouts():
             network = self.posterior.lowered.now(device_of(self.posterior.network))
             return penultimate(network, plan.given(x))
 
-    def _rest(self, plan: Plan, h: Tensor) -> Tensor:
+    def _rest(self, plan: SamplingPlan, h: Tensor) -> Tensor:
         """The tail: what the trunk gives to (n, T, C)."""
         key = id(plan), asked(h.device)
         with exactly(h.device):
@@ -298,16 +289,16 @@ class DropoutDraws:
                 self._tails[key] = self._tail_samples(plan, key[1])
             return self.posterior.likelihood.log_probs(self._tails[key](h), 2)
 
-    def _tail_samples(self, plan: Plan, dtype: torch.dtype | None) -> DenseSamples | ConvolutionalSamples:
+    def _tail_samples(self, plan: SamplingPlan, dtype: torch.dtype | None) -> TailSamples:
         assert plan.tail is not None
         keeps: list[tuple[Tensor, float] | None] = []
         for layer in plan.tail.layers:
             before: tuple[Tensor, float] | None = None
             for number in layer.sites:
                 site = plan.sites[number]
-                mask = self._mask(number, site, torch.Size(site.shape)).flatten(1)
+                mask = self._mask(number, site, torch.Size(site.shape)).flatten(1)  # (T, channels or units)
                 if layer.options is None:  # one entry for each input, where pooling may lie between
-                    mask = mask.repeat_interleave(layer.weight.shape[1] // mask.shape[1], 1)
+                    mask = mask.repeat_interleave(layer.weight.shape[1] // mask.shape[1], 1)  # (T, I)
                 factor = 1 / (1 - site.p) if site.p < 1 else 0.0
                 before = (mask, factor) if before is None else (before[0] & mask, before[1] * factor)
             keeps.append(before)
@@ -322,28 +313,29 @@ class DropoutDraws:
             self._masks[key] = mask.to(device_of(self.posterior.network))
         return self._masks[key]
 
-    def _general(self, plan: Plan, x: Any) -> Tensor:
+    def _general(self, plan: SamplingPlan, x: Any) -> Tensor:
         """Any network: (n, T, C, ...), vectorised over the samples, or one sample after the other."""
         sample = self._sample(plan, x)
-        every = torch.arange(len(self), device=device_of(self.posterior.network)).unsqueeze(1)
+        every = torch.arange(len(self), device=device_of(self.posterior.network)).unsqueeze(1)  # (T, 1)
         if plan.vectorised:
             try:
                 with warnings.catch_warnings():  # of a trifle inside adaptive pooling
                     warnings.filterwarnings("ignore", ".*aten::as_strided_")
-                    return torch.vmap(sample)(every).movedim(0, 1)  # out_dims=1 transposes equal samples
+                    # With out_dims=1, vmap would transpose samples that are equal.
+                    return torch.vmap(sample)(every).movedim(0, 1)  # (n, T, C, ...)
             except (UnsupportedNetwork, torch.OutOfMemoryError):
                 raise
             except (RuntimeError, ValueError) as error:  # what vmap says of code that it cannot vectorise
                 self._fall_back(plan, error)
-        return torch.stack([sample(t) for t in every], 1)
+        return torch.stack([sample(t) for t in every], 1)  # (n, T, C, ...)
 
-    def _sample(self, plan: Plan, x: Any) -> Callable[[Tensor], Tensor]:
+    def _sample(self, plan: SamplingPlan, x: Any) -> Callable[[Tensor], Tensor]:
         """t to what sample t gives of a batch, (n, C, ...)."""
         network = self.posterior.lowered.now(device_of(self.posterior.network))
 
         def sample(t: Tensor) -> Tensor:
             def mask(number: int, site: Site, h: Tensor) -> Tensor:
-                return self._mask(number, site, h.shape).index_select(0, t)[0]
+                return self._mask(number, site, h.shape).index_select(0, t)[0]  # (*mask shape)
 
             with masking(plan.sites, mask):
                 logits = call(network, plan.given(x))
@@ -351,7 +343,7 @@ class DropoutDraws:
 
         return sample
 
-    def _agree(self, plan: Plan, x: Any) -> bool:
+    def _agree(self, plan: SamplingPlan, x: Any) -> bool:
         """Whether one sample of the tail and of the network agree on two items, the second of which becomes noise."""
         assert plan.tail is not None
         device = device_of(self.posterior.network)
@@ -365,7 +357,7 @@ class DropoutDraws:
             return False
         return same(found, expected, plan.tail.layers[-1].weight.dtype)
 
-    def _fall_back(self, plan: Plan, error: Exception) -> None:
+    def _fall_back(self, plan: SamplingPlan, error: Exception) -> None:
         """Say once that this network runs T times."""
         plan.vectorised = False
         reason = str(error).strip().splitlines()[0]

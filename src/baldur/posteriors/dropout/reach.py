@@ -26,7 +26,7 @@ def reached(network: nn.Module, sample: Callable[[Tensor], Tensor], device: torc
     # In front of the dropout that may have been inserted behind a layer.
     handles = [module.register_forward_hook(note(path), prepend=True) for path, module in _layers(network)]
     try:
-        torch.vmap(sample)(torch.arange(2, device=device).unsqueeze(1))
+        torch.vmap(sample)(torch.arange(2, device=device).unsqueeze(1))  # samples 0 and 1, (2, 1)
     except (RuntimeError, ValueError):
         return None
     finally:

@@ -45,11 +45,11 @@ class _Call:
         """The same, also inside `torch.vmap`."""
         if torch.is_grad_enabled():
             return self(x, states, weights)
-        out: tuple[Tensor, ...] = _Folded.apply(self, len(states), x, *states, *weights)  # type: ignore[no-untyped-call]
+        out: tuple[Tensor, ...] = _FoldedCall.apply(self, len(states), x, *states, *weights)  # type: ignore[no-untyped-call]
         return out
 
 
-class _Folded(torch.autograd.Function):
+class _FoldedCall(torch.autograd.Function):
     """A call whose samples `torch.vmap` makes further items: PyTorch has no such rule of its own."""
 
     @staticmethod
@@ -75,18 +75,20 @@ class _Folded(torch.autograd.Function):
             _fold(h, axis, 1, size) for h, axis in zip(tensors[:states], of_tensors[:states], strict=True)
         ]
         out, *ends = call.vectorised(_fold(x, of_x, inner, size), begun, tensors[states:])
+        # (..., n * samples, ...) to (..., n, samples, ...)
         parts = [torch.unflatten(out, inner, (-1, size)), *(torch.unflatten(h, 1, (-1, size)) for h in ends)]
         return tuple(parts), (inner + 1, *[2] * len(ends))
 
 
 def _fold(h: Tensor, axis: int | None, inner: int, size: int) -> Tensor:
     """(..., n, ...) for each sample to (..., n * samples, ...)."""
+    # (..., n, samples, ...), expanded where the tensor is the same for all samples
     whole = (
         h.unsqueeze(inner + 1).expand(*h.shape[: inner + 1], size, *h.shape[inner + 1 :])
         if axis is None
         else h.movedim(axis, inner + 1)
     )
-    return whole.flatten(inner, inner + 1)
+    return whole.flatten(inner, inner + 1)  # (..., n * samples, ...)
 
 
 def recurrent(

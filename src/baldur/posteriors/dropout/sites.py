@@ -124,8 +124,8 @@ class Dropouts(TorchFunctionMode):
             if not training:
                 return x
             if self.heads is not None:
-                by_head = torch.unflatten(x, 0, (-1, self.heads))
-                return self.replace("attention", p, by_head, False).flatten(0, 1)
+                by_head = torch.unflatten(x, 0, (-1, self.heads))  # (n, heads, L, S)
+                return self.replace("attention", p, by_head, False).flatten(0, 1)  # (n * heads, L, S)
             return self.replace(KINDS[func], p, x, in_place)
         if func is functional.scaled_dot_product_attention:
             return attention(lambda p, h: self.replace("attention", p, h, False), *args, **kwargs)
@@ -173,7 +173,7 @@ def _rest(args: tuple[Any, ...]) -> dict[str, Any]:
     return dict(zip(("momentum", "eps"), args[6:], strict=False))
 
 
-class _Watching(Dropouts):
+class _WatchingDropouts(Dropouts):
     """Passes every dropout call through, and notices when the network uses again what one was to change in place."""
 
     def __init__(self, running: list[tuple[str, nn.Module]]) -> None:
@@ -251,10 +251,10 @@ def _modes(
             module.training = training
 
 
-def _watch(network: nn.Module, x: Any, trains: Callable[[nn.Module], bool]) -> _Watching:
+def _watch(network: nn.Module, x: Any, trains: Callable[[nn.Module], bool]) -> _WatchingDropouts:
     """The active dropout calls of one pass, and who else draws random numbers."""
     running: list[tuple[str, nn.Module]] = []
-    mode = _Watching(running)
+    mode = _WatchingDropouts(running)
     with _modes(network, trains, running), seeded(0, device_of(network)), torch.no_grad():
         with mode:
             outputs = call(network, x)

@@ -1,4 +1,4 @@
-"""What each step of a traced network does, as far as dropout masks can be moved past it."""
+"""The steps of a traced network by kind: the kind says whether a dropout mask can be moved past the step."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-Function = Callable[[Tensor], Tensor]
+TensorFunction = Callable[[Tensor], Tensor]
 Pair = tuple[int, int]
 
 _DROPOUT_MODULES = (
@@ -34,7 +34,7 @@ _LOG_SOFTMAX_CALLS = {functional.log_softmax, torch.log_softmax}
 
 
 @dataclass(frozen=True)
-class Pool:
+class Pooling:
     """A pooling function.
 
     Args:
@@ -42,7 +42,7 @@ class Pool:
         window: The sides of the windows, where it is the maximum over windows side by side; else None.
     """
 
-    function: Function
+    function: TensorFunction
     window: Pair | None
 
     def __call__(self, h: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ class Pool:
 
 
 def step(node: fx.Node, modules: dict[str, nn.Module]) -> tuple[str, Any]:
-    """What a node does.
+    """The kind of a node.
 
     Args:
         node: Of a traced network.
@@ -86,7 +86,8 @@ def _module_step(module: nn.Module) -> tuple[str, Any]:
             window = _window(
                 module.kernel_size, module.stride, module.padding, module.dilation, module.ceil_mode
             )
-        return ("other" if getattr(module, "return_indices", False) else "pool"), Pool(module, window)
+        several = isinstance(module, nn.MaxPool2d | nn.AdaptiveMaxPool2d) and module.return_indices
+        return ("other" if several else "pool"), Pooling(module, window)
     if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
         return ("other" if module.training else "norm"), module
     if isinstance(module, nn.LogSoftmax):
@@ -116,7 +117,7 @@ def _call_step(node: fx.Node) -> tuple[str, Any]:
     if target in _POOL_CALLS and not settings.get("return_indices"):
         largest = target in (functional.max_pool2d, torch.max_pool2d)
         window = _window(*more, **settings) if largest else None
-        return "pool", Pool(_bound(target, more, settings), window)
+        return "pool", Pooling(_bound(target, more, settings), window)
     if target in _HOMOGENEOUS_CALLS:
         return "homogeneous", _bound(target, () if target is functional.relu else more[:1], settings)
     if target in _POINTWISE_CALLS and not more and not node.kwargs:
@@ -125,7 +126,7 @@ def _call_step(node: fx.Node) -> tuple[str, Any]:
     return ("log_softmax" if target in _LOG_SOFTMAX_CALLS and classes else "other"), target
 
 
-def _bound(target: Any, more: Sequence[Any], settings: dict[str, Any]) -> Function:
+def _bound(target: Any, more: Sequence[Any], settings: dict[str, Any]) -> TensorFunction:
     return lambda x: target(x, *more, **settings)
 
 
@@ -146,7 +147,7 @@ def _window(
     return (sides[0], sides[1]) if plain else None
 
 
-def _out_of_place(module: nn.Module) -> Function:
+def _out_of_place(module: nn.Module) -> TensorFunction:
     if isinstance(module, nn.ReLU):
         return torch.relu
     if isinstance(module, nn.LeakyReLU):

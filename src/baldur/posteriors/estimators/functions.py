@@ -62,7 +62,8 @@ class Function:
         p = self.estimator.predict_proba(self._own(z), **self._checked(z))
         if not isinstance(p, list):
             return _spread(p, self.seen, classes)
-        return np.stack([_spread(*label, classes) for label in zip(p, self.seen, strict=True)], -1)
+        each = [_spread(*label, classes) for label in zip(p, self.seen, strict=True)]
+        return np.stack(each, -1)  # (n, 2, K)
 
     def values(self, z: Table) -> NDArray[np.float64]:
         """The predicted numbers.
@@ -84,7 +85,7 @@ class Function:
         return {"check_input": False} if quick else {}
 
 
-class Member:
+class CommitteeMember:
     """A fitted estimator: what its pipeline does first, and the functions behind that.
 
     Args:
@@ -104,7 +105,7 @@ class Member:
         self.functions = [] if self.linear is not None else _functions(core, regression)
 
     def prepare(self, table: Table) -> Table:
-        """What the functions look at.
+        """The table as the functions take it.
 
         Args:
             table: The inputs.

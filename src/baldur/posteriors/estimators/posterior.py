@@ -5,7 +5,7 @@ Committee", COLT 1992.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,16 @@ from baldur.core.seeds import derive, generator
 from baldur.errors import DamagedArtefact, InvalidArgument
 from baldur.likelihoods import CATEGORICAL, GAUSSIAN, Likelihood
 from baldur.posteriors._saving import read_facts, write_facts
+from baldur.posteriors.draws import NumberedDraws, number_of_draws
 from baldur.posteriors.estimators import skops as _skops
-from baldur.posteriors.estimators.functions import Function, Member, Table, positions_of
+from baldur.posteriors.estimators.functions import CommitteeMember, Function, Table, positions_of
+from baldur.protocols import Posterior
 
 KIND = "scikit-learn"
 _FILE = "estimators.skops"
-_SAMPLES = 20
 
 
-class Estimators:
+class Estimators(Posterior):
     """The equal mixture of the functions in fitted estimators: p(y | x) = 1/M Σ_m p_m(y | x).
 
     A random forest, extra trees, bagging or voting gives its trees or members; a pipeline or search those at its
@@ -89,7 +90,7 @@ class Estimators:
         self.noise = noise
         self.inputs = inputs
         self.trusted = tuple(trusted)
-        self._parts = [Member(member, self.regression) for member in self.members]
+        self._parts = [CommitteeMember(member, self.regression) for member in self.members]
         self._linear = all(part.linear is not None for part in self._parts)
         self._check()
         # Members take turns, so that few samples are of many members.
@@ -98,7 +99,7 @@ class Estimators:
 
     @property
     def functions(self) -> int | None:
-        """How many functions there are. None: any number."""
+        """How many functions there are; None for Bayesian linear models, which are as many as one likes."""
         return None if self._linear else len(self._functions)
 
     def draw(self, T: int | None = None, seed: int = 0) -> "EstimatorDraws":
@@ -114,19 +115,7 @@ class Estimators:
         Raises:
             InvalidArgument: T < 1, or more than there are.
         """
-        limit = self.functions
-        T = (limit or _SAMPLES) if T is None else T
-        if T < 1:
-            raise InvalidArgument(f"at least one posterior sample is needed; T = {T} was asked for")
-        if limit is None:
-            return EstimatorDraws(self, seed, range(T))
-        if limit < T:
-            raise InvalidArgument(
-                f"these estimators are {limit} functions, and {T} were asked for; ask for at most {limit}, or leave T "
-                "unset for all of them"
-            )
-        order = generator(seed, "functions").permutation(limit)
-        return EstimatorDraws(self, seed, order[:T].tolist())
+        return EstimatorDraws(self, seed, range(number_of_draws(T, self.functions)))
 
     def save(self, folder: Path) -> None:
         """Write the estimators with skops and the rest as JSON.
@@ -170,52 +159,40 @@ class Estimators:
                     positions_of(seen, self.classes)
 
 
-class EstimatorDraws:
+class EstimatorDraws(NumberedDraws):
     """T functions of estimators; see `protocols.Draws`.
 
     Args:
         posterior: Whose.
-        seed: Of the weights of Bayesian linear models.
-        samples: The numbers of the functions.
+        seed: Of the order of the functions, or of the weights of Bayesian linear models.
+        samples: The numbers of the samples.
     """
 
-    names = ("log_probs", "features")
-
-    def __init__(self, posterior: Estimators, seed: int, samples: Sequence[int]) -> None:
+    def __init__(self, posterior: Estimators, seed: int, samples: range) -> None:
+        super().__init__(posterior.likelihood.kind, samples)
         self.posterior = posterior
         self.seed = seed
-        self.samples = samples
-        self.kind = posterior.likelihood.kind
+        self._order = generator(seed, "functions").permutation(len(posterior._functions))
 
-    @property
-    def degenerate(self) -> bool:
-        """Whether there is one sample only."""
-        return len(self) == 1
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, samples: slice) -> "EstimatorDraws":
-        chosen = self.samples[samples]
-        if not chosen:
-            raise InvalidArgument(f"{samples} of {len(self)} samples holds none")
-        return EstimatorDraws(self.posterior, self.seed, chosen)
+    def _at(self, samples: range) -> "EstimatorDraws":
+        return EstimatorDraws(self.posterior, self.seed, samples)
 
     def __call__(self, x: Any) -> Tensor:
         table, parts = table_of(x), self.posterior._parts
         if not len(table):  # estimators refuse it
             return self(np.zeros((1, table.shape[1]), table.dtype))[:0]
-        size, told = len(parts), self.posterior._functions
-        members = [t % size if self.posterior._linear else told[t][0] for t in self.samples]
+        size, linear = len(parts), self.posterior._linear
+        chosen = [] if linear else [self.posterior._functions[self._order[t]] for t in self.samples]
+        members = [t % size for t in self.samples] if linear else [m for m, _ in chosen]
         prepared = {m: parts[m].prepare(table) for m in sorted(set(members))}
         values: list[NDArray[np.float64]] = []
-        for t, m in zip(self.samples, members, strict=True):
-            if self.posterior._linear:
+        if linear:
+            for t, m in zip(self.samples, members, strict=True):
                 own = derive(self.seed, "member", m, t // size)
                 values.append(self._gaussian(parts[m].linear_values(prepared[m], own), parts[m].linear_noise))
-            else:
-                values.append(self._value(told[t][1], prepared[m]))
-        return torch.from_numpy(np.stack(values, 1).astype(np.float32))
+        else:
+            values += [self._value(function, prepared[m]) for m, function in chosen]
+        return torch.from_numpy(np.stack(values, 1).astype(np.float32))  # (n, T, C), or (n, T, 2) of numbers
 
     def features(self, x: Any) -> Tensor:
         """The inputs as the posterior's transformer or the first pipeline among the members makes them, (n, D).
@@ -233,27 +210,6 @@ class EstimatorDraws:
         z = first.prepare(table) if inputs is None else inputs.transform(table)
         return torch.from_numpy(np.array(z, np.float32))  # a copy: what comes back may be changed
 
-    def outputs(self, x: Any, names: Sequence[str]) -> dict[str, Tensor]:
-        """Several outputs of one batch.
-
-        Args:
-            x: A batch.
-            names: Some of `names`.
-
-        Returns:
-            The outputs by name.
-        """
-        functions: dict[str, Callable[[Any], Tensor]] = {"log_probs": self, "features": self.features}
-        return {name: functions[name](x) for name in names}
-
-    def split(self) -> None:
-        """Estimators are not cut.
-
-        Returns:
-            None.
-        """
-        return None
-
     def _value(self, function: Function, z: Table) -> NDArray[np.float64]:
         if self.posterior.regression:
             return self._gaussian(function.values(z), self.posterior.noise)
@@ -264,7 +220,7 @@ class EstimatorDraws:
 
     def _gaussian(self, mean: NDArray[np.float64], noise: Any) -> NDArray[np.float64]:
         given = noise if self.posterior.noise is None else self.posterior.noise
-        return np.stack([mean, np.broadcast_to(given, mean.shape)], 1)
+        return np.stack([mean, np.broadcast_to(given, mean.shape)], 1)  # (n, 2) or (n, 2, K)
 
 
 def table_of(x: Any) -> Table:
@@ -286,7 +242,7 @@ def table_of(x: Any) -> Table:
         raise InvalidArgument(
             f"scikit-learn estimators take one tensor of numbers for each item, not a {type(x).__name__}"
         )
-    return x.reshape(len(x), math.prod(x.shape[1:]))  # -1 cannot be told of no items
+    return x.reshape(len(x), math.prod(x.shape[1:]))  # (n, F); -1 is undefined where there are no items
 
 
 def load(folder: Path, trusted: Sequence[str] = ()) -> Estimators:

@@ -38,7 +38,7 @@ def write(path: Path, value: Any, trusted: Sequence[str] = ()) -> None:
 
 
 def read(path: Path, trusted: Sequence[str] = ()) -> Any:
-    """What `write` wrote; nothing of another type than the trusted ones is made.
+    """Read a file that `write` made; only trusted types are made.
 
     Args:
         path: The file.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from baldur.core.trees import map_tree, take
+from baldur.core.trees import items_of, take
 from baldur.errors import InvalidArgument, UnsupportedNetwork
 from baldur.likelihoods import IGNORED
 from baldur.posteriors.variational import BayesByBackprop, deviation
@@ -141,11 +141,10 @@ class Variational(nn.Module):
         """
         if not self.training:
             return self.network(*args, **kwargs)
-        lengths: list[int] = []
-        map_tree(lambda leaf: lengths.append(len(leaf)), (args, kwargs))
-        draws = max(1, min(self.draws, lengths[0] // 2))  # two items at least: batch normalisation
+        n = items_of((args, kwargs))
+        draws = max(1, min(self.draws, n // 2))  # two items at least: batch normalisation
         outputs = []
-        for part in torch.tensor_split(torch.arange(lengths[0]), draws):
+        for part in torch.tensor_split(torch.arange(n), draws):
             some = (
                 (args, kwargs) if draws == 1 else take((args, kwargs), slice(int(part[0]), int(part[-1]) + 1))
             )

@@ -64,9 +64,10 @@ class Curvature:
             return factors * weights
         if self.structure == "full":
             (v,) = self.vectors
-            return ((weights.flatten(-2) @ v * factors.flatten()) @ v.T).view_as(weights)
+            along = weights.flatten(-2) @ v * factors.flatten()  # (..., CD), along the eigenvectors
+            return (along @ v.T).view_as(weights)  # (..., C, D)
         b, a = self.vectors
-        return b @ (factors * (b.T @ weights @ a)) @ a.T
+        return b @ (factors * (b.T @ weights @ a)) @ a.T  # (..., C, D)
 
     def outputs_covariance(
         self, inputs: Float[Tensor, "n D"], factors: Float[Tensor, "C D"]
@@ -81,14 +82,14 @@ class Curvature:
             The covariances of the outputs.
         """
         if self.structure == "diagonal":
-            return torch.diag_embed(inputs**2 @ factors.T)
+            return torch.diag_embed(inputs**2 @ factors.T)  # (n, C, C)
         if self.structure == "full":
             (v,) = self.vectors
             each = torch.einsum("nd,cdk->nck", inputs, v.view(*factors.shape, -1))  # (n, C, CD)
-            return (each * factors.flatten()) @ each.mT
+            return (each * factors.flatten()) @ each.mT  # (n, C, C)
         b, a = self.vectors
         variances = (inputs @ a) ** 2 @ factors.T  # (n, C)
-        return (b * variances[:, None, :]) @ b.T
+        return (b * variances[:, None, :]) @ b.T  # (n, C, C)
 
 
 def curvature(
@@ -116,13 +117,14 @@ def curvature(
     if structure == "kronecker":
         a_values, a_vectors = last.second_moment
         b_values, b_vectors = eigen(_sum(info.sum(0) for _, info in _parts(last, weights)))
-        return Curvature(structure, b_values[:, None] * a_values, (b_vectors, a_vectors))
+        values = b_values[:, None] * a_values  # (C, D): eigenvalues of B ⊗ A are products
+        return Curvature(structure, values, (b_vectors, a_vectors))
     if structure == "diagonal":
         parts = _parts(last, weights)
-        values = _sum(info.diagonal(dim1=1, dim2=2).T @ phi**2 for phi, info in parts)
+        values = _sum(info.diagonal(dim1=1, dim2=2).T @ phi**2 for phi, info in parts)  # (C, D)
         return Curvature(structure, values, ())
     values, vectors = eigen(_full(last, weights))
-    return Curvature(structure, values.view(weights.shape), (vectors,))
+    return Curvature(structure, values.view(weights.shape), (vectors,))  # values (C, D)
 
 
 def _log_determinant(last: LastLayer, weights: Tensor, h: Curvature | Structure, scale: float) -> float:
@@ -262,7 +264,7 @@ def _parts(last: LastLayer, weights: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         part = slice(start, start + _BATCH)
         yield (
             last.inputs[part],
-            last.counts[part, None, None] * information(outputs[part], last.likelihood),
+            last.counts[part, None, None] * information(outputs[part], last.likelihood),  # (m, C, C)
         )
 
 
@@ -272,8 +274,9 @@ def _full(last: LastLayer, weights: Tensor) -> Tensor:
     whole = weights.new_zeros(c * d, c, d)
     for phi, info in _parts(last, weights):
         for k, row in enumerate(info.unbind(1)):
-            whole[:, k] += (row[:, :, None] * phi[:, None, :]).flatten(1).T @ phi
-    return whole.view(c * d, c * d)
+            weighted = (row[:, :, None] * phi[:, None, :]).flatten(1)  # (m, CD): row k of Λ_n, by φ̃_n
+            whole[:, k] += weighted.T @ phi  # (CD, D)
+    return whole.view(c * d, c * d)  # (CD, CD)
 
 
 def _sum(parts: Iterator[Tensor]) -> Tensor:

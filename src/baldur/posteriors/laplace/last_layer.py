@@ -38,7 +38,7 @@ class LastLayer:
     likelihood: Likelihood
 
     def outputs(self, weights: Float[Tensor, "C D"]) -> Tensor:
-        """What the network gives with other weights in its last layer.
+        """The outputs of the network with other weights in its last layer.
 
         Args:
             weights: W, the bias as its last column.
@@ -46,7 +46,7 @@ class LastLayer:
         Returns:
             (n, *shape).
         """
-        return (self.inputs @ weights.T).reshape(-1, *self.shape)
+        return (self.inputs @ weights.T).reshape(-1, *self.shape)  # (n, C) to (n, *shape)
 
     def log_likelihood(self, weights: Float[Tensor, "C D"], y: Tensor) -> Tensor:
         """Σ_n w_n log p(y_n | W).
@@ -63,7 +63,7 @@ class LastLayer:
     @cached_property
     def second_moment(self) -> tuple[Float[Tensor, " D"], Float[Tensor, "D D"]]:
         """The eigenvalues and eigenvectors of the weighted mean of φ̃φ̃ᵀ."""
-        return eigen(self.inputs.T @ (self.counts[:, None] * self.inputs) / self.counts.sum())
+        return eigen(self.inputs.T @ (self.counts[:, None] * self.inputs) / self.counts.sum())  # (D,), (D, D)
 
 
 def last_layer(network: nn.Module, x: Any, likelihood: Likelihood, counts: Tensor | None = None) -> LastLayer:
@@ -138,7 +138,8 @@ def find(network: nn.Module, few: Any, likelihood: Likelihood) -> tuple[str, tup
             f"{wanted}; '{name}' maps {tuple(inputs.shape)} to {tuple(last.shape)} in a network that gives "
             f"{tuple(outputs.shape)} for {items_of(few)} items"
         )
-    if not torch.allclose(likelihood.log_probs(last.reshape(outputs.shape), 1), values, rtol=1e-4, atol=1e-4):
+    shaped = last.reshape(outputs.shape)  # (n, *shape)
+    if not torch.allclose(likelihood.log_probs(shaped, 1), values, rtol=1e-4, atol=1e-4):
         raise UnsupportedNetwork(f"{wanted}; something that changes its outputs follows '{name}'")
     return name, tuple(outputs.shape[1:])
 
@@ -216,7 +217,7 @@ def weights_of(layer: nn.Linear) -> Float[Tensor, "C D"]:
         A copy on the processor.
     """
     bias = _bias(layer)
-    columns = [layer.weight] if bias is None else [layer.weight, bias[:, None]]
+    columns = [layer.weight] if bias is None else [layer.weight, bias[:, None]]  # (C, D) and (C, 1)
     return torch.cat(columns, 1).detach().cpu().double()
 
 
@@ -262,11 +263,11 @@ def information(outputs: Tensor, likelihood: Likelihood) -> Float[Tensor, "n C C
     """
     if likelihood.kind == "categorical":
         p = outputs.softmax(1)
-        return torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
+        return torch.diag_embed(p) - p[:, :, None] * p[:, None, :]  # (n, C, C)
     if likelihood.kind == "bernoulli":
         p = outputs.sigmoid()
-        return torch.diag_embed(p * (1 - p))
+        return torch.diag_embed(p * (1 - p))  # (n, K, K)
     n = len(outputs)
-    variance = likelihood.log_probs(outputs, 1)[:, 1].reshape(n, -1)
-    slope = functional.sigmoid(outputs[:, 1].reshape(n, -1)) / variance
-    return torch.diag_embed(torch.cat([1 / variance, slope**2 / 2], 1))
+    variance = likelihood.log_probs(outputs, 1)[:, 1].reshape(n, -1)  # (n, K)
+    slope = functional.sigmoid(outputs[:, 1].reshape(n, -1)) / variance  # (n, K): ∂ log σ² / ∂r
+    return torch.diag_embed(torch.cat([1 / variance, slope**2 / 2], 1))  # (n, 2K, 2K)

@@ -23,7 +23,7 @@ def probit(f: Float[Tensor, "n C"], covariance: Float[Tensor, "n C C"], likeliho
     Returns:
         Log-probabilities: (n, C) for classes, (n, 2, K) for labels.
     """
-    variance = covariance.diagonal(dim1=1, dim2=2)
+    variance = covariance.diagonal(dim1=1, dim2=2)  # (n, C)
     return likelihood.log_probs(f / (1 + math.pi / 8 * variance).sqrt(), 1)
 
 
@@ -41,9 +41,9 @@ def bridge(f: Float[Tensor, "n C"], covariance: Float[Tensor, "n C C"]) -> Float
     Returns:
         Log-probabilities.
     """
-    rows, total = covariance.sum(2), covariance.sum((1, 2))  # Σ1 and 1ᵀΣ1
-    f = f - rows * (f.sum(1) / total)[:, None]
-    variance = covariance.diagonal(dim1=1, dim2=2) - rows**2 / total[:, None]
+    rows, total = covariance.sum(2), covariance.sum((1, 2))  # Σ1, (n, C), and 1ᵀΣ1, (n,)
+    f = f - rows * (f.sum(1) / total)[:, None]  # (n, C)
+    variance = covariance.diagonal(dim1=1, dim2=2) - rows**2 / total[:, None]  # (n, C)
     classes = f.shape[1]
     spread = f + torch.logsumexp(-f, 1, keepdim=True) - 2 * math.log(classes)
     floor = torch.tensor(1 - 2 / classes, dtype=f.dtype).log()  # -inf for two classes

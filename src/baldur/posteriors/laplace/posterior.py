@@ -13,11 +13,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from baldur.core.arrays import predictive
 from baldur.errors import DamagedArtefact, InvalidArgument, Unsupported
 from baldur.likelihoods import CATEGORICAL, Likelihood
-from baldur.posteriors._network import frozen, penultimate
+from baldur.posteriors._network import NetworkPosterior, frozen, penultimate
 from baldur.posteriors._saving import read, save
 from baldur.posteriors._weights import generator
+from baldur.posteriors.draws import NumberedDraws, number_of_draws
 from baldur.posteriors.dropout.sites import Dropouts
 from baldur.posteriors.laplace.curvature import Curvature, Structure, curvature, evidence, mode, most_likely
 from baldur.posteriors.laplace.last_layer import copied, last_layer, linear, put, weights_of, with_one
@@ -100,7 +102,7 @@ def approximate(
     )
 
 
-class Laplace:
+class Laplace(NetworkPosterior):
     """A Gaussian over the last layer's weights around their mode, everything before them fixed.
 
     p(W | D) ≈ N(W_MAP, (H/τ + δI)⁻¹) with the curvature H of the loss, the temperature τ and the prior precision δ; the
@@ -161,10 +163,7 @@ class Laplace:
         Raises:
             InvalidArgument: T < 1.
         """
-        T = 20 if T is None else T
-        if T < 1:
-            raise InvalidArgument(f"at least one posterior sample is needed; T = {T} was asked for")
-        return LaplaceDraws(self, seed, range(T))
+        return LaplaceDraws(self, seed, range(number_of_draws(T)))
 
     def weights(self, samples: Sequence[int], seed: int) -> Float[Tensor, "T C D"]:
         """The last layer's weights in some samples.
@@ -181,7 +180,7 @@ class Laplace:
         """
         shape = self.mean.shape
         noise = [torch.randn(shape, dtype=torch.float64, generator=generator(seed, t)) for t in samples]
-        return self.mean + self.curvature.scaled(self.precision.rsqrt(), torch.stack(noise))
+        return self.mean + self.curvature.scaled(self.precision.rsqrt(), torch.stack(noise))  # (T, C, D)
 
     def log_marginal_likelihood(self, x: Any, y: Tensor, counts: Tensor | None = None) -> float:
         """How well the model explains what it was trained on, all weights of the last layer considered.
@@ -223,10 +222,11 @@ class Laplace:
         if kind == "gaussian" or (link == "bridge" and kind != "categorical"):
             raise Unsupported(f"a mean prediction by {link!r} is not defined for {kind} outputs; use draws")
         if link == "samples":
-            return self.draw(T, seed)(x).double().logsumexp(1).cpu() - math.log(T)
+            mean: Tensor = predictive(self.draw(T, seed)(x)).cpu()
+            return mean
         with torch.inference_mode():
             inputs = with_one(self.trunk(x).cpu().double(), self.layer)
-            f, covariance = inputs @ self.mean.T, self.outputs_covariance(inputs)
+            f, covariance = inputs @ self.mean.T, self.outputs_covariance(inputs)  # (n, C) and (n, C, C)
             return bridge(f, covariance) if link == "bridge" else probit(f, covariance, self.likelihood)
 
     def outputs_covariance(self, inputs: Float[Tensor, "n D"]) -> Float[Tensor, "n C C"]:
@@ -241,7 +241,7 @@ class Laplace:
         return self.curvature.outputs_covariance(inputs, 1 / self.precision)
 
     def trunk(self, x: Any) -> Float[Tensor, "n D"]:
-        """What the last layer sees of a batch.
+        """The inputs of the last layer.
 
         Args:
             x: A batch.
@@ -271,7 +271,7 @@ class Laplace:
         save(folder, self.network, KIND, likelihood=self.likelihood, facts=facts, tensors=tensors)
 
 
-class LaplaceDraws:
+class LaplaceDraws(NumberedDraws):
     """T functions that share all but the last layer; see `protocols.Draws`.
 
     Args:
@@ -280,34 +280,20 @@ class LaplaceDraws:
         samples: Their absolute numbers.
     """
 
-    names = ("log_probs", "features")
-
     def __init__(self, posterior: Laplace, seed: int, samples: range) -> None:
+        super().__init__(posterior.likelihood.kind, samples)
         self.posterior = posterior
         self.seed = seed
-        self.samples = samples
-        self.kind = posterior.likelihood.kind
         self._kept: dict[range, Tensor] = {}
 
-    @property
-    def degenerate(self) -> bool:
-        """Whether there is one sample only."""
-        return len(self) == 1
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, samples: slice) -> "LaplaceDraws":
-        chosen = self.samples[samples]
-        if not chosen:
-            raise InvalidArgument(f"{samples} of {len(self)} samples holds none")
-        return LaplaceDraws(self.posterior, self.seed, chosen)
+    def _at(self, samples: range) -> "LaplaceDraws":
+        return LaplaceDraws(self.posterior, self.seed, samples)
 
     def __call__(self, x: Any) -> Tensor:
         return self._rest(self.posterior.trunk(x))
 
     def features(self, x: Any) -> Tensor:
-        """What the last layer sees, (n, D).
+        """The inputs of the last layer, (n, D).
 
         Args:
             x: A batch.
@@ -347,16 +333,18 @@ class LaplaceDraws:
         blocks = [self.samples[start : start + size] for start in range(0, len(self), size)]
         phi = with_one(h, posterior.layer)
         outputs = len(posterior.mean)
+        # One product for all samples of a block: (n, D) and (D, tC) to (n, tC), then (n, t, C).
         parts = [(phi @ self._weights(block).T).view(len(h), len(block), outputs) for block in blocks]
         logits = torch.cat(parts, 1) if len(parts) > 1 else parts[0]  # (n, T, C)
-        return posterior.likelihood.log_probs(logits.reshape(*logits.shape[:2], *posterior.shape), 2)
+        shaped = logits.reshape(*logits.shape[:2], *posterior.shape)  # (n, T, *shape of one item's outputs)
+        return posterior.likelihood.log_probs(shaped, 2)
 
     def _weights(self, block: range) -> Tensor:
         """The weights of some samples one below the other, (TC, D), in the type of the network."""
         if block in self._kept:
             return self._kept[block]
         posterior = self.posterior
-        made = posterior.weights(block, self.seed).flatten(0, 1).to(posterior.layer.weight)
+        made = posterior.weights(block, self.seed).flatten(0, 1).to(posterior.layer.weight)  # (tC, D)
         if len(self) * posterior.mean.numel() * made.itemsize <= _KEPT:
             self._kept[block] = made
         return made
