@@ -14,10 +14,19 @@ from baldur.core.seeds import derive
 from baldur.errors import EmptyLabelledSet, InvalidArgument, Unsupported
 from baldur.evaluate.calibration import LEAST
 from baldur.learners._held_out import hold_out
-from baldur.learners._wrapping import WrappingLearner
 from baldur.likelihoods import IGNORED
 from baldur.posteriors.calibrated import Calibrated, Method, inner, mapping, read
-from baldur.protocols import Checkpoint, Draws, Labelled, Learner, Pool, Posterior, View
+from baldur.protocols import (
+    Checkpoint,
+    Draws,
+    Labelled,
+    Learner,
+    Pool,
+    Posterior,
+    View,
+    WrappingLearner,
+    kind_of,
+)
 
 _READ = 256
 _STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
@@ -62,7 +71,7 @@ def calibrated(
         raise InvalidArgument(f"the method is temperature or dirichlet, not {method!r}")
     if not 0 < share < 1 or (items is not None and items < 1):
         raise InvalidArgument("hold out a share between 0 and 1, or at least one item")
-    _check_kind(_kind_of(learner), method)
+    _check_kind(kind_of(learner), method)
     return _Calibrated(learner, method, share, items, split_seed)
 
 
@@ -125,15 +134,6 @@ class _Calibrated(WrappingLearner):
         apart = {names[int(i)] for i in asked[held]}
         out = np.array([name in apart for name in names])
         return np.flatnonzero(~out), asked[held]
-
-
-def _kind_of(learner: Any) -> str | None:
-    """What a learner predicts, where it says so; a wrapping one goes by what is within."""
-    while learner is not None:
-        if hasattr(learner, "likelihood"):
-            return str(learner.likelihood.kind)
-        learner = getattr(learner, "learner", None)
-    return None
 
 
 def _check_kind(kind: str | None, method: Method) -> None:

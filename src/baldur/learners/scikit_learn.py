@@ -84,6 +84,14 @@ class Estimator:
         self.trusted = tuple(trusted)
         self.interval = interval
 
+    def predicts(self) -> str:
+        """The kind of draws that its posteriors give.
+
+        Returns:
+            "categorical", "bernoulli" or "gaussian".
+        """
+        return self.likelihood.kind
+
     def fit(
         self,
         labelled: Labelled,

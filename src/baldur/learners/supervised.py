@@ -22,7 +22,7 @@ from baldur.learners._building import build, go_on_from, networks_of
 from baldur.learners._held_out import hold_out
 from baldur.likelihoods import CATEGORICAL, IGNORED, Likelihood
 from baldur.posteriors.fit.dropout import mc_dropout
-from baldur.protocols import Batch, Checkpoint, Labelled, Pool, Posterior, View
+from baldur.protocols import Batch, Checkpoint, Labelled, Pool, Posterior, View, pictures_of
 from baldur.training import (
     AfterEpoch,
     Checkpoints,
@@ -172,6 +172,14 @@ class Supervised:
             setattr(twin, name, value)
         return twin
 
+    def predicts(self) -> str:
+        """The kind of draws that its posteriors give.
+
+        Returns:
+            "categorical", "bernoulli" or "gaussian".
+        """
+        return self.likelihood.kind
+
     def held_out(self, labelled: Labelled) -> Labelled | None:
         """Which items a fit on these does not train on.
 
@@ -198,8 +206,7 @@ class Supervised:
         Returns:
             The picture, or None where nothing was made up.
         """
-        made: Callable[[], bytes | None] | None = getattr(self.posterior, "pictures", None)
-        return None if made is None else made()
+        return pictures_of(self.posterior)
 
     def load(self, folder: Path) -> Posterior:
         """Rebuild a posterior that this learner fitted.

@@ -14,7 +14,7 @@ from baldur.data import Dataset
 from baldur.data.official import cache_folder
 from baldur.errors import InvalidSettings
 from baldur.loop.stopping import Stopping
-from baldur.protocols import Labelled, Learner, Pool, Posterior, Scorer
+from baldur.protocols import HoldsOut, Labelled, Learner, Pool, Posterior, Scorer, held_out_of
 from baldur.runs.observer import Observer
 from baldur.runs.settings import Settings
 from baldur.score.passes import Precision
@@ -93,12 +93,13 @@ def make_stopping(
     """The criterion with the means to see what it looks at; validation items are those that training holds out."""
     if criterion is None:
         return None
-    held_out: Callable[[Labelled], Labelled | None] | None = getattr(learner, "held_out", None)
-    if "validation" in criterion.splits and free is None and not (settings.validation and held_out):
-        raise InvalidSettings(
-            f"--stop {criterion.name} needs labelled items that are not trained on: hold some out with --validation N, "
-            "or, in a study, name split='test'"
-        )
+    unmeasurable = (
+        f"--stop {criterion.name} needs labelled items that are not trained on: hold some out with --validation N, "
+        "or, in a study, name split='test'"
+    )
+    holds_out = bool(settings.validation) and isinstance(learner, HoldsOut)
+    if "validation" in criterion.splits and free is None and not holds_out:
+        raise InvalidSettings(unmeasurable)
     if criterion.limit is not None and criterion.limit < settings.initial:
         raise InvalidSettings(
             f"--stop {criterion.name} allows {criterion.limit} labels, and --initial asks for {settings.initial} "
@@ -113,8 +114,9 @@ def make_stopping(
         if "test" in criterion.splits:
             values["items", "test"] = float((dataset.test_labels >= 0).sum())
         if "validation" in criterion.splits:
-            held = free if free is not None or held_out is None else held_out(labelled)
-            assert held is not None  # or it was refused above
+            held = free if free is not None else held_out_of(learner, labelled)
+            if held is None:  # a learner around one that trains on all
+                raise InvalidSettings(unmeasurable)
             values |= held_out_metrics(predict(posterior, held.pool, seed), held.labels)
         return values
 

@@ -21,7 +21,7 @@ from baldur.errors import (
     BaldurError,
     InvalidSettings,
 )
-from baldur.protocols import Labelled, Learner, Strategy
+from baldur.protocols import Labelled, Learner, Strategy, pictures_of
 from baldur.runs import settings as settings_
 from baldur.runs.answering import make_oracle
 from baldur.runs.cluster import Elsewhere, Place, make_elsewhere
@@ -213,7 +213,7 @@ def _start(settings: Settings, out: Path, observer: Observer, own: Own) -> Outco
                 measure=partial(measure, settings, dataset, observer, trunks=trunks, place=place),
                 initial=partial(initial, settings, pool, labels),
                 picture=partial(picture, dataset, pool),
-                generated=getattr(learner, "pictures", lambda: None),
+                generated=partial(pictures_of, learner),
                 observe=observer.event,
                 stopping=stopping(place),
             )

@@ -14,10 +14,18 @@ from numpy.typing import NDArray
 
 from baldur import acquire, evaluate, score
 from baldur.errors import InvalidArgument, Unsupported
-from baldur.learners._wrapping import WrappingLearner
 from baldur.learners.unlabelled.pools import Joined
 from baldur.learners.unlabelled.stages import Stages
-from baldur.protocols import Checkpoint, Labelled, Learner, Pool, Positions, Posterior, View
+from baldur.protocols import (
+    Checkpoint,
+    Labelled,
+    Learner,
+    Pool,
+    Positions,
+    Posterior,
+    View,
+    WrappingLearner,
+)
 
 SOURCE = "pseudo"
 

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from baldur.core.seeds import generator
 from baldur.core.trees import join
 from baldur.errors import InvalidArgument, Unsupported
-from baldur.learners._wrapping import WrappingLearner
+from baldur.learners.supervised import Supervised
 from baldur.learners.unlabelled.contrastive import Pretrained
 from baldur.learners.unlabelled.pools import Joined
 from baldur.learners.unlabelled.stages import Stages
-from baldur.protocols import Checkpoint, Labelled, Learner, Pool, Posterior, View
+from baldur.protocols import Checkpoint, Labelled, Learner, Pool, Posterior, View, WrappingLearner
 
 SOURCE = "propagated"
 _READ = 512
@@ -113,7 +113,7 @@ class LabelPropagation(WrappingLearner):
         seen = len(np.unique(labelled.labels))
         if seen < 2 or len(labelled) > self.labels * seen or not len(unlabelled):
             return inner(labelled, checkpoint)
-        encoder = getattr(self.learner, "network", None)
+        encoder = self.learner.network if isinstance(self.learner, Supervised) else None
         if isinstance(encoder, Pretrained):
             encoder.show(labelled.pool, unlabelled)
             try:
