@@ -13,7 +13,7 @@ from baldur import evaluate
 from baldur.core.seeds import derive
 from baldur.errors import EmptyLabelledSet, InvalidArgument, Unsupported
 from baldur.evaluate.calibration import LEAST
-from baldur.learners._held_out import hold_out
+from baldur.learners.held_out import hold_out
 from baldur.likelihoods import IGNORED
 from baldur.posteriors.calibrated import Calibrated, Method, inner, mapping, read
 from baldur.protocols import (

@@ -17,9 +17,9 @@ from baldur.core.devices import pick_device
 from baldur.core.seeds import derive
 from baldur.core.trees import join, take
 from baldur.errors import EmptyLabelledSet, InvalidArgument, InvalidLabel, OneClassOnly
-from baldur.learners._building import Network as Network
-from baldur.learners._building import build, go_on_from, networks_of
-from baldur.learners._held_out import hold_out
+from baldur.learners.building import Network as Network
+from baldur.learners.building import build, go_on_from, networks_of
+from baldur.learners.held_out import hold_out
 from baldur.likelihoods import CATEGORICAL, IGNORED, Likelihood
 from baldur.posteriors.fit.dropout import mc_dropout
 from baldur.protocols import Batch, Checkpoint, Labelled, Pool, Posterior, View, pictures_of

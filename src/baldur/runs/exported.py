@@ -12,7 +12,7 @@ from baldur import posteriors
 from baldur.errors import (
     DamagedArtefact,
 )
-from baldur.learners._building import build
+from baldur.learners.building import build
 from baldur.protocols import Posterior
 from baldur.runs import settings as settings_
 from baldur.runs.names import NetworkFactory, fitting_named, network_named
