@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from baldur.training import (
     train,
     weights_hash,
 )
-from baldur.training.contract import Asked, Fitting, Together
+from baldur.training.contract import Asked, Fitting, Together, options_of
 from baldur.training.together import at_once, worth_waiting
 
 _READ = 1024
@@ -73,8 +73,8 @@ class Supervised:
         classes: How many classes there are; with another likelihood labels or targets an item.
         likelihood: What the networks' outputs and the labels mean: classes, several labels an item, or numbers.
         recipe: How to train; a `Recipe` of defaults where unset.
-        posterior: Makes a posterior of networks; it trains as often as it needs. Where it has `options`, they are what
-            its networks are built with.
+        posterior: Makes a posterior of networks; it trains as often as it needs. Its networks are
+            built with its `options`, where it is a `training.contract.BuildsWith`.
         validation: Labelled items held out for early stopping; they count as labels.
         validation_set: Items for early stopping that are declared free, instead.
         validation_seed: Which items are held out; the same ones from round to round.
@@ -217,8 +217,7 @@ class Supervised:
         Returns:
             The posterior, whose draws equal those of the saved one.
         """
-        options: Mapping[str, Any] = getattr(self.posterior, "options", {})
-        network = build(self.network, 0, options).to(pick_device(self.recipe.device))
+        network = build(self.network, 0, options_of(self.posterior)).to(pick_device(self.recipe.device))
         return posteriors.load(folder, network)
 
     def _split(self, labelled: Labelled) -> tuple[Batch, Tensor, Tensor, tuple[Batch, Tensor] | None]:

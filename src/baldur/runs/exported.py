@@ -17,6 +17,7 @@ from baldur.protocols import Posterior
 from baldur.runs import settings as settings_
 from baldur.runs.names import NetworkFactory, fitting_named, network_named
 from baldur.runs.settings import Settings
+from baldur.training.contract import options_of
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,6 @@ def load_model(folder: str | Path, network: NetworkFactory | nn.Module | None = 
     shape, classes = tuple(facts["preprocessing"]["input_shape"]), tuple(facts["classes"])
     if not isinstance(network, nn.Module):
         network = partial(network or network_named(settings.network), shape, len(classes))
-    options = getattr(fitting_named(settings.posterior, settings.members), "options", {})
+    options = options_of(fitting_named(settings.posterior, settings.members))
     made = build(network, 0, options)
     return Model(posteriors.load(Path(folder), made), classes, facts["preprocessing"], settings)

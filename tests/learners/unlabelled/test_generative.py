@@ -77,7 +77,7 @@ class Told:
         raise Unsupported
 
 
-OPTIONS = made(plain()).posterior.plan
+OPTIONS = made(plain()).posterior.images
 
 
 def step(game, classifier, share=0.0):
@@ -149,7 +149,7 @@ def test_images_are_made_anew_in_each_step_and_again_after_a_kill():
 def test_what_is_made_of_an_item_comes_to_look_like_it():
     """And it has the item's label: the generator is told the class, and the code says little of it."""
     classifier = network().train()
-    game = Game(Told(), made(plain(), reconstruction=50.0, divergence=0.1, latent=4).posterior.plan, seed=0)
+    game = Game(Told(), made(plain(), reconstruction=50.0, divergence=0.1, latent=4).posterior.images, seed=0)
     x, y = torch.from_numpy(X), torch.from_numpy(Y)
     before = float((game.remake(x, y) - x).square().mean())
     for number in range(60):

@@ -24,7 +24,7 @@ from baldur.learners.unlabelled.adding import Addition, adding
 from baldur.learners.unlabelled.networks import Discriminator, Encoder, Generator
 from baldur.protocols import Labelled, Posterior
 from baldur.training import Step
-from baldur.training.contract import Fitting, Train
+from baldur.training.contract import Fitting, Train, WrappingFitting
 
 _LEAST_SIDE = 8
 _SHOWN = 8
@@ -79,12 +79,12 @@ def bayesian_generative(
             f"weight {weight}, reconstruction {reconstruction} and divergence {divergence} must not be negative, and "
             f"latent {latent} and learning_rate {learning_rate} must be positive"
         )
-    options = Options(weight, reconstruction, divergence, latent, learning_rate)
-    return learner.but(posterior=Generative(learner.posterior, options))
+    images = ImageOptions(weight, reconstruction, divergence, latent, learning_rate)
+    return learner.but(posterior=Generative(learner.posterior, images))
 
 
 @dataclass(frozen=True)
-class Options:
+class ImageOptions:
     """See `bayesian_generative`."""
 
     weight: float
@@ -95,32 +95,26 @@ class Options:
 
 
 @dataclass
-class Generative:
+class Generative(WrappingFitting):
     """A posterior function whose networks learn generated images, too; see `bayesian_generative`.
 
     Args:
-        each: The posterior function.
-        plan: How images are made.
+        inner: The posterior function.
+        images: How images are made.
     """
 
-    each: Fitting
-    plan: Options
+    inner: Fitting
+    images: ImageOptions
     _sheet: bytes | None = field(default=None, init=False)
-
-    @property
-    def options(self) -> Mapping[str, Any]:
-        """What networks are built with."""
-        options: Mapping[str, Any] = getattr(self.each, "options", {})
-        return options
 
     def __call__(self, train: Train, labelled: Labelled, seed: int) -> Posterior:
         games: list[Game] = []
 
         def make(seed: int, network: nn.Module, train: Train) -> Addition:
-            games.append(Game(train, self.plan, seed))
+            games.append(Game(train, self.images, seed))
             return Addition(games[-1].penalty, games[-1])
 
-        posterior = self.each(adding(train, make), labelled, seed)
+        posterior = self.inner(adding(train, make), labelled, seed)
         self._sheet = _pairs(games[-1], labelled) if games else None
         return posterior
 
@@ -145,7 +139,7 @@ class Game:
         Unsupported: The items are no images, or the labels no classes.
     """
 
-    def __init__(self, train: Train, options: Options, seed: int) -> None:
+    def __init__(self, train: Train, options: ImageOptions, seed: int) -> None:
         x, y, _ = train.data()
         shape = _shape(x, y)
         self.options = options

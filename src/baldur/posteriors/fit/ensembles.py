@@ -18,7 +18,15 @@ from baldur.posteriors.ensemble import member_seed
 from baldur.posteriors.fit.dropout import deterministic
 from baldur.protocols import Labelled, Posterior
 from baldur.training import AfterEpoch, Penalty, Recipe, weights_hash
-from baldur.training.contract import Asked, Fitting, Together, Train, TrainsTogether, WrappingTrain
+from baldur.training.contract import (
+    Asked,
+    Fitting,
+    Together,
+    Train,
+    TrainsTogether,
+    WrappingTrain,
+    options_of,
+)
 
 Sharing = Literal["independent", "shared"]
 
@@ -67,7 +75,7 @@ def ensemble(
         raise InvalidArgument(f"capacity is {capacity}; it must be above 0 and at most 1")
     if together not in ("auto", "stacked", "turn"):
         raise InvalidArgument(f"members are trained together by auto, stacked or turn, not {together!r}")
-    return _Ensembles(members, init, order, capacity, each, together)
+    return EnsembleFitting(members, init, order, capacity, each, together)
 
 
 def spread(fitting: Fitting, begin: Begin) -> Fitting:
@@ -80,11 +88,11 @@ def spread(fitting: Fitting, begin: Begin) -> Fitting:
     Returns:
         A posterior function that fits the same members. There may be no warm start and no checkpoint.
     """
-    return replace(fitting, begin=begin) if isinstance(fitting, _Ensembles) else fitting
+    return replace(fitting, begin=begin) if isinstance(fitting, EnsembleFitting) else fitting
 
 
 @dataclass(frozen=True)
-class _Ensembles:
+class EnsembleFitting:
     members: int
     init: Sharing
     order: Sharing
@@ -96,8 +104,7 @@ class _Ensembles:
     @property
     def options(self) -> Mapping[str, Any]:
         """What networks are built with."""
-        own: Mapping[str, Any] = getattr(self.each, "options", {})
-        return {**own, **({"width": self.capacity} if self.capacity < 1 else {})}
+        return {**options_of(self.each), **({"width": self.capacity} if self.capacity < 1 else {})}
 
     def __call__(self, train: Train, labelled: Labelled, seed: int) -> Posterior:
         return posteriors.Ensemble(_Members(train, labelled, seed, self).fit())
@@ -110,13 +117,13 @@ class _Members:
     is enough, and an error leaves through all of them.
     """
 
-    def __init__(self, train: Train, labelled: Labelled, seed: int, plan: _Ensembles) -> None:
+    def __init__(self, train: Train, labelled: Labelled, seed: int, plan: EnsembleFitting) -> None:
         self.train, self.labelled, self.seed, self.plan = train, labelled, seed, plan
         self.begun: set[str] = set()  # hashes of initial weights
         self.asked: list[Asked] = []
         self.fitted: dict[int, Posterior] = {}
         self.elsewhere: dict[int, Callable[[], tuple[Posterior, set[str]]]] = {}
-        self.waiting = plan.members > 1 and plan.how != "turn" and not isinstance(plan.each, _Ensembles)
+        self.waiting = plan.members > 1 and plan.how != "turn" and not isinstance(plan.each, EnsembleFitting)
         if self.waiting and not isinstance(train, TrainsTogether):
             self.waiting = False
             if plan.how == "stacked":
@@ -171,7 +178,7 @@ class _Members:
 
 
 def _alone(
-    plan: _Ensembles, train: Train, labelled: Labelled, seed: int, number: int
+    plan: EnsembleFitting, train: Train, labelled: Labelled, seed: int, number: int
 ) -> tuple[Posterior, set[str]]:
     """Fit one member, with the hashes of the weights that its networks began with."""
     members = _Members(train, labelled, seed, plan)

@@ -16,6 +16,7 @@ from baldur.core.seeds import derive
 from baldur.core.trees import place, take
 from baldur.errors import InvalidArgument, Unsupported
 from baldur.posteriors.fit.dropout import deterministic
+from baldur.posteriors.fit.ensembles import EnsembleFitting
 from baldur.posteriors.learning_loss import LearningLoss, LossModule, maps_of, pooled, tapped
 from baldur.protocols import Batch, Labelled
 from baldur.training import AfterEpoch, Penalty, Recipe, Step
@@ -74,7 +75,7 @@ def learning_loss(
         )
     if layers is not None and not layers:
         raise InvalidArgument("give at least one layer, or leave layers unset")
-    if hasattr(each, "members"):
+    if isinstance(each, EnsembleFitting):
         raise Unsupported(_SEVERAL)
 
     def penalty(watched: "Watched", step: Step) -> Tensor:
