@@ -12,14 +12,14 @@ from baldur.errors import EmptyLabelledSet, OneClassOnly
 from baldur.learners import Supervised
 from baldur.protocols import Labelled, View
 from baldur.runs import run
-from baldur.runs.names import functions_of, learner_named
+from baldur.runs.names import learner_named
 from baldur.store import Store
 from baldur.testing import verify_learner
 from baldur.training import Recipe
 
 OPTIONS = {"contrastive": "contrastive(epochs=1)", "committee": "committee(members=3)"}
-WRAPPING = [OPTIONS.get(name, name) for name in functions_of(learners, "learner")]
-WHOLE = [OPTIONS.get(name, name) for name in functions_of(learners, "classes")]
+WRAPPING = [OPTIONS.get(name, name) for name in learners.WRAPPERS]
+WHOLE = [OPTIONS.get(name, name) for name in learners.ALONE]
 NAMES = [*WRAPPING, *WHOLE]
 
 IMAGES, CLASSES = load_digits(n_class=3, return_X_y=True)

@@ -9,12 +9,13 @@ import torch
 from tests.tiny_runs import QUICK, blobs
 from torch import nn
 
-from baldur import data, learners, posteriors, score
+from baldur import data, posteriors, score
 from baldur.errors import BaldurError, DamagedArtefact, OneClassOnly, TrainingDiverged
 from baldur.learners import Supervised
+from baldur.posteriors import fit
 from baldur.protocols import Labelled, View
 from baldur.runs import run
-from baldur.runs.names import fitting_named, functions_of
+from baldur.runs.names import fitting_named
 from baldur.store import Store
 from baldur.testing import verify_learner, verify_posterior
 from baldur.training import Recipe
@@ -25,14 +26,8 @@ OPTIONS = {
     "dropconnect": "dropconnect(p=0.5)",
     "ensemble": "ensemble(members=2)",
 }
-NAMES = [OPTIONS.get(n, n) for n in functions_of(learners, "train")]
-NAMES += [
-    "ensemble(members=2)",
-    "multi-swag(members=2, collections=3)",
-    "dropout-ensemble",
-    "ensemble(members=2, each='laplace')",
-]
-NAMES = list(dict.fromkeys(NAMES))
+NAMES = [OPTIONS.get(n, n) for n in (*fit.FUNCTIONS, *fit.MAKERS)]
+NAMES += ["ensemble(members=2, each='laplace')"]
 SETTINGS = {**QUICK, "seeds": 1, "rounds": 1, "members": 2}
 
 X, Y = blobs(40)

@@ -33,7 +33,7 @@ from baldur.training import (
     train,
     weights_hash,
 )
-from baldur.training.contract import Asked, Fitting, Together, options_of
+from baldur.training.contract import Fitting, Together, TrainingRequest, options_of
 from baldur.training.together import at_once, worth_waiting
 
 _READ = 1024
@@ -326,20 +326,22 @@ class _Training:
         self._tell(seed, network, initial, result)
         return network
 
-    def worth(self, asked: Asked, how: Together) -> bool:
-        return worth_waiting(asked, how, self.recipe)
+    def worth(self, request: TrainingRequest, how: Together) -> bool:
+        return worth_waiting(request, how, self.recipe)
 
-    def together(self, asked: Sequence[Asked], how: Together) -> None:
-        initial = [weights_hash(one.network) for one in asked]
-        told, count = self.learner.progress, len(asked)
+    def together(self, requests: Sequence[TrainingRequest], how: Together) -> None:
+        initial = [weights_hash(one.network) for one in requests]
+        told, count = self.learner.progress, len(requests)
         progress = None if told is None else lambda what, *done: told(f"{what} {count} networks", *done)
-        results = at_once(asked, how, self.x, self.y, recipe=self.recipe, progress=progress, **self._about())
+        results = at_once(
+            requests, how, self.x, self.y, recipe=self.recipe, progress=progress, **self._about()
+        )
         if results is None:
-            for one in asked:
-                self(**vars(one))
+            for one in requests:
+                one.by(self)
             return
         self.trained += count
-        for one, before, result in zip(asked, initial, results, strict=True):
+        for one, before, result in zip(requests, initial, results, strict=True):
             self._tell(one.seed, one.network, before, result)
 
     def _about(self) -> dict[str, Any]:

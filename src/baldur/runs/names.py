@@ -31,8 +31,6 @@ from baldur.training.contract import Fitting
 NetworkFactory = Callable[[tuple[int, ...], int], nn.Module]
 """(shape of one item, number of classes) to a network that returns logits."""
 
-_SHORT = {"dropout_ensemble": partial(fit.ensemble, each=fit.mc_dropout)}
-
 
 def look_here() -> None:
     """Let one's own modules be found in the working directory, as `python -m` would have it."""
@@ -278,7 +276,7 @@ def _learners() -> dict[str, Any]:
 
 
 def _posteriors() -> dict[str, Any]:
-    return functions_of(fit, "train") | functions_of(fit, "members") | _SHORT
+    return {**fit.FUNCTIONS, **fit.MAKERS}
 
 
 def _begins(found: Any) -> str:

@@ -84,8 +84,8 @@ Together = Literal["auto", "stacked", "turn"]
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A network that is to be trained with others; the arguments are those of `Train`."""
+class TrainingRequest:
+    """One training that is asked for; the arguments are those of `Train`."""
 
     seed: int
     network: nn.Module
@@ -93,16 +93,33 @@ class Asked:
     after_epoch: AfterEpoch | None = None
     recipe: Recipe | None = None
 
+    def by(self, train: Train) -> nn.Module:
+        """The network, trained.
+
+        Args:
+            train: Trains it, in place.
+
+        Returns:
+            What `train` returns.
+        """
+        return train(
+            self.seed,
+            network=self.network,
+            penalty=self.penalty,
+            after_epoch=self.after_epoch,
+            recipe=self.recipe,
+        )
+
 
 @runtime_checkable
 class TrainsTogether(Protocol):
     """Can train several networks at once; what only wraps a `Train` need not."""
 
-    def worth(self, asked: Asked, how: Together) -> bool:
+    def worth(self, request: TrainingRequest, how: Together) -> bool:
         """Whether to wait for the other networks, of which this is the first."""
         ...
 
-    def together(self, asked: Sequence[Asked], how: Together) -> None:
+    def together(self, requests: Sequence[TrainingRequest], how: Together) -> None:
         """Train the networks, in place: at once where that can be done, else in turn."""
         ...
 

@@ -19,7 +19,8 @@ from baldur.likelihoods import IGNORED
 from baldur.posteriors.variational import BayesByBackprop, deviation
 from baldur.protocols import Labelled
 from baldur.training import Step
-from baldur.training.contract import Train
+from baldur.training.contract import Train, TrainingRequest
+from baldur.training.stepwise import Steps, Stepwise
 
 _NORMALISATIONS = (
     nn.modules.batchnorm._NormBase,  # and with it instance normalisation
@@ -29,6 +30,7 @@ _NORMALISATIONS = (
 )
 
 
+@Stepwise
 def bayes_by_backprop(
     train: Train,
     labelled: Labelled,
@@ -41,7 +43,7 @@ def bayes_by_backprop(
     warm_up: float = 0.0,
     initial_rho: float = -5.0,
     draws: int = 1,
-) -> BayesByBackprop:
+) -> Steps[BayesByBackprop]:
     """One network whose weights are Gaussians, fitted to the evidence lower bound.
 
     L = E_q[-1/N Σᵢ log p(yᵢ | xᵢ, w)] + β/N KL(q ‖ p), with N the number of training items, of maps that of their
@@ -94,7 +96,8 @@ def bayes_by_backprop(
         ramp = 1.0 if step.share >= warm_up else step.share / warm_up
         return network.divergence(kl) * (kl_weight * ramp / items)
 
-    train(seed, network=network, penalty=divergence, recipe=replace(train.recipe, weight_decay=0.0))
+    recipe = replace(train.recipe, weight_decay=0.0)
+    yield TrainingRequest(seed, network, penalty=divergence, recipe=recipe)
     return BayesByBackprop(network.network, network.deviations(), likelihood=train.likelihood)
 
 
