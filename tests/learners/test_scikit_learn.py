@@ -167,6 +167,7 @@ def test_several_labels_an_item():
         (lambda: committee(3, members=0), InvalidArgument, "at least one member"),
         (lambda: committee(3, of="magic"), InvalidArgument, "naive-bayes"),
         (lambda: Estimator(dict, classes=2), InvalidArgument, "not a dict"),
+        (lambda: Estimator("forest", classes=2), InvalidArgument, "not a str"),
         (
             lambda: fit(Estimator(LinearRegression(), classes=1), labelled(X[:, 0], [3])),
             InvalidArgument,

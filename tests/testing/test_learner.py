@@ -8,7 +8,7 @@ import torch
 
 from baldur import data, networks
 from baldur.learners import Supervised
-from baldur.learners.calibration import part
+from baldur.learners.held_out import part
 from baldur.protocols import Labelled, View
 from baldur.testing.learner import verify_learner
 from baldur.training import Recipe

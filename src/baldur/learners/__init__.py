@@ -10,7 +10,7 @@ from baldur.learners.scikit_learn import (
     logistic_regression,
     random_forest,
 )
-from baldur.learners.supervised import Fit, Supervised
+from baldur.learners.supervised import FitRecord, Supervised
 from baldur.learners.unlabelled.ceal import ceal
 from baldur.learners.unlabelled.consistency import mean_teacher, pi_model
 from baldur.learners.unlabelled.contrastive import contrastive
@@ -49,7 +49,7 @@ __all__ = [
     "CHANGE_TRAINING",
     "WRAPPERS",
     "Estimator",
-    "Fit",
+    "FitRecord",
     "Supervised",
     "bayesian_generative",
     "calibrated",

@@ -13,7 +13,7 @@ from baldur import evaluate
 from baldur.core.seeds import derive
 from baldur.errors import EmptyLabelledSet, InvalidArgument, Unsupported
 from baldur.evaluate.calibration import LEAST
-from baldur.learners.held_out import hold_out
+from baldur.learners.held_out import hold_out, part
 from baldur.likelihoods import IGNORED
 from baldur.posteriors.calibrated import Calibrated, Method, inner, mapping, read
 from baldur.protocols import (
@@ -23,7 +23,6 @@ from baldur.protocols import (
     Learner,
     Pool,
     Posterior,
-    View,
     WrappingLearner,
     kind_of,
 )
@@ -141,25 +140,6 @@ def _check_kind(kind: str | None, method: Method) -> None:
         raise Unsupported("classes or labels can be calibrated, not numbers")
     if method == "dirichlet" and kind not in (None, "categorical"):
         raise Unsupported(f"Dirichlet calibration is of classes, not of {kind} draws; use a temperature")
-
-
-def part(labelled: Labelled, positions: NDArray[np.intp]) -> Labelled:
-    """Some of the labelled items.
-
-    Args:
-        labelled: All.
-        positions: Which.
-
-    Returns:
-        These.
-    """
-    return Labelled(
-        View(labelled.pool, positions),
-        labelled.labels[positions],
-        labelled.rounds[positions],
-        labelled.weights[positions],
-        tuple(labelled.sources[i] for i in positions),
-    )
 
 
 def _rows(

@@ -12,6 +12,7 @@ from baldur.errors import InvalidArgument
 from baldur.evaluate import predictive
 from baldur.evaluate.agreement import Votes
 from baldur.evaluate.doubt import relabelling_proposals
+from baldur.learners.held_out import part
 from baldur.protocols import Choice, Labelled, Learner, Pool, Scorer, View
 from baldur.score.scorer import PoolScorer
 
@@ -72,7 +73,7 @@ def _out_of_sample(
     for f in range(folds):
         inside, outside = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
         fitted = learner.fit(
-            _part(labelled, inside),
+            part(labelled, inside),
             unlabelled,
             seed=derive(seed, "doubts", f),
             round=int(labelled.rounds.max()),
@@ -103,13 +104,3 @@ def _deal(labels: Int[ndarray, " n"], groups: Sequence[str], folds: int, seed: i
         counts[best] += own
         fold[members[group]] = best
     return fold
-
-
-def _part(labelled: Labelled, positions: NDArray[np.intp]) -> Labelled:
-    return Labelled(
-        View(labelled.pool, positions),
-        labelled.labels[positions],
-        labelled.rounds[positions],
-        labelled.weights[positions],
-        tuple(labelled.sources[i] for i in positions),
-    )

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,20 @@ if TYPE_CHECKING:  # scikit-learn takes a second to import, and those who train 
 
 _FOLDS = 5
 _LEAST_NOISE = 1e-6
+
+
+@runtime_checkable
+class _HasParameters(Protocol):
+    """What scikit-learn gives `get_params`."""
+
+    def get_params(self) -> dict[str, Any]: ...
+
+
+@runtime_checkable
+class _Unfitted(_HasParameters, Protocol):
+    """What scikit-learn calls an estimator."""
+
+    def fit(self, X: Any, y: Any) -> Any: ...
 
 
 class Estimator:
@@ -66,8 +80,11 @@ class Estimator:
     ) -> None:
         from sklearn.base import is_regressor
 
-        made = estimator() if isinstance(estimator, type) or not hasattr(estimator, "fit") else estimator
-        if not (hasattr(made, "fit") and hasattr(made, "get_params")):
+        a_maker = isinstance(estimator, type) or (
+            callable(estimator) and not isinstance(estimator, _Unfitted)
+        )
+        made = estimator() if a_maker else estimator
+        if not isinstance(made, _Unfitted):
             raise InvalidArgument(f"a scikit-learn estimator was expected, not a {type(made).__name__}")
         if members < 1 or smoothing < 0:
             raise InvalidArgument(
@@ -369,7 +386,7 @@ def _said(value: Any) -> str:
     """An option as it is in every process: nothing goes by its address, and arrays are whole."""
     if isinstance(value, np.ndarray) and value.dtype != object:
         return f"{value.dtype} {value.shape} {hashlib.sha256(value.tobytes()).hexdigest()}"
-    if hasattr(value, "get_params"):  # its options are told by themselves
+    if isinstance(value, _HasParameters):  # its options are told by themselves
         return type(value).__qualname__
     return str(getattr(value, "__qualname__", re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))))
 

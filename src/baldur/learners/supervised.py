@@ -19,10 +19,10 @@ from baldur.core.trees import join, take
 from baldur.errors import EmptyLabelledSet, InvalidArgument, InvalidLabel, OneClassOnly
 from baldur.learners.building import Network as Network
 from baldur.learners.building import build, go_on_from, networks_of
-from baldur.learners.held_out import hold_out
+from baldur.learners.held_out import hold_out, part
 from baldur.likelihoods import CATEGORICAL, IGNORED, Likelihood
 from baldur.posteriors.fit.dropout import mc_dropout
-from baldur.protocols import Batch, Checkpoint, Labelled, Pool, Posterior, View, pictures_of
+from baldur.protocols import Batch, Checkpoint, Labelled, Pool, Posterior, pictures_of
 from baldur.training import (
     AfterEpoch,
     Checkpoints,
@@ -40,7 +40,7 @@ _READ = 1024
 
 
 @dataclass(frozen=True)
-class Fit:
+class FitRecord:
     """What is recorded of one trained network.
 
     Args:
@@ -98,7 +98,7 @@ class Supervised:
         warm_start: bool = False,
         interval: float = 10.0,
         progress: Progress | None = None,
-        record: Callable[[Fit], None] | None = None,
+        record: Callable[[FitRecord], None] | None = None,
     ) -> None:
         if classes < 2 and likelihood.kind == "categorical":
             raise InvalidArgument(f"there must be at least 2 classes to tell apart, not {classes}")
@@ -191,14 +191,7 @@ class Supervised:
         """
         if self.validation_set is not None or not self.validation:
             return self.validation_set
-        held = self._parts(labelled)[1]
-        return Labelled(
-            View(labelled.pool, held),
-            labels=labelled.labels[held],
-            rounds=labelled.rounds[held],
-            weights=labelled.weights[held],
-            sources=tuple(labelled.sources[i] for i in held),
-        )
+        return part(labelled, self._parts(labelled)[1])
 
     def pictures(self) -> bytes | None:
         """A PNG of what the last fit made up, one row of squares.
@@ -361,7 +354,7 @@ class _Training:
         held = len(self.validation[1]) if self.validation else 0
         free = self.learner.validation_set is not None
         about = (self.round, seed, len(self.y), held, free, initial, weights_hash(network), result)
-        self.learner.record(Fit(*about))
+        self.learner.record(FitRecord(*about))
 
     def _progress(self) -> Progress | None:
         told, number = self.learner.progress, self.trained

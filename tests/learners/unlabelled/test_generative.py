@@ -14,7 +14,7 @@ from baldur import data
 from baldur.errors import InvalidArgument, Unsupported
 from baldur.learners.supervised import Supervised
 from baldur.learners.unlabelled.generative import Game, bayesian_generative, divergence
-from baldur.learners.unlabelled.networks import Discriminator, Encoder, Generator
+from baldur.learners.unlabelled.networks import Discriminator, Generator, LatentEncoder
 from baldur.likelihoods import CATEGORICAL
 from baldur.posteriors.fit import ensembles
 from baldur.posteriors.fit.dropout import mc_dropout
@@ -181,7 +181,7 @@ def test_pictures_are_pairs_of_the_newest_answers():
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 14), (2, 28, 28), (3, 33, 8)])
 def test_images_of_any_size_are_made(shape):
     x = torch.rand(3, *shape)
-    mean, log_variance = Encoder(shape, 5)(x)
+    mean, log_variance = LatentEncoder(shape, 5)(x)
     assert mean.shape == log_variance.shape == (3, 5)
     assert Generator(shape, 5, 4)(mean, torch.tensor([0, 3, 1])).shape == x.shape
     assert Discriminator(shape)(x).shape == (3,)

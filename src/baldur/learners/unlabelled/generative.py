@@ -3,8 +3,7 @@
 T. Tran, T.-T. Do, I. Reid and G. Carneiro, "Bayesian generative active deep learning", ICML 2019.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +20,8 @@ from baldur.data.pictures import contact_sheet
 from baldur.errors import InvalidArgument, Unsupported
 from baldur.learners.supervised import Supervised
 from baldur.learners.unlabelled.adding import Addition, adding
-from baldur.learners.unlabelled.networks import Discriminator, Encoder, Generator
+from baldur.learners.unlabelled.networks import Discriminator, Generator, LatentEncoder
+from baldur.learners.unlabelled.pools import statistics_kept
 from baldur.protocols import Labelled, Posterior
 from baldur.training import Step
 from baldur.training.contract import Fitting, Train, WrappingFitting
@@ -146,7 +146,7 @@ class Game:
         self.seed = seed
         device = pick_device(train.recipe.device)
         with seeded(derive(seed, "generator"), torch.device("cpu")):
-            self.encoder = Encoder(shape, options.latent).to(device)
+            self.encoder = LatentEncoder(shape, options.latent).to(device)
             self.generator = Generator(shape, options.latent, train.classes).to(device)
             self.discriminator = Discriminator(shape).to(device)
         self.parts: dict[str, nn.Module] = {
@@ -195,7 +195,7 @@ class Game:
         """The classifier's losses on images as constants, and the gradient of the first by these images."""
         leaf = made.detach().requires_grad_()
         given = self.low + self.span * torch.cat([leaf, remade.detach()])
-        with _statistics_kept(network):
+        with statistics_kept(network):
             logits = call(network, given).float()
         of_made = functional.cross_entropy(logits[: len(y)], y)
         of_remade = functional.cross_entropy(logits[len(y) :], y)
@@ -290,20 +290,6 @@ def divergence(
 
 def _bce(logits: Tensor, *, real: bool) -> Tensor:
     return functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))
-
-
-@contextmanager
-def _statistics_kept(network: nn.Module) -> Iterator[None]:
-    """Batch normalisation goes by the batch, and its running statistics stay those of real images."""
-    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    own = [(m, dict(m._buffers)) for m in norms]
-    for module, buffers in own:
-        module._buffers.update({name: None if b is None else b.clone() for name, b in buffers.items()})
-    try:
-        yield
-    finally:
-        for module, buffers in own:
-            module._buffers.update(buffers)
 
 
 def _shape(x: Any, y: Tensor) -> tuple[int, int, int]:

@@ -8,7 +8,7 @@ from torch.nn import functional
 _NARROW, _WIDE = 32, 64
 
 
-class Encoder(nn.Module):
+class LatentEncoder(nn.Module):
     """Images to the mean and the logarithm of the variance of their codes, q(z | x).
 
     Args:

@@ -112,7 +112,7 @@ class Sampler:
 
 
 @dataclass(frozen=True)
-class File:
+class FileSlot:
     """A checkpoint's slot that is one file, replaced as a whole."""
 
     path: Path

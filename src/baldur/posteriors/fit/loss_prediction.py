@@ -117,6 +117,7 @@ def ranking(
     return ((margin - order * gaps).clamp(min=0) * order.abs()).mean()
 
 
+# Checkpoints of a fit hold the names of `Watched` and of `_Watching`: with others an old one would be refused.
 class Watched(nn.Module):
     """A network and, beside it, the module that predicts its losses; they are trained as one.
 
