@@ -149,8 +149,8 @@ def _rows(
     told: list[Any] = [torch.as_tensor(draws(x)).cpu().numpy() for _, x in labelled.pool.batches(held, _READ)]
     log_probs = np.concatenate(told).astype(np.float64)  # (H, T, C, ...)
     samples, classes = log_probs.shape[1:3]
-    rows = np.moveaxis(log_probs, (1, 2), (-2, -1)).reshape(-1, samples, classes)
-    labels = labelled.labels[held].astype(np.int64).reshape(-1)
+    rows = np.moveaxis(log_probs, (1, 2), (-2, -1)).reshape(-1, samples, classes)  # (R, T, C)
+    labels = labelled.labels[held].astype(np.int64).reshape(-1)  # (R,)
     known = labels != IGNORED
     return np.maximum(rows[known], LEAST), labels[known]
 
@@ -159,14 +159,14 @@ def _strength(log_probs: NDArray[np.float64], labels: NDArray[np.int64], seed: i
     """The strength of regularisation whose maps are best on the third of the items that they were not found on."""
     if len(labels) < _FOLDS:
         return _STRENGTHS[-1]
-    fold = np.random.default_rng(seed).permutation(len(labels)) % _FOLDS
+    fold = np.random.default_rng(seed).permutation(len(labels)) % _FOLDS  # (R,)
 
     def loss(strength: float) -> float:
         total = 0.0
         for k in range(_FOLDS):
             weights, intercept = evaluate.dirichlet(log_probs[fold != k], labels[fold != k], strength)
             correct = mapping("dirichlet", {"weights": weights, "intercept": intercept})
-            mean = correct(torch.from_numpy(log_probs[fold == k])).logsumexp(1).numpy()
+            mean = correct(torch.from_numpy(log_probs[fold == k])).logsumexp(1).numpy()  # (r, C)
             total -= float(mean[np.arange(len(mean)), labels[fold == k]].sum())
         return total
 

@@ -80,7 +80,7 @@ def _out_of_sample(
         )
         parts.append((outside, scorer.predict(fitted, View(labelled.pool, outside), predictive)))
         judged[outside] = np.isin(labelled.labels[outside], labelled.labels[inside])
-    log_probs = np.empty((len(labelled), parts[0][1].shape[1]))
+    log_probs = np.empty((len(labelled), parts[0][1].shape[1]))  # (n, C)
     for outside, values in parts:
         log_probs[outside] = values
     return log_probs, np.flatnonzero(judged)
@@ -96,10 +96,11 @@ def _deal(labels: Int[ndarray, " n"], groups: Sequence[str], folds: int, seed: i
             f"{len(members)} items or groups cannot be dealt out to {folds} parts of two or more"
         )
     _, classes = np.unique(labels, return_inverse=True)
-    counts = np.zeros((folds, int(classes.max()) + 1), np.int64)
+    counts = np.zeros((folds, int(classes.max()) + 1), np.int64)  # (folds, C)
     fold = np.empty(len(labels), np.intp)
     for group in sorted(members, key=lambda group: derive(seed, "doubts", group)):
-        own = np.bincount(classes[members[group]], minlength=counts.shape[1])
+        own = np.bincount(classes[members[group]], minlength=counts.shape[1])  # (C,)
+        # counts @ own is how many items each part has of the group's classes; the least, then the smallest part
         best = int(np.lexsort((counts.sum(axis=1), counts @ own))[0])
         counts[best] += own
         fold[members[group]] = best

@@ -373,4 +373,4 @@ def gather(pool: Pool) -> Batch:
         One tree of tensors, in the order of the pool.
     """
     parts = [x for _, x in pool.batches(np.arange(len(pool)), _READ)]
-    return join(parts)
+    return join(parts)  # (N, ...)

@@ -118,10 +118,11 @@ class NTXent:
             Losses.
         """
         n = len(outputs)
-        z = functional.normalize(torch.cat(outputs.chunk(2, 1)), dim=1)
-        similarity = (z @ z.T / self.temperature).fill_diagonal_(-math.inf)
-        other = torch.arange(2 * n, device=z.device).roll(n)
-        return functional.cross_entropy(similarity, other, reduction="none").view(2, n).mean(0)
+        z = functional.normalize(torch.cat(outputs.chunk(2, 1)), dim=1)  # (2n, D)
+        similarity = (z @ z.T / self.temperature).fill_diagonal_(-math.inf)  # (2n, 2n)
+        other = torch.arange(2 * n, device=z.device).roll(n)  # (2n,): the other view of row i is n rows away
+        losses = functional.cross_entropy(similarity, other, reduction="none").view(2, n)  # (2, n)
+        return losses.mean(0)  # (n,)
 
     def log_probs(self, outputs: Any, axis: int) -> Tensor:
         """There are no predictions.
@@ -243,7 +244,7 @@ class Pretrained:
         with torch.inference_mode():
             for _, x in pool.batches(np.arange(len(pool)), _READ):
                 found.append(penultimate(network, place(x, device)).float().cpu())
-        features: NDArray[np.float32] = join(found).numpy()
+        features: NDArray[np.float32] = join(found).numpy()  # (N, D)
         return features
 
     def _fresh(self, options: Mapping[str, Any]) -> nn.Module:
@@ -343,7 +344,8 @@ class _Views(nn.Module):
         x = self._pool.at(positions.cpu(), positions.device)
         views = [changed(x, self._pretraining.augment, positions.device) for _ in range(2)]
         with without_dropout(self.network) if self.training else nullcontext():
-            return torch.cat([self.projection(penultimate(self.network, view)) for view in views], 1)
+            projections = [self.projection(penultimate(self.network, view)) for view in views]  # (n, D) each
+            return torch.cat(projections, 1)  # (n, 2D)
 
 
 def _last_linear(network: nn.Module, x: Any) -> tuple[str, int]:

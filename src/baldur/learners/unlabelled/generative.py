@@ -158,8 +158,8 @@ class Game:
             name: torch.optim.Adam(part.parameters(), options.learning_rate, betas=(0.5, 0.999))
             for name, part in self.parts.items()
         }
-        self.low = x.amin((0, 2, 3)).reshape(-1, 1, 1).to(device)
-        span = x.amax((0, 2, 3)).reshape(-1, 1, 1).to(device) - self.low
+        self.low = x.amin((0, 2, 3)).reshape(-1, 1, 1).to(device)  # (C, 1, 1)
+        span = x.amax((0, 2, 3)).reshape(-1, 1, 1).to(device) - self.low  # (C, 1, 1)
         self.span = torch.where(span > 0, span, torch.ones_like(span))
 
     def penalty(self, network: nn.Module, step: Step) -> Tensor:
@@ -179,6 +179,7 @@ class Game:
             remade = self.generator(mean + (0.5 * log_variance).exp() * torch.randn_like(mean), y)
             made = self.generator(torch.randn_like(mean), y)
             of_made, of_remade, wish = self._classified(network, made, remade, y)
+            # One pass for all three: (3n, C, H, W) to (n,) each.
             real, copied, invented = self.discriminator(torch.cat([x, remade.detach(), made])).chunk(3)
             losses = {
                 "distance": functional.mse_loss(remade, x),
@@ -194,9 +195,9 @@ class Game:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The classifier's losses on images as constants, and the gradient of the first by these images."""
         leaf = made.detach().requires_grad_()
-        given = self.low + self.span * torch.cat([leaf, remade.detach()])
+        given = self.low + self.span * torch.cat([leaf, remade.detach()])  # (2n, C, H, W)
         with statistics_kept(network):
-            logits = call(network, given).float()
+            logits = call(network, given).float()  # (2n, classes)
         of_made = functional.cross_entropy(logits[: len(y)], y)
         of_remade = functional.cross_entropy(logits[len(y) :], y)
         (wish,) = torch.autograd.grad(of_made, leaf, retain_graph=True)
@@ -318,7 +319,7 @@ def _pairs(game: Game, labelled: Labelled) -> bytes | None:
     if not len(newest):
         return None
     images = [x for _, x in labelled.pool.batches(newest, _SHOWN)]
-    x = torch.cat(images)
+    x = torch.cat(images)  # (s, C, H, W)
     remade = game.remake(x, torch.from_numpy(labelled.labels[newest]))
     return contact_sheet(
         [image for pair in zip(x.cpu().numpy(), remade.cpu().numpy(), strict=True) for image in pair]

@@ -112,8 +112,9 @@ def ranking(
     pairs = len(losses) // 2
     if not pairs:
         return 0 * predicted.sum()
-    order = losses[: 2 * pairs].reshape(pairs, 2).diff(dim=1).sign()
-    gaps = predicted[: 2 * pairs].reshape(pairs, 2).diff(dim=1)
+    # Both differences are second minus first, so their product is that of the formula.
+    order = losses[: 2 * pairs].reshape(pairs, 2).diff(dim=1).sign()  # (pairs, 1)
+    gaps = predicted[: 2 * pairs].reshape(pairs, 2).diff(dim=1)  # (pairs, 1)
     return ((margin - order * gaps).clamp(min=0) * order.abs()).mean()
 
 

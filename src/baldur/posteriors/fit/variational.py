@@ -153,7 +153,7 @@ class Variational(nn.Module):
                 (args, kwargs) if draws == 1 else take((args, kwargs), slice(int(part[0]), int(part[-1]) + 1))
             )
             outputs.append(functional_call(self.network, self._draw(), *some))
-        return outputs[0] if draws == 1 else torch.cat(outputs)
+        return outputs[0] if draws == 1 else torch.cat(outputs)  # (n, ...)
 
     def _draw(self) -> dict[str, Tensor]:
         parts = zip(self.names, self._means(), self.rho, strict=True)
@@ -180,7 +180,8 @@ class Variational(nn.Module):
         Returns:
             A scalar with gradients.
         """
-        return torch.stack([kl(m, r) for m, r in zip(self._means(), self.rho, strict=True)]).sum()
+        each = [kl(mean, rho) for mean, rho in zip(self._means(), self.rho, strict=True)]
+        return torch.stack(each).sum()  # (tensors,) to a scalar
 
 
 def gaussian_kl(mean: Tensor, rho: Tensor, scale: float) -> Tensor:

@@ -182,7 +182,11 @@ class Moments:
         Returns:
             Deviations.
         """
-        return {n: torch.stack([c[n] for c in self._last]) for n in self.mean} if self._last else None
+        if not self._last:
+            return None
+        return {
+            name: torch.stack([column[name] for column in self._last]) for name in self.mean
+        }  # (K, *shape)
 
     def state(self) -> Mapping[str, Tensor]:
         """All that was gathered so far.
