@@ -3,14 +3,9 @@
 from collections.abc import Callable, Mapping
 
 from baldur.learners.calibration import calibrated
-from baldur.learners.scikit_learn import (
-    Estimator,
-    committee,
-    extra_trees,
-    logistic_regression,
-    random_forest,
-)
+from baldur.learners.scikit_learn import Estimator
 from baldur.learners.supervised import FitRecord, Supervised
+from baldur.learners.tables import committee, extra_trees, logistic_regression, random_forest
 from baldur.learners.unlabelled.ceal import ceal
 from baldur.learners.unlabelled.consistency import mean_teacher, pi_model
 from baldur.learners.unlabelled.contrastive import contrastive
