@@ -236,6 +236,89 @@ class Learner(Protocol):
 
 
 @runtime_checkable
+class HoldsOut(Protocol):
+    """What a learner may also have, if it does not train on all labelled items."""
+
+    def held_out(self, labelled: Labelled) -> Labelled | None:
+        """The items that a fit on these does not train on; None where it trains on all."""
+        ...
+
+
+@runtime_checkable
+class MakesPictures(Protocol):
+    """What a learner or a posterior function may also have, if it generates images."""
+
+    def pictures(self) -> bytes | None:
+        """A PNG of images that the last fit generated, in one row; None where there are none."""
+        ...
+
+
+@runtime_checkable
+class Predicts(Protocol):
+    """What a learner may also have, if it knows before the first fit what it predicts."""
+
+    def predicts(self) -> str | None:
+        """The `kind` of its posteriors' draws; None where it is not known."""
+        ...
+
+
+def held_out_of(learner: Learner, labelled: Labelled) -> Labelled | None:
+    """The items that a fit on these does not train on; None where it trains on all, or does not say.
+
+    Args:
+        learner: Any learner.
+        labelled: What is labelled.
+
+    Returns:
+        The items, or None.
+    """
+    return learner.held_out(labelled) if isinstance(learner, HoldsOut) else None
+
+
+def pictures_of(part: object) -> bytes | None:
+    """A PNG of images that the last fit generated; None where none were.
+
+    Args:
+        part: Any learner or posterior function.
+
+    Returns:
+        The PNG, or None.
+    """
+    return part.pictures() if isinstance(part, MakesPictures) else None
+
+
+def kind_of(learner: Learner) -> str | None:
+    """The kind of draws that a learner's posteriors give; None where it is not known before the first fit.
+
+    Args:
+        learner: Any learner.
+
+    Returns:
+        As `Draws.kind`, or None.
+    """
+    return learner.predicts() if isinstance(learner, Predicts) else None
+
+
+class WrappingLearner:
+    """The base of a learner around another: whatever may be asked of a learner is passed on to that one."""
+
+    learner: Learner
+    """The learner within."""
+
+    def predicts(self) -> str | None:
+        """As the learner within."""
+        return kind_of(self.learner)
+
+    def held_out(self, labelled: Labelled) -> Labelled | None:
+        """As that of the learner within."""
+        return held_out_of(self.learner, labelled)
+
+    def pictures(self) -> bytes | None:
+        """As those of the learner within."""
+        return pictures_of(self.learner)
+
+
+@runtime_checkable
 class Scorer(Protocol):
     """Evaluates a posterior over a whole pool, in one pass and in bounded memory."""
 

@@ -13,7 +13,7 @@ from baldur.learners.calibration import calibrated
 from baldur.likelihoods import BERNOULLI, GAUSSIAN
 from baldur.posteriors.calibrated import Calibrated
 from baldur.posteriors.fit import deterministic
-from baldur.protocols import Labelled, View
+from baldur.protocols import Labelled, View, WrappingLearner
 from baldur.testing.learner import verify_learner
 from baldur.training import Recipe
 
@@ -38,7 +38,7 @@ def supervised(epochs=3, **options):
     )
 
 
-class Spy:
+class Spy(WrappingLearner):
     """Notes what it is given to learn from."""
 
     def __init__(self, learner):
@@ -50,6 +50,16 @@ class Spy:
 
     def load(self, folder):
         return self.learner.load(folder)
+
+
+class Silent:
+    """Does not say what it predicts, and is never fitted."""
+
+    def fit(self, labelled, unlabelled, **options):
+        raise AssertionError("nothing is to be trained")
+
+    def load(self, folder):
+        raise AssertionError("nothing was saved")
 
 
 @pytest.mark.parametrize("method", ["temperature", "dirichlet"])
@@ -128,7 +138,7 @@ def test_what_cannot_be_calibrated_is_refused_before_training(likelihood, method
         with pytest.raises(Unsupported, match="not"):
             calibrated(given, method=method)
     with pytest.raises(Unsupported, match="numbers"):  # it does not say what it learns
-        calibrated(Spy(Spy(None))).fit(labelled(X[:, 0]), POOL, seed=0, round=0)
+        calibrated(Spy(Silent())).fit(labelled(X[:, 0]), POOL, seed=0, round=0)
 
 
 @pytest.mark.parametrize("method", ["temperature", "dirichlet"])

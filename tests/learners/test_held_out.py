@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from baldur.errors import InvalidArgument
-from baldur.learners._held_out import hold_out
+from baldur.learners.held_out import hold_out
 
 
 def ids(n):

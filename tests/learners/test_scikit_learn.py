@@ -26,13 +26,8 @@ from baldur.errors import (
     OneClassOnly,
     Unsupported,
 )
-from baldur.learners.scikit_learn import (
-    Estimator,
-    committee,
-    extra_trees,
-    logistic_regression,
-    random_forest,
-)
+from baldur.learners.scikit_learn import Estimator
+from baldur.learners.tables import committee, logistic_regression, random_forest
 from baldur.likelihoods import BERNOULLI
 from baldur.protocols import Labelled, View
 from baldur.testing.learner import _Slot, verify_learner
@@ -63,23 +58,6 @@ def fit(learner, items=None, seed=0, **options):
 )
 def test_the_contract_holds(make):
     verify_learner(make, labelled(), REST)
-
-
-@pytest.mark.parametrize(
-    ("factory", "functions"),
-    [(random_forest, 100), (extra_trees, 100), (logistic_regression, 1), (committee, 10)],
-)
-def test_learners_by_name(factory, functions):
-    posterior = fit(factory(3))
-    assert posterior.functions == functions
-    assert (posterior.draw()(HELD).exp().mean(1).argmax(1).numpy() == Y[60:]).mean() > 0.8
-
-
-@pytest.mark.parametrize("of", ["logistic_regression", "naive-bayes", "decision-tree", "nearest-neighbours"])
-def test_a_committee_of_each_kind_disagrees(of):
-    draws = fit(committee(3, members=4, of=of)).draw()
-    assert len(draws) == 4
-    assert not torch.equal(draws(HELD)[:, 0], draws(HELD)[:, 1])
 
 
 def test_the_prototype_is_not_touched_and_every_random_state_follows_from_the_seed():
@@ -165,8 +143,8 @@ def test_several_labels_an_item():
         (lambda: fit(random_forest(2)), InvalidLabel, "from 0 to 2, not from 0 to 1"),
         (lambda: random_forest(1), InvalidArgument, "at least 2 classes"),
         (lambda: committee(3, members=0), InvalidArgument, "at least one member"),
-        (lambda: committee(3, of="magic"), InvalidArgument, "naive-bayes"),
         (lambda: Estimator(dict, classes=2), InvalidArgument, "not a dict"),
+        (lambda: Estimator("forest", classes=2), InvalidArgument, "not a str"),
         (
             lambda: fit(Estimator(LinearRegression(), classes=1), labelled(X[:, 0], [3])),
             InvalidArgument,

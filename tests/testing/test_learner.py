@@ -8,6 +8,7 @@ import torch
 
 from baldur import data, networks
 from baldur.learners import Supervised
+from baldur.learners.held_out import part
 from baldur.protocols import Labelled, View
 from baldur.testing.learner import verify_learner
 from baldur.training import Recipe
@@ -69,9 +70,16 @@ class Blank(Wrong):
         return self.learner.fit(LABELLED, POOL, seed=5, round=0)
 
 
+class Wavering(Wrong):
+    def held_out(self, labelled):
+        some = np.sort(np.random.default_rng().choice(len(labelled), 10, replace=False))
+        return part(labelled, some)
+
+
 @pytest.mark.parametrize(
     ("make", "complaint"),
     [
+        (Wavering, "holds out other items"),
         (OneSeed, "fits with different seeds are the same"),
         (OtherSeeds, "two fits with the same seed differ"),
         (Seeding, "moved a global random generator"),

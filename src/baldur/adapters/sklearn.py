@@ -34,7 +34,7 @@ class BayesianClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         hidden: Units of the rectified hidden layers.
         dropout: Rate of the dropout behind each of them.
         network: Instead of these: a name of `baldur.networks`, or a function (shape, classes) that gives a module.
-        posterior: A name such as "mc-dropout" or "ensemble(members=5)", or a function as `learners.Fitting` has it.
+        posterior: A name such as "mc-dropout" or "ensemble(members=5)", or a posterior function.
         draws: Posterior samples T; where there are only so many functions, all of them are taken.
         epochs: Passes over the rows.
         epoch_size: Rows in an epoch at least; fewer rows are repeated.

@@ -270,7 +270,7 @@ def _shown(name: str, signature: inspect.Signature, given: int) -> str:
         if parameter in before or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         default = parameter.default
-        if option in NAMED and isinstance(default, types.FunctionType):
+        if option in NAMED and callable(default) and default is not parameter.empty:
             shown.append(f"{option}={default.__name__!r}")
         elif _can_be_written(parameter.annotation):
             plain = parameter if _is_plain(default) else parameter.replace(default=parameter.empty)

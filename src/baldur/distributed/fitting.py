@@ -5,18 +5,17 @@ import threading
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from baldur.distributed.cluster import Cluster
 from baldur.distributed.scoring import root
 from baldur.distributed.shipping import share
-from baldur.protocols import Checkpoint, Labelled, Learner, Pool, Posterior
+from baldur.protocols import Checkpoint, Labelled, Learner, Pool, Posterior, WrappingLearner, pictures_of
 
 _loading = threading.Lock()  # building a network seeds PyTorch's one generator for a moment
 
 
 @dataclass
-class RayLearner:
+class RayLearner(WrappingLearner):
     """A learner whose fits are tasks of a cluster; with the same seed and threads the same weights as here.
 
     Args:
@@ -79,10 +78,10 @@ class RayLearner:
             return self.learner.load(folder)
 
     def pictures(self) -> bytes | None:
-        """A PNG of what the last fit made up.
+        """A PNG of images that the last fit generated; a worker made it.
 
         Returns:
-            The picture, or None where nothing was made up.
+            The PNG, or None where there are none.
         """
         return self._pictures
 
@@ -95,7 +94,7 @@ def _fit(
     round: int,
     previous: Posterior | None,
 ) -> tuple[dict[str, bytes], bytes | None]:
-    """On a worker: the files of the posterior, and the learner's picture."""
+    """On a worker: the files of the posterior, and the learner's pictures."""
     posterior = learner.fit(labelled, unlabelled, seed=seed, round=round, previous=previous)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -105,5 +104,4 @@ def _fit(
             for path in sorted(folder.rglob("*"))
             if path.is_file()
         }
-    made: Any = getattr(learner, "pictures", None)
-    return files, None if made is None else made()
+    return files, pictures_of(learner)

@@ -13,11 +13,19 @@ from baldur import evaluate
 from baldur.core.seeds import derive
 from baldur.errors import EmptyLabelledSet, InvalidArgument, Unsupported
 from baldur.evaluate.calibration import LEAST
-from baldur.learners._held_out import hold_out
-from baldur.learners._wrapping import WrappingLearner
+from baldur.learners.held_out import hold_out, part
 from baldur.likelihoods import IGNORED
 from baldur.posteriors.calibrated import Calibrated, Method, inner, mapping, read
-from baldur.protocols import Checkpoint, Draws, Labelled, Learner, Pool, Posterior, View
+from baldur.protocols import (
+    Checkpoint,
+    Draws,
+    Labelled,
+    Learner,
+    Pool,
+    Posterior,
+    WrappingLearner,
+    kind_of,
+)
 
 _READ = 256
 _STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
@@ -62,7 +70,7 @@ def calibrated(
         raise InvalidArgument(f"the method is temperature or dirichlet, not {method!r}")
     if not 0 < share < 1 or (items is not None and items < 1):
         raise InvalidArgument("hold out a share between 0 and 1, or at least one item")
-    _check_kind(_kind_of(learner), method)
+    _check_kind(kind_of(learner), method)
     return _Calibrated(learner, method, share, items, split_seed)
 
 
@@ -127,39 +135,11 @@ class _Calibrated(WrappingLearner):
         return np.flatnonzero(~out), asked[held]
 
 
-def _kind_of(learner: Any) -> str | None:
-    """What a learner predicts, where it says so; a wrapping one goes by what is within."""
-    while learner is not None:
-        if hasattr(learner, "likelihood"):
-            return str(learner.likelihood.kind)
-        learner = getattr(learner, "learner", None)
-    return None
-
-
 def _check_kind(kind: str | None, method: Method) -> None:
     if kind == "gaussian":
         raise Unsupported("classes or labels can be calibrated, not numbers")
     if method == "dirichlet" and kind not in (None, "categorical"):
         raise Unsupported(f"Dirichlet calibration is of classes, not of {kind} draws; use a temperature")
-
-
-def part(labelled: Labelled, positions: NDArray[np.intp]) -> Labelled:
-    """Some of the labelled items.
-
-    Args:
-        labelled: All.
-        positions: Which.
-
-    Returns:
-        These.
-    """
-    return Labelled(
-        View(labelled.pool, positions),
-        labelled.labels[positions],
-        labelled.rounds[positions],
-        labelled.weights[positions],
-        tuple(labelled.sources[i] for i in positions),
-    )
 
 
 def _rows(
@@ -169,8 +149,8 @@ def _rows(
     told: list[Any] = [torch.as_tensor(draws(x)).cpu().numpy() for _, x in labelled.pool.batches(held, _READ)]
     log_probs = np.concatenate(told).astype(np.float64)  # (H, T, C, ...)
     samples, classes = log_probs.shape[1:3]
-    rows = np.moveaxis(log_probs, (1, 2), (-2, -1)).reshape(-1, samples, classes)
-    labels = labelled.labels[held].astype(np.int64).reshape(-1)
+    rows = np.moveaxis(log_probs, (1, 2), (-2, -1)).reshape(-1, samples, classes)  # (R, T, C)
+    labels = labelled.labels[held].astype(np.int64).reshape(-1)  # (R,)
     known = labels != IGNORED
     return np.maximum(rows[known], LEAST), labels[known]
 
@@ -179,14 +159,14 @@ def _strength(log_probs: NDArray[np.float64], labels: NDArray[np.int64], seed: i
     """The strength of regularisation whose maps are best on the third of the items that they were not found on."""
     if len(labels) < _FOLDS:
         return _STRENGTHS[-1]
-    fold = np.random.default_rng(seed).permutation(len(labels)) % _FOLDS
+    fold = np.random.default_rng(seed).permutation(len(labels)) % _FOLDS  # (R,)
 
     def loss(strength: float) -> float:
         total = 0.0
         for k in range(_FOLDS):
             weights, intercept = evaluate.dirichlet(log_probs[fold != k], labels[fold != k], strength)
             correct = mapping("dirichlet", {"weights": weights, "intercept": intercept})
-            mean = correct(torch.from_numpy(log_probs[fold == k])).logsumexp(1).numpy()
+            mean = correct(torch.from_numpy(log_probs[fold == k])).logsumexp(1).numpy()  # (r, C)
             total -= float(mean[np.arange(len(mean)), labels[fold == k]].sum())
         return total
 

@@ -12,6 +12,7 @@ from baldur.errors import InvalidArgument
 from baldur.evaluate import predictive
 from baldur.evaluate.agreement import Votes
 from baldur.evaluate.doubt import relabelling_proposals
+from baldur.learners.held_out import part
 from baldur.protocols import Choice, Labelled, Learner, Pool, Scorer, View
 from baldur.score.scorer import PoolScorer
 
@@ -72,14 +73,14 @@ def _out_of_sample(
     for f in range(folds):
         inside, outside = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
         fitted = learner.fit(
-            _part(labelled, inside),
+            part(labelled, inside),
             unlabelled,
             seed=derive(seed, "doubts", f),
             round=int(labelled.rounds.max()),
         )
         parts.append((outside, scorer.predict(fitted, View(labelled.pool, outside), predictive)))
         judged[outside] = np.isin(labelled.labels[outside], labelled.labels[inside])
-    log_probs = np.empty((len(labelled), parts[0][1].shape[1]))
+    log_probs = np.empty((len(labelled), parts[0][1].shape[1]))  # (n, C)
     for outside, values in parts:
         log_probs[outside] = values
     return log_probs, np.flatnonzero(judged)
@@ -95,21 +96,12 @@ def _deal(labels: Int[ndarray, " n"], groups: Sequence[str], folds: int, seed: i
             f"{len(members)} items or groups cannot be dealt out to {folds} parts of two or more"
         )
     _, classes = np.unique(labels, return_inverse=True)
-    counts = np.zeros((folds, int(classes.max()) + 1), np.int64)
+    counts = np.zeros((folds, int(classes.max()) + 1), np.int64)  # (folds, C)
     fold = np.empty(len(labels), np.intp)
     for group in sorted(members, key=lambda group: derive(seed, "doubts", group)):
-        own = np.bincount(classes[members[group]], minlength=counts.shape[1])
+        own = np.bincount(classes[members[group]], minlength=counts.shape[1])  # (C,)
+        # counts @ own is how many items each part has of the group's classes; the least, then the smallest part
         best = int(np.lexsort((counts.sum(axis=1), counts @ own))[0])
         counts[best] += own
         fold[members[group]] = best
     return fold
-
-
-def _part(labelled: Labelled, positions: NDArray[np.intp]) -> Labelled:
-    return Labelled(
-        View(labelled.pool, positions),
-        labelled.labels[positions],
-        labelled.rounds[positions],
-        labelled.weights[positions],
-        tuple(labelled.sources[i] for i in positions),
-    )

@@ -3,10 +3,10 @@
 import hashlib
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,20 @@ if TYPE_CHECKING:  # scikit-learn takes a second to import, and those who train 
 
 _FOLDS = 5
 _LEAST_NOISE = 1e-6
+
+
+@runtime_checkable
+class _HasParameters(Protocol):
+    """What scikit-learn gives `get_params`."""
+
+    def get_params(self) -> dict[str, Any]: ...
+
+
+@runtime_checkable
+class _Unfitted(_HasParameters, Protocol):
+    """What scikit-learn calls an estimator."""
+
+    def fit(self, X: Any, y: Any) -> Any: ...
 
 
 class Estimator:
@@ -66,8 +80,11 @@ class Estimator:
     ) -> None:
         from sklearn.base import is_regressor
 
-        made = estimator() if isinstance(estimator, type) or not hasattr(estimator, "fit") else estimator
-        if not (hasattr(made, "fit") and hasattr(made, "get_params")):
+        a_maker = isinstance(estimator, type) or (
+            callable(estimator) and not isinstance(estimator, _Unfitted)
+        )
+        made = estimator() if a_maker else estimator
+        if not isinstance(made, _Unfitted):
             raise InvalidArgument(f"a scikit-learn estimator was expected, not a {type(made).__name__}")
         if members < 1 or smoothing < 0:
             raise InvalidArgument(
@@ -83,6 +100,14 @@ class Estimator:
         self.smoothing = smoothing
         self.trusted = tuple(trusted)
         self.interval = interval
+
+    def predicts(self) -> str:
+        """The kind of draws that its posteriors give.
+
+        Returns:
+            "categorical", "bernoulli" or "gaussian".
+        """
+        return self.likelihood.kind
 
     def fit(
         self,
@@ -258,110 +283,11 @@ class Estimator:
         return list(kept["members"])
 
 
-def random_forest(
-    classes: int, *, trees: int = 100, min_samples_leaf: int = 1, smoothing: float = 0.01
-) -> Estimator:
-    """A random forest, whose trees are the samples (Breiman, Machine Learning, 2001).
-
-    With leaves of one item each tree is sure of itself, so BALD is the entropy of the trees' votes.
-
-    Args:
-        classes: How many classes there are.
-        trees: How many trees.
-        min_samples_leaf: Items in a leaf at least.
-        smoothing: See `Estimator`.
-
-    Returns:
-        The learner.
-    """
-    from sklearn.ensemble import RandomForestClassifier
-
-    forest = RandomForestClassifier(trees, min_samples_leaf=min_samples_leaf)
-    return Estimator(forest, classes=classes, smoothing=smoothing)
-
-
-def extra_trees(
-    classes: int, *, trees: int = 100, min_samples_leaf: int = 1, smoothing: float = 0.01
-) -> Estimator:
-    """Extremely randomised trees, each a sample (Geurts, Ernst and Wehenkel, Machine Learning, 2006).
-
-    Args:
-        classes: How many classes there are.
-        trees: How many trees.
-        min_samples_leaf: Items in a leaf at least.
-        smoothing: See `Estimator`.
-
-    Returns:
-        The learner.
-    """
-    from sklearn.ensemble import ExtraTreesClassifier
-
-    forest = ExtraTreesClassifier(trees, min_samples_leaf=min_samples_leaf)
-    return Estimator(forest, classes=classes, smoothing=smoothing)
-
-
-def logistic_regression(classes: int, *, C: float = 1.0, smoothing: float = 0.0) -> Estimator:
-    """Logistic regression on standardised inputs: one function.
-
-    Args:
-        classes: How many classes there are.
-        C: Inverse strength of the L2 penalty.
-        smoothing: See `Estimator`.
-
-    Returns:
-        The learner.
-    """
-    return Estimator(_logistic(C), classes=classes, smoothing=smoothing)
-
-
-def committee(
-    classes: int, *, members: int = 10, of: str = "logistic-regression", smoothing: float = 0.01
-) -> Estimator:
-    """Classifiers of one kind, each fitted to a bootstrap sample (Abe and Mamitsuka, ICML 1998).
-
-    Args:
-        classes: How many classes there are.
-        members: How many classifiers.
-        of: logistic-regression, naive-bayes, decision-tree or nearest-neighbours.
-        smoothing: See `Estimator`.
-
-    Returns:
-        The learner.
-
-    Raises:
-        InvalidArgument: There is no such kind.
-    """
-    from sklearn.naive_bayes import GaussianNB
-    from sklearn.neighbors import KNeighborsClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-    from sklearn.tree import DecisionTreeClassifier
-
-    kinds: Mapping[str, Callable[[], Any]] = {
-        "logistic-regression": lambda: _logistic(1.0),
-        "naive-bayes": GaussianNB,
-        "decision-tree": DecisionTreeClassifier,
-        "nearest-neighbours": lambda: make_pipeline(StandardScaler(), KNeighborsClassifier(1)),
-    }
-    kind = kinds.get(of.replace("_", "-"))
-    if kind is None:
-        raise InvalidArgument(f"a committee is of {', '.join(kinds)}, not {of!r}; others go into Estimator")
-    return Estimator(kind(), classes=classes, members=members, bootstrap=True, smoothing=smoothing)
-
-
-def _logistic(C: float) -> Any:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    return make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=1000))
-
-
 def _said(value: Any) -> str:
     """An option as it is in every process: nothing goes by its address, and arrays are whole."""
     if isinstance(value, np.ndarray) and value.dtype != object:
         return f"{value.dtype} {value.shape} {hashlib.sha256(value.tobytes()).hexdigest()}"
-    if hasattr(value, "get_params"):  # its options are told by themselves
+    if isinstance(value, _HasParameters):  # its options are told by themselves
         return type(value).__qualname__
     return str(getattr(value, "__qualname__", re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))))
 

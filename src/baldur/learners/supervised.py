@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ from baldur.core.devices import pick_device
 from baldur.core.seeds import derive
 from baldur.core.trees import join, take
 from baldur.errors import EmptyLabelledSet, InvalidArgument, InvalidLabel, OneClassOnly
-from baldur.learners._building import Network as Network
-from baldur.learners._building import build, go_on_from, networks_of
-from baldur.learners._held_out import hold_out
+from baldur.learners.building import Network as Network
+from baldur.learners.building import build, go_on_from, networks_of
+from baldur.learners.held_out import hold_out, part
 from baldur.likelihoods import CATEGORICAL, IGNORED, Likelihood
 from baldur.posteriors.fit.dropout import mc_dropout
-from baldur.protocols import Batch, Checkpoint, Labelled, Pool, Posterior, View
+from baldur.protocols import Batch, Checkpoint, Labelled, Pool, Posterior, pictures_of
 from baldur.training import (
     AfterEpoch,
     Checkpoints,
@@ -33,14 +33,14 @@ from baldur.training import (
     train,
     weights_hash,
 )
-from baldur.training.contract import Asked, Fitting, Together
+from baldur.training.contract import Fitting, Together, TrainingRequest, options_of
 from baldur.training.together import at_once, worth_waiting
 
 _READ = 1024
 
 
 @dataclass(frozen=True)
-class Fit:
+class FitRecord:
     """What is recorded of one trained network.
 
     Args:
@@ -73,8 +73,8 @@ class Supervised:
         classes: How many classes there are; with another likelihood labels or targets an item.
         likelihood: What the networks' outputs and the labels mean: classes, several labels an item, or numbers.
         recipe: How to train; a `Recipe` of defaults where unset.
-        posterior: Makes a posterior of networks; it trains as often as it needs. Where it has `options`, they are what
-            its networks are built with.
+        posterior: Makes a posterior of networks; it trains as often as it needs. Its networks are
+            built with its `options`, where it is a `training.contract.BuildsWith`.
         validation: Labelled items held out for early stopping; they count as labels.
         validation_set: Items for early stopping that are declared free, instead.
         validation_seed: Which items are held out; the same ones from round to round.
@@ -98,7 +98,7 @@ class Supervised:
         warm_start: bool = False,
         interval: float = 10.0,
         progress: Progress | None = None,
-        record: Callable[[Fit], None] | None = None,
+        record: Callable[[FitRecord], None] | None = None,
     ) -> None:
         if classes < 2 and likelihood.kind == "categorical":
             raise InvalidArgument(f"there must be at least 2 classes to tell apart, not {classes}")
@@ -172,6 +172,14 @@ class Supervised:
             setattr(twin, name, value)
         return twin
 
+    def predicts(self) -> str:
+        """The kind of draws that its posteriors give.
+
+        Returns:
+            "categorical", "bernoulli" or "gaussian".
+        """
+        return self.likelihood.kind
+
     def held_out(self, labelled: Labelled) -> Labelled | None:
         """Which items a fit on these does not train on.
 
@@ -183,14 +191,7 @@ class Supervised:
         """
         if self.validation_set is not None or not self.validation:
             return self.validation_set
-        held = self._parts(labelled)[1]
-        return Labelled(
-            View(labelled.pool, held),
-            labels=labelled.labels[held],
-            rounds=labelled.rounds[held],
-            weights=labelled.weights[held],
-            sources=tuple(labelled.sources[i] for i in held),
-        )
+        return part(labelled, self._parts(labelled)[1])
 
     def pictures(self) -> bytes | None:
         """A PNG of what the last fit made up, one row of squares.
@@ -198,8 +199,7 @@ class Supervised:
         Returns:
             The picture, or None where nothing was made up.
         """
-        made: Callable[[], bytes | None] | None = getattr(self.posterior, "pictures", None)
-        return None if made is None else made()
+        return pictures_of(self.posterior)
 
     def load(self, folder: Path) -> Posterior:
         """Rebuild a posterior that this learner fitted.
@@ -210,8 +210,7 @@ class Supervised:
         Returns:
             The posterior, whose draws equal those of the saved one.
         """
-        options: Mapping[str, Any] = getattr(self.posterior, "options", {})
-        network = build(self.network, 0, options).to(pick_device(self.recipe.device))
+        network = build(self.network, 0, options_of(self.posterior)).to(pick_device(self.recipe.device))
         return posteriors.load(folder, network)
 
     def _split(self, labelled: Labelled) -> tuple[Batch, Tensor, Tensor, tuple[Batch, Tensor] | None]:
@@ -320,20 +319,22 @@ class _Training:
         self._tell(seed, network, initial, result)
         return network
 
-    def worth(self, asked: Asked, how: Together) -> bool:
-        return worth_waiting(asked, how, self.recipe)
+    def worth(self, request: TrainingRequest, how: Together) -> bool:
+        return worth_waiting(request, how, self.recipe)
 
-    def together(self, asked: Sequence[Asked], how: Together) -> None:
-        initial = [weights_hash(one.network) for one in asked]
-        told, count = self.learner.progress, len(asked)
+    def together(self, requests: Sequence[TrainingRequest], how: Together) -> None:
+        initial = [weights_hash(one.network) for one in requests]
+        told, count = self.learner.progress, len(requests)
         progress = None if told is None else lambda what, *done: told(f"{what} {count} networks", *done)
-        results = at_once(asked, how, self.x, self.y, recipe=self.recipe, progress=progress, **self._about())
+        results = at_once(
+            requests, how, self.x, self.y, recipe=self.recipe, progress=progress, **self._about()
+        )
         if results is None:
-            for one in asked:
-                self(**vars(one))
+            for one in requests:
+                one.by(self)
             return
         self.trained += count
-        for one, before, result in zip(asked, initial, results, strict=True):
+        for one, before, result in zip(requests, initial, results, strict=True):
             self._tell(one.seed, one.network, before, result)
 
     def _about(self) -> dict[str, Any]:
@@ -353,7 +354,7 @@ class _Training:
         held = len(self.validation[1]) if self.validation else 0
         free = self.learner.validation_set is not None
         about = (self.round, seed, len(self.y), held, free, initial, weights_hash(network), result)
-        self.learner.record(Fit(*about))
+        self.learner.record(FitRecord(*about))
 
     def _progress(self) -> Progress | None:
         told, number = self.learner.progress, self.trained
@@ -372,4 +373,4 @@ def gather(pool: Pool) -> Batch:
         One tree of tensors, in the order of the pool.
     """
     parts = [x for _, x in pool.batches(np.arange(len(pool)), _READ)]
-    return join(parts)
+    return join(parts)  # (N, ...)

@@ -14,11 +14,12 @@ from torch import nn
 from baldur import evaluate, posteriors, score
 from baldur.data import Normalise, as_pool, from_arrays
 from baldur.errors import DamagedArtefact, InvalidArgument
-from baldur.learners._building import build
+from baldur.learners.building import build
 from baldur.protocols import Pool, Posterior
 from baldur.runs import settings as settings_
 from baldur.runs.names import NetworkFactory, fitting_named, network_named
 from baldur.runs.settings import Settings
+from baldur.training.contract import options_of
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,6 @@ def rebuilt(folder: Path, facts: Mapping[str, Any], network: NetworkFactory | nn
     shape, classes = tuple(facts["preprocessing"]["input_shape"]), tuple(facts["classes"])
     if not isinstance(network, nn.Module):
         network = partial(network or network_named(settings.learn.network), shape, len(classes))
-    options = getattr(fitting_named(settings.learn.posterior, settings.learn.members), "options", {})
+    options = options_of(fitting_named(settings.learn.posterior, settings.learn.members))
     made = build(network, 0, options)
     return Model(posteriors.load(folder, made), classes, facts["preprocessing"], settings)

@@ -11,7 +11,7 @@ from baldur.core.seeds import generator
 from baldur.data import Dataset
 from baldur.data.pictures import contact_sheet
 from baldur.errors import InvalidData, InvalidSettings, UnreadableItems
-from baldur.learners._held_out import hold_out
+from baldur.learners.held_out import hold_out
 from baldur.protocols import Labelled, Pool, View
 from baldur.runs.settings import CompareSettings, LearnSettings
 

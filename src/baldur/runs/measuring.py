@@ -1,7 +1,7 @@
 """How a run passes over pools: to score items, to measure a posterior, and to decide whether to stop."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from baldur.data import Dataset
 from baldur.data.official import cache_folder
 from baldur.errors import InvalidSettings
 from baldur.loop.stopping import Stopping
-from baldur.protocols import Labelled, Learner, Pool, Posterior, Scorer
+from baldur.protocols import HoldsOut, Labelled, Learner, Pool, Posterior, Scorer, held_out_of
 from baldur.runs.observer import Observer
 from baldur.runs.settings import ScoreSettings
 from baldur.score import PoolScorer, Precision
@@ -102,23 +102,26 @@ class Passes:
         """
         if criterion is None:
             return None
-        held_out: Callable[[Labelled], Labelled | None] | None = getattr(learner, "held_out", None)
-        if "validation" in criterion.splits and free is None and not (holds_out and held_out):
-            raise InvalidSettings(
-                f"--stop {criterion.name} needs labelled items that are not trained on: hold some out with "
-                "--validation N, or, in a study, name split='test'"
-            )
+        unmeasurable = (
+            f"--stop {criterion.name} needs labelled items that are not trained on: hold some out with "
+            "--validation N, or, in a study, name split='test'"
+        )
+        holds_out = holds_out and isinstance(learner, HoldsOut)
+        if "validation" in criterion.splits and free is None and not holds_out:
+            raise InvalidSettings(unmeasurable)
 
         def predict(posterior: Posterior, pool: Pool, seed: int) -> NDArray[np.floating]:
-            return self.scorer(seed).predict(posterior, pool, evaluate.predictive)
+            # Without the cache of trunks, so that the metrics of a run do not depend on it.
+            return replace(self, trunks=None).scorer(seed).predict(posterior, pool, evaluate.predictive)
 
         def validate(posterior: Posterior, labelled: Labelled, seed: int) -> dict[tuple[str, str], float]:
             values = {}
             if "test" in criterion.splits:
                 values["items", "test"] = float((self.dataset.test_labels >= 0).sum())
             if "validation" in criterion.splits:
-                held = free if free is not None or held_out is None else held_out(labelled)
-                assert held is not None  # or it was refused above
+                held = free if free is not None else held_out_of(learner, labelled)
+                if held is None:  # a learner around one that trains on all
+                    raise InvalidSettings(unmeasurable)
                 values |= held_out_metrics(predict(posterior, held.pool, seed), held.labels)
             return values
 

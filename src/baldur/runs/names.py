@@ -31,19 +31,12 @@ NetworkFactory = Callable[[tuple[int, ...], int], nn.Module]
 
 STRATEGIES: Mapping[str, Any] = functions_of(items, batches)
 
-POSTERIORS: Mapping[str, Callable[..., Fitting]] = {name: getattr(fit, name) for name in fit.__all__} | {
-    "dropout_ensemble": partial(fit.ensemble, each=fit.mc_dropout)
-}
+POSTERIORS: Mapping[str, Callable[..., Any]] = {**fit.FUNCTIONS, **fit.MAKERS}
 
-_MAKERS = ("dropout_ensemble", "ensemble")
-_WITH_MEMBERS = ("dropout_ensemble", "ensemble", "multi_swag")
+LEARNERS: Mapping[str, Callable[..., Learner]] = {**learners.WRAPPERS, **learners.ALONE}
 
-_CHANGE_TRAINING = ("bayesian_generative", "contrastive", "fixmatch", "mean_teacher", "pi_model")
-_WRAP_ANY = ("calibrated", "ceal", "label_propagation")
-_ALONE = ("committee", "extra_trees", "logistic_regression", "random_forest")
-LEARNERS: Mapping[str, Callable[..., Learner]] = {
-    name: getattr(learners, name) for name in (*_CHANGE_TRAINING, *_WRAP_ANY, *_ALONE)
-}
+_WITH_MEMBERS = (fit.dropout_ensemble, fit.ensemble, fit.multi_swag)
+"""Posterior functions to which the setting `members` applies."""
 
 
 def strategy_named(name: str) -> Strategy:
@@ -104,9 +97,9 @@ def fitting_named(name: str, members: int | None = None) -> Fitting:
         )
     if each:
         options["each"] = fitting_named(each)
-    if members is not None and _is_one_of(found, _WITH_MEMBERS, POSTERIORS):
+    if members is not None and found in _WITH_MEMBERS:
         options.setdefault("members", members)
-    if not _is_one_of(found, _MAKERS, POSTERIORS):
+    if found not in fit.MAKERS.values():
         check(name, found, 3, options)
         fitting: Fitting = _bound(found, options)
         return fitting
@@ -150,10 +143,10 @@ class LearnerChain:
             if found is None:
                 made = supervised()
                 continue
-            if inner or _is_one_of(found, (*_CHANGE_TRAINING, *_WRAP_ANY), LEARNERS):
+            if inner or found in learners.WRAPPERS.values():
                 given: Sequence[Any] = (supervised() if made is None else made,)
                 self._check_inner(text, found, given[0])
-            elif _is_one_of(found, _ALONE, LEARNERS):
+            elif found in learners.ALONE.values():
                 given = (classes,)
             else:
                 given = own
@@ -170,10 +163,10 @@ class LearnerChain:
 
     def _check_inner(self, text: str, found: Any, inner: Learner) -> None:
         """Refuse to change the training of a learner that is no `Supervised`, and say what would work."""
-        if not _is_one_of(found, _CHANGE_TRAINING, LEARNERS) or isinstance(inner, Supervised):
+        if found not in learners.CHANGE_TRAINING.values() or isinstance(inner, Supervised):
             return
-        changing = [p for p, f, _ in self.pieces if f is None or _is_one_of(f, _CHANGE_TRAINING, LEARNERS)]
-        outer = [p for p, f, _ in self.pieces if _is_one_of(f, _WRAP_ANY, LEARNERS)]
+        changing = [p for p, f, _ in self.pieces if f is None or f in learners.CHANGE_TRAINING.values()]
+        outer = [p for p, f, _ in self.pieces if f in learners.WRAPPERS.values() and p not in changing]
         if len(outer) + len(changing) == len(self.pieces):
             why = f"so it goes inside: {' + '.join(outer + changing)!r}"
         else:
@@ -203,12 +196,12 @@ def learner_named(name: str) -> LearnerChain:
             canonical(text), "learner", {"supervised": _supervised, **LEARNERS}, hint_of(text)
         )
         last = number == len(texts) - 1
-        if not last and (found is _supervised or _is_one_of(found, _ALONE, LEARNERS)):
+        if not last and (found is _supervised or found in learners.ALONE.values()):
             rest = [other for other in texts if other != text]
             raise InvalidSettings(
                 f"{name!r}: {text} wraps no other, so it comes last: {' + '.join([*rest, text])!r}"
             )
-        ours = found is _supervised or _is_one_of(found, tuple(LEARNERS), LEARNERS)
+        ours = found in LEARNERS.values()
         given = 0 if found is _supervised else 1 if ours or not last else 3
         check(text, found, given, options)
         pieces.append((text, None if found is _supervised else found, options))
@@ -324,7 +317,7 @@ def canonical(name: str) -> str:
     """
     module, colon, rest = name.partition(":")
     attribute = rest.partition("(")[0]
-    if module == "baldur.learners" and attribute in fit.__all__:
+    if module == "baldur.learners" and attribute in POSTERIORS:
         return f"baldur.posteriors.fit{colon}{rest}"
     return f"{MOVED.get(module, module)}{colon}{rest}"
 
@@ -353,10 +346,6 @@ def _supervised() -> None:
 
 def _bound(found: Any, options: Mapping[str, Any]) -> Any:
     return partial(found, **options) if options else found
-
-
-def _is_one_of(found: Any, names: Sequence[str], known: Mapping[str, Any]) -> bool:
-    return any(found is known[name] for name in names)
 
 
 def _other(text: str, what: str, known: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from baldur import loop
 from baldur.core.devices import pick_device
 from baldur.data import Dataset
 from baldur.errors import BaldurError
-from baldur.protocols import Labelled, Learner, Oracle, Pool
+from baldur.protocols import Labelled, Learner, Oracle, Pool, pictures_of
 from baldur.runs.answering import make_oracle
 from baldur.runs.faults import Faults
 from baldur.runs.items import check_data, initial, picture, validation_part
@@ -76,7 +76,7 @@ class Prepared:
             measure=passes.measure,
             initial=partial(initial, compare, self.pool, self.labels),
             picture=partial(picture, self.dataset, self.pool),
-            generated=getattr(self.learner, "pictures", lambda: None),
+            generated=partial(pictures_of, self.learner),
             observe=self.observer.event,
             stopping=passes.stopping(
                 self.plan.criterion, self.learner, self.validation, bool(learn.validation)

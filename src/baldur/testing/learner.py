@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from baldur.protocols import Labelled, Learner, Pool, Posterior
+from baldur.protocols import Labelled, Learner, Pool, Posterior, held_out_of
 
 
 class _Killed(Exception):
@@ -41,7 +41,8 @@ def verify_learner(make_learner: Callable[[], Learner], labelled: Labelled, unla
 
     The same seed gives the same posterior and another seed another; no global generator of PyTorch or NumPy
     moves; a fit that is killed after a checkpoint and goes on ends where an uninterrupted one does, bit for bit; a
-    saved posterior gives the draws of the one that was saved.
+    saved posterior gives the draws of the one that was saved. A learner that holds items out holds the same ones out
+    each time.
 
     Args:
         make_learner: Gives a learner that saves a checkpoint at least once in a fit; called several times.
@@ -56,6 +57,9 @@ def verify_learner(make_learner: Callable[[], Learner], labelled: Labelled, unla
     def fit(seed: int, slot: _Slot | None = None) -> Posterior:
         return make_learner().fit(labelled, unlabelled, seed=seed, round=1, checkpoint=slot)
 
+    once, again = (held_out_of(make_learner(), labelled) for _ in range(2))
+    same = list(once.pool.ids if once else ()) == list(again.pool.ids if again else ())
+    assert same, "the learner holds out other items when it is asked again"
     before = _generators()
     first = fit(1)
     assert _generators() == before, "fitting moved a global random generator"

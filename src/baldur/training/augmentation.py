@@ -118,15 +118,17 @@ def _shifted(
     for axis in (2, 3):
         side = x.shape[axis]
         most = int(shift * side)
-        by = torch.randint(-most, most + 1, (len(x), 1), generator=generator, device=x.device)
+        by = torch.randint(-most, most + 1, (len(x), 1), generator=generator, device=x.device)  # (n, 1)
         where = (torch.arange(side, device=x.device) + by).clamp(0, side - 1)  # (n, side)
-        index = where[:, None, :, None] if axis == 2 else where[:, None, None, :]
-        x = x.gather(axis, index.expand(x.shape))
+        index = (
+            where[:, None, :, None] if axis == 2 else where[:, None, None, :]
+        )  # (n, 1, h, 1) or (n, 1, 1, w)
+        x = x.gather(axis, index.expand(x.shape))  # (n, c, h, w)
     return x
 
 
 def _mirrored(x: Float[Tensor, "n c h w"], generator: torch.Generator) -> Float[Tensor, "n c h w"]:
-    chosen = torch.rand(len(x), 1, 1, 1, generator=generator, device=x.device) < 0.5
+    chosen = torch.rand(len(x), 1, 1, 1, generator=generator, device=x.device) < 0.5  # (n, 1, 1, 1)
     return torch.where(chosen, x.flip(3), x)
 
 
@@ -135,10 +137,11 @@ def _changed(
 ) -> Float[Tensor, "n c h w"]:
     """Some of the changes, at random strengths: the geometric ones as one affine map."""
     n, height, width = len(x), x.shape[2], x.shape[3]
-    order = torch.rand(n, _OPERATIONS, generator=generator, device=x.device).argsort(1).argsort(1)
-    strength = magnitude * _uniform(x, (n, _OPERATIONS + 1), generator)
+    # Sorting twice gives ranks: for each picture a random permutation of the operations.
+    order = torch.rand(n, _OPERATIONS, generator=generator, device=x.device).argsort(1).argsort(1)  # (n, 7)
+    strength = magnitude * _uniform(x, (n, _OPERATIONS + 1), generator)  # (n, 8)
     strength[:, :_OPERATIONS] *= order < operations
-    angle, right, down, scale, across, contrast, brightness = strength[:, :_OPERATIONS].unbind(1)
+    angle, right, down, scale, across, contrast, brightness = strength[:, :_OPERATIONS].unbind(1)  # (n,) each
     along = strength[:, -1] * (order[:, 4] < operations)  # a translation has two directions
     angle, size = angle * math.radians(_ROTATION), torch.exp2(_SCALE * scale)
     cos, sin, ratio = torch.cos(angle) * size, torch.sin(angle) * size, height / width
@@ -148,20 +151,24 @@ def _changed(
         ((cos * shear_y - sin) / ratio, cos - sin * shear_x, 2 * _TRANSLATION * along),
     )
     affine = torch.stack([torch.stack(row, 1) for row in rows], 1).to(x.dtype)  # (n, 2, 3)
-    grid = functional.affine_grid(affine, list(x.shape), align_corners=False)
+    grid = functional.affine_grid(affine, list(x.shape), align_corners=False)  # (n, h, w, 2)
     x = functional.grid_sample(x, grid, padding_mode="border", align_corners=False)
-    mean = x.mean((1, 2, 3), keepdim=True)
-    spread = x.std((1, 2, 3), correction=0, keepdim=True)
-    contrast, brightness = (v[:, None, None, None].to(x.dtype) for v in (contrast, brightness))
+    mean = x.mean((1, 2, 3), keepdim=True)  # (n, 1, 1, 1)
+    spread = x.std((1, 2, 3), correction=0, keepdim=True)  # (n, 1, 1, 1)
+    contrast, brightness = (
+        v[:, None, None, None].to(x.dtype) for v in (contrast, brightness)
+    )  # (n, 1, 1, 1)
     return mean + (x - mean) * (1 + _CONTRAST * contrast) + _BRIGHTNESS * brightness * spread
 
 
 def _cut(x: Float[Tensor, "n c h w"], cutout: float, generator: torch.Generator) -> Float[Tensor, "n c h w"]:
     """A square somewhere, of a side uniform up to the largest, set to the mean of the picture's channels."""
-    half = cutout * torch.rand(len(x), 1, generator=generator, device=x.device) * min(x.shape[2:]) / 2
+    half = (
+        cutout * torch.rand(len(x), 1, generator=generator, device=x.device) * min(x.shape[2:]) / 2
+    )  # (n, 1)
     inside = []
     for side in x.shape[2:]:
-        centre = torch.rand(len(x), 1, generator=generator, device=x.device) * side
+        centre = torch.rand(len(x), 1, generator=generator, device=x.device) * side  # (n, 1)
         inside.append((torch.arange(side, device=x.device) + 0.5 - centre).abs() < half)  # (n, side)
-    square = inside[0][:, None, :, None] & inside[1][:, None, None, :]
+    square = inside[0][:, None, :, None] & inside[1][:, None, None, :]  # (n, 1, h, w)
     return torch.where(square, x.mean((2, 3), keepdim=True), x)

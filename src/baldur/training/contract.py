@@ -1,13 +1,13 @@
 """What a posterior is fitted with: a way to train networks, as often as it needs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 from baldur.likelihoods import Likelihood
-from baldur.protocols import Batch, Labelled, Pool, Posterior
+from baldur.protocols import Batch, Labelled, Pool, Posterior, pictures_of
 from baldur.training import AfterEpoch, Penalty, Recipe
 
 
@@ -84,8 +84,8 @@ Together = Literal["auto", "stacked", "turn"]
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A network that is to be trained with others; the arguments are those of `Train`."""
+class TrainingRequest:
+    """One training that is asked for; the arguments are those of `Train`."""
 
     seed: int
     network: nn.Module
@@ -93,44 +93,95 @@ class Asked:
     after_epoch: AfterEpoch | None = None
     recipe: Recipe | None = None
 
+    def by(self, train: Train) -> nn.Module:
+        """The network, trained.
+
+        Args:
+            train: Trains it, in place.
+
+        Returns:
+            What `train` returns.
+        """
+        return train(
+            self.seed,
+            network=self.network,
+            penalty=self.penalty,
+            after_epoch=self.after_epoch,
+            recipe=self.recipe,
+        )
+
 
 @runtime_checkable
 class TrainsTogether(Protocol):
     """Can train several networks at once; what only wraps a `Train` need not."""
 
-    def worth(self, asked: Asked, how: Together) -> bool:
+    def worth(self, request: TrainingRequest, how: Together) -> bool:
         """Whether to wait for the other networks, of which this is the first."""
         ...
 
-    def together(self, asked: Sequence[Asked], how: Together) -> None:
+    def together(self, requests: Sequence[TrainingRequest], how: Together) -> None:
         """Train the networks, in place: at once where that can be done, else in turn."""
         ...
 
 
-Fitting = Callable[[Train, Labelled, int], Posterior]
-"""Fits a posterior: how to train, what is labelled, and a seed."""
+@runtime_checkable
+class Fitting(Protocol):
+    """A posterior function: fits a posterior, and trains networks by `train` as often as it needs."""
+
+    def __call__(self, train: Train, labelled: Labelled, seed: int, /) -> Posterior:
+        """Fit on what is labelled.
+
+        Args:
+            train: Trains a network.
+            labelled: What it trains on, with what is known of each label.
+            seed: Of everything random.
+
+        Returns:
+            What is now believed.
+        """
+        ...
 
 
-class WrappingFitting:
-    """A posterior function around another, `self.inner`."""
-
-    inner: Any
+@runtime_checkable
+class BuildsWith(Protocol):
+    """What a posterior function may also have, if its networks are not those that the factory makes by default."""
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """What networks are built with."""
-        own: Mapping[str, Any] = getattr(self.inner, "options", {})
-        return own
+        """The options of the factory, by name; with them a learner builds the network of a saved posterior."""
+        ...
+
+
+def options_of(fitting: Fitting) -> Mapping[str, Any]:
+    """The options that a posterior function's networks are built with; most have none.
+
+    Args:
+        fitting: A posterior function.
+
+    Returns:
+        Options of the factory by name.
+    """
+    return fitting.options if isinstance(fitting, BuildsWith) else {}
+
+
+class WrappingFitting:
+    """The base of a posterior function around another: whatever may be asked of one is passed on to that one."""
+
+    inner: Fitting
+    """The posterior function within."""
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """As those of the function within."""
+        return options_of(self.inner)
 
     def pictures(self) -> bytes | None:
-        """A PNG of what the last fit made up, if the inner function makes anything up."""
-        inner = getattr(self.inner, "pictures", None)
-        made: bytes | None = None if inner is None else inner()
-        return made
+        """As those of the function within."""
+        return pictures_of(self.inner)
 
 
 class WrappingTrain:
-    """A way to train around another, `self.train`; see `Train`."""
+    """The base of a way to train around another, `self.train`; see `Train`."""
 
     train: Train
 

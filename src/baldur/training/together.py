@@ -10,11 +10,11 @@ from baldur.core.seeds import derive
 from baldur.protocols import Batch
 from baldur.training import Recipe, TrainingResult
 from baldur.training._stack import pays
-from baldur.training.contract import Asked, Together
+from baldur.training.contract import Together, TrainingRequest
 from baldur.training.stacked import CannotStack, train_stacked
 
 
-def worth_waiting(first: Asked, how: Together, recipe: Recipe) -> bool:
+def worth_waiting(first: TrainingRequest, how: Together, recipe: Recipe) -> bool:
     """Whether networks of which this is the first are to be trained at once.
 
     Args:
@@ -31,12 +31,12 @@ def worth_waiting(first: Asked, how: Together, recipe: Recipe) -> bool:
 
 
 def at_once(
-    asked: Sequence[Asked], how: Together, x: Batch, y: Tensor, *, recipe: Recipe, **about: Any
+    requests: Sequence[TrainingRequest], how: Together, x: Batch, y: Tensor, *, recipe: Recipe, **about: Any
 ) -> list[TrainingResult] | None:
     """Train networks at once, in place.
 
     Args:
-        asked: The networks.
+        requests: The networks, and what is asked of the training of each.
         how: As the user said.
         x: Inputs.
         y: Labels.
@@ -46,14 +46,14 @@ def at_once(
     Returns:
         How each went; None where they have to be trained in turn.
     """
-    recipes = [one.recipe or recipe for one in asked]
-    if not all(_plain(one, how) for one in asked):
+    recipes = [one.recipe or recipe for one in requests]
+    if not all(_plain(one, how) for one in requests):
         return None
     if any(own != recipes[0] for own in recipes):
         _say_in_turn(how, "they have other recipes")
         return None
-    networks = [one.network for one in asked]
-    seeds = [derive(one.seed, "training") for one in asked]
+    networks = [one.network for one in requests]
+    seeds = [derive(one.seed, "training") for one in requests]
     try:
         return train_stacked(networks, x, y, recipe=recipes[0], seeds=seeds, **about)
     except CannotStack as error:
@@ -61,9 +61,9 @@ def at_once(
         return None
 
 
-def _plain(asked: Asked, how: Together) -> bool:
+def _plain(request: TrainingRequest, how: Together) -> bool:
     """Whether the loss is that of the recipe, and nobody watches."""
-    plain = asked.penalty is None and asked.after_epoch is None
+    plain = request.penalty is None and request.after_epoch is None
     if not plain:
         _say_in_turn(how, "something is added to their training")
     return plain

@@ -13,7 +13,7 @@ from baldur import data, networks
 from baldur.core.tensorfiles import read_tensors, write_tensors
 from baldur.errors import InvalidArgument, Unsupported
 from baldur.learners.unlabelled.contrastive import NTXent, contrastive
-from baldur.learners.unlabelled.pools import File
+from baldur.learners.unlabelled.pools import FileSlot
 from baldur.posteriors import Deterministic
 from baldur.posteriors.fit.ensembles import ensemble
 from baldur.protocols import Labelled, View
@@ -156,7 +156,7 @@ def test_a_checkpoint_that_another_process_takes_away_is_none(tmp_path, monkeypa
     one, other = tmp_path / "one", tmp_path / "other"
     first = weights_hash(begun(made(cache=one)))
     (kept,) = one.iterdir()
-    latest = File.latest
+    latest = FileSlot.latest
 
     def overtaken(slot):
         found = latest(slot)
@@ -165,7 +165,7 @@ def test_a_checkpoint_that_another_process_takes_away_is_none(tmp_path, monkeypa
             shutil.copy(kept, other)
         return found
 
-    monkeypatch.setattr(File, "latest", overtaken)
+    monkeypatch.setattr(FileSlot, "latest", overtaken)
     other.mkdir()
     (other / kept.with_suffix(".checkpoint").name).write_bytes(b"begun")
     learner = made(cache=other)
@@ -187,7 +187,7 @@ def test_the_encoder_of_a_faster_process_is_taken(tmp_path):
 
 def test_another_precision_is_another_encoder():
     plans = [
-        contrastive(learner(precision=precision)).network.plan.identity()
+        contrastive(learner(precision=precision)).network.pretraining.identity()
         for precision in ("auto", "float32", "bfloat16")
     ]
     assert len(set(plans)) == 3

@@ -14,7 +14,7 @@ from baldur import data
 from baldur.errors import InvalidArgument, Unsupported
 from baldur.learners.supervised import Supervised
 from baldur.learners.unlabelled.generative import Game, bayesian_generative, divergence
-from baldur.learners.unlabelled.networks import Discriminator, Encoder, Generator
+from baldur.learners.unlabelled.networks import Discriminator, Generator, LatentEncoder
 from baldur.likelihoods import CATEGORICAL
 from baldur.posteriors.fit import ensembles
 from baldur.posteriors.fit.dropout import mc_dropout
@@ -77,7 +77,7 @@ class Told:
         raise Unsupported
 
 
-OPTIONS = made(plain()).posterior.plan
+OPTIONS = made(plain()).posterior.images
 
 
 def step(game, classifier, share=0.0):
@@ -149,7 +149,7 @@ def test_images_are_made_anew_in_each_step_and_again_after_a_kill():
 def test_what_is_made_of_an_item_comes_to_look_like_it():
     """And it has the item's label: the generator is told the class, and the code says little of it."""
     classifier = network().train()
-    game = Game(Told(), made(plain(), reconstruction=50.0, divergence=0.1, latent=4).posterior.plan, seed=0)
+    game = Game(Told(), made(plain(), reconstruction=50.0, divergence=0.1, latent=4).posterior.images, seed=0)
     x, y = torch.from_numpy(X), torch.from_numpy(Y)
     before = float((game.remake(x, y) - x).square().mean())
     for number in range(60):
@@ -181,7 +181,7 @@ def test_pictures_are_pairs_of_the_newest_answers():
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 14), (2, 28, 28), (3, 33, 8)])
 def test_images_of_any_size_are_made(shape):
     x = torch.rand(3, *shape)
-    mean, log_variance = Encoder(shape, 5)(x)
+    mean, log_variance = LatentEncoder(shape, 5)(x)
     assert mean.shape == log_variance.shape == (3, 5)
     assert Generator(shape, 5, 4)(mean, torch.tensor([0, 3, 1])).shape == x.shape
     assert Discriminator(shape)(x).shape == (3,)

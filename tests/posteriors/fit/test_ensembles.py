@@ -12,10 +12,19 @@ from baldur.errors import InvalidArgument, Unsupported
 from baldur.learners import Supervised
 from baldur.learners.unlabelled.adding import Addition, adding
 from baldur.posteriors import Deterministic, Ensemble, MCDropout
-from baldur.posteriors.fit import deterministic, ensemble, mc_dropout, swag
+from baldur.posteriors.fit import (
+    deterministic,
+    dropout_ensemble,
+    ensemble,
+    learning_loss,
+    mc_dropout,
+    swag,
+)
 from baldur.protocols import Labelled, View
 from baldur.testing.learner import verify_learner
 from baldur.training import Recipe, initialise, weights_hash
+from baldur.training.contract import TrainingRequest
+from baldur.training.stepwise import Stepwise
 
 Y = np.arange(50) % 3
 X = (np.eye(3, 5)[Y] + 0.2 * np.random.default_rng(0).standard_normal((50, 5))).astype(np.float32)
@@ -137,6 +146,7 @@ def test_a_shared_order_is_the_same_order():
 
 
 def test_members_may_be_dropout_networks():
+    assert dropout_ensemble(3, order="shared") == ensemble(3, each=mc_dropout, order="shared")
     posterior, _ = fitted(ensemble(2, each=mc_dropout))
     assert all(isinstance(member, MCDropout) for member in posterior.members)
     assert len(posterior.draw()) == 20
@@ -212,8 +222,15 @@ def test_a_stacked_ensemble_inside_another_is_what_it_is_in_turn():
         similar(one, other)
 
 
+@Stepwise
 def penalised(train, labelled, seed):
-    return Deterministic(train(seed, penalty=lambda network, step: 0.1 * step.outputs.square().mean()))
+    penalty = lambda network, step: 0.1 * step.outputs.square().mean()  # noqa: E731
+    network = yield TrainingRequest(seed, train.build(seed), penalty)
+    return Deterministic(network)
+
+
+def itself(train, labelled, seed):
+    return Deterministic(train(seed))
 
 
 class Branching(nn.Linear):
@@ -224,13 +241,15 @@ class Branching(nn.Linear):
 @pytest.mark.parametrize(
     ("each", "network", "reason"),
     [
-        (penalised, plain, "something is added"),
-        (deterministic, partial(Branching, 5, 3), "cannot vectorise"),
+        (penalised, plain, "not stacked: something is added"),
+        (deterministic, partial(Branching, 5, 3), "not stacked: .*cannot vectorise"),
+        (itself, plain, "does not yield its trainings"),
+        (partial(learning_loss, width=4), plain, "does not yield its trainings"),
     ],
 )
 def test_what_cannot_be_stacked_is_trained_in_turn_and_says_so(each, network, reason):
     in_turn = hashes(fitted(ensemble(2, each=each, together="turn"), network)[0])
-    with pytest.warns(UserWarning, match=f"in turn, not stacked: .*{reason}"):
+    with pytest.warns(UserWarning, match=f"trained in turn.*{reason}"):
         asked = fitted(ensemble(2, each=each, together="stacked"), network)[0]
     assert hashes(asked) == in_turn
     assert hashes(fitted(ensemble(2, each=each), network)[0]) == in_turn  # and without a word
@@ -254,13 +273,56 @@ def test_a_member_that_trains_nothing_does_not_hold_up_the_others():
     fixed = Deterministic(initialise(plain, 0))
     turns = []
 
+    @Stepwise
     def some(train, labelled, seed):
         turns.append(len(turns))
-        return fixed if turns[-1] in (0, 3) else deterministic(train, labelled, seed)
+        if turns[-1] in (0, 3):
+            return fixed
+        return (yield from deterministic.steps(train, labelled, seed))
 
     posterior, fits = fitted(ensemble(4, each=some, together="stacked"), plain)
     assert [member is fixed for member in posterior.members] == [True, False, False, True]
     assert [fit.weights_hash for fit in fits] == hashes(posterior)[1:3]
+
+
+def test_members_that_are_trained_at_once_go_on_from_there_the_last_one_first():
+    told = []
+
+    @Stepwise
+    def twice(train, labelled, seed):
+        me = len(told)
+        told.append(f"{me} begins")
+        network = yield TrainingRequest(seed, train.build(seed))
+        told.append(f"{me} goes on")
+        network = yield TrainingRequest(seed + 1, network)
+        told.append(f"{me} ends")
+        return Deterministic(network)
+
+    posterior, fits = fitted(ensemble(2, each=twice, together="stacked"), plain)
+    assert told == ["0 begins", "1 begins", "1 goes on", "1 ends", "0 goes on", "0 ends"]
+    assert [fit.weights_hash for fit in fits[2:]] == hashes(posterior)[::-1]
+    told.clear()
+    fitted(ensemble(2, each=twice, together="turn"), plain)
+    assert told[:3] == ["0 begins", "0 goes on", "0 ends"]
+
+
+@pytest.mark.parametrize("together", ["stacked", "turn"])
+def test_an_error_ends_every_member_that_was_begun(together):
+    ended = []
+
+    @Stepwise
+    def fails(train, labelled, seed):
+        me = train.number
+        try:
+            if me == 2:
+                raise Unsupported("the third one")
+            return Deterministic((yield TrainingRequest(seed, train.build(seed))))
+        finally:
+            ended.append(me)
+
+    with pytest.raises(Unsupported, match="the third one"):
+        fitted(ensemble(3, each=fails, together=together), plain)
+    assert sorted(ended) == [0, 1, 2]
 
 
 def test_a_posterior_function_sees_what_is_trained_on():

@@ -14,10 +14,18 @@ from numpy.typing import NDArray
 
 from baldur import acquire, evaluate, score
 from baldur.errors import InvalidArgument, Unsupported
-from baldur.learners._wrapping import WrappingLearner
 from baldur.learners.unlabelled.pools import Joined
 from baldur.learners.unlabelled.stages import Stages
-from baldur.protocols import Checkpoint, Labelled, Learner, Pool, Positions, Posterior, View
+from baldur.protocols import (
+    Checkpoint,
+    Labelled,
+    Learner,
+    Pool,
+    Positions,
+    Posterior,
+    View,
+    WrappingLearner,
+)
 
 SOURCE = "pseudo"
 
@@ -195,8 +203,9 @@ def pseudo_labels(
 
 
 def _entropy_and_class(log_probs: Any) -> Any:
-    likeliest = evaluate.predictive(log_probs).argmax(1)
-    return torch.stack([torch.as_tensor(acquire.entropy(log_probs)), torch.as_tensor(likeliest).double()], 1)
+    likeliest = evaluate.predictive(log_probs).argmax(1)  # (n,)
+    entropy = torch.as_tensor(acquire.entropy(log_probs))  # (n,)
+    return torch.stack([entropy, torch.as_tensor(likeliest).double()], 1)  # (n, 2)
 
 
 def enlarged(
@@ -226,14 +235,15 @@ def enlarged(
     m = len(positions)
     return Labelled(
         _join(labelled.pool, View(pool, positions)),
-        np.concatenate([labelled.labels, labels]),
-        np.concatenate([labelled.rounds, np.full(m, round, np.int64)]),
-        np.concatenate([labelled.weights, np.full(m, weight, np.float32)]),
+        np.concatenate([labelled.labels, labels]),  # (n + m,)
+        np.concatenate([labelled.rounds, np.full(m, round, np.int64)]),  # (n + m,)
+        np.concatenate([labelled.weights, np.full(m, weight, np.float32)]),  # (n + m,)
         (*labelled.sources, *(source,) * m),
     )
 
 
 def _join(first: Pool, second: View) -> Pool:
     if isinstance(first, View) and isinstance(second.whole, View) and first.whole is second.whole.whole:
-        return View(first.whole, np.concatenate([first.positions, second.whole.positions[second.positions]]))
+        positions = np.concatenate([first.positions, second.whole.positions[second.positions]])  # (n + m,)
+        return View(first.whole, positions)
     return Joined(first, second)

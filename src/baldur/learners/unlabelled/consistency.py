@@ -192,7 +192,7 @@ def _nothing(network: nn.Module) -> None:
 
 def _belief(likelihood: Likelihood, outputs: Tensor) -> Tensor:
     """Probabilities, or the means of numbers."""
-    told = likelihood.log_probs(outputs, 1)
+    told = likelihood.log_probs(outputs, 1)  # (n, C, ...); of numbers (n, 2, K), mean and variance
     return told[:, 0] if likelihood.kind == "gaussian" else told.exp()
 
 

@@ -8,6 +8,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import FunctionType, MethodType
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from baldur.core.tensorfiles import read_tensors, write_tensors
 from baldur.core.trees import bits, join, map_tree, place
 from baldur.errors import InvalidArgument, InvalidCheckpoint, Unsupported
 from baldur.learners.supervised import Network, Supervised
-from baldur.learners.unlabelled.pools import File, Joined, Sampler, changed, without_dropout
+from baldur.learners.unlabelled.pools import FileSlot, Joined, Sampler, changed, without_dropout
 from baldur.posteriors._network import penultimate
 from baldur.protocols import Labelled, Pool, Posterior, View
 from baldur.training import Augment, Checkpoints, Progress, Recipe, train
@@ -90,9 +91,10 @@ def contrastive(
         precision=learner.recipe.precision,
         device=learner.recipe.device,
     )
-    plan = _Plan(recipe, temperature, projection, augment or strong, seed)
-    encoder = Pretrained(learner.network, plan, None if cache is None else Path(cache), learner.progress)
-    return learner.but(network=encoder, posterior=_After(learner.posterior, encoder))
+    pretraining = _Pretraining(recipe, temperature, projection, augment or strong, seed)
+    folder = None if cache is None else Path(cache)
+    encoder = Pretrained(learner.network, pretraining, folder, learner.progress)
+    return learner.but(network=encoder, posterior=_FromPretrained(learner.posterior, encoder))
 
 
 @dataclass(frozen=True)
@@ -116,10 +118,11 @@ class NTXent:
             Losses.
         """
         n = len(outputs)
-        z = functional.normalize(torch.cat(outputs.chunk(2, 1)), dim=1)
-        similarity = (z @ z.T / self.temperature).fill_diagonal_(-math.inf)
-        other = torch.arange(2 * n, device=z.device).roll(n)
-        return functional.cross_entropy(similarity, other, reduction="none").view(2, n).mean(0)
+        z = functional.normalize(torch.cat(outputs.chunk(2, 1)), dim=1)  # (2n, D)
+        similarity = (z @ z.T / self.temperature).fill_diagonal_(-math.inf)  # (2n, 2n)
+        other = torch.arange(2 * n, device=z.device).roll(n)  # (2n,): the other view of row i is n rows away
+        losses = functional.cross_entropy(similarity, other, reduction="none").view(2, n)  # (2, n)
+        return losses.mean(0)  # (n,)
 
     def log_probs(self, outputs: Any, axis: int) -> Tensor:
         """There are no predictions.
@@ -156,7 +159,7 @@ class NTXent:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _Pretraining:
     """How an encoder is trained."""
 
     recipe: Recipe
@@ -167,9 +170,10 @@ class _Plan:
 
     def identity(self) -> str:
         """What another one of the same results has in common with it."""
-        bound = getattr(self.augment, "keywords", {})  # of a partial
-        augment = getattr(self.augment, "func", self.augment)
-        name = getattr(augment, "__qualname__", type(augment).__qualname__), bound
+        given = self.augment
+        augment, bound = (given.func, given.keywords) if isinstance(given, partial) else (given, {})
+        named = augment if isinstance(augment, FunctionType | MethodType | type) else type(augment)
+        name = named.__qualname__, bound
         r = self.recipe
         return repr(
             (
@@ -182,9 +186,11 @@ class _Plan:
 class Pretrained:
     """A factory of networks whose encoder was trained on the items that are shown to it; see `contrastive`."""
 
-    def __init__(self, network: Network, plan: _Plan, cache: Path | None, progress: Progress | None) -> None:
+    def __init__(
+        self, network: Network, pretraining: _Pretraining, cache: Path | None, progress: Progress | None
+    ) -> None:
         self.network = network
-        self.plan = plan
+        self.pretraining = pretraining
         self.cache = cache
         self.progress = progress
         self.pool: Pool | None = None
@@ -231,14 +237,14 @@ class Pretrained:
         Returns:
             (N, D).
         """
-        network = initialise(self.__call__, derive(self.plan.seed, "contrastive")).eval()
-        device = pick_device(self.plan.recipe.device)
+        network = initialise(self.__call__, derive(self.pretraining.seed, "contrastive")).eval()
+        device = pick_device(self.pretraining.recipe.device)
         network.to(device)
         found = []
         with torch.inference_mode():
             for _, x in pool.batches(np.arange(len(pool)), _READ):
                 found.append(penultimate(network, place(x, device)).float().cpu())
-        features: NDArray[np.float32] = join(found).numpy()
+        features: NDArray[np.float32] = join(found).numpy()  # (N, D)
         return features
 
     def _fresh(self, options: Mapping[str, Any]) -> nn.Module:
@@ -248,7 +254,7 @@ class Pretrained:
 
     def _encoder(self, options: Mapping[str, Any]) -> dict[str, Tensor]:
         assert self.pool is not None
-        seed = derive(self.plan.seed, "contrastive")
+        seed = derive(self.pretraining.seed, "contrastive")
         network = initialise(partial(self._fresh, options), seed)
         key = self._key(network)
         if key not in self._known:
@@ -256,10 +262,10 @@ class Pretrained:
         return self._known[key]
 
     def _key(self, network: nn.Module) -> str:
-        """What decides the encoder: the plan, the network as it begins, and the items, of which 64 are looked at."""
+        """What decides the encoder: its training, the initial network, and the items, of which 64 are looked at."""
         assert self.pool is not None
         modules = [type(module).__qualname__ for module in network.modules()]
-        text = "\n".join([self.plan.identity(), weights_hash(network), *modules, *self.pool.ids])
+        text = "\n".join([self.pretraining.identity(), weights_hash(network), *modules, *self.pool.ids])
         digest = hashlib.sha256(text.encode())
         some = np.unique(np.linspace(0, len(self.pool) - 1, 64).astype(np.intp))
         for _, x in self.pool.batches(some, len(some)):
@@ -278,7 +284,7 @@ class Pretrained:
 
     def _trained(self, key: str, network: nn.Module) -> dict[str, Tensor]:
         assert self.pool is not None
-        slot = None if self.cache is None else File(self.cache / f"{key}.checkpoint")
+        slot = None if self.cache is None else FileSlot(self.cache / f"{key}.checkpoint")
         try:
             checkpoints = None if slot is None else Checkpoints(slot, _INTERVAL)
         except InvalidCheckpoint:
@@ -286,17 +292,17 @@ class Pretrained:
                 raise
             # Another process was done, and took it away while it was opened here.
             return self._kept(key) or self._trained(key, network)
-        seed = derive(self.plan.seed, "contrastive", "training")
-        device = pick_device(self.plan.recipe.device)
-        views = _Views(network.to(device), Sampler(self.pool), self.plan)
+        seed = derive(self.pretraining.seed, "contrastive", "training")
+        device = pick_device(self.pretraining.recipe.device)
+        views = _Views(network.to(device), Sampler(self.pool), self.pretraining)
         told = self.progress
         n = len(self.pool)
         train(
             views,
             torch.arange(n),
             torch.zeros(n, dtype=torch.int64),
-            recipe=self.plan.recipe,
-            likelihood=NTXent(self.plan.temperature),
+            recipe=self.pretraining.recipe,
+            likelihood=NTXent(self.pretraining.temperature),
             seed=seed,
             checkpoint=checkpoints,
             progress=None
@@ -310,7 +316,7 @@ class Pretrained:
             if faster := self._kept(key):  # another process's: all take the same
                 encoder = faster
             else:
-                kept = File(self.cache / f"{key}.encoder")
+                kept = FileSlot(self.cache / f"{key}.encoder")
                 kept.save(lambda path: write_tensors(path, {"encoder": encoder}, {"key": key}))
             slot.path.unlink(missing_ok=True)
         return encoder
@@ -319,26 +325,27 @@ class Pretrained:
 class _Views(nn.Module):
     """Positions (n,) to the projections (n, 2D) of two changes of each of these items."""
 
-    def __init__(self, network: nn.Module, pool: Sampler, plan: _Plan) -> None:
+    def __init__(self, network: nn.Module, pool: Sampler, pretraining: _Pretraining) -> None:
         super().__init__()
         self.network = network
-        self._pool, self._plan = pool, plan
+        self._pool, self._pretraining = pool, pretraining
         device = next(network.parameters()).device
         network.eval()
         with torch.no_grad():
             x = pool.at(torch.arange(min(2, len(pool))), device)
             self.last, width = _last_linear(network, x)
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(derive(plan.seed, "contrastive", "projection"))
+            torch.default_generator.manual_seed(derive(pretraining.seed, "contrastive", "projection"))
             hidden = min(width, _WIDEST)
-            layers = nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, plan.projection)
+            layers = nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, pretraining.projection)
         self.projection = nn.Sequential(*layers).to(device)
 
     def forward(self, positions: Tensor) -> Tensor:
         x = self._pool.at(positions.cpu(), positions.device)
-        views = [changed(x, self._plan.augment, positions.device) for _ in range(2)]
+        views = [changed(x, self._pretraining.augment, positions.device) for _ in range(2)]
         with without_dropout(self.network) if self.training else nullcontext():
-            return torch.cat([self.projection(penultimate(self.network, view)) for view in views], 1)
+            projections = [self.projection(penultimate(self.network, view)) for view in views]  # (n, D) each
+            return torch.cat(projections, 1)  # (n, 2D)
 
 
 def _last_linear(network: nn.Module, x: Any) -> tuple[str, int]:
@@ -364,7 +371,7 @@ def _last_linear(network: nn.Module, x: Any) -> tuple[str, int]:
 
 
 @dataclass(frozen=True)
-class _After(WrappingFitting):
+class _FromPretrained(WrappingFitting):
     """A posterior function whose networks begin with the trained encoder."""
 
     inner: Fitting

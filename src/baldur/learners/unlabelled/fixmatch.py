@@ -80,9 +80,9 @@ def _penalty(
         device = step.losses.device
         x = pool.draw(size, device)
         with torch.no_grad(), without_dropout(network):
-            sure, labels = call(network, changed(x, weak, device)).float().softmax(1).max(1)
+            sure, labels = call(network, changed(x, weak, device)).float().softmax(1).max(1)  # (n,) each
         with statistics_kept(network):
-            outputs = call(network, changed(x, strong, device)).float()
+            outputs = call(network, changed(x, strong, device)).float()  # (n, C)
         losses = functional.cross_entropy(outputs, labels, reduction="none")
         kept: Tensor = losses * (sure >= threshold)
         return weight * kept.mean()

@@ -3,8 +3,7 @@
 T. Tran, T.-T. Do, I. Reid and G. Carneiro, "Bayesian generative active deep learning", ICML 2019.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,10 +20,11 @@ from baldur.data.pictures import contact_sheet
 from baldur.errors import InvalidArgument, Unsupported
 from baldur.learners.supervised import Supervised
 from baldur.learners.unlabelled.adding import Addition, adding
-from baldur.learners.unlabelled.networks import Discriminator, Encoder, Generator
+from baldur.learners.unlabelled.networks import Discriminator, Generator, LatentEncoder
+from baldur.learners.unlabelled.pools import statistics_kept
 from baldur.protocols import Labelled, Posterior
 from baldur.training import Step
-from baldur.training.contract import Fitting, Train
+from baldur.training.contract import Fitting, Train, WrappingFitting
 
 _LEAST_SIDE = 8
 _SHOWN = 8
@@ -79,12 +79,12 @@ def bayesian_generative(
             f"weight {weight}, reconstruction {reconstruction} and divergence {divergence} must not be negative, and "
             f"latent {latent} and learning_rate {learning_rate} must be positive"
         )
-    options = Options(weight, reconstruction, divergence, latent, learning_rate)
-    return learner.but(posterior=Generative(learner.posterior, options))
+    images = ImageOptions(weight, reconstruction, divergence, latent, learning_rate)
+    return learner.but(posterior=Generative(learner.posterior, images))
 
 
 @dataclass(frozen=True)
-class Options:
+class ImageOptions:
     """See `bayesian_generative`."""
 
     weight: float
@@ -95,32 +95,26 @@ class Options:
 
 
 @dataclass
-class Generative:
+class Generative(WrappingFitting):
     """A posterior function whose networks learn generated images, too; see `bayesian_generative`.
 
     Args:
-        each: The posterior function.
-        plan: How images are made.
+        inner: The posterior function.
+        images: How images are made.
     """
 
-    each: Fitting
-    plan: Options
+    inner: Fitting
+    images: ImageOptions
     _sheet: bytes | None = field(default=None, init=False)
-
-    @property
-    def options(self) -> Mapping[str, Any]:
-        """What networks are built with."""
-        options: Mapping[str, Any] = getattr(self.each, "options", {})
-        return options
 
     def __call__(self, train: Train, labelled: Labelled, seed: int) -> Posterior:
         games: list[Game] = []
 
         def make(seed: int, network: nn.Module, train: Train) -> Addition:
-            games.append(Game(train, self.plan, seed))
+            games.append(Game(train, self.images, seed))
             return Addition(games[-1].penalty, games[-1])
 
-        posterior = self.each(adding(train, make), labelled, seed)
+        posterior = self.inner(adding(train, make), labelled, seed)
         self._sheet = _pairs(games[-1], labelled) if games else None
         return posterior
 
@@ -145,14 +139,14 @@ class Game:
         Unsupported: The items are no images, or the labels no classes.
     """
 
-    def __init__(self, train: Train, options: Options, seed: int) -> None:
+    def __init__(self, train: Train, options: ImageOptions, seed: int) -> None:
         x, y, _ = train.data()
         shape = _shape(x, y)
         self.options = options
         self.seed = seed
         device = pick_device(train.recipe.device)
         with seeded(derive(seed, "generator"), torch.device("cpu")):
-            self.encoder = Encoder(shape, options.latent).to(device)
+            self.encoder = LatentEncoder(shape, options.latent).to(device)
             self.generator = Generator(shape, options.latent, train.classes).to(device)
             self.discriminator = Discriminator(shape).to(device)
         self.parts: dict[str, nn.Module] = {
@@ -164,8 +158,8 @@ class Game:
             name: torch.optim.Adam(part.parameters(), options.learning_rate, betas=(0.5, 0.999))
             for name, part in self.parts.items()
         }
-        self.low = x.amin((0, 2, 3)).reshape(-1, 1, 1).to(device)
-        span = x.amax((0, 2, 3)).reshape(-1, 1, 1).to(device) - self.low
+        self.low = x.amin((0, 2, 3)).reshape(-1, 1, 1).to(device)  # (C, 1, 1)
+        span = x.amax((0, 2, 3)).reshape(-1, 1, 1).to(device) - self.low  # (C, 1, 1)
         self.span = torch.where(span > 0, span, torch.ones_like(span))
 
     def penalty(self, network: nn.Module, step: Step) -> Tensor:
@@ -185,6 +179,7 @@ class Game:
             remade = self.generator(mean + (0.5 * log_variance).exp() * torch.randn_like(mean), y)
             made = self.generator(torch.randn_like(mean), y)
             of_made, of_remade, wish = self._classified(network, made, remade, y)
+            # One pass for all three: (3n, C, H, W) to (n,) each.
             real, copied, invented = self.discriminator(torch.cat([x, remade.detach(), made])).chunk(3)
             losses = {
                 "distance": functional.mse_loss(remade, x),
@@ -200,9 +195,9 @@ class Game:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The classifier's losses on images as constants, and the gradient of the first by these images."""
         leaf = made.detach().requires_grad_()
-        given = self.low + self.span * torch.cat([leaf, remade.detach()])
-        with _statistics_kept(network):
-            logits = call(network, given).float()
+        given = self.low + self.span * torch.cat([leaf, remade.detach()])  # (2n, C, H, W)
+        with statistics_kept(network):
+            logits = call(network, given).float()  # (2n, classes)
         of_made = functional.cross_entropy(logits[: len(y)], y)
         of_remade = functional.cross_entropy(logits[len(y) :], y)
         (wish,) = torch.autograd.grad(of_made, leaf, retain_graph=True)
@@ -298,20 +293,6 @@ def _bce(logits: Tensor, *, real: bool) -> Tensor:
     return functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))
 
 
-@contextmanager
-def _statistics_kept(network: nn.Module) -> Iterator[None]:
-    """Batch normalisation goes by the batch, and its running statistics stay those of real images."""
-    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    own = [(m, dict(m._buffers)) for m in norms]
-    for module, buffers in own:
-        module._buffers.update({name: None if b is None else b.clone() for name, b in buffers.items()})
-    try:
-        yield
-    finally:
-        for module, buffers in own:
-            module._buffers.update(buffers)
-
-
 def _shape(x: Any, y: Tensor) -> tuple[int, int, int]:
     if (
         not isinstance(x, Tensor)
@@ -338,7 +319,7 @@ def _pairs(game: Game, labelled: Labelled) -> bytes | None:
     if not len(newest):
         return None
     images = [x for _, x in labelled.pool.batches(newest, _SHOWN)]
-    x = torch.cat(images)
+    x = torch.cat(images)  # (s, C, H, W)
     remade = game.remake(x, torch.from_numpy(labelled.labels[newest]))
     return contact_sheet(
         [image for pair in zip(x.cpu().numpy(), remade.cpu().numpy(), strict=True) for image in pair]

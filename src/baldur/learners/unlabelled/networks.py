@@ -8,7 +8,7 @@ from torch.nn import functional
 _NARROW, _WIDE = 32, 64
 
 
-class Encoder(nn.Module):
+class LatentEncoder(nn.Module):
     """Images to the mean and the logarithm of the variance of their codes, q(z | x).
 
     Args:
@@ -30,7 +30,7 @@ class Encoder(nn.Module):
         Returns:
             Mean and log-variance, both (n, latent).
         """
-        mean, log_variance = self.head(self.body(x)).chunk(2, 1)
+        mean, log_variance = self.head(self.body(x)).chunk(2, 1)  # (n, latent) each
         return mean, log_variance
 
 
@@ -70,7 +70,8 @@ class Generator(nn.Module):
         Returns:
             Images in [0, 1].
         """
-        images: Tensor = self.body(torch.cat([z, functional.one_hot(y, self.classes).to(z.dtype)], 1))
+        codes = torch.cat([z, functional.one_hot(y, self.classes).to(z.dtype)], 1)  # (n, latent + classes)
+        images: Tensor = self.body(codes)  # (n, C, H, W)
         return images
 
 
@@ -96,7 +97,7 @@ class Discriminator(nn.Module):
             Logits.
         """
         logits: Tensor = self.head(self.body(x))
-        return logits[:, 0]
+        return logits[:, 0]  # (n,)
 
 
 def _down(shape: tuple[int, int, int], activation: nn.Module) -> nn.Sequential:

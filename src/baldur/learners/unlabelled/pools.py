@@ -52,7 +52,8 @@ class Joined:
                 if here.any()
                 for _, x in pool.batches(part[here] - offset, size)
             ]
-            back = np.argsort(np.concatenate([np.flatnonzero(here) for here in sides]))
+            # Items were read side by side: this puts them back in the order that was asked for.
+            back = np.argsort(np.concatenate([np.flatnonzero(here) for here in sides]))  # (b,)
             yield part, take(join(read), torch.from_numpy(back))
 
 
@@ -110,7 +111,7 @@ class Sampler:
 
 
 @dataclass(frozen=True)
-class File:
+class FileSlot:
     """A checkpoint's slot that is one file, replaced as a whole."""
 
     path: Path

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from baldur.core.seeds import generator
 from baldur.core.trees import join
 from baldur.errors import InvalidArgument, Unsupported
-from baldur.learners._wrapping import WrappingLearner
+from baldur.learners.supervised import Supervised
 from baldur.learners.unlabelled.contrastive import Pretrained
 from baldur.learners.unlabelled.pools import Joined
 from baldur.learners.unlabelled.stages import Stages
-from baldur.protocols import Checkpoint, Labelled, Learner, Pool, Posterior, View
+from baldur.protocols import Checkpoint, Labelled, Learner, Pool, Posterior, View, WrappingLearner
 
 SOURCE = "propagated"
 _READ = 512
@@ -113,7 +113,7 @@ class LabelPropagation(WrappingLearner):
         seen = len(np.unique(labelled.labels))
         if seen < 2 or len(labelled) > self.labels * seen or not len(unlabelled):
             return inner(labelled, checkpoint)
-        encoder = getattr(self.learner, "network", None)
+        encoder = self.learner.network if isinstance(self.learner, Supervised) else None
         if isinstance(encoder, Pretrained):
             encoder.show(labelled.pool, unlabelled)
             try:
@@ -143,16 +143,16 @@ class LabelPropagation(WrappingLearner):
         n, rng = len(unlabelled), generator(seed, "propagation", round)
         some = np.sort(rng.choice(n, min(self.most, n), replace=False))
         pool = View(unlabelled, some)
-        features = np.concatenate([encode(labelled.pool), encode(pool)])
-        known = np.concatenate([labelled.labels, np.full(len(some), -1)])
+        features = np.concatenate([encode(labelled.pool), encode(pool)])  # (n + m, D)
+        known = np.concatenate([labelled.labels, np.full(len(some), -1)])  # (n + m,)
         found, certainty = propagated(features, known, self.neighbours, self.alpha)
-        found, certainty = found[len(labelled) :], certainty[len(labelled) :]
+        found, certainty = found[len(labelled) :], certainty[len(labelled) :]  # (m,)
         sure = np.flatnonzero((certainty >= self.confidence) & (certainty > 0))
         return Labelled(
             Joined(labelled.pool, View(pool, sure)),
-            np.concatenate([labelled.labels, found[sure]]),
-            np.concatenate([labelled.rounds, np.full(len(sure), round, np.int64)]),
-            np.concatenate([labelled.weights, certainty[sure].astype(np.float32)]),
+            np.concatenate([labelled.labels, found[sure]]),  # (n + s,)
+            np.concatenate([labelled.rounds, np.full(len(sure), round, np.int64)]),  # (n + s,)
+            np.concatenate([labelled.weights, certainty[sure].astype(np.float32)]),  # (n + s,)
             (*labelled.sources, *(SOURCE,) * len(sure)),
         )
 
@@ -175,7 +175,7 @@ def propagated(
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.semi_supervised import LabelSpreading
 
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)  # (n, 1)
     directions = features / np.maximum(lengths, np.finfo(np.float32).tiny)
     k = min(neighbours, len(features) - 1)
     model = LabelSpreading(kernel=lambda a, b: _graph(a, k), alpha=alpha, max_iter=_ROUNDS, tol=1e-4)
@@ -183,8 +183,8 @@ def propagated(
         warnings.simplefilter("ignore", ConvergenceWarning)  # what is left is below alpha ** rounds
         warnings.simplefilter("ignore", RuntimeWarning)  # items that no label reaches divide 0 by 0
         model.fit(directions, labels)
-    shares = np.nan_to_num(np.asarray(model.label_distributions_, np.float64))
-    entropy = -xlogy(shares, shares).sum(1)
+    shares = np.nan_to_num(np.asarray(model.label_distributions_, np.float64))  # (n, C)
+    entropy = -xlogy(shares, shares).sum(1)  # (n,)
     certainty = np.clip(1 - entropy / np.log(shares.shape[1]), 0, 1) * (shares.sum(1) > 0)
     return np.asarray(model.classes_[shares.argmax(1)], np.int64), certainty
 
@@ -194,7 +194,7 @@ def _graph(directions: NDArray[np.float32], neighbours: int) -> object:
     from sklearn.neighbors import kneighbors_graph
 
     graph = kneighbors_graph(directions, neighbours, mode="connectivity")
-    return graph.maximum(graph.T)
+    return graph.maximum(graph.T)  # (n, n)
 
 
 def _encoder(posterior: Posterior, seed: int) -> Encode:
@@ -204,7 +204,7 @@ def _encoder(posterior: Posterior, seed: int) -> Encode:
         batches = pool.batches(np.arange(len(pool)), _READ)
         features: NDArray[np.float32] = (
             join([torch.as_tensor(draws.features(x)).float().cpu() for _, x in batches])
-        ).numpy()
+        ).numpy()  # (N, D)
         return features
 
     return encode

@@ -93,8 +93,8 @@ class Stages:
         """
         return self._part()
 
-    def _part(self) -> "_Part | None":
-        return None if self.slot is None else _Part(self._found, self._save, self._folder / "part")
+    def _part(self) -> "_StageSlot | None":
+        return None if self.slot is None else _StageSlot(self._found, self._save, self._folder / "part")
 
     def _save(self, part: Path | None) -> None:
         assert self.slot is not None
@@ -102,7 +102,7 @@ class Stages:
         self.slot.save(lambda path: write_tensors(path, groups, {"format": _FORMAT, "stages": 2}))
 
 
-class _Part:
+class _StageSlot:
     """The slot of one of the fits."""
 
     def __init__(self, found: Path | None, keep: Callable[[Path], None], temporary: Path) -> None:

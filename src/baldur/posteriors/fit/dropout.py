@@ -1,16 +1,18 @@
 """Networks without dropout, trained and sampled with some."""
 
-from baldur import posteriors
 from baldur.core.trees import take
+from baldur.posteriors.deterministic import Deterministic
 from baldur.posteriors.dropout.insertion import insert_dropout
 from baldur.posteriors.dropout.posterior import MCDropout
-from baldur.protocols import Labelled, Posterior
-from baldur.training.contract import Train
+from baldur.protocols import Labelled
+from baldur.training.contract import Train, TrainingRequest
+from baldur.training.stepwise import Steps, Stepwise
 
 
+@Stepwise
 def inserted_dropout(
     train: Train, labelled: Labelled, seed: int, *, rate: float = 0.5, where: str = "last"
-) -> MCDropout:
+) -> Steps[MCDropout]:
     """One network with dropout inserted, trained with it, whose dropout is the posterior.
 
     (Gal & Ghahramani, ICML 2016.)
@@ -32,10 +34,12 @@ def inserted_dropout(
     """
     network = insert_dropout(train.build(seed), rate, where)
     MCDropout(network).plan(take(train.data()[0], slice(0, 2)))  # refused now, not after the training
-    return MCDropout(train(seed, network=network), likelihood=train.likelihood)
+    network = yield TrainingRequest(seed, network)
+    return MCDropout(network, likelihood=train.likelihood)
 
 
-def mc_dropout(train: Train, labelled: Labelled, seed: int) -> Posterior:
+@Stepwise
+def mc_dropout(train: Train, labelled: Labelled, seed: int) -> Steps[MCDropout]:
     """One network, whose dropout is the posterior.
 
     Args:
@@ -46,10 +50,12 @@ def mc_dropout(train: Train, labelled: Labelled, seed: int) -> Posterior:
     Returns:
         An `MCDropout`.
     """
-    return posteriors.MCDropout(train(seed), likelihood=train.likelihood)
+    network = yield TrainingRequest(seed, train.build(seed))
+    return MCDropout(network, likelihood=train.likelihood)
 
 
-def deterministic(train: Train, labelled: Labelled, seed: int) -> Posterior:
+@Stepwise
+def deterministic(train: Train, labelled: Labelled, seed: int) -> Steps[Deterministic]:
     """One network, taken at its word.
 
     Args:
@@ -60,4 +66,5 @@ def deterministic(train: Train, labelled: Labelled, seed: int) -> Posterior:
     Returns:
         A `Deterministic`.
     """
-    return posteriors.Deterministic(train(seed), likelihood=train.likelihood)
+    network = yield TrainingRequest(seed, train.build(seed))
+    return Deterministic(network, likelihood=train.likelihood)

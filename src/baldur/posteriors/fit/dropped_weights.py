@@ -2,12 +2,14 @@
 
 from baldur.posteriors.dropconnect import LAYERS, DropConnect, Layers, weights_dropped
 from baldur.protocols import Labelled
-from baldur.training.contract import Train
+from baldur.training.contract import Train, TrainingRequest
+from baldur.training.stepwise import Steps, Stepwise
 
 
+@Stepwise
 def dropconnect(
     train: Train, labelled: Labelled, seed: int, *, p: float = 0.3, layers: Layers = LAYERS
-) -> DropConnect:
+) -> Steps[DropConnect]:
     """One network, trained with a fresh mask on its weights in each step, whose masks are the posterior.
 
     W ⊙ M / (1 - p), M ~ Bernoulli(1 - p), shared by the items of a step. What is kept, and what early stopping
@@ -30,5 +32,5 @@ def dropconnect(
     """
     network = train.build(seed)
     with weights_dropped(network, p, layers):
-        train(seed, network=network)
+        yield TrainingRequest(seed, network)
     return DropConnect(network, p, layers, likelihood=train.likelihood)

@@ -6,6 +6,7 @@ ensembles for active learning in image classification", CVPR 2018.
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -15,10 +16,19 @@ from torch import nn
 from baldur import posteriors
 from baldur.errors import InvalidArgument
 from baldur.posteriors.ensemble import member_seed
-from baldur.posteriors.fit.dropout import deterministic
+from baldur.posteriors.fit.dropout import deterministic, mc_dropout
 from baldur.protocols import Labelled, Posterior
 from baldur.training import AfterEpoch, Penalty, Recipe, weights_hash
-from baldur.training.contract import Asked, Fitting, Together, Train, TrainsTogether, WrappingTrain
+from baldur.training.contract import (
+    Fitting,
+    Together,
+    Train,
+    TrainingRequest,
+    TrainsTogether,
+    WrappingTrain,
+    options_of,
+)
+from baldur.training.stepwise import Steps, finish, steps_of
 
 Sharing = Literal["independent", "shared"]
 
@@ -67,7 +77,33 @@ def ensemble(
         raise InvalidArgument(f"capacity is {capacity}; it must be above 0 and at most 1")
     if together not in ("auto", "stacked", "turn"):
         raise InvalidArgument(f"members are trained together by auto, stacked or turn, not {together!r}")
-    return _Ensembles(members, init, order, capacity, each, together)
+    return EnsembleFitting(members, init, order, capacity, each, together)
+
+
+def dropout_ensemble(
+    members: int = 5,
+    *,
+    init: Sharing = "independent",
+    order: Sharing = "independent",
+    capacity: float = 1.0,
+    together: Together = "auto",
+) -> Fitting:
+    """M networks with dropout, each sampled with its own masks: `ensemble(each=mc_dropout)`.
+
+    Args:
+        members: M.
+        init: See `ensemble`.
+        order: See `ensemble`.
+        capacity: See `ensemble`.
+        together: See `ensemble`.
+
+    Returns:
+        A posterior function for `Supervised`.
+
+    Raises:
+        InvalidArgument: There is no member, or a value is out of its domain.
+    """
+    return ensemble(members, init=init, order=order, capacity=capacity, each=mc_dropout, together=together)
 
 
 def spread(fitting: Fitting, begin: Begin) -> Fitting:
@@ -80,11 +116,13 @@ def spread(fitting: Fitting, begin: Begin) -> Fitting:
     Returns:
         A posterior function that fits the same members. There may be no warm start and no checkpoint.
     """
-    return replace(fitting, begin=begin) if isinstance(fitting, _Ensembles) else fitting
+    return replace(fitting, begin=begin) if isinstance(fitting, EnsembleFitting) else fitting
 
 
 @dataclass(frozen=True)
-class _Ensembles:
+class EnsembleFitting:
+    """What `ensemble` gives; see there."""
+
     members: int
     init: Sharing
     order: Sharing
@@ -96,109 +134,134 @@ class _Ensembles:
     @property
     def options(self) -> Mapping[str, Any]:
         """What networks are built with."""
-        own: Mapping[str, Any] = getattr(self.each, "options", {})
-        return {**own, **({"width": self.capacity} if self.capacity < 1 else {})}
+        return {**options_of(self.each), **({"width": self.capacity} if self.capacity < 1 else {})}
 
     def __call__(self, train: Train, labelled: Labelled, seed: int) -> Posterior:
-        return posteriors.Ensemble(_Members(train, labelled, seed, self).fit())
+        return posteriors.Ensemble(_EnsembleFit(self, train, labelled, seed).members())
 
 
-class _Members:
-    """The members as they are fitted: each goes as far as its first training, all are trained, and each goes on.
+class _EnsembleFit:
+    """One fit of an ensemble."""
 
-    A member waits inside its call: there it lets the next one begin, and the last one trains them all. So one thread
-    is enough, and an error leaves through all of them.
-    """
+    def __init__(self, ensemble: EnsembleFitting, train: Train, labelled: Labelled, seed: int) -> None:
+        self.ensemble = ensemble
+        self.train, self.labelled, self.seed = train, labelled, seed
+        self.begun: set[str] = set()  # hashes of the weights that networks began with
 
-    def __init__(self, train: Train, labelled: Labelled, seed: int, plan: _Ensembles) -> None:
-        self.train, self.labelled, self.seed, self.plan = train, labelled, seed, plan
-        self.begun: set[str] = set()  # hashes of initial weights
-        self.asked: list[Asked] = []
-        self.fitted: dict[int, Posterior] = {}
-        self.elsewhere: dict[int, Callable[[], tuple[Posterior, set[str]]]] = {}
-        self.waiting = plan.members > 1 and plan.how != "turn" and not isinstance(plan.each, _Ensembles)
-        if self.waiting and not isinstance(train, TrainsTogether):
-            self.waiting = False
-            if plan.how == "stacked":
-                warnings.warn("members are trained in turn: the learner trains one at a time", stacklevel=2)
+    def members(self) -> list[Posterior]:
+        """Fit all members: in two passes where their networks are trained at once, else in turn.
 
-    def fit(self) -> list[Posterior]:
-        """Fit all of them, in order."""
-        self._go_on(0)
-        return [self.fitted[number] for number in range(self.plan.members)]
+        The first pass takes each member as far as its first training. Then all these networks are trained together.
+        The second pass takes each member on from there, the last one first: checkpoints hold fits in that order.
+        """
+        steps_of_each = steps_of(self.ensemble.each)
+        self._say_why_in_turn(steps_of_each is not None)
+        if steps_of_each is None:
+            return self._in_turn([], partial(self.fit, 0))
+        fitted: dict[int, Posterior] = {}
+        waiting: list[tuple[int, Steps[Posterior], TrainingRequest]] = []
+        with ExitStack() as unfinished:
+            for number in range(self.ensemble.members):
+                train = _MemberTrain(self, number)
+                steps = unfinished.enter_context(closing(steps_of_each(train, self.labelled, self.seed)))
+                try:
+                    request = train.own(next(steps))
+                except StopIteration as end:  # it trains nothing
+                    fitted[number] = end.value
+                    continue
+                if not waiting and not self._worth(request):
+                    first = partial(self._go_on, number, steps, request)
+                    return self._in_turn(list(fitted.values()), first)
+                waiting.append((number, steps, request))
+            if waiting and isinstance(self.train, TrainsTogether):
+                self.train.together([request for *_, request in waiting], self.ensemble.how)
+            for number, steps, request in reversed(waiting):
+                fitted[number] = finish(steps, _MemberTrain(self, number), request.network)
+        return [fitted[number] for number in range(self.ensemble.members)]
 
-    def _go_on(self, number: int) -> None:
-        """Fit this member and those after it, as far as they are not fitted yet."""
-        while number < self.plan.members:
-            if number in self.elsewhere:
-                self.fitted[number], begun = self.elsewhere.pop(number)()
-                for initial in begun:
-                    self.begin_with(initial)
-                number += 1
-                continue
-            member = _Member(self, number)
-            self.fitted[number] = self.plan.each(member, self.labelled, self.seed)
-            if self.waiting and member.came:
-                return
-            number += 1
-        if self.asked:
-            assert isinstance(self.train, TrainsTogether)
-            self.train.together(self.asked, self.plan.how)
-            self.asked = []
-
-    def came(self, number: int, asked: Asked) -> bool:
-        """Take in a network to be trained; False where it is not worth waiting for the others."""
-        if self.waiting and not self.asked:
-            self.waiting = isinstance(self.train, TrainsTogether) and self.train.worth(asked, self.plan.how)
-        if self.waiting:
-            self.asked.append(asked)
-            self._go_on(number + 1)
-        elif number == 0 and self.plan.begin is not None:  # the first is trained here meanwhile
-            alone = replace(self.plan, begin=None, how="turn")
-            for other in range(1, self.plan.members):
-                fit = partial(_alone, alone, self.train, self.labelled, self.seed, other)
-                self.elsewhere[other] = self.plan.begin(fit)
-        return self.waiting
+    def fit(self, number: int) -> Posterior:
+        """Fit one member from its beginning to its end."""
+        return self.ensemble.each(_MemberTrain(self, number), self.labelled, self.seed)
 
     def begin_with(self, initial: str) -> None:
         """Take note of a member's initial weights, and refuse those that another one had."""
-        if initial in self.begun and self.plan.init != "shared":
+        if initial in self.begun and self.ensemble.init != "shared":
             raise InvalidArgument(
                 "the members of the ensemble begin with the same weights; give the learner a factory that draws them, "
                 'or say init="shared"'
             )
         self.begun.add(initial)
 
+    def _worth(self, request: TrainingRequest) -> bool:
+        """Whether the networks are to be trained at once, of which this is the first."""
+        if self.ensemble.members == 1 or self.ensemble.how == "turn":
+            return False
+        return isinstance(self.train, TrainsTogether) and self.train.worth(request, self.ensemble.how)
+
+    def _go_on(self, number: int, steps: Steps[Posterior], request: TrainingRequest) -> Posterior:
+        """Train the network that a member asked for, and take the member to its end."""
+        return finish(steps, _MemberTrain(self, number), request.by(self.train))
+
+    def _in_turn(self, fitted: list[Posterior], fit_next: Callable[[], Posterior]) -> list[Posterior]:
+        """Fit the members that are left, one after the other; or the first one here and the others elsewhere."""
+        others = range(len(fitted) + 1, self.ensemble.members)
+        if self.ensemble.begin is None or fitted:
+            return [*fitted, fit_next(), *map(self.fit, others)]
+        alone = replace(self.ensemble, begin=None, how="turn")
+        calls = [partial(_alone, alone, self.train, self.labelled, self.seed, number) for number in others]
+        elsewhere = [self.ensemble.begin(call) for call in calls]
+        fitted = [fit_next()]
+        for wait in elsewhere:
+            posterior, begun = wait()
+            for initial in begun:
+                self.begin_with(initial)
+            fitted.append(posterior)
+        return fitted
+
+    def _say_why_in_turn(self, in_steps: bool) -> None:
+        """Warn where stacking was asked for and cannot be."""
+        each = self.ensemble.each
+        if self.ensemble.how != "stacked" or self.ensemble.members == 1 or isinstance(each, EnsembleFitting):
+            return
+        if not in_steps:
+            why = "their posterior function does not yield its trainings (see training.stepwise)"
+        elif not isinstance(self.train, TrainsTogether):
+            why = "the learner trains one at a time"
+        else:
+            return
+        warnings.warn(f"members are trained in turn: {why}", stacklevel=2)
+
 
 def _alone(
-    plan: _Ensembles, train: Train, labelled: Labelled, seed: int, number: int
+    ensemble: EnsembleFitting, train: Train, labelled: Labelled, seed: int, number: int
 ) -> tuple[Posterior, set[str]]:
     """Fit one member, with the hashes of the weights that its networks began with."""
-    members = _Members(train, labelled, seed, plan)
-    return plan.each(_Member(members, number), labelled, seed), members.begun
+    fit = _EnsembleFit(ensemble, train, labelled, seed)
+    return fit.fit(number), fit.begun
 
 
-class _Member(WrappingTrain):
+class _MemberTrain(WrappingTrain):
     """How one member is trained: its own seeds where they are not shared; see `Train`."""
 
-    def __init__(self, members: _Members, number: int) -> None:
-        self.members = members
-        self.train = members.train
-        self.plan = members.plan
+    def __init__(self, fit: _EnsembleFit, number: int) -> None:
+        self.fit = fit
+        self.train = fit.train
+        self.ensemble = fit.ensemble
         self.number = number
-        self.came = False  # as far as its first training
 
     def _seed(self, seed: int) -> int:
-        return member_seed(seed, self.number, self.plan.members)
+        return member_seed(seed, self.number, self.ensemble.members)
 
-    def _order_seed(self, seed: int) -> int:
-        return seed if self.plan.order == "shared" else self._seed(seed)
+    def own(self, request: TrainingRequest) -> TrainingRequest:
+        """What a member asks for, with its own seed of the order where that is not shared."""
+        shared = self.ensemble.order == "shared"
+        return request if shared else replace(request, seed=self._seed(request.seed))
 
     def build(self, seed: int, **options: Any) -> nn.Module:
-        shared = self.plan.init == "shared"
-        width = {"width": self.plan.capacity} if self.plan.capacity < 1 else {}
+        shared = self.ensemble.init == "shared"
+        width = {"width": self.ensemble.capacity} if self.ensemble.capacity < 1 else {}
         network = self.train.build(seed if shared else self._seed(seed), **width, **options)
-        self.members.begin_with(weights_hash(network))
+        self.fit.begin_with(weights_hash(network))
         return network
 
     def __call__(
@@ -211,16 +274,11 @@ class _Member(WrappingTrain):
         recipe: Recipe | None = None,
     ) -> nn.Module:
         network = self.build(seed) if network is None else network
-        seed = self._order_seed(seed)
-        if not self.came:
-            self.came = True
-            if self.members.came(self.number, Asked(seed, network, penalty, after_epoch, recipe)):
-                return network
-        return self.train(seed, network=network, penalty=penalty, after_epoch=after_epoch, recipe=recipe)
+        return self.own(TrainingRequest(seed, network, penalty, after_epoch, recipe)).by(self.train)
 
-    def worth(self, asked: Asked, how: Together) -> bool:
-        return isinstance(self.train, TrainsTogether) and self.train.worth(asked, how)
+    def worth(self, request: TrainingRequest, how: Together) -> bool:
+        return isinstance(self.train, TrainsTogether) and self.train.worth(request, how)
 
-    def together(self, asked: Sequence[Asked], how: Together) -> None:
+    def together(self, requests: Sequence[TrainingRequest], how: Together) -> None:
         assert isinstance(self.train, TrainsTogether)
-        self.train.together([replace(one, seed=self._order_seed(one.seed)) for one in asked], how)
+        self.train.together([self.own(one) for one in requests], how)

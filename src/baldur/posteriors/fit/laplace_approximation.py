@@ -11,9 +11,11 @@ from baldur.posteriors.laplace.curvature import Structure, check
 from baldur.posteriors.laplace.last_layer import copied, find, linear, weights_of
 from baldur.posteriors.laplace.posterior import Laplace, approximate
 from baldur.protocols import Labelled
-from baldur.training.contract import Train
+from baldur.training.contract import Train, TrainingRequest
+from baldur.training.stepwise import Steps, Stepwise
 
 
+@Stepwise
 def laplace(
     train: Train,
     labelled: Labelled,
@@ -23,7 +25,7 @@ def laplace(
     prior_precision: float | None = None,
     temperature: float = 1.0,
     refit: bool = True,
-) -> Laplace:
+) -> Steps[Laplace]:
     """One network, and a Gaussian over its last layer's weights.
 
     The curvature is that of the training items as they are, without augmentation. What is held out for early
@@ -53,7 +55,7 @@ def laplace(
     """
     network = train.build(seed)
     _check(network, train, structure)
-    train(seed, network=network)
+    yield TrainingRequest(seed, network)
     x, y, counts = train.data()
     recipe = train.recipe
     own_loss = recipe.loss is not None or recipe.label_smoothing > 0

@@ -16,6 +16,7 @@ from baldur.core.seeds import derive
 from baldur.core.trees import place, take
 from baldur.errors import InvalidArgument, Unsupported
 from baldur.posteriors.fit.dropout import deterministic
+from baldur.posteriors.fit.ensembles import EnsembleFitting
 from baldur.posteriors.learning_loss import LearningLoss, LossModule, maps_of, pooled, tapped
 from baldur.protocols import Batch, Labelled
 from baldur.training import AfterEpoch, Penalty, Recipe, Step
@@ -74,7 +75,7 @@ def learning_loss(
         )
     if layers is not None and not layers:
         raise InvalidArgument("give at least one layer, or leave layers unset")
-    if hasattr(each, "members"):
+    if isinstance(each, EnsembleFitting):
         raise Unsupported(_SEVERAL)
 
     def penalty(watched: "Watched", step: Step) -> Tensor:
@@ -111,11 +112,13 @@ def ranking(
     pairs = len(losses) // 2
     if not pairs:
         return 0 * predicted.sum()
-    order = losses[: 2 * pairs].reshape(pairs, 2).diff(dim=1).sign()
-    gaps = predicted[: 2 * pairs].reshape(pairs, 2).diff(dim=1)
+    # Both differences are second minus first, so their product is that of the formula.
+    order = losses[: 2 * pairs].reshape(pairs, 2).diff(dim=1).sign()  # (pairs, 1)
+    gaps = predicted[: 2 * pairs].reshape(pairs, 2).diff(dim=1)  # (pairs, 1)
     return ((margin - order * gaps).clamp(min=0) * order.abs()).mean()
 
 
+# Checkpoints of a fit hold the names of `Watched` and of `_Watching`: with others an old one would be refused.
 class Watched(nn.Module):
     """A network and, beside it, the module that predicts its losses; they are trained as one.
 

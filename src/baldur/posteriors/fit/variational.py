@@ -19,7 +19,8 @@ from baldur.likelihoods import IGNORED
 from baldur.posteriors.variational import BayesByBackprop, deviation
 from baldur.protocols import Labelled
 from baldur.training import Step
-from baldur.training.contract import Train
+from baldur.training.contract import Train, TrainingRequest
+from baldur.training.stepwise import Steps, Stepwise
 
 _NORMALISATIONS = (
     nn.modules.batchnorm._NormBase,  # and with it instance normalisation
@@ -29,6 +30,7 @@ _NORMALISATIONS = (
 )
 
 
+@Stepwise
 def bayes_by_backprop(
     train: Train,
     labelled: Labelled,
@@ -41,7 +43,7 @@ def bayes_by_backprop(
     warm_up: float = 0.0,
     initial_rho: float = -5.0,
     draws: int = 1,
-) -> BayesByBackprop:
+) -> Steps[BayesByBackprop]:
     """One network whose weights are Gaussians, fitted to the evidence lower bound.
 
     L = E_q[-1/N Σᵢ log p(yᵢ | xᵢ, w)] + β/N KL(q ‖ p), with N the number of training items, of maps that of their
@@ -94,7 +96,8 @@ def bayes_by_backprop(
         ramp = 1.0 if step.share >= warm_up else step.share / warm_up
         return network.divergence(kl) * (kl_weight * ramp / items)
 
-    train(seed, network=network, penalty=divergence, recipe=replace(train.recipe, weight_decay=0.0))
+    recipe = replace(train.recipe, weight_decay=0.0)
+    yield TrainingRequest(seed, network, penalty=divergence, recipe=recipe)
     return BayesByBackprop(network.network, network.deviations(), likelihood=train.likelihood)
 
 
@@ -149,7 +152,7 @@ class Variational(nn.Module):
                 (args, kwargs) if draws == 1 else take((args, kwargs), slice(int(part[0]), int(part[-1]) + 1))
             )
             outputs.append(functional_call(self.network, self._draw(), *some))
-        return outputs[0] if draws == 1 else torch.cat(outputs)
+        return outputs[0] if draws == 1 else torch.cat(outputs)  # (n, ...)
 
     def _draw(self) -> dict[str, Tensor]:
         parts = zip(self.names, self._means(), self.rho, strict=True)
@@ -176,7 +179,8 @@ class Variational(nn.Module):
         Returns:
             A scalar with gradients.
         """
-        return torch.stack([kl(m, r) for m, r in zip(self._means(), self.rho, strict=True)]).sum()
+        each = [kl(mean, rho) for mean, rho in zip(self._means(), self.rho, strict=True)]
+        return torch.stack(each).sum()  # (tensors,) to a scalar
 
 
 def gaussian_kl(mean: Tensor, rho: Tensor, scale: float) -> Tensor:

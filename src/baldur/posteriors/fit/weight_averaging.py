@@ -19,11 +19,13 @@ from baldur.errors import InvalidArgument
 from baldur.posteriors.fit.ensembles import ensemble
 from baldur.posteriors.swag import SWAG, batch_normalised
 from baldur.protocols import Labelled, Posterior
-from baldur.training.contract import Train
+from baldur.training.contract import Train, TrainingRequest
+from baldur.training.stepwise import Steps, Stepwise
 
 _LEAST_VARIANCE = 1e-30
 
 
+@Stepwise
 def swag(
     train: Train,
     labelled: Labelled,
@@ -34,7 +36,7 @@ def swag(
     learning_rate: float = 0.02,
     scale: float = 0.5,
     batch_norm_items: int = 1024,
-) -> SWAG:
+) -> Steps[SWAG]:
     """One network trained by the recipe, then SGD with a constant rate, whose weights are collected after each epoch.
 
     θ̄ = mean θᵢ, Σ = mean θᵢ² - θ̄², and the last K columns D̂ᵢ = θᵢ - θ̄ᵢ, where θ̄ᵢ is the mean up to and with θᵢ. Of the
@@ -68,7 +70,7 @@ def swag(
         )
     network = train.build(seed)
     batch_normalised(network, len(train.data()[1]))  # here and not after two trainings
-    network = train(seed, network=network)
+    network = yield TrainingRequest(seed, network)
     recipe = replace(
         train.recipe,
         epochs=collections,
@@ -78,7 +80,7 @@ def swag(
         schedule=None,
     )
     moments = Moments(rank)
-    train(derive(seed, "swag"), network=network, after_epoch=moments, recipe=recipe)
+    yield TrainingRequest(derive(seed, "swag"), network, after_epoch=moments, recipe=recipe)
     restore(network, moments.mean)
     x, y, _ = train.data()
     random = torch.Generator().manual_seed(derive(seed, "batch norm"))
@@ -180,7 +182,11 @@ class Moments:
         Returns:
             Deviations.
         """
-        return {n: torch.stack([c[n] for c in self._last]) for n in self.mean} if self._last else None
+        if not self._last:
+            return None
+        return {
+            name: torch.stack([column[name] for column in self._last]) for name in self.mean
+        }  # (K, *shape)
 
     def state(self) -> Mapping[str, Tensor]:
         """All that was gathered so far.

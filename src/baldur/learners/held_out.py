@@ -1,4 +1,4 @@
-"""Which labelled items are held out for early stopping."""
+"""Which labelled items are held out, and a part of what is labelled."""
 
 from collections.abc import Sequence
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from baldur.core.seeds import derive
 from baldur.errors import InvalidArgument
+from baldur.protocols import Labelled, View
 
 
 def hold_out(
@@ -59,6 +60,25 @@ def hold_out(
         )
     out = np.array([group in chosen for group in groups])
     return np.flatnonzero(~out), np.flatnonzero(out)
+
+
+def part(labelled: Labelled, positions: NDArray[np.intp]) -> Labelled:
+    """Some of the labelled items.
+
+    Args:
+        labelled: All.
+        positions: Which.
+
+    Returns:
+        These.
+    """
+    return Labelled(
+        View(labelled.pool, positions),
+        labelled.labels[positions],
+        labelled.rounds[positions],
+        labelled.weights[positions],
+        tuple(labelled.sources[i] for i in positions),
+    )
 
 
 def _quota(total: NDArray[np.intp], count: int) -> NDArray[np.intp]:

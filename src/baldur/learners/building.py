@@ -1,4 +1,4 @@
-"""The networks that a learner's fits begin with."""
+"""The networks that a learner's fits begin with: made by a factory, or those of last round."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -16,7 +16,19 @@ Network = Callable[[], nn.Module] | nn.Module
 
 
 def build(network: Network, seed: int, options: Mapping[str, Any]) -> nn.Module:
-    """A fresh network with these options."""
+    """A fresh network.
+
+    Args:
+        network: A factory, or a network to whose weights every fit goes back.
+        seed: Of the weights that a factory draws.
+        options: For the factory, such as `width`.
+
+    Returns:
+        The network.
+
+    Raises:
+        Unsupported: There are options, and it is no factory that takes them.
+    """
     if not options:
         return initialise(network, seed)
     named = ", ".join(f"{name}={value}" for name, value in options.items())
@@ -34,7 +46,15 @@ def build(network: Network, seed: int, options: Mapping[str, Any]) -> nn.Module:
 
 
 def go_on_from(network: nn.Module, before: nn.Module) -> None:
-    """Give a network the weights of last round's."""
+    """Give a network the weights of last round's.
+
+    Args:
+        network: Changed in place.
+        before: Last round's.
+
+    Raises:
+        Unsupported: They are not of one architecture.
+    """
     try:
         restore(network, tensors(before))
     except (KeyError, RuntimeError) as error:
@@ -42,7 +62,17 @@ def go_on_from(network: nn.Module, before: nn.Module) -> None:
 
 
 def networks_of(posterior: Posterior) -> list[nn.Module]:
-    """All networks of a posterior, in the order in which they were built."""
+    """All networks of a posterior, in the order in which they were built.
+
+    Args:
+        posterior: Of the round before.
+
+    Returns:
+        The networks; not copies.
+
+    Raises:
+        Unsupported: It is not a posterior over networks.
+    """
     if not posterior.networks:
         raise Unsupported(f"a warm start needs a posterior over networks, not {type(posterior).__name__}")
     return list(posterior.networks)

@@ -1,0 +1,106 @@
+"""Learners of tables by name: forests, logistic regression and committees of scikit-learn."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from baldur.errors import InvalidArgument
+from baldur.learners.scikit_learn import Estimator
+
+
+def random_forest(
+    classes: int, *, trees: int = 100, min_samples_leaf: int = 1, smoothing: float = 0.01
+) -> Estimator:
+    """A random forest, whose trees are the samples (Breiman, Machine Learning, 2001).
+
+    With leaves of one item each tree is sure of itself, so BALD is the entropy of the trees' votes.
+
+    Args:
+        classes: How many classes there are.
+        trees: How many trees.
+        min_samples_leaf: Items in a leaf at least.
+        smoothing: See `Estimator`.
+
+    Returns:
+        The learner.
+    """
+    from sklearn.ensemble import RandomForestClassifier
+
+    forest = RandomForestClassifier(trees, min_samples_leaf=min_samples_leaf)
+    return Estimator(forest, classes=classes, smoothing=smoothing)
+
+
+def extra_trees(
+    classes: int, *, trees: int = 100, min_samples_leaf: int = 1, smoothing: float = 0.01
+) -> Estimator:
+    """Extremely randomised trees, each a sample (Geurts, Ernst and Wehenkel, Machine Learning, 2006).
+
+    Args:
+        classes: How many classes there are.
+        trees: How many trees.
+        min_samples_leaf: Items in a leaf at least.
+        smoothing: See `Estimator`.
+
+    Returns:
+        The learner.
+    """
+    from sklearn.ensemble import ExtraTreesClassifier
+
+    forest = ExtraTreesClassifier(trees, min_samples_leaf=min_samples_leaf)
+    return Estimator(forest, classes=classes, smoothing=smoothing)
+
+
+def logistic_regression(classes: int, *, C: float = 1.0, smoothing: float = 0.0) -> Estimator:
+    """Logistic regression on standardised inputs: one function.
+
+    Args:
+        classes: How many classes there are.
+        C: Inverse strength of the L2 penalty.
+        smoothing: See `Estimator`.
+
+    Returns:
+        The learner.
+    """
+    return Estimator(_logistic(C), classes=classes, smoothing=smoothing)
+
+
+def committee(
+    classes: int, *, members: int = 10, of: str = "logistic-regression", smoothing: float = 0.01
+) -> Estimator:
+    """Classifiers of one kind, each fitted to a bootstrap sample (Abe and Mamitsuka, ICML 1998).
+
+    Args:
+        classes: How many classes there are.
+        members: How many classifiers.
+        of: logistic-regression, naive-bayes, decision-tree or nearest-neighbours.
+        smoothing: See `Estimator`.
+
+    Returns:
+        The learner.
+
+    Raises:
+        InvalidArgument: There is no such kind.
+    """
+    from sklearn.naive_bayes import GaussianNB
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.tree import DecisionTreeClassifier
+
+    kinds: Mapping[str, Callable[[], Any]] = {
+        "logistic-regression": lambda: _logistic(1.0),
+        "naive-bayes": GaussianNB,
+        "decision-tree": DecisionTreeClassifier,
+        "nearest-neighbours": lambda: make_pipeline(StandardScaler(), KNeighborsClassifier(1)),
+    }
+    kind = kinds.get(of.replace("_", "-"))
+    if kind is None:
+        raise InvalidArgument(f"a committee is of {', '.join(kinds)}, not {of!r}; others go into Estimator")
+    return Estimator(kind(), classes=classes, members=members, bootstrap=True, smoothing=smoothing)
+
+
+def _logistic(C: float) -> Any:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=1000))
