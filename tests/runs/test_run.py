@@ -583,7 +583,7 @@ def test_noisy_answers_are_told_of_and_votes_are_exported(tmp_path):
         blob_set(), tmp_path / "run", strategies=["random"], noise=0.3, annotators=3, **QUICK | {"rounds": 1}
     )
     (note,) = (note for note in outcome.summary.notes if note.startswith("Answers"))
-    assert note.startswith("Answers are simulated with 30 % errors; each label is the majority of 3 answers,")
+    assert note.startswith("Answers are simulated with 30 % errors. Each label is the majority of 3 answers,")
     assert note.endswith(" so 10 labels are 30 answers.")
     with Store.open(tmp_path / "run") as store:
         paths = report.export(store, tmp_path / "export")

@@ -243,7 +243,7 @@ def _explained(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull(
-                f"the disk of the cache {folder} is full; free some space, or set BALDUR_CACHE to another disk"
+                f"there is no room left for the cache {folder}; free some space, or set BALDUR_CACHE to another disk"
             ) from error
         raise InvalidArgument(
             f"the cache {folder} cannot be written ({error.strerror}); set BALDUR_CACHE to another folder"

@@ -138,6 +138,6 @@ def _listing(path: Path) -> Listing:
     near = get_close_matches(path.name.lower(), NAMES, 1)
     hint = f"Did you mean {near[0]}? " if near else ""
     raise DataNotFound(
-        f"there is no data set called {str(path)!r}, and no file or folder of that name. {hint}"
+        f"there is no data set called {str(path)!r}, and nothing at that path. {hint}"
         f"The named data sets are {', '.join(NAMES)}. Otherwise give {_KINDS}"
     )
