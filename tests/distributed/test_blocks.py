@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 
 from baldur.distributed.blocks import Kept, cut
-from baldur.errors import (
-    DiskFull,
-)
+from baldur.errors import DiskFull
 
 
 def test_blocks_begin_where_batches_do():

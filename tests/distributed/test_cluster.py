@@ -7,10 +7,7 @@ import pytest
 from tests.distributed.setting import on_ray
 
 from baldur.distributed import Cluster, Stopped
-from baldur.errors import (
-    ClusterFailed,
-    Unsupported,
-)
+from baldur.errors import ClusterFailed, Unsupported
 
 pytestmark = on_ray
 

@@ -11,9 +11,7 @@ from torch import nn
 
 from baldur.data import from_arrays
 from baldur.distributed import RayLearner, begin
-from baldur.errors import (
-    InvalidArgument,
-)
+from baldur.errors import InvalidArgument
 from baldur.learners import Supervised
 from baldur.posteriors.fit import ensemble
 from baldur.posteriors.fit.ensembles import spread

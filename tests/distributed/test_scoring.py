@@ -10,11 +10,7 @@ from torch import nn
 from baldur import acquire
 from baldur.data import from_arrays
 from baldur.distributed import RayScorer
-from baldur.errors import (
-    IdenticalDraws,
-    InvalidPredictions,
-    Unsupported,
-)
+from baldur.errors import IdenticalDraws, InvalidPredictions, Unsupported
 from baldur.posteriors import MCDropout
 from baldur.protocols import View
 from baldur.score.scorer import PoolScorer

@@ -8,9 +8,7 @@ import pytest
 from tests.distributed.setting import on_ray
 
 from baldur import score
-from baldur.errors import (
-    InvalidArgument,
-)
+from baldur.errors import InvalidArgument
 
 pytestmark = on_ray
 

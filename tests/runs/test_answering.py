@@ -6,10 +6,7 @@ import pytest
 from tests.tiny_runs import QUICK, blob_set
 
 from baldur.data.people import People
-from baldur.errors import (
-    InvalidLabel,
-    InvalidSettings,
-)
+from baldur.errors import InvalidLabel, InvalidSettings
 from baldur.runs import run
 from baldur.store import Store
 from baldur.testing.resume import history

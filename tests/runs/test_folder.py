@@ -7,14 +7,7 @@ import pytest
 from tests.tiny_runs import QUICK, blob_set, blobs
 
 from baldur.data import from_arrays, from_dataset, in_memory
-from baldur.errors import (
-    BaldurError,
-    InvalidSettings,
-    ItemChanged,
-    RunBusy,
-    SettingsChanged,
-    UnreadableItems,
-)
+from baldur.errors import BaldurError, InvalidSettings, ItemChanged, RunBusy, SettingsChanged, UnreadableItems
 from baldur.runs import folder as _folder
 from baldur.runs import learning as _parts
 from baldur.runs import run

@@ -7,9 +7,7 @@ import pytest
 from tests.tiny_runs import QUICK, blob_set, blobs, factory
 
 from baldur.data import from_arrays
-from baldur.errors import (
-    InvalidData,
-)
+from baldur.errors import InvalidData
 from baldur.runs import run
 from baldur.runs import settings as settings_
 from baldur.runs.items import validation_part

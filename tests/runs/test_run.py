@@ -10,11 +10,7 @@ from tests.tiny_runs import QUICK, blob_set, blobs, by_entropy, factory
 from torch import nn
 
 from baldur import strategies
-from baldur.errors import (
-    DataNotFound,
-    InvalidSettings,
-    UnsupportedNetwork,
-)
+from baldur.errors import DataNotFound, InvalidSettings, UnsupportedNetwork
 from baldur.runs import run
 from baldur.runs import settings as settings_
 from baldur.runs.observer import Observer
