@@ -1,7 +1,9 @@
 """A small data set and quick settings for tests that make whole runs."""
 
 import numpy as np
+import torch
 from torch import nn
+from torch.utils.data import Dataset
 
 from baldur import data
 from baldur.acquire import entropy
@@ -18,6 +20,25 @@ def blobs(n=90, classes=3, seed=0):
     rng = np.random.default_rng(seed)
     y = np.arange(n) % classes
     return rng.normal(size=(n, 4)).astype(np.float32) + 2 * np.eye(4, dtype=np.float32)[y], y
+
+
+class Flaky(Dataset):
+    """The blobs, of which some vanish once a number of items was read."""
+
+    def __init__(self, gone=(), after=10**9, value=None):
+        self.x, self.y = blobs()
+        self.gone, self.left, self.value = set(gone), after, value
+
+    def __len__(self):
+        return len(self.y)
+
+    def __getitem__(self, i):
+        self.left -= 1
+        if self.left < 0 and i in self.gone:
+            if self.value is None:
+                raise FileNotFoundError(2, "No such file or directory", f"{i}.png")
+            return torch.full((4,), self.value), self.y[i]
+        return torch.from_numpy(self.x[i]), self.y[i]
 
 
 def blob_set():

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from tests.tiny_runs import Flaky
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from baldur.data import from_dataset
-from baldur.errors import InvalidArgument, InvalidLabel
+from baldur.errors import InvalidArgument, InvalidLabel, UnreadableItems
 
 
 class Squares(Dataset):
@@ -53,3 +54,31 @@ def test_what_is_no_set_of_pairs_is_refused():
         from_dataset(Squares(lambda i: i / 2))
     with pytest.raises(InvalidArgument, match="at least 1"):
         list(from_dataset(Squares())[0].batches(np.arange(2), 0))
+
+
+def test_all_that_fail_in_a_batch_are_named_at_once():
+    pool, _ = from_dataset(Flaky())
+    pool.source.gone, pool.source.left = {2, 5, 60}, 0
+    with pytest.raises(UnreadableItems) as caught:
+        list(pool.batches(np.arange(90), 30))
+    assert caught.value.reasons.keys() == {"2", "5"}
+    with pytest.raises(UnreadableItems, match=r"^5: FileNotFoundError.*Subset"):
+        from_dataset(Flaky([5], after=0))
+
+
+def test_the_next_batch_is_read_meanwhile_and_the_order_stays():
+    read = []
+
+    class Watched(Flaky):
+        def __getitem__(self, i):
+            read.append(i)
+            return super().__getitem__(i)
+
+    pool, _ = from_dataset(Watched())
+    for ahead in (True, False):
+        read.clear()
+        batches = type(pool)(pool.source, pool.ids, ahead=ahead).batches(np.arange(90), 30)
+        positions, x = next(batches)
+        assert (positions.tolist(), x.numpy().tolist()) == (list(range(30)), pool.source.x[:30].tolist())
+        batches.close()
+        assert read == list(range(60 if ahead else 30))

@@ -52,13 +52,14 @@ def fitted(name, given, rest):
 REST = View(POOL, np.arange(15, 60))
 
 
+@pytest.mark.usefixtures("without_charts")
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.filterwarnings("ignore::baldur.errors.TieBreakWarning")  # one function never disagrees
 def test_a_short_run(name, tmp_path):
-    options = {**QUICK, "initial": 12, "initial_balanced": True}
+    options = {**QUICK, "initial": 12, "initial_balanced": True, "rounds": 1}
     run.run((X, Y), tmp_path, learner=name, network=lambda *_: network(), strategies=["bald"], **options)
     with Store.open(tmp_path) as store:
-        assert [m.labels for m in store.metrics("test") if m.metric == "accuracy"] == [12, 16, 20]
+        assert [m.labels for m in store.metrics("test") if m.metric == "accuracy"] == [12, 16]
         assert all(np.isfinite(m.value) for m in store.metrics("test") if m.metric == "nll")
 
 

@@ -58,6 +58,7 @@ def supervised(name, **options):
     return Supervised(made, classes=3, recipe=recipe, posterior=fitting_named(name, 2))
 
 
+@pytest.mark.usefixtures("without_charts")
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.filterwarnings("ignore::baldur.errors.TieBreakWarning")  # one function never disagrees
 def test_a_round_with_every_choice(name, tmp_path):

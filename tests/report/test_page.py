@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.report.conftest import SETTINGS
+from tests.report.synthetic import SETTINGS
 
 from baldur import report
 from baldur.report import charts, sections, study
@@ -134,8 +134,8 @@ def test_runs_are_compared_on_one_page(run: Run, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("state", ["running", "waiting", "failed"])
 def test_a_partial_run_says_so(run: Run, tmp_path: Path, state: str) -> None:
-    _, page = write([run(rising, seeds=2, rounds=2, stop=("bald", 0, 1, state))], tmp_path)
-    assert "The run is not finished: 1 of 4 trials done" in page.text
+    _, page = write([run(rising, seeds=1, rounds=2, stop=("bald", 0, 1, state))], tmp_path)
+    assert "The run is not finished: 1 of 2 trials done" in page.text
     assert ("for some reason" in page.text) == (state != "running")
     assert {"learning", "difference"} <= drawings(page)
 
@@ -163,6 +163,7 @@ def test_a_run_that_only_began_gives_a_page(run: Run, tmp_path: Path) -> None:
         assert "No trial has begun yet." in page.text
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_a_damaged_artefact_is_left_out_and_named(run: Run, tmp_path: Path) -> None:
     store = run(rising, seeds=1, rounds=2)
     for row in store.artefacts("picks"):
@@ -173,6 +174,7 @@ def test_a_damaged_artefact_is_left_out_and_named(run: Run, tmp_path: Path) -> N
     assert "altered or cut short" in page.text
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_open_requests_are_shown_as_open(tmp_path: Path) -> None:
     with Store.create(tmp_path / "run", settings='oracle = "file"', classes=["a", "b"]) as store:
         trial = store.trial("bald", 0)
@@ -232,6 +234,7 @@ def test_near_ties_for_the_last_place_are_counted():
     assert sections._ties(some[:1]) == ""
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_why_a_trial_stopped_and_what_that_gave_up(run: Run, tmp_path: Path) -> None:
     def peaked(s: str, seed: int, r: int) -> float:
         return (0.6, 0.9, 0.85)[r]
@@ -250,6 +253,7 @@ def test_why_a_trial_stopped_and_what_that_gave_up(run: Run, tmp_path: Path) -> 
     assert "looked at the test set" not in write([honest], tmp_path)[1].text
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_probabilities_of_the_last_round_are_scored(run: Run, tmp_path: Path) -> None:
     text, page = write([run(rising, seeds=3, rounds=2)], tmp_path)
     errors = [0.2 - rising("bald", seed, 2) / 10 for seed in range(3)]  # what the fixture measures
@@ -259,6 +263,7 @@ def test_probabilities_of_the_last_round_are_scored(run: Run, tmp_path: Path) ->
     assert sections._mean([0.5, float("inf")]) == sections._mean([]) == "–"
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_starts_that_waited_are_no_kills(run: Run) -> None:
     store = run(rising, seeds=1, rounds=1)
     trial = store.trial("bald", 0)
@@ -275,6 +280,7 @@ def test_starts_that_waited_are_no_kills(run: Run) -> None:
     assert "Not counted: 1 interrupted attempt." in said()
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_a_strategy_that_begins_while_the_page_is_drawn_is_on_the_next_page(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

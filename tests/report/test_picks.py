@@ -59,6 +59,7 @@ def test_a_sheet_that_is_larger_than_pillow_opens_gives_none(
     assert picks.tiles(tmp_path / "sheet.png", 24, 2) == []
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_a_page_of_many_pictures_stays_small(
     run: Callable[..., Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

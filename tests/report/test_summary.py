@@ -3,7 +3,7 @@ import math
 from collections.abc import Callable
 
 import pytest
-from tests.report.conftest import SETTINGS
+from tests.report.synthetic import SETTINGS
 
 from baldur import report
 from baldur.errors import InvalidArgument

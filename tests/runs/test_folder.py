@@ -4,17 +4,22 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.tiny_runs import blobs
+from tests.tiny_runs import QUICK, blob_set, blobs
 
 from baldur.data import from_arrays, from_dataset, in_memory
-from baldur.errors import ItemChanged, UnreadableItems
+from baldur.errors import BaldurError, InvalidSettings, ItemChanged, RunBusy, SettingsChanged, UnreadableItems
 from baldur.runs import folder as _folder
+from baldur.runs import run
 from baldur.runs import settings as settings_
 from baldur.runs.items import item_shape
 from baldur.runs.observer import Observer
 from baldur.store import ItemRecord, Request, Store, Trial
+from baldur.testing.resume import history
+
+pytestmark = pytest.mark.usefixtures("without_charts")
 
 X, Y = blobs()
+ONE_ROUND = QUICK | {"rounds": 1}
 SETTINGS = settings_.create(data="in memory", rounds=1)
 
 
@@ -110,3 +115,111 @@ def test_a_run_of_a_version_that_kept_one_digest_opens(tmp_path):
     opened(tmp_path / "run", data).close()
     with pytest.raises(ItemChanged):
         opened(tmp_path / "run", in_memory(from_arrays(x + 1), Y, test_fraction=0.2))
+
+
+def test_other_settings_are_refused_and_named(finished):
+    with pytest.raises(SettingsChanged, match=r"draws was 3 and is 4.*another folder"):
+        run.run(blob_set(), finished, **QUICK | {"draws": 4})
+
+
+def test_a_run_can_be_made_longer_and_is_then_the_run_that_was_long_from_the_beginning(tmp_path):
+    short = QUICK | {"strategies": ["random"], "seeds": 1, "rounds": 1}
+    long = QUICK | {"strategies": ["bald", "random"], "seeds": 2, "rounds": 2}
+    run.run(blob_set(), tmp_path / "run", **short)
+    for _ in range(2):  # the second time there is nothing to do
+        assert run.run(blob_set(), tmp_path / "run", **long).state == "done"
+    run.run(blob_set(), tmp_path / "whole", **long)
+    histories = [history(tmp_path / folder) for folder in ("run", "whole")]
+    for told in histories[0]:
+        assert sorted(histories[0][told]) == sorted(histories[1][told])
+    assert sorted((tmp_path / "run" / "curves.csv").read_text().splitlines()) == sorted(
+        (tmp_path / "whole" / "curves.csv").read_text().splitlines()
+    )
+    settings = [(tmp_path / folder / "settings.toml").read_text() for folder in ("run", "whole")]
+    assert settings[0] == settings[1]
+    with pytest.raises(SettingsChanged, match=r"strategies was .* and is .*; rounds was 2 and is 1"):
+        run.run(blob_set(), tmp_path / "run", **short | {"seeds": 2})
+
+
+def test_a_trial_that_ended_for_another_reason_stays_ended_in_a_longer_run(tmp_path):
+    options = QUICK | {"strategies": ["random"], "seeds": 1, "until": 0.01}
+    run.run(blob_set(), tmp_path / "run", **options)
+    run.run(blob_set(), tmp_path / "run", **options | {"rounds": QUICK["rounds"] + 2})
+    with Store.open(tmp_path / "run") as store:
+        (trial,) = store.trials()
+        assert (trial.latest().round, trial.reason) == (0, "accuracy 0.01 reached")
+
+
+def test_a_second_trainer_is_refused(finished):
+    with (
+        Store.open(finished) as store,
+        store.lock("trainer"),
+        pytest.raises(RunBusy, match="trainer"),
+    ):
+        run.run(blob_set(), finished, **QUICK)
+
+
+def test_a_typo_does_not_cost_the_folder(tmp_path):
+    for options in (
+        {"network": "resnet19"},
+        {"initial": 900},
+        {"learner": "nowhere:learner"},
+        {"augment": "a:b"},
+    ):
+        with pytest.raises(InvalidSettings):
+            run.run(blob_set(), tmp_path / "run", **QUICK | options)
+    options = QUICK | {"strategies": ["random"], "rounds": 0}
+    assert run.run(blob_set(), tmp_path / "run", **options).state == "done"
+
+
+def test_other_data_are_noticed(tmp_path):
+    x, y = blobs()
+    options = QUICK | {"strategies": ["random"], "rounds": 0}
+    for _ in range(2):
+        run.run((x, y), tmp_path / "run", **options)
+    for other in ((x[::-1].copy(), y), (x[:-3], y[:-3]), (x, (y + 1) % 3)):
+        with pytest.raises(ItemChanged, match="not those that the run"):
+            run.run(other, tmp_path / "run", **options)
+
+
+def begin_wrong(folder, error, **options):
+    with pytest.raises(error):
+        run.run(blob_set(), folder, strategies=["random"], **ONE_ROUND | options)
+
+
+def test_a_value_that_is_refused_late_does_not_cost_the_folder(tmp_path):
+    said = []
+    right = {"strategies": ["random"], "observer": Observer(message=said.append)}
+    begin_wrong(tmp_path / "run", InvalidSettings, stop=["target(0.9)"])  # needs --validation
+    assert not (tmp_path / "run").exists()
+    begin_wrong(tmp_path / "run", BaldurError, posterior="swag(rank=1)")  # seen by the first fit
+    assert (
+        run.run(blob_set(), tmp_path / "run", posterior="deterministic", **right, **ONE_ROUND).state == "done"
+    )
+    assert len(said) == 1
+    assert "begins anew" in said[0]
+    run.run(blob_set(), tmp_path / "whole", strategies=["random"], posterior="deterministic", **ONE_ROUND)
+    assert history(tmp_path / "run") == history(tmp_path / "whole")
+    begin_wrong(tmp_path / "run", SettingsChanged, posterior="mc-dropout")
+
+
+def test_questions_without_an_answer_are_asked_anew_and_answers_are_kept(tmp_path):
+    folder, options = tmp_path / "run", QUICK | {"strategies": ["random"], "rounds": 0, "oracle": "file"}
+    run.run(blob_set(), folder, **options)
+    first = (folder / "requests.csv").read_text().splitlines()
+    wider = options | {"initial": 8}
+    assert "8 of the labels" in run.run(blob_set(), folder, **wider).waiting
+    asked = (folder / "requests.csv").read_text().splitlines()
+    assert (len(first), len(asked)) == (7, 9)
+    (folder / "answers.csv").write_text("id,label\n" + asked[1].split(",")[0] + ",0\n")
+    assert "7 of the labels" in run.run(blob_set(), folder, **wider).waiting
+    with pytest.raises(SettingsChanged, match="initial was 8 and is 6"):
+        run.run(blob_set(), folder, **options)
+
+
+def test_a_run_that_another_process_works_on_is_not_begun_anew(tmp_path):
+    begin_wrong(tmp_path / "run", BaldurError, posterior="swag(rank=1)")
+    with Store.open(tmp_path / "run") as store, store.lock("trainer"):
+        begin_wrong(tmp_path / "run", RunBusy)
+    with Store.open(tmp_path / "run") as store:
+        assert len(store.ledger()) == 6

@@ -20,6 +20,8 @@ from baldur.runs.run import run
 from baldur.store import Store
 from baldur.training import Recipe
 
+pytestmark = pytest.mark.usefixtures("without_charts")
+
 HERE = Path(__file__).parent / "made_by_0_1"
 QUICK = {
     "seeds": 1,

@@ -1,18 +1,30 @@
-"""What a run measures, and what it cannot."""
+"""What a run measures, and when it stops."""
 
 import numpy as np
 import pytest
-from tests.tiny_runs import blob_set
+from tests.tiny_runs import QUICK, blob_set
 from torch import nn
 
-from baldur import learners
+from baldur import learners, stopping
 from baldur.errors import InvalidSettings
 from baldur.posteriors import Deterministic
 from baldur.protocols import Labelled, View
+from baldur.runs import run
 from baldur.runs import settings as settings_
-from baldur.runs.measuring import make_stopping
+from baldur.runs.measuring import make_passes
 from baldur.runs.observer import Observer
-from baldur.stopping import target
+from baldur.store import Store
+
+pytestmark = pytest.mark.usefixtures("without_charts")
+
+
+@pytest.mark.parametrize("stop", ["budget(8)", stopping.budget(8), ["budget(8)"]])
+def test_one_criterion_is_a_list_of_one(tmp_path, stop):
+    run.run(blob_set(), tmp_path / "run", strategies=["random"], stop=stop, **QUICK)
+    with Store.open(tmp_path / "run") as store:
+        assert [t.reason for t in store.trials()] == ["the budget of 8 labels is spent"]
+    assert settings_.from_toml('stop = "budget(8)"\nnoise = 0.25').compare.stop == ["budget(8)"]
+    assert settings_.from_toml("noise = 0.25").compare.noise == "0.25"
 
 
 class Whole:
@@ -27,11 +39,10 @@ class Whole:
 
 def test_a_stop_by_validation_items_is_refused_where_the_learner_holds_none_out():
     dataset = blob_set()
-    settings = settings_.create(data="blobs", validation=4)
+    passes = make_passes(settings_.create().score, "cpu", dataset, Observer())
     with pytest.raises(InvalidSettings, match="--validation N"):
-        make_stopping(settings, target(0.9), Whole(), dataset, None, Observer())
-    wrapped = learners.ceal(Whole())
-    stopping = make_stopping(settings, target(0.9), wrapped, dataset, None, Observer())
+        passes.stopping(stopping.target(0.9), Whole(), None, holds_out=True)
+    wrapped = passes.stopping(stopping.target(0.9), learners.ceal(Whole()), None, holds_out=True)
     some = Labelled(
         View(dataset.train, np.arange(6)),
         dataset.labels[:6],
@@ -40,4 +51,4 @@ def test_a_stop_by_validation_items_is_refused_where_the_learner_holds_none_out(
         ("oracle",) * 6,
     )
     with pytest.raises(InvalidSettings, match="--validation N"):
-        stopping.validate(Deterministic(nn.Linear(4, 3)), some, 0)
+        wrapped.validate(Deterministic(nn.Linear(4, 3)), some, 0)

@@ -12,6 +12,12 @@ from baldur.cli.app import app
 from baldur.runs.names import STRATEGIES
 from baldur.store import Store
 
+pytestmark = pytest.mark.usefixtures("without_charts")
+OPTIONS = {
+    "discriminative": ["--strategy", "discriminative(queries=1)"],
+    "learning_loss": ["--strategy", "learning_loss", "--learner", "tests.tiny_runs:loss_learner"],
+}
+
 
 @pytest.fixture(scope="module")
 def mnist(tmp_path_factory):
@@ -27,14 +33,24 @@ def mnist(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", sorted(set(STRATEGIES) - {"variance", "gaussian_information_gain"}))
-def test_three_rounds_of_every_strategy(tmp_path, monkeypatch, mnist, name):
+def go(mnist, tmp_path, monkeypatch, rounds, *options):
     monkeypatch.setenv("BALDUR_CACHE", str(tmp_path / "cache"))
-    words = f"run mnist --data-dir {mnist} --strategy {name} --out {tmp_path / 'run'} --quiet --seeds 1 --rounds 3"
+    words = f"run mnist --data-dir {mnist} --out {tmp_path / 'run'} --quiet --seeds 1 --rounds {rounds}"
     quick = "--query-size 5 --initial 10 --draws 4 --epochs 2 --epoch-size 32"
-    learner = ["--learner", "tests.tiny_runs:loss_learner"] if name == "learning_loss" else []
-    result = CliRunner().invoke(app, [*words.split(), *quick.split(), *learner])
+    result = CliRunner().invoke(app, [*words.split(), *quick.split(), *options])
     assert result.exit_code == 0, result.output
     with Store.open(tmp_path / "run") as store:
-        assert [m.labels for m in store.metrics("test") if m.metric == "accuracy"] == [10, 15, 20, 25]
-        assert len({row.item for row in store.labels()}) == 25
+        assert [m.labels for m in store.metrics("test") if m.metric == "accuracy"] == [10, 15, 20][
+            : rounds + 1
+        ]
+        assert len({row.item for row in store.labels()}) == 10 + 5 * rounds
+
+
+@pytest.mark.parametrize("name", sorted(set(STRATEGIES) - {"variance", "gaussian_information_gain"}))
+def test_a_round_of_every_strategy(tmp_path, monkeypatch, mnist, name):
+    options = OPTIONS.get(name, ["--strategy", name])
+    go(mnist, tmp_path, monkeypatch, 1, "--network", "tests.tiny_runs:factory", *options)
+
+
+def test_rounds_with_the_network_of_the_paper(tmp_path, monkeypatch, mnist):
+    go(mnist, tmp_path, monkeypatch, 2, "--strategy", "badge")

@@ -1,3 +1,6 @@
+import errno
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +8,13 @@ from torch import nn
 
 from baldur import acquire, score
 from baldur.data import from_arrays
-from baldur.errors import IdenticalDraws, InvalidPredictions, InvalidSettings
+from baldur.errors import (
+    DiskFull,
+    IdenticalDraws,
+    InvalidPredictions,
+    InvalidSettings,
+    UnreadableItems,
+)
 from baldur.posteriors import Deterministic, MCDropout
 from baldur.runs import measuring, settings
 
@@ -185,3 +194,26 @@ def test_named_arrays_are_a_pool_and_an_input_may_be_none(inputs):
 def test_a_size_that_is_none(draws, inputs):
     with pytest.raises(InvalidSettings, match="1GiB"):
         score.predict(draws, inputs, memory="much")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_is_named_by_its_id(draws, inputs, value):
+    sound = inputs.copy()
+    inputs[17, 1, 2] = value
+    ids = [f"i{n}" for n in range(len(inputs))]
+    for reduce in (None, acquire.bald):
+        with pytest.raises(UnreadableItems, match=r"^i17: holds NaN"):
+            score.predict(draws, from_arrays(inputs, ids=ids), reduce)
+    broken = network()
+    torch.nn.init.constant_(broken[1].weight, float("nan"))
+    with pytest.raises(InvalidPredictions, match=r"of i0 and of 100 more hold NaN"):
+        score.predict(Deterministic(broken).draw(), from_arrays(sound, ids=ids), acquire.entropy)
+
+
+def test_no_room_for_predictions_is_a_sentence(draws, inputs, monkeypatch):
+    def full(file, start, size):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(DiskFull, match=r"no room for predictions of 0 MiB in .*TMPDIR.*start again"):
+        score.predict(draws, inputs, memory="4KiB")

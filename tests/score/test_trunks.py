@@ -233,6 +233,7 @@ class Frozen(nn.Module):
         return self.head(self.trunk(x).relu())
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_a_run_with_a_frozen_trunk_gives_the_same_curve(tmp_path, monkeypatch):
     monkeypatch.setenv("BALDUR_CACHE", str(tmp_path / "cache"))
     computed = []

@@ -2,7 +2,7 @@ import os
 import subprocess
 
 import pytest
-from tests.store.conftest import write
+from tests.store.one_round import write
 
 from baldur.errors import DamagedArtefact, DiskFull, InvalidArgument, StoreError
 from baldur.store import Request, Store, artefacts

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.store.conftest import go_through, write
+from tests.store.one_round import go_through, write
 
 from baldur.errors import DamagedArtefact, NewerStore, RunNotFound, StoreError
 from baldur.store import ItemRecord, Store, doctor, restore

@@ -1,7 +1,7 @@
 import os
 
 import pytest
-from tests.store.conftest import write
+from tests.store.one_round import write
 
 from baldur.protocols import Checkpoint
 from baldur.store import doctor

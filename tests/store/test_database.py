@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
-from tests.store.conftest import go_through
+from tests.store.one_round import go_through
 
 from baldur.errors import DiskFull, NewerStore, StoreError
 from baldur.store import Request, Store, database, doctor, schema

@@ -3,7 +3,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from tests.store.conftest import go_through, write
+from tests.store.one_round import go_through, write
 
 from baldur.errors import RunNotFound
 from baldur.store import Store, doctor

@@ -1,5 +1,5 @@
 import pytest
-from tests.store.conftest import go_through
+from tests.store.one_round import go_through
 
 from baldur.errors import InvalidArgument, NonFiniteScore, StoreError
 from baldur.store import Request

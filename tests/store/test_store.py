@@ -5,7 +5,7 @@ import tomllib
 from dataclasses import replace
 
 import pytest
-from tests.store.conftest import CLASSES, go_through
+from tests.store.one_round import CLASSES, go_through
 
 from baldur.errors import InvalidArgument, RunNotFound, StoreError
 from baldur.store import ItemRecord, Request, Store

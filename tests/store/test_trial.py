@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.store.conftest import go_through
+from tests.store.one_round import go_through
 
 from baldur.errors import InvalidArgument, InvalidLabel, StoreError
 from baldur.store import Request, Store

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from bench.pools import heads
-from tests.strategies.test_strategies import setting
+from tests.strategies.pools import setting
 from torch import nn
 
 from baldur import acquire, score

@@ -1,81 +1,26 @@
-"""The supervised loop: what it minimises, what it repeats, where it stops and where it goes on."""
+"""The supervised loop: what it minimises, what it repeats, where it stops."""
 
-import json
 import math
-import time
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from tests.training.small_fits import VALIDATION, Recipe, X, Y, fitted, network, noise
 from torch import nn
 from torch.nn import functional
 
-from baldur import training
 from baldur.core import threads
 from baldur.errors import (
     EmptyLabelledSet,
     InvalidArgument,
-    InvalidCheckpoint,
     InvalidLabel,
     SpinningThreads,
     TrainingDiverged,
     UnsupportedNetwork,
 )
-from baldur.training import Checkpoints, _fitting, initialise, train, weights_hash
+from baldur.training import initialise, train, weights_hash
 from baldur.training.stacked import train_stacked
-
-Recipe = partial(training.Recipe, epoch_size=1)
-
-
-class Slot:
-    """A checkpoint slot that stops the fit after its n-th save."""
-
-    def __init__(self, folder, stop_after=None):
-        self.path = folder / "checkpoint"
-        self.saves, self.stop_after = 0, stop_after
-
-    def latest(self):
-        return self.path if self.path.exists() else None
-
-    def save(self, write):
-        write(self.path)
-        self.saves += 1
-        if self.saves == self.stop_after:
-            raise KeyboardInterrupt
-
-
-def noise(x, generator):
-    return x + 0.1 * torch.randn(x.shape, generator=generator)
-
-
-def network(seed=0):
-    return initialise(
-        lambda: nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(), nn.Linear(8, 3)),
-        seed,
-    )
-
-
-def items(n, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    y = torch.arange(n) % 3
-    return functional.one_hot(y, 4) + 0.3 * torch.randn(n, 4, generator=generator), y
-
-
-X, Y = items(41)
-VALIDATION = items(30, 1)
-
-
-def fitted(recipe, seed=0, x=X, y=Y, **kwargs):
-    trained = network()
-    result = train(trained, x, y, recipe=recipe, seed=seed, **kwargs)
-    return weights_hash(trained), result
-
-
-# What it minimises
 
 
 def test_a_step_is_that_of_the_weighted_loss():
@@ -94,13 +39,6 @@ def test_a_step_is_that_of_the_weighted_loss():
     assert result.loss == pytest.approx(float(loss.detach()), abs=1e-6)
     for name, p in linear.named_parameters():
         torch.testing.assert_close(p.detach(), expected[name])
-
-
-def test_class_weights_are_inverse_frequencies_of_mean_1_over_the_items():
-    y = torch.tensor([0] * 10 + [2])
-    factors = _fitting.factors_of(torch.zeros(11, 1), y, None, Recipe(class_weights=True))
-    torch.testing.assert_close(factors, torch.tensor([0.55] * 10 + [5.5]))
-    assert _fitting.factors_of(X, Y[:41], None, Recipe()) is None
 
 
 def test_class_weights_change_the_fit_of_unbalanced_labels_and_not_of_balanced_ones():
@@ -144,29 +82,6 @@ def test_inputs_may_be_a_tuple_or_a_dict():
     assert len(hashes) == 1
 
 
-# The order of the items
-
-
-@settings(deadline=None, max_examples=50)
-@given(
-    n=st.integers(1, 40), size=st.integers(1, 200), batch=st.integers(1, 50), seed=st.integers(0, 2**63 - 1)
-)
-def test_an_epoch_takes_each_item_equally_often_and_never_leaves_one_alone(n, size, batch, seed):
-    size = max(n, size)
-    order = _fitting.order_of(n, size, seed)
-    counts = torch.bincount(order, minlength=n)
-    assert len(order) == size
-    assert counts.max() - counts.min() <= 1
-    steps = _fitting.steps_of(order, batch)
-    assert torch.equal(torch.cat(steps), order)
-    if batch > 1 and size > 1:
-        assert min(len(step) for step in steps) > 1
-
-
-def test_every_epoch_has_another_order():
-    assert not torch.equal(_fitting.order_of(50, 50, 1), _fitting.order_of(50, 50, 2))
-
-
 def test_an_epoch_is_never_smaller_than_the_labelled_set():
     seen = []
 
@@ -179,9 +94,6 @@ def test_an_epoch_is_never_smaller_than_the_labelled_set():
     seen.clear()
     fitted(Recipe(epochs=1, epoch_size=10, batch_size=64, augment=watch))
     assert seen == [41]
-
-
-# Randomness
 
 
 def test_the_seed_decides_everything_and_no_global_generator_moves():
@@ -198,28 +110,6 @@ def test_the_seed_decides_everything_and_no_global_generator_moves():
 
 def test_validation_leaves_the_training_as_it_was():
     assert fitted(Recipe(epochs=1))[0] == fitted(Recipe(epochs=1), validation=VALIDATION)[0]
-
-
-# Threads
-
-
-def two_at_once(recipe):
-    return train_stacked([nn.Linear(4, 3), nn.Linear(4, 3)], X, Y, recipe=recipe, seeds=[0, 1])
-
-
-@pytest.mark.parametrize("fit", [fitted, two_at_once])
-def test_a_fit_on_threads_that_spin_on_a_busy_machine_warns(monkeypatch, fit):
-    threads._warn.cache_clear()
-    monkeypatch.setattr(threads, "_crowded", lambda: True)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
-        monkeypatch.delenv(name, raising=False)
-    with pytest.warns(SpinningThreads):
-        fit(Recipe(epochs=1, device="cpu"))
-    threads._warn.cache_clear()
-
-
-# Early stopping
 
 
 def test_the_best_weights_are_kept_and_the_fit_stops_when_none_better_come():
@@ -243,117 +133,6 @@ def test_a_fit_that_runs_out_of_epochs_keeps_the_best_ones_too():
     assert result.best_epoch < result.epochs == 12
 
 
-# Checkpoints
-
-
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-@pytest.mark.parametrize("stop_after", [1, 5, 11])
-def test_a_fit_that_was_killed_goes_on_bit_for_bit(tmp_path, optimizer, stop_after):
-    recipe = Recipe(epochs=12, patience=12, learning_rate=0.02, optimizer=optimizer, augment=noise)
-    given = {"validation": VALIDATION, "interval": 0.0}
-    whole, result = fitted(recipe, **given)
-    with pytest.raises(KeyboardInterrupt):
-        fitted(recipe, checkpoint=Slot(tmp_path, stop_after), **given)
-    epochs = []
-    rest, resumed = fitted(
-        recipe, checkpoint=Slot(tmp_path), progress=lambda what, done, of: epochs.append(done), **given
-    )
-    assert rest == whole
-    assert epochs == list(range(stop_after + 1, 13))
-    assert (resumed.loss, resumed.best_epoch, resumed.nll) == (result.loss, result.best_epoch, result.nll)
-
-
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
-def test_convolutions_go_on_bit_for_bit_too(tmp_path, optimizer):
-    """Their weights lie with the channels last, and so must the moments that are read back."""
-    recipe = Recipe(epochs=4, epoch_size=1, learning_rate=0.02, optimizer=optimizer)
-    x, y = torch.randn(24, 3, 6, 6, generator=torch.Generator().manual_seed(0)), torch.arange(24) % 2
-
-    def fit(slot):
-        network = initialise(
-            lambda: nn.Sequential(
-                nn.Conv2d(3, 5, 3), nn.ReLU(), nn.Conv2d(5, 4, 3), nn.Flatten(), nn.Linear(16, 2)
-            ),
-            1,
-        )
-        train(network, x, y, recipe=recipe, seed=1, checkpoint=slot, interval=0.0)
-        return weights_hash(network)
-
-    whole = fit(None)
-    with pytest.raises(KeyboardInterrupt):
-        fit(Slot(tmp_path, 2))
-    assert fit(Slot(tmp_path)) == whole
-
-
-def test_a_fit_stopped_by_patience_stops_there_when_it_goes_on(tmp_path):
-    recipe = Recipe(epochs=500, learning_rate=0.05, patience=4)
-    given = {"validation": VALIDATION, "interval": 0.0}
-    whole, result = fitted(recipe, **given)
-    with pytest.raises(KeyboardInterrupt):
-        fitted(recipe, checkpoint=Slot(tmp_path, result.epochs - 1), **given)
-    rest, resumed = fitted(recipe, checkpoint=Slot(tmp_path), **given)
-    assert rest == whole
-    assert resumed.epochs == result.epochs
-
-
-def test_checkpoints_keep_their_distance(tmp_path):
-    slot = Slot(tmp_path)
-    fitted(Recipe(epochs=5), checkpoint=slot, interval=60.0)
-    assert slot.saves == 0
-    fitted(Recipe(epochs=5), checkpoint=slot, interval=0.0)
-    assert slot.saves == 4  # none after the last epoch
-
-
-def saved(tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        fitted(Recipe(epochs=5), checkpoint=Slot(tmp_path, 2), interval=0.0)
-    return Slot(tmp_path)
-
-
-def test_a_checkpoint_of_another_seed_is_passed_over(tmp_path):
-    slot = saved(tmp_path)
-    assert fitted(Recipe(epochs=5), seed=7, checkpoint=slot)[0] == fitted(Recipe(epochs=5), seed=7)[0]
-
-
-@pytest.mark.parametrize("cut", [0, 7, 200, -1])
-def test_a_truncated_checkpoint_is_refused_by_name(tmp_path, cut):
-    slot = saved(tmp_path)
-    slot.path.write_bytes(slot.path.read_bytes()[:cut])
-    with pytest.raises(InvalidCheckpoint, match=r"checkpoint cannot be read .* delete it"):
-        fitted(Recipe(epochs=5), checkpoint=slot)
-
-
-def test_a_file_of_another_kind_is_refused(tmp_path):
-    from safetensors.torch import save_file
-
-    slot = Slot(tmp_path)
-    for metadata in (None, {"baldur": "not json"}, {"baldur": json.dumps({"seed": 0})}):
-        save_file({"network/x": torch.ones(1)}, slot.path, metadata)
-        with pytest.raises(InvalidCheckpoint, match="cannot be read"):
-            fitted(Recipe(epochs=5), checkpoint=slot)
-
-
-def test_a_checkpoint_of_another_fit_is_refused_and_says_what_differs(tmp_path):
-    slot = saved(tmp_path)
-    with pytest.raises(InvalidCheckpoint, match="another recipe"):
-        fitted(Recipe(epochs=6), checkpoint=slot)
-    with pytest.raises(InvalidCheckpoint, match="another labels"):
-        fitted(Recipe(epochs=5), y=Y.flip(0), checkpoint=slot)
-    with pytest.raises(InvalidCheckpoint, match="another network"):
-        train(nn.Linear(4, 3), X, Y, recipe=Recipe(epochs=5), seed=0, checkpoint=slot)
-
-
-def test_a_checkpoint_of_another_version_is_passed_over(tmp_path):
-    slot = saved(tmp_path)
-    slot.path.write_bytes(slot.path.read_bytes().replace(b'\\"format\\": 2', b'\\"format\\": 9'))
-    epochs = []
-    fitted(Recipe(epochs=5), checkpoint=slot, progress=lambda what, done, of: epochs.append(done))
-    assert epochs == [1, 2, 3, 4, 5]
-
-
-# Several fits in one slot
-
-
 class Sum:
     """Adds up the weights that it is shown."""
 
@@ -370,81 +149,6 @@ class Sum:
 
     def load(self, state):
         self.total = state["total"]
-
-
-def squares(penalised, step):
-    return penalised[0].weight.square().sum()
-
-
-def three(slot=None):
-    """Three fits that follow each other: hashes, what was seen, results, and which epochs were run."""
-    kept = None if slot is None else Checkpoints(slot, 0.0)
-    hashes, sums, results, epochs = [], [], [], []
-    for seed in range(3):
-        trained, seen = network(seed), Sum()
-        given = {"checkpoint": kept, "after_epoch": seen, "penalty": squares}
-        recipe = Recipe(epochs=3, learning_rate=0.02, augment=noise)
-        results.append(train(trained, X, Y, recipe=recipe, seed=seed, validation=VALIDATION, **given))
-        hashes.append(weights_hash(trained))
-        sums.append(seen.total.tolist())
-        epochs.append(seen.epochs)
-        with torch.no_grad():
-            trained[0].weight.zero_()  # what becomes of a network is no matter of its checkpoint
-    return hashes, sums, [(r.loss, r.epochs, r.best_epoch, r.reason, r.nll) for r in results], epochs
-
-
-def test_fits_that_follow_each_other_go_on_where_they_were_killed_bit_for_bit(tmp_path):
-    whole = three()
-    assert three(Slot(tmp_path)) == whole
-    for stop_after, run in [
-        (1, [[2, 3], [1, 2, 3], [1, 2, 3]]),
-        (3, [[], [1, 2, 3], [1, 2, 3]]),  # between two networks
-        (5, [[], [3], [1, 2, 3]]),
-        (8, [[], [], [3]]),
-    ]:
-        (tmp_path / "checkpoint").unlink()
-        with pytest.raises(KeyboardInterrupt):
-            three(Slot(tmp_path, stop_after))
-        rest = three(Slot(tmp_path))
-        assert rest[:3] == whole[:3]
-        assert rest[3] == run
-
-
-def test_a_fit_of_another_seed_is_dropped_with_those_after_it(tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        three(Slot(tmp_path, 8))
-    kept = Checkpoints(Slot(tmp_path), 60.0)
-    seen = []
-    for seed in (0, 7, 2):
-        given = {"checkpoint": kept, "after_epoch": Sum(), "penalty": squares}
-        told = lambda what, done, of: seen.append(done)  # noqa: E731
-        recipe = Recipe(epochs=3, learning_rate=0.02, augment=noise)
-        train(network(seed), X, Y, recipe=recipe, seed=seed, validation=VALIDATION, progress=told, **given)
-    assert seen == [1, 2, 3, 1, 2, 3]
-
-
-def test_a_checkpoint_says_that_a_fit_had_another_penalty_or_watcher(tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        three(Slot(tmp_path, 1))
-    recipe = Recipe(epochs=3, learning_rate=0.02, augment=noise)
-    with pytest.raises(InvalidCheckpoint, match="another penalty and after_epoch"):
-        train(network(), X, Y, recipe=recipe, seed=0, checkpoint=Slot(tmp_path))
-
-
-def test_saves_that_take_long_are_further_apart(tmp_path):
-    class Slow(Slot):
-        def save(self, write):
-            super().save(write)
-            time.sleep(0.5)
-
-    slot = Slow(tmp_path)
-    fitted(
-        Recipe(epochs=9, augment=lambda x, generator: time.sleep(0.002) or x), checkpoint=slot, interval=1e-6
-    )
-    assert slot.saves == 1  # the next is due ten seconds later
-
-
-# What may be added
 
 
 def test_a_penalty_is_added_to_the_mean_loss():
@@ -472,9 +176,6 @@ def test_a_schedule_multiplies_the_learning_rate_by_the_share_of_steps_done():
     recipe = Recipe(epochs=2, batch_size=21, optimizer="sgd", momentum=0.0, learning_rate=0.2, schedule=half)
     assert fitted(recipe)[0] == fitted(replace(recipe, schedule=None, learning_rate=0.1))[0]
     assert shares == [0.0, 0.25, 0.5, 0.75]
-
-
-# What is refused
 
 
 def test_a_loss_that_is_not_finite_is_named_with_epoch_and_learning_rate():
@@ -530,16 +231,6 @@ def test_lengths_must_agree():
         fitted(Recipe(), validation=(X[:0], Y[:0]))
 
 
-@pytest.mark.parametrize(
-    "values",
-    [{"epochs": 0}, {"epoch_size": 0}, {"batch_size": 0}, {"learning_rate": 0.0}, {"learning_rate": math.nan},
-     {"weight_decay": -1.0}],
-)  # fmt: skip
-def test_recipes_out_of_their_domain_are_refused(values):
-    with pytest.raises(InvalidArgument):
-        Recipe(**values)
-
-
 def weighted(weight):
     def added(network, step):
         return weight * network[0].weight.square().sum()
@@ -547,9 +238,27 @@ def weighted(weight):
     return added
 
 
-def test_a_checkpoint_says_that_a_penalty_had_another_weight(tmp_path):
-    given = {"recipe": Recipe(epochs=3), "seed": 0, "interval": 0}
-    with pytest.raises(KeyboardInterrupt):
-        train(network(), X, Y, checkpoint=Slot(tmp_path, 1), penalty=weighted(0.1), **given)
-    with pytest.raises(InvalidCheckpoint, match="another penalty"):
-        train(network(), X, Y, checkpoint=Slot(tmp_path), penalty=weighted(0.2), **given)
+def two_at_once(recipe):
+    return train_stacked([nn.Linear(4, 3), nn.Linear(4, 3)], X, Y, recipe=recipe, seeds=[0, 1])
+
+
+@pytest.mark.parametrize("fit", [fitted, two_at_once])
+def test_a_fit_on_threads_that_spin_on_a_busy_machine_warns(monkeypatch, fit):
+    threads._warn.cache_clear()
+    monkeypatch.setattr(threads, "_crowded", lambda: True)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.warns(SpinningThreads):
+        fit(Recipe(epochs=1, device="cpu"))
+    threads._warn.cache_clear()
+
+
+def test_weights_are_judged_one_by_one_though_their_sum_overflows():
+    trained = nn.Linear(4, 3)
+    trained.register_parameter("unused", nn.Parameter(torch.full((4,), 3e38)))
+    train(trained, X, Y, recipe=Recipe(epochs=1), seed=0)
+    with torch.no_grad():
+        trained.unused[1] = -math.inf
+    with pytest.raises(TrainingDiverged, match="a weight is not finite"):
+        train(trained, X, Y, recipe=Recipe(epochs=1), seed=0)

@@ -1,25 +1,16 @@
 import csv
 import json
 
-import numpy as np
 import pytest
 
-from baldur.errors import InvalidArgument, InvalidLabel
-from baldur.oracles import FileOracle, Simulated
-from baldur.testing import verify_oracle
+from baldur.errors import InvalidLabel
+from baldur.oracles import FileOracle
 
 CLASSES = ("cat", "dog")
 
 
 def rows(path):
     return list(csv.DictReader(path.read_text().splitlines()))
-
-
-def test_the_truth_at_once():
-    oracle = Simulated(["a", "b", "c"], np.array([1, 0, -1]), CLASSES)
-    assert oracle.ask(["b", "a", "c"]) == {"b": "cat", "a": "dog"}
-    with pytest.raises(InvalidArgument, match="2 ids but 1 labels"):
-        Simulated(["a", "b"], np.array([1]), CLASSES)
 
 
 def test_a_file_answers_later(tmp_path):
@@ -76,14 +67,3 @@ def test_what_unicode_ends_lines_with_may_stand_in_an_answer(tmp_path, end):
     )
     ids = ["a", "c", f"a{end}b"]
     assert FileOracle(tmp_path, CLASSES).ask(ids) == {"a": "dog", "c": "cat", f"a{end}b": "cat"}
-
-
-def test_the_contract_holds(tmp_path):
-    ids = ["a", "b", "c"]
-    verify_oracle(Simulated(ids, np.array([1, 0, -1]), CLASSES), ids, CLASSES)
-    oracle = FileOracle(tmp_path, CLASSES)
-    verify_oracle(oracle, ids, CLASSES)
-    (tmp_path / "answers.csv").write_text("id,label\nb,dog\n")
-    verify_oracle(oracle, ids, CLASSES)
-    with pytest.raises(AssertionError, match="not one of the classes"):
-        verify_oracle(Simulated(ids, np.array([1, 0, 1]), ("x", "y")), ids, CLASSES)

@@ -1,0 +1,36 @@
+"""Commands that read a run's folder."""
+
+import pytest
+from tests.cli.commands import baldur
+
+from baldur.store import Store
+
+pytestmark = pytest.mark.usefixtures("without_charts")
+
+
+def test_status_report_export_backup_doctor(finished, tmp_path):
+    assert "bald" in baldur("status", finished).output
+    assert baldur("report", finished, finished, "--out", tmp_path / "both.html").exit_code == 0
+    assert (tmp_path / "both.html").read_text().startswith("<!doctype html>")
+    assert baldur("export", finished, "--out", tmp_path / "export").exit_code == 0
+    assert (tmp_path / "export" / "labels.csv").exists()
+    assert baldur("backup", finished, tmp_path / "run.tar").exit_code == 0
+    assert baldur("backup", "--restore", tmp_path / "restored", tmp_path / "run.tar").exit_code == 0
+    assert baldur("doctor", tmp_path / "restored").exit_code == 0
+    assert baldur("run", "--out", tmp_path / "restored").exit_code == 0
+
+
+@pytest.mark.parametrize("named", [".", "artefacts/.."])
+def test_a_backup_of_the_working_directory(tmp_path, monkeypatch, named):
+    Store.create(tmp_path / "run", settings="", classes=["a", "b"]).close()
+    (tmp_path / "run" / "artefacts").mkdir(exist_ok=True)
+    monkeypatch.chdir(tmp_path / "run")
+    assert baldur("backup", named).exit_code == 0
+    assert (tmp_path / "run.tar").is_file()
+
+
+def test_the_doctor_names_what_is_damaged(finished):
+    next(finished.rglob("network.safetensors")).write_bytes(b"no")
+    result = baldur("doctor", finished)
+    assert result.exit_code == 1
+    assert "network.safetensors" in result.output or "posterior" in result.output

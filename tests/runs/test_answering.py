@@ -1,0 +1,143 @@
+"""Who answers in a run: a file, annotators who err, or several people."""
+
+import csv
+
+import pytest
+from tests.tiny_runs import QUICK, blob_set
+
+from baldur.data.people import People
+from baldur.errors import InvalidLabel, InvalidSettings
+from baldur.runs import run
+from baldur.store import Store
+from baldur.testing.resume import history
+
+pytestmark = pytest.mark.usefixtures("without_charts")
+
+
+def test_labels_from_a_file(tmp_path):
+    """Not yet, not all, wrong, and at last."""
+    folder, options = tmp_path / "run", QUICK | {"oracle": "file", "rounds": 1}
+    dataset = blob_set()
+    truth = dict(zip(dataset.train.ids, dataset.labels.tolist(), strict=True))
+
+    def go():
+        return run.run(dataset, folder, strategies=["bald"], **options)
+
+    def asked():
+        return [line.split(",")[0] for line in (folder / "requests.csv").read_text().splitlines()[1:]]
+
+    def answer(ids, label=lambda i: truth[i]):
+        path = folder / "answers.csv"
+        text = path.read_text() if path.exists() else "id,label\n"
+        path.write_text(text + "".join(f"{i},{label(i)}\n" for i in ids))
+
+    outcome = go()
+    assert outcome.state == "waiting"
+    assert "6 of the labels asked for in round 0 of bald, seed 0" in outcome.waiting
+    answer(asked()[:4])
+    assert "2 of the labels" in go().waiting
+    good = (folder / "answers.csv").read_text()
+    answer(asked()[:1], lambda i: "banana")
+    with pytest.raises(InvalidLabel, match=r"answers\.csv, line 6: 'banana' is not a class"):
+        go()
+    (folder / "answers.csv").write_text(good)
+    answer(asked())
+    assert "4 of the labels asked for in round 1" in go().waiting
+    answer(asked())
+    assert go().state == "done"
+    simulated = run.run(dataset, tmp_path / "simulated", strategies=["bald"], **QUICK | {"rounds": 1})
+    assert simulated.state == "done"
+    assert history(folder)["curve"] == history(tmp_path / "simulated")["curve"]
+
+
+def test_several_trials_that_wait_for_a_file_are_all_asked_for(tmp_path):
+    options = QUICK | {"oracle": "file", "seeds": 3, "rounds": 0}
+    outcome = run.run(blob_set(), tmp_path / "run", strategies=["random", "bald"], **options)
+    waits = outcome.waiting.split("; ")
+    assert waits[1] == "for 6 of the labels asked for in round 0 of bald, seed 0"
+    assert waits[5:] == ["and 1 more"]
+    with Store.open(tmp_path / "run") as store:
+        wanted = {r.item for r in store.requests()}
+    asked = (tmp_path / "run" / "requests.csv").read_text().splitlines()[1:]
+    assert {line.split(",")[0] for line in asked} == wanted
+    assert len(wanted) > 6
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"oracle": "file", "noise": "0.2"}, "are for simulated answers"),
+        ({"oracle": "file", "annotators": 3}, "are for simulated answers"),
+        (
+            {"noise": "people:worst", "annotators": 3},
+            r"first, second, third answers, so 'worst' cannot be meant",
+        ),
+        ({"noise": "people"}, "say whose answers"),
+        ({"noise": "people", "annotators": 4}, "4 annotators are too many"),
+        ({"noise": "1.5"}, "share of wrong answers"),
+        ({"stop": "budget(5)"}, r"allows 5 labels, and --initial asks for 6"),
+    ],
+)
+def test_answers_that_cannot_be_had_are_refused(tmp_path, options, words):
+    with pytest.raises(InvalidSettings, match=words):
+        run.run(blob_set(), tmp_path / "run", **QUICK | options)
+    assert not (tmp_path / "run").exists()
+
+
+def noisy(folder, **options):
+    told = {"noise": 0.5, "rounds": 0, "initial": 40, "posterior": "deterministic", "epochs": 1}
+    run.run(blob_set(), folder, **QUICK | told | options)
+    with Store.open(folder) as store:
+        return {
+            (s, seed): {
+                row.item: row.value for row in store.labels() if (row.strategy, row.seed) == (s, seed)
+            }
+            for s in ("random", "bald")
+            for seed in (0, 1)
+        }
+
+
+@pytest.mark.parametrize("annotators", [1, 2])
+def test_every_seed_has_errors_of_its_own_in_any_run(tmp_path, annotators):
+    said = noisy(tmp_path / "a", seeds=2, annotators=annotators)
+    assert said["random", 0] == said["bald", 0], "strategies of a seed are paired"
+    both = said["random", 0].keys() & said["random", 1].keys()
+    equal = sum(said["random", 0][i] == said["random", 1][i] for i in both)
+    assert equal < 0.8 * len(both)
+    alone = noisy(tmp_path / "b", seeds=1, first_seed=1, annotators=annotators)
+    assert alone["random", 1] == said["random", 1]
+
+
+def test_several_annotators_are_the_people_in_turn(tmp_path, monkeypatch):
+    whole = blob_set()
+    given = {name: (whole.labels + shift) % 3 for name, shift in (("first", 1), ("second", 1), ("third", 0))}
+    people = People(tuple(whole.train.ids), whole.labels, given)
+    monkeypatch.setattr("baldur.runs.answering.cifar10n", lambda data_dir: people)
+    run.run(
+        whole, tmp_path / "run", strategies=["random"], noise="people", annotators=3, **QUICK | {"rounds": 0}
+    )
+    said = dict(zip(whole.train.ids, given["first"].astype(str), strict=True))
+    with Store.open(tmp_path / "run") as store:
+        assert [row.value for row in store.labels()] == [said[row.item] for row in store.labels()]
+        assert set(store.trial("random", 0).votes()) == {f"people ({name})" for name in given}
+
+
+def test_noisy_answers_are_told_of_and_votes_are_exported(tmp_path):
+    from baldur import report
+
+    outcome = run.run(
+        blob_set(), tmp_path / "run", strategies=["random"], noise=0.3, annotators=3, **QUICK | {"rounds": 1}
+    )
+    (note,) = (note for note in outcome.summary.notes if note.startswith("Answers"))
+    assert note.startswith("Answers are simulated with 30 % errors; each label is the majority of 3 answers,")
+    assert note.endswith(" so 10 labels are 30 answers.")
+    with Store.open(tmp_path / "run") as store:
+        paths = report.export(store, tmp_path / "export")
+        votes = store.trial("random", 0).votes()
+    assert "votes.csv" in [path.name for path in paths]
+    rows = list(csv.DictReader((tmp_path / "export" / "votes.csv").read_text().splitlines()))
+    assert {(r["annotator"], r["id"], r["label"]) for r in rows} == {
+        (who, i, label) for who, given in votes.items() for i, label in given.items()
+    }
+    assert len(rows) == 30
+    assert {(r["strategy"], r["seed"]) for r in rows} == {("random", "0")}
