@@ -84,7 +84,7 @@ def test_side_by_side_it_comes_to_the_same_and_shows_itself_once(tmp_path):
 
 
 def by_trial(folder):
-    """The history of a run. Trials side by side write their labels to the ledger in turn, so the order is each one's."""
+    """The history of a run, sorted: trials side by side write to one ledger, in any order."""
     return {what: sorted(rows) if isinstance(rows, list) else rows for what, rows in history(folder).items()}
 
 
