@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from baldur.core.networks import weights_hash
 from baldur.core.trees import map_tree, take
 from baldur.protocols import Posterior
+from baldur.testing._checks import require as _require
 
 
 def verify_posterior(
@@ -63,11 +64,6 @@ def verify_posterior(
             posterior.save(Path(folder))
             again = load(Path(folder)).draw(T, seed=1)(x)
             _require(bool((again == whole).all()), "a saved and loaded posterior gives other draws")
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise AssertionError(message)
 
 
 def _close(actual: Tensor, expected: Tensor, tolerance: float, message: str) -> None:
