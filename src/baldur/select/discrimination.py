@@ -1,7 +1,7 @@
 """Batches that make the labelled set look like the pool."""
 
 import warnings
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -97,7 +97,7 @@ def _train(
     hidden: tuple[int, ...],
     epochs: int,
     rate: float,
-) -> tuple[object, float]:
+) -> tuple[Any, float]:
     """A perceptron that separates unknown (1) from known (0), and its balanced training accuracy.
 
     The smaller side is repeated until both sides have one size, so that both count the same.
@@ -123,9 +123,9 @@ def _train(
     return network, accuracy
 
 
-def _logits(network: object, x: Float[np.ndarray, "N D"]) -> NDArray[np.float64]:
+def _logits(network: Any, x: Float[np.ndarray, "N D"]) -> NDArray[np.float64]:
     """Outputs of the last layer before the sigmoid."""
-    weights, biases = (getattr(network, name) for name in ("coefs_", "intercepts_"))
+    weights, biases = network.coefs_, network.intercepts_
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
         x = np.maximum(x @ weight + bias, 0)
     return np.asarray(x @ weights[-1] + biases[-1])[:, 0]

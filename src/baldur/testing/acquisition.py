@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baldur.errors import InvalidPredictions
+from baldur.testing._checks import require
 
 Function = Callable[[Any], Any]
 Array64 = NDArray[np.float64]
@@ -49,11 +50,6 @@ def _random(rng: np.random.Generator, shape: tuple[int, ...]) -> Array64:
     return np.asarray(logits - np.log(np.sum(np.exp(logits), axis=2, keepdims=True)))
 
 
-def _require(condition: object, message: str) -> None:
-    if not condition:
-        raise AssertionError(message)
-
-
 def _same(actual: Any, expected: Any, message: str, tolerance: float = 1e-11) -> None:
     np.testing.assert_allclose(np.asarray(actual), expected, rtol=0, atol=tolerance, err_msg=message)
 
@@ -61,12 +57,12 @@ def _same(actual: Any, expected: Any, message: str, tolerance: float = 1e-11) ->
 def _scores(function: Function, log_probs: NDArray[Any]) -> Array64:
     before = log_probs.copy()
     scores = function(log_probs)
-    _require(isinstance(scores, np.ndarray), f"NumPy predictions gave {type(scores).__name__}")
-    _require(scores.dtype == np.float64, f"scores are {scores.dtype}, not float64")
+    require(isinstance(scores, np.ndarray), f"NumPy predictions gave {type(scores).__name__}")
+    require(scores.dtype == np.float64, f"scores are {scores.dtype}, not float64")
     expected = (log_probs.shape[0], *log_probs.shape[3:])
-    _require(scores.shape == expected, f"scores have the shape {scores.shape}, not {expected}")
-    _require(np.isfinite(scores).all(), "a score is not finite")
-    _require(np.array_equal(before, log_probs), "the predictions were changed")
+    require(scores.shape == expected, f"scores have the shape {scores.shape}, not {expected}")
+    require(np.isfinite(scores).all(), "a score is not finite")
+    require(np.array_equal(before, log_probs), "the predictions were changed")
     return np.asarray(scores)
 
 
@@ -74,10 +70,10 @@ def _check_values(
     function: Function, log_probs: Array64, scores: Array64, bounds: tuple[float, float]
 ) -> None:
     low, high = bounds
-    _require(scores.min() >= low - 1e-9, f"a score {scores.min()} is below the bound {low}")
-    _require(scores.max() <= high + 1e-9, f"a score {scores.max()} is above the bound {high}")
-    _require(scores.std() > 0, "every item has the same score")
-    _require(len(_scores(function, log_probs[:0])) == 0, "no items gave scores")
+    require(scores.min() >= low - 1e-9, f"a score {scores.min()} is below the bound {low}")
+    require(scores.max() <= high + 1e-9, f"a score {scores.max()} is above the bound {high}")
+    require(scores.std() > 0, "every item has the same score")
+    require(len(_scores(function, log_probs[:0])) == 0, "no items gave scores")
 
 
 def _check_order(function: Function, log_probs: Array64, scores: Array64, rng: np.random.Generator) -> None:
@@ -109,10 +105,10 @@ def _check_torch(function: Function, log_probs: Array64, scores: Array64) -> Non
         given = torch.tensor(log_probs, dtype=dtype)
         before = given.clone()
         result = function(given)
-        _require(isinstance(result, torch.Tensor), f"torch predictions gave {type(result).__name__}")
-        _require(result.dtype == torch.float64, f"scores are {result.dtype}, not float64")
-        _require(result.device == given.device, "scores are on another device")
-        _require(torch.equal(given, before), "the predictions were changed")
+        require(isinstance(result, torch.Tensor), f"torch predictions gave {type(result).__name__}")
+        require(result.dtype == torch.float64, f"scores are {result.dtype}, not float64")
+        require(result.device == given.device, "scores are on another device")
+        require(torch.equal(given, before), "the predictions were changed")
         _same(result, scores, f"torch {dtype} differs from NumPy", tolerance)
     brain = torch.tensor(log_probs, dtype=torch.bfloat16)
     exact = torch.log_softmax(brain.double(), dim=2)
@@ -140,9 +136,7 @@ def _check_zeros(function: Function, rng: np.random.Generator, bounds: tuple[flo
     low, high = bounds
     for log_probs in (sure, np.where(np.isinf(sure), -1e4, sure), sure.astype(np.float32)):
         scores = _scores(function, log_probs)
-        _require(
-            low - 1e-9 <= scores.min() and scores.max() <= high + 1e-9, "one-hot scores break the bounds"
-        )
+        require(low - 1e-9 <= scores.min() and scores.max() <= high + 1e-9, "one-hot scores break the bounds")
 
 
 def _check_refusals(function: Function, log_probs: Array64) -> None:
@@ -152,6 +146,6 @@ def _check_refusals(function: Function, log_probs: Array64) -> None:
         try:
             function(broken)
         except InvalidPredictions as error:
-            _require("item 3, sample 1" in str(error), f"the error does not name the row: {error}")
+            require("item 3, sample 1" in str(error), f"the error does not name the row: {error}")
         else:
             raise AssertionError(f"a log-probability {value} was accepted")

@@ -7,6 +7,7 @@ import torch
 
 from baldur.core.trees import map_tree, take
 from baldur.protocols import Pool, View
+from baldur.testing._checks import require
 
 
 def verify_pool(pool: Pool, seed: int = 0) -> None:
@@ -24,31 +25,26 @@ def verify_pool(pool: Pool, seed: int = 0) -> None:
         AssertionError: It does not; the message says what failed.
     """
     ids, n = list(pool.ids), len(pool)
-    _require(len(ids) == n >= 5, f"{len(ids)} ids for {n} items (five or more are needed)")
-    _require(len(set(ids)) == n and all(isinstance(i, str) for i in ids), "ids are not unique texts")
-    _require(list(pool.ids) == ids, "the ids change from look to look")
-    _require(pool.groups is None or len(pool.groups) == n, "there is not one group for each item")
+    require(len(ids) == n >= 5, f"{len(ids)} ids for {n} items (five or more are needed)")
+    require(len(set(ids)) == n and all(isinstance(i, str) for i in ids), "ids are not unique texts")
+    require(list(pool.ids) == ids, "the ids change from look to look")
+    require(pool.groups is None or len(pool.groups) == n, "there is not one group for each item")
     rng = np.random.default_rng(seed)
     whole = _read(pool, np.arange(n), n)
     for size in (1, 3, n + 1):
         order = rng.permutation(n)
-        _require(
+        require(
             _same(_read(pool, order, size), [whole[i] for i in order]), f"batches of {size} give other items"
         )
-    _require(
+    require(
         _same(_read(pool, np.array([2, 2, 0]), 2), [whole[i] for i in (2, 2, 0)]), "repeated positions differ"
     )
-    _require(_read(pool, np.arange(0), 4) == [], "no positions gave items")
+    require(_read(pool, np.arange(0), 4) == [], "no positions gave items")
     for _, x in pool.batches(np.arange(n), n):
         map_tree(lambda leaf: leaf.zero_(), x)
-    _require(_same(_read(pool, np.arange(n), n), whole), "changing what was read changed the pool")
+    require(_same(_read(pool, np.arange(n), n), whole), "changing what was read changed the pool")
     if not isinstance(pool, View):
         verify_pool(View(pool, rng.permutation(n)), seed)
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise AssertionError(message)
 
 
 def _read(pool: Pool, positions: Any, size: int) -> list[Any]:
@@ -56,10 +52,10 @@ def _read(pool: Pool, positions: Any, size: int) -> list[Any]:
     items: list[Any] = []
     for read, x in pool.batches(np.asarray(positions, np.intp), size):
         start = len(items)
-        _require(len(read) <= size, f"a batch of {len(read)} came where at most {size} were asked for")
-        _require(list(read) == list(positions[start : start + len(read)]), "positions come in another order")
+        require(len(read) <= size, f"a batch of {len(read)} came where at most {size} were asked for")
+        require(list(read) == list(positions[start : start + len(read)]), "positions come in another order")
         items += [map_tree(lambda leaf: leaf[0].clone(), take(x, slice(i, i + 1))) for i in range(len(read))]
-    _require(len(items) == len(positions), f"{len(items)} items came for {len(positions)} positions")
+    require(len(items) == len(positions), f"{len(items)} items came for {len(positions)} positions")
     return items
 
 

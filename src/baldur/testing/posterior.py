@@ -14,6 +14,7 @@ from baldur.core.networks import weights_hash
 from baldur.core.trees import map_tree, take
 from baldur.errors import InvalidArgument
 from baldur.protocols import Draws, Posterior
+from baldur.testing._checks import require as _require
 
 
 def verify_posterior(
@@ -67,11 +68,6 @@ def verify_posterior(
             posterior.save(Path(folder))
             again = load(Path(folder)).draw(T, seed=1)(x)
             _require(bool((again == whole).all()), "a saved and loaded posterior gives other draws")
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise AssertionError(message)
 
 
 def _close(actual: Tensor, expected: Tensor, tolerance: float, message: str) -> None:
