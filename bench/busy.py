@@ -1,8 +1,8 @@
-"""A small fit and a short `baldur run` beside busy processes, against a fair share of the processors.
+"""A fit and a run beside busy processes, against a fair share: c · max(1, r / P), with r tasks on P processors.
 
-The work takes c seconds of processor time on one thread. While it runs, r tasks want to run on P processors on average:
-ours, those of other people, and those that are started here and never rest. A fair scheduler gives each of them a share
-of P / r of a processor, and so the work c · max(1, r / P) seconds.
+The work takes c seconds of processor time on one thread. The r tasks that want to run, on average while it runs, are
+ours, those of other people, and those that are started here and never rest. A fair scheduler gives each P / r of a
+processor.
 """
 
 import os
@@ -22,7 +22,7 @@ from bench.measure import child, say
 
 BUSY = (0, 1, 2, 4)
 REPEATS = 3
-FITS = 4
+FITS = 8
 RUN = "run digits --strategy bald --seeds 1 --rounds 3 --initial 20 --epochs 20 --learning-rate 0.003 --quiet"
 Took = dict[str, float]
 """Seconds, seconds of processor time, and how many tasks wanted to run meanwhile."""
@@ -133,7 +133,8 @@ def rows() -> list[tuple[str, str, str]]:
             ratio = median(t["seconds"] / f for t, f in zip(told, fair, strict=True))
             seconds, tasks = (median(t[key] for t in told) for key in ("seconds", "tasks"))
             what = f"{name}, beside {count} busy: time over that of a fair share"
-            figure = f"{seconds:.2f} s / {median(fair):.2f} s = {ratio:.2f} ({tasks:.1f} tasks wanted to run)"
+            shown = f"c = {work:.2f} s, r = {tasks:.1f}, P = {processors}"
+            figure = f"{seconds:.2f} s / {median(fair):.2f} s = {ratio:.2f} ({shown})"
             lines.append((what, figure, "at most 1.5" if count else "-"))
     return [*lines, spinning(processors)]
 
