@@ -1,8 +1,8 @@
-"""A small fit and a short `baldur run` beside busy processes, against a fair share of the processors.
+"""A fit and a run beside busy processes, against a fair share: c · max(1, r / P), with r tasks on P processors.
 
-Alone, the work takes t seconds and uses c seconds of processor time: it keeps a = c / t processors busy. Beside n
-processes that never rest, n + a tasks share P processors. A fair scheduler then needs t · max(1, (n + a) / P) seconds.
-Threads that spin get less, since a thread that waits keeps the processor from the one that it waits for.
+The work takes c seconds of processor time on one thread. The r tasks that want to run, on average while it runs, are
+ours, those of other people, and those that are started here and never rest. A fair scheduler gives each P / r of a
+processor.
 """
 
 import os
@@ -10,19 +10,22 @@ import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from statistics import median
+from pathlib import Path
+from statistics import fmean, median
 from typing import Any
 
 from bench.measure import child, say
 
-BUSY = (1, 2, 4)
+BUSY = (0, 1, 2, 4)
 REPEATS = 3
-FITS = 4
-BAR = "at most 1.5 times"
+FITS = 8
 RUN = "run digits --strategy bald --seeds 1 --rounds 3 --initial 20 --epochs 20 --learning-rate 0.003 --quiet"
+Took = dict[str, float]
+"""Seconds, seconds of processor time, and how many tasks wanted to run meanwhile."""
 
 
 def fits(threads: int, spin: bool = False, count: int = FITS) -> dict[str, Any]:
@@ -49,31 +52,53 @@ def fits(threads: int, spin: bool = False, count: int = FITS) -> dict[str, Any]:
         train(initialise(lambda: networks.auto((1, 8, 8), 10), seed), x, y, recipe=recipe, seed=seed)
 
     fit(0, 1)
-    start, processor = time.perf_counter(), time.process_time()
-    for seed in range(count):
-        fit(seed, 20)
-    return {"seconds": time.perf_counter() - start, "processor": time.process_time() - processor}
+    processor = time.process_time()
+    with wanting() as tasks:
+        start = time.perf_counter()
+        for seed in range(count):
+            fit(seed, 20)
+        seconds = time.perf_counter() - start
+    return {"seconds": seconds, "processor": time.process_time() - processor, "tasks": fmean(tasks)}
 
 
-def command() -> dict[str, Any]:
+def command(**environment: str) -> Took:
     """A short run, from the start of Python to the report."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, wanting() as tasks:
         words = [sys.executable, "-m", "baldur", *RUN.split(), "--out", f"{folder}/run"]
         start = time.perf_counter()
-        subprocess.run(words, check=True)
+        subprocess.run(words, check=True, start_new_session=True, env=os.environ | environment)
         seconds = time.perf_counter() - start
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return {
-        "seconds": seconds,
-        "processor": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
-    }
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"seconds": seconds, "processor": processor, "tasks": fmean(tasks)}
+
+
+@contextmanager
+def wanting() -> Iterator[list[int]]:
+    """How many tasks can run, ours included, seen twenty times a second."""
+    seen: list[int] = []
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.05):
+            now = Path("/proc/loadavg").read_text().split()[3]
+            seen.append(int(now.split("/")[0]) - 1)  # this thread runs, too
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        thread.join()
 
 
 @contextmanager
 def beside(count: int) -> Iterator[None]:
-    """That many processes that never rest, at normal priority."""
-    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    """That many processes that never rest, at normal priority, each in a session of its own."""
+    words = [sys.executable, "-c", "while True: pass"]
+    busy = [subprocess.Popen(words, start_new_session=True) for _ in range(count)]
     try:
         yield
     finally:
@@ -82,57 +107,46 @@ def beside(count: int) -> Iterator[None]:
             process.wait()
 
 
-def processors() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
-def fair(alone: dict[str, Any], count: int) -> float:
-    """Seconds that a fair share gives beside so many busy processes; see above."""
-    used = alone["processor"] / alone["seconds"]
-    return float(alone["seconds"] * max(1.0, (count + used) / processors()))
-
-
 def rows() -> list[tuple[str, str, str]]:
     """(what, measured, bar)."""
-    cases: dict[str, Callable[[], dict[str, Any]]] = {
-        f"{FITS} fits of the digits network, one thread": lambda: child("bench.busy:fits", threads=1),
-        f"{FITS} fits of the digits network, {processors()} threads": lambda: child(
-            "bench.busy:fits", threads=processors()
-        ),
-        "`baldur run digits`, one trial of 3 rounds": command,
+    processors = len(os.sched_getaffinity(0))
+    fit, run = f"{FITS} fits of the digits network", "`baldur run digits`, one trial of 3 rounds"
+    cases: dict[str, Callable[[], Took]] = {
+        f"{fit}, one thread": lambda: child("bench.busy:fits", threads=1),
+        f"{run}, one thread": lambda: command(OMP_NUM_THREADS="1"),
+        f"{run}, as it comes": command,
     }
-    load = os.getloadavg()[0]
-    times: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    times: dict[tuple[str, int], list[Took]] = {}
     for repeat in range(REPEATS):  # turn by turn, so that all see the same machine
-        say(f"round {repeat + 1} of {REPEATS}, load {os.getloadavg()[0]:.1f}")
-        for count in (0, *BUSY):
+        for count in BUSY:
+            say(f"round {repeat + 1} of {REPEATS}, beside {count} busy, load {os.getloadavg()[0]:.1f}")
             with beside(count):
-                for name, run in cases.items():
-                    times.setdefault((name, count), []).append(run())
+                for name, measured in cases.items():
+                    times.setdefault((name, count), []).append(measured())
     lines = []
     for name in cases:
+        alike = f"{run if name.startswith(run) else fit}, one thread"
+        work = min(t["processor"] for count in BUSY for t in times[alike, count])
         for count in BUSY:
-            pairs = list(zip(times[name, 0], times[name, count], strict=True))
-            ratio = median(busy["seconds"] / fair(alone, count) for alone, busy in pairs)
-            alone, busy = (median(t["seconds"] for t in part) for part in zip(*pairs, strict=True))
-            wanted = median(fair(t, count) for t in times[name, 0])
-            lines.append(
-                (
-                    f"{name}, beside {count} busy: time over that of a fair share",
-                    f"{busy:.2f} s / {wanted:.2f} s = {ratio:.2f} (alone {alone:.2f} s)",
-                    BAR,
-                )
-            )
-    lines.append(spinning())
-    lines.append(("load of the machine before, without what is measured here", f"{load:.1f}", "0: idle"))
-    return lines
+            told = times[name, count]
+            fair = [work * max(1.0, t["tasks"] / processors) for t in told]
+            ratio = median(t["seconds"] / f for t, f in zip(told, fair, strict=True))
+            seconds, tasks = (median(t[key] for t in told) for key in ("seconds", "tasks"))
+            what = f"{name}, beside {count} busy: time over that of a fair share"
+            shown = f"c = {work:.2f} s, r = {tasks:.1f}, P = {processors}"
+            figure = f"{seconds:.2f} s / {median(fair):.2f} s = {ratio:.2f} ({shown})"
+            lines.append((what, figure, "at most 1.5" if count else "-"))
+    return [*lines, spinning(processors)]
 
 
-def spinning() -> tuple[str, str, str]:
-    """What the command line avoids."""
+def spinning(processors: int) -> tuple[str, str, str]:
+    """One thread, threads that sleep, and threads that spin: each keeps its processor from the one it waits for."""
     with beside(max(BUSY)):
-        asleep = child("bench.busy:fits", threads=processors(), count=1)["seconds"]
-        spin = child("bench.busy:fits", threads=processors(), count=1, spin=True)["seconds"]
-    what = f"one fit, {processors()} threads, beside {max(BUSY)} busy: time with threads that spin over that of ours"
-    return what, f"{spin:.1f} s / {asleep:.2f} s = {spin / asleep:.1f}x", "-"
+        one = child("bench.busy:fits", threads=1, count=1)["seconds"]
+        asleep = child("bench.busy:fits", threads=processors, count=1)["seconds"]
+        spin = child("bench.busy:fits", threads=processors, count=1, spin=True)["seconds"]
+    return (
+        f"one fit beside {max(BUSY)} busy: one thread, {processors} threads that sleep, {processors} that spin",
+        f"{one:.2f} s, {asleep:.2f} s ({asleep / one:.1f}x), {spin:.1f} s ({spin / one:.0f}x)",
+        "the command line never spins",
+    )
