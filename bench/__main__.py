@@ -26,6 +26,7 @@ from bench import (
     passes,
     peers,
     racing,
+    side_by_side,
     start,
     training,
 )
@@ -38,6 +39,7 @@ PARTS = {
         start,
         overhead,
         training,
+        side_by_side,
         busy,
         passes,
         gpu,
