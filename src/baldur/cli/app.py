@@ -29,9 +29,9 @@ FAILED, WAITING, INTERRUPTED = 1, 3, 130
 
 def _version(wanted: bool | None) -> None:
     if wanted:
-        from baldur import __version__
+        from importlib.metadata import version
 
-        out_console.print(f"baldur {__version__}", highlight=False)
+        out_console.print(f"baldur {version('baldur')}", highlight=False)
         raise typer.Exit
 
 

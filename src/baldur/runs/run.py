@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from pickle import PicklingError
 from typing import Any
@@ -15,8 +16,8 @@ from rich.console import Console
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from baldur import __version__, report
 from baldur import data as data_sets
+from baldur import report
 from baldur.core.devices import pick_device
 from baldur.data import Dataset
 from baldur.errors import InvalidArgument, InvalidSettings, RunNotFound
@@ -293,7 +294,7 @@ def _in_turn(
 
 
 def _environment(settings: Settings, choice: Choice) -> Mapping[str, Any]:
-    versions = {"baldur": __version__, "python": platform.python_version()}
+    versions = {"baldur": version("baldur"), "python": platform.python_version()}
     versions |= {"torch": torch.__version__, "numpy": np.__version__}
     device = pick_device(settings.engine.device)
     cuda = device.type == "cuda"
