@@ -61,3 +61,28 @@ def test_an_unknown_option_names_the_nearest(tmp_path):
     with pytest.raises(InvalidSettings, match="did you mean 'query_size'"):
         baldur.run(blobs(), tmp_path / "run", query_sise=3)
     assert not (tmp_path / "run").exists()
+
+
+WITHOUT_TORCH = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "torch":
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Absent())
+import numpy as np
+import baldur.report, baldur.store
+from baldur import acquire, evaluate, select
+rng = np.random.default_rng(0)
+log_probs = acquire.from_probs(rng.dirichlet(np.ones(3), (20, 5)))
+assert len(select.top(acquire.bald(log_probs), 3).indices) == 3
+assert len(select.batchbald(log_probs, 3).indices) == 3
+assert len(select.k_center(rng.random((20, 4)), 3).indices) == 3
+assert 0 <= evaluate.accuracy(evaluate.predictive(log_probs), np.arange(20) % 3) <= 1
+"""
+
+
+def test_scores_selections_and_reports_work_without_torch():
+    assert not loaded(WITHOUT_TORCH) & {"torch"}

@@ -128,6 +128,8 @@ class _Going:
     budget: Budget
     posterior: Posterior | None = None
     _positions: dict[str, int] = field(default_factory=dict)
+    _cut: int | None = None
+    _split: tuple[Labelled, View] | None = None
 
     def advance(self) -> State:
         if self.trial.latest() is None:
@@ -326,10 +328,15 @@ class _Going:
         return [(ids[unlabelled.positions[i]], float(scores[i])) for i in best]
 
     def _sides(self, latest: Round) -> tuple[Labelled, View]:
-        """What is labelled up to the round's cut, and everything else."""
+        """What is labelled up to the round's cut, and everything else; read once a round."""
+        if self._split is None or self._cut != latest.cut:
+            self._cut, self._split = latest.cut, self._divided(latest.cut)
+        return self._split
+
+    def _divided(self, cut: int | None) -> tuple[Labelled, View]:
         if not self._positions:
             self._positions = {i: position for position, i in enumerate(self.parts.pool.ids)}
-        rows = self.trial.labels(latest.cut)
+        rows = self.trial.labels(cut)
         positions = np.array([self._positions[row.item] for row in rows], dtype=np.intp)
         index = {name: number for number, name in enumerate(self.parts.classes)}
         labelled = Labelled(
