@@ -41,6 +41,10 @@ ROLE = "job"
 _FEW_STEPS = 20_000
 """Fewer training steps than these take less time than starting processes, which takes some seconds."""
 
+_ASKED = "as --jobs says"
+_SHORT = "the trials are too short to be worth the start of processes"
+_ONE = "only one trial is left"
+
 _INTERVAL = 0.5
 """Least seconds between two details that a job tells."""
 
@@ -58,6 +62,15 @@ class Choice:
     jobs: int
     threads: int
     why: str
+
+    def said(self) -> str:
+        """The choice in a sentence, if it is worth one: not for a short run, and not what the user asked for."""
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        if self.jobs > 1:
+            return f"{self.jobs} trials side by side, {threads} each: {self.why}"
+        return (
+            "" if self.why in (_ASKED, _SHORT, _ONE) else f"one trial after the other, {threads}: {self.why}"
+        )
 
 
 def choose_jobs(plan: Plan, dataset: Dataset, trials: int, threads: int) -> Choice:
@@ -81,7 +94,7 @@ def choose_jobs(plan: Plan, dataset: Dataset, trials: int, threads: int) -> Choi
     if engine.jobs > 1 and alone:
         raise InvalidSettings(f"--jobs {engine.jobs} cannot be: {alone}; leave --jobs out")
     if engine.jobs:
-        jobs, why = min(engine.jobs, max(trials, 1)), "as --jobs says"
+        jobs, why = min(engine.jobs, max(trials, 1)), _ASKED
     elif alone:
         jobs, why = 1, alone
     else:
@@ -105,10 +118,9 @@ def _fitting_number(plan: Plan, dataset: Dataset, trials: int, processors: int) 
     compare, learn = plan.settings.compare, plan.settings.learn
     steps = trials * (compare.rounds + 1) * learn.epochs * -(-learn.epoch_size // learn.batch_size)
     if trials < 2 or processors < 2:
-        what = "only one trial is left" if trials < 2 else "each trial takes all processors"
-        return 1, what
+        return 1, _ONE if trials < 2 else "each trial takes all processors"
     if steps < _FEW_STEPS:
-        return 1, "the trials are too short to be worth the start of processes"
+        return 1, _SHORT
     room = _memory() // (2 * (_BASE + _size_of(dataset)))
     if room < 2:
         return 1, "the data are too large to be held twice in memory"

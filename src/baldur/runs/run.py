@@ -256,8 +256,9 @@ def _run(
         seeds = range(compare.first_seed, compare.first_seed + compare.seeds)
         trials = (store.trial(name, seed) for seed in seeds for name in compare.strategies)
         waits = None
+        if said := choice.said():
+            observer.message(said)
         if choice.jobs > 1:
-            observer.message(f"{choice.jobs} trials side by side, {choice.threads} thread each: {choice.why}")
             left = [(trial.strategy, trial.seed) for trial in trials if trial.state != "done"]
             try:
                 waits = side_by_side(settings, given, out, settled.known, left, choice, observer)
