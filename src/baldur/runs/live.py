@@ -82,7 +82,7 @@ class Live:
     _before: int = 0
     _said: float = 0.0
     _where: str = ""
-    _accuracy: str = ""
+    _accuracy: dict[tuple[str, int], str] = field(default_factory=dict)
     _progress: Progress | None = None
     _task: TaskID | None = None
     _cell: "_Cell | None" = None
@@ -121,13 +121,14 @@ class Live:
         Args:
             event: Which.
         """
-        if event.round == 0:
-            self._accuracy = ""
+        trial = event.strategy, event.seed  # trials may go on side by side: each has an accuracy of its own
         labels = f", {event.labels} labels" if event.labels else ""
-        self._where = f"{event.strategy}, seed {event.seed}, round {event.round}{labels}"
         if event.metrics is not None:
             self.done += 1
-            self._accuracy = f", accuracy {event.metrics.get(('accuracy', 'test'), float('nan')):.3f}"
+            accuracy = event.metrics.get(("accuracy", "test"), float("nan"))
+            self._accuracy[trial] = f", accuracy {accuracy:.3f}"
+        self._where = f"{event.strategy}, seed {event.seed}, round {event.round}{labels}"
+        self._where += self._accuracy.get(trial, "")
         self._show(_WORDS[event.phase])
 
     def detail(self, what: str, done: int, total: int) -> None:
@@ -156,7 +157,7 @@ class Live:
         return f", {clock((time.monotonic() - self._begun) / here * (self.points - self.done))} left"
 
     def _show(self, phase: str) -> None:
-        text = f"{self._where}{self._accuracy}" if self._where else "loading"
+        text = self._where or "loading"
         if self._cell is not None:
             if time.monotonic() - self._said > _CELL_INTERVAL:
                 self._said = time.monotonic()
