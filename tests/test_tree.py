@@ -22,6 +22,7 @@ ACROSS = {
     "strategies/test_memory.py": "what strategies hold in memory",
     "test_kinds.py": "targets of every kind",
     "test_tree.py": "the tests themselves",
+    "test_typed.py": "the types that tests hold the package to",
     "training/test_precision.py": "fits in bfloat16",
 }
 LONG = {"posteriors/dropout/test_posterior.py"}
