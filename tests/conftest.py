@@ -6,7 +6,9 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from tests import typed
 
+typed.install()
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
 hypothesis.settings.register_profile("soak", deadline=None, max_examples=1000)
 hypothesis.settings.load_profile("quick")

@@ -20,8 +20,10 @@ ACROSS = {
     "runs/test_mnist.py": "the command line with every strategy",
     "store/test_kills.py": "a run that is killed",
     "strategies/test_memory.py": "what strategies hold in memory",
+    "test_front_door.py": "`import baldur`",
     "test_kinds.py": "targets of every kind",
     "test_tree.py": "the tests themselves",
+    "test_typed.py": "the types that tests hold the package to",
     "training/test_precision.py": "fits in bfloat16",
 }
 LONG = {"posteriors/dropout/test_posterior.py"}

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from baldur.data import cache
 from baldur.data.cache import block, cut, gather, key_of
 from baldur.errors import DataNotFound, DiskFull, InvalidArgument
 
@@ -85,7 +84,7 @@ def test_what_killed_processes_left_is_swept(tmp_path):
     (tmp_path / "00").mkdir()
     old, new = tmp_path / "00" / "old.tmp", tmp_path / "00" / "new.tmp"
     old.touch(), new.touch()
-    os.utime(old, (time.time() - 2 * cache._ABANDONED,) * 2)
+    os.utime(old, (time.time() - 7 * 86400,) * 2)
     (tmp_path / "00" / "gone.tmp").symlink_to("nowhere")  # listed, and not there when it is looked at
     block(tmp_path, "00", make())
     assert (old.exists(), new.exists()) == (False, True)
@@ -106,11 +105,11 @@ def test_rows_are_read_across_blocks_in_the_order_asked_for(tmp_path_factory, po
 
 
 def test_a_removed_block_is_said(tmp_path):
-    blocks = gather([block(tmp_path, "00", make())[0]], [3])
-    (tmp_path / "00" / "00.npy").unlink()
-    cache._mapped.cache_clear()
+    paths = [block(tmp_path, name, make())[0] for name in ("00", "01")]
+    blocks = gather(paths, [3, 3])
+    paths[1].unlink()
     with pytest.raises(DataNotFound, match="start again"):
-        blocks.take(np.arange(1))
+        blocks.take(np.arange(3, 4))
 
 
 @settings(deadline=None, max_examples=30)

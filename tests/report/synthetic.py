@@ -81,7 +81,7 @@ def _choose(trial: Trial, recipe: Recipe, r: int, rng: np.random.Generator) -> N
     with trial.phase(r, "choose") as phase:
         scores = np.sort(rng.gamma(2, 0.1 / (r + 1), 500))[::-1]
         if recipe.scored and trial.strategy != "random":
-            trial.artefact(r, "scores", ".npy", lambda path: _npy(path, scores))
+            trial.artefact(r, "scores", ".npy", lambda path: save(path, scores))
         if recipe.pictures:
             trial.artefact(r + 1, "picks", ".png", lambda path: _sheet(path, recipe.query_size, rng))
         start = recipe.initial + r * recipe.query_size
@@ -90,7 +90,7 @@ def _choose(trial: Trial, recipe: Recipe, r: int, rng: np.random.Generator) -> N
         phase.chosen([Request(i, n, float(s)) for n, (i, s) in enumerate(zip(items, best, strict=True))])
 
 
-def _npy(path: Path, scores: np.ndarray) -> None:
+def save(path: Path, scores: np.ndarray) -> None:
     with path.open("wb") as file:
         np.save(file, scores)
 

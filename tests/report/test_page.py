@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.report.synthetic import SETTINGS
+from tests.report.synthetic import SETTINGS, save
 
 from baldur import report
-from baldur.report import charts, sections, study
+from baldur.report import sections, study
 from baldur.store import Request, Store
 
 Run = Callable[..., Store]
@@ -226,12 +226,47 @@ def test_the_users_matplotlib_style_neither_matters_nor_changes(run: Run, tmp_pa
         assert dict(matplotlib.rcParams) == before
 
 
-def test_near_ties_for_the_last_place_are_counted():
-    scores = np.array([0.9, 0.5, 0.5 + 1e-8, 0.5, 0.1])
-    assert [sections._tied(scores, k) for k in (0, 1, 2, 3, 4, 5)] == [0, 0, 3, 3, 0, 0]
-    some = [charts.Scores(10, (), (), tied) for tied in (0, 3, 57)]
-    assert "2 of 3 rounds, up to 57 items" in sections._ties(some)
-    assert sections._ties(some[:1]) == ""
+SCORES = np.array([0.9, 0.5, 0.5 + 1e-8, 0.5, 0.1])
+
+
+def choosing(store: Store, strategy: str, sizes: tuple[int, ...], error: float = 0.1) -> None:
+    """A trial that chooses so many items in its rounds, each time among `SCORES`."""
+    trial = store.trial(strategy, 0)
+    trial.begin([Request("first", 0)])
+    for r, k in enumerate((*sizes, 0)):
+        with trial.phase(r, "label") as phase:
+            trial.answer(r, dict.fromkeys(trial.open_requests(r), "a"), "me")
+            phase.labelled()
+        with trial.phase(r, "fit") as phase:
+            phase.fitted()
+        with trial.phase(r, "measure") as phase:
+            phase.measured({("accuracy", "test"): 0.5, ("ece", "test"): error})
+        if k == 0:
+            break
+        with trial.phase(r, "choose") as phase:
+            trial.artefact(r, "scores", ".npy", lambda path: save(path, SCORES))
+            best = np.sort(SCORES)[::-1][:k]
+            phase.chosen([Request(f"{r}-{i}", i, float(score)) for i, score in enumerate(best)])
+    trial.finish("done", "enough")
+
+
+@pytest.mark.usefixtures("without_charts")
+def test_near_ties_for_the_last_place_are_counted(tmp_path: Path) -> None:
+    with Store.create(tmp_path, settings="", classes=["a", "b"]) as store:
+        choosing(store, "margin", (1, 4))
+        assert "tied for the last places" not in str(sections.score_distribution(study.gather([store], [], "accuracy")))
+        choosing(store, "bald", (1, 2, 3, 4, 5))
+        said = str(sections.score_distribution(study.gather([store], [], "accuracy")))
+        assert "In 2 of 5 rounds, up to 3 items tied for the last places within rounding" in said
+
+
+@pytest.mark.usefixtures("without_charts")
+def test_a_strategy_without_a_finite_error_has_a_dash(tmp_path: Path) -> None:
+    with Store.create(tmp_path, settings="", classes=["a", "b"]) as store:
+        choosing(store, "bald", (1,))
+        choosing(store, "random", (1,), error=np.inf)
+        said = str(sections.calibration(study.gather([store], [], "accuracy")))
+    assert '<th scope="row">random</th><td class="number">–</td>' in said
 
 
 @pytest.mark.usefixtures("without_charts")
@@ -260,7 +295,6 @@ def test_probabilities_of_the_last_round_are_scored(run: Run, tmp_path: Path) ->
     assert f"{np.mean(errors):.3f} ± {np.std(errors, ddof=1):.3f}" in page.text
     assert '<th scope="col" class="number">ECE</th>' in text
     assert "Brier" not in page.text  # what was not measured has no column
-    assert sections._mean([0.5, float("inf")]) == sections._mean([]) == "–"
 
 
 @pytest.mark.usefixtures("without_charts")

@@ -11,17 +11,24 @@ from baldur.errors import DiskFull, NewerStore, StoreError
 from baldur.store import Request, Store, database, doctor, schema
 
 
+@pytest.fixture
+def opened(run):
+    """The run's database, by a connection of its own."""
+    with closing(database.Database(run.folder)) as opened:
+        yield opened
+
+
 def raw(run):
     return closing(sqlite3.connect(run.folder / "baldur.db", isolation_level=None))
 
 
-def test_every_connection_is_a_careful_one(run):
-    settings = {name: run._database.text(f"PRAGMA {name}")[0][0] for name in ("journal_mode", "synchronous")}
+def test_every_connection_is_a_careful_one(opened):
+    settings = {name: opened.text(f"PRAGMA {name}")[0][0] for name in ("journal_mode", "synchronous")}
     safe = database.safe_for_wal()
     assert settings == {"journal_mode": "wal" if safe else "truncate", "synchronous": 2 if safe else 3}
-    assert run._database.text("PRAGMA foreign_keys")[0][0] == 1
-    assert run._database.text("PRAGMA recursive_triggers")[0][0] == 1
-    assert run._database.text("PRAGMA busy_timeout")[0][0] == 30_000
+    assert opened.text("PRAGMA foreign_keys")[0][0] == 1
+    assert opened.text("PRAGMA recursive_triggers")[0][0] == 1
+    assert opened.text("PRAGMA busy_timeout")[0][0] == 30_000
 
 
 @pytest.mark.parametrize(
@@ -40,24 +47,24 @@ def test_the_write_ahead_log_is_for_mended_libraries(version, safe):
         "INSERT OR REPLACE INTO ledger SELECT * FROM ledger",
     ],
 )
-def test_the_ledger_is_append_only(run, trial, statement):
+def test_the_ledger_is_append_only(run, opened, trial, statement):
     trial.answer(0, {"a": "cat"}, "ann")
     before = run.ledger()
-    with pytest.raises(StoreError, match="append-only"), run._database.write() as connection:
+    with pytest.raises(StoreError, match="append-only"), opened.write() as connection:
         connection.exec_driver_sql(statement)
     with raw(run) as connection, pytest.raises(sqlite3.IntegrityError, match="append-only"):
         connection.execute(statement if "REPLACE" not in statement else "DELETE FROM ledger")
     assert run.ledger() == before
 
 
-def test_rows_that_name_nothing_are_refused(run):
-    with pytest.raises(StoreError, match="FOREIGN KEY"), run._database.write() as connection:
+def test_rows_that_name_nothing_are_refused(opened):
+    with pytest.raises(StoreError, match="FOREIGN KEY"), opened.write() as connection:
         connection.execute(schema.metrics.insert(), {"trial": 7, "round": 0, "metric": "a", "split": "b"})
 
 
-def test_a_write_is_whole_or_nothing(run):
+def test_a_write_is_whole_or_nothing(run, opened):
     def fail_half_way():
-        with run._database.write() as connection:
+        with opened.write() as connection:
             connection.execute(schema.starts.insert(), {"time": "now", "environment": {}})
             raise KeyError
 
@@ -77,8 +84,8 @@ def test_a_writer_waits_for_the_other_and_says_so_when_it_gives_up(run, monkeypa
         patient.trial("bald", 0)
 
 
-def test_a_write_is_alone_from_its_first_instant(run):
-    with run._database.write(), raw(run) as other:
+def test_a_write_is_alone_from_its_first_instant(run, opened):
+    with opened.write(), raw(run) as other:
         other.execute("PRAGMA busy_timeout = 0")
         with pytest.raises(sqlite3.OperationalError, match="locked"):
             other.execute("BEGIN IMMEDIATE")
@@ -138,29 +145,31 @@ def test_the_migrations_make_the_schema(tmp_path):
 
     declared = sa.create_engine("sqlite://")
     schema.metadata.create_all(declared)
-    with Store.create(tmp_path, settings="", classes=["x"]) as run:
-        migrated = run._database._engine
-        assert tables(migrated) == tables(declared)
-        with migrated.connect() as connection:
+    Store.create(tmp_path, settings="", classes=["x"]).close()
+    with closing(database.Database(tmp_path)) as migrated:
+        with declared.connect() as connection:
+            assert tables(migrated.text(TABLES)) == tables(connection.exec_driver_sql(TABLES).all())
+        with migrated.write() as connection:
             assert compare_metadata(MigrationContext.configure(connection), schema.metadata) == []
     declared.dispose()
 
 
-def tables(engine):
+TABLES = "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name <> 'alembic_version'"
+
+
+def tables(rows):
     """The definition of each table, its lines in any order."""
-    query = "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name <> 'alembic_version'"
-    with engine.connect() as connection:
-        rows = connection.exec_driver_sql(query).all()
     return {name: sorted(line.strip(" ,\t") for line in sql.splitlines()) for name, sql in rows}
 
 
 def test_the_newest_migration_is_the_one_that_is_looked_for():
     from alembic.script import ScriptDirectory
 
-    assert ScriptDirectory.from_config(database._alembic()).get_current_head() == schema.REVISION
+    migrations = Path(database.__file__).parent / "migrations"
+    assert ScriptDirectory(migrations).get_current_head() == schema.REVISION
 
 
-def test_an_older_database_is_brought_up_to_date_in_one_transaction(run, monkeypatch, tmp_path):
+def test_an_older_database_is_brought_up_to_date_in_one_transaction(run, opened, monkeypatch, tmp_path):
     """A second migration, made here, is applied; one that fails leaves the first version whole."""
     import shutil
 
@@ -178,12 +187,10 @@ def test_an_older_database_is_brought_up_to_date_in_one_transaction(run, monkeyp
     assert any("older (0001)" in finding.what and "backup" in finding.mend for finding in doctor(run.folder))
     with pytest.raises(KeyError):
         Store.open(run.folder)
-    assert run._database.revision() == "0001"
-    assert "more" not in sa.inspect(run._database._engine).get_table_names()
+    assert (opened.revision(), "more" in tables(opened.text(TABLES))) == ("0001", False)
     second.write_text(text + body)
-    with Store.open(run.folder) as opened:
-        assert opened._database.revision() == "0002"
-        assert "more" in sa.inspect(opened._database._engine).get_table_names()
+    Store.open(run.folder).close()
+    assert (opened.revision(), "more" in tables(opened.text(TABLES))) == ("0002", True)
 
 
 def test_the_tables_and_writes_are_postgresqls_too():

@@ -97,7 +97,7 @@ def test_a_turn_keeps_the_form_of_pictures_that_are_not_square():
     rows, columns = torch.arange(24.0)[:, None] - 11.5, torch.arange(40.0) - 19.5
     disc = torch.sigmoid(4 * (8 - (rows**2 + columns**2).sqrt())).expand(1, 1, 24, 40)
     many = disc.expand(200, 1, 24, 40).clone()
-    turned = augmentation._changed(many, 1, 1.0, seeded())
+    turned = augmentation.strong(many, seeded(), operations=1, cutout=0, shift=0)
     area = turned.sum((1, 2, 3)) / disc.sum()
     same = (turned - many).abs().amax((1, 2, 3)) < 0.1
     assert float(same.float().mean()) > 0.1  # those that were turned
