@@ -16,7 +16,7 @@ def test_a_run_may_go_on_elsewhere_and_comes_to_the_same(cluster, tmp_path):
     told = QUICK | {"data": (x, y), "network": "mlp", "threads": 1, "strategies": ["random", by_entropy]}
     run.run(out=tmp_path / "here", **told)
     run.run(out=tmp_path / "there", **told | {"engine": "ray", "rounds": 1})
-    run.run(out=tmp_path / "there", **told)
+    run.run(out=tmp_path / "there", **told | {"engine": "local"})
     assert (tmp_path / "there" / "curves.csv").read_bytes() == (tmp_path / "here" / "curves.csv").read_bytes()
     assert not (tmp_path / "there" / "blocks").exists()
     with pytest.raises(SettingsChanged, match="threads"):

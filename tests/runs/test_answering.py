@@ -75,7 +75,7 @@ def test_several_trials_that_wait_for_a_file_are_all_asked_for(tmp_path):
         ({"noise": "people"}, "say whose answers"),
         ({"noise": "people", "annotators": 4}, "4 annotators are too many"),
         ({"noise": "1.5"}, "share of wrong answers"),
-        ({"stop": "budget(5)"}, r"allows 5 labels, and --initial asks for 6"),
+        ({"stop": "budget(5)"}, r"allows 5 labels, but --initial asks for 6"),
     ],
 )
 def test_answers_that_cannot_be_had_are_refused(tmp_path, options, words):
@@ -129,7 +129,7 @@ def test_noisy_answers_are_told_of_and_votes_are_exported(tmp_path):
         blob_set(), tmp_path / "run", strategies=["random"], noise=0.3, annotators=3, **QUICK | {"rounds": 1}
     )
     (note,) = (note for note in outcome.summary.notes if note.startswith("Answers"))
-    assert note.startswith("Answers are simulated with 30 % errors; each label is the majority of 3 answers,")
+    assert note.startswith("Answers are simulated with 30 % errors. Each label is the majority of 3 answers,")
     assert note.endswith(" so 10 labels are 30 answers.")
     with Store.open(tmp_path / "run") as store:
         paths = report.export(store, tmp_path / "export")

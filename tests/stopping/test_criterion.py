@@ -20,7 +20,6 @@ def test_composition():
     assert (yes | no).limit == 90
     assert (yes | also & no).name == "(a | (b & nothing))"
     assert any_of(yes) is yes
-    assert yes.reason(labels=[9], metrics=[], predictions=[], scores=[]) == "a"
     with pytest.raises(InvalidArgument):
         all_of()
 

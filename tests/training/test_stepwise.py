@@ -105,4 +105,4 @@ def test_it_looks_and_travels_like_a_function():
     assert inspect.signature(swag).return_annotation is SWAG
     assert list(inspect.signature(twice).parameters) == ["train", "labelled", "seed", "more"]
     assert pickle.loads(pickle.dumps(swag)) is copy.deepcopy(swag) is swag
-    assert issubclass(inspect.signature(FUNCTIONS["mc_dropout"]).return_annotation, Posterior)
+    assert Posterior in inspect.signature(FUNCTIONS["mc_dropout"]).return_annotation.__mro__
