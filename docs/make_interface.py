@@ -156,16 +156,13 @@ def _module(name: str) -> Iterator[str]:
 def _strategies() -> Iterator[str]:
     yield "| name | options | picks |\n|---|---|---|"
     for name in strategies.__all__:
-        strategy = getattr(strategies, name)
-        own = list(inspect.signature(strategy).parameters.values())[6:]
-        options = ", ".join(f"`{p.name}={_default(p.default)}`" for p in own)
-        doc = inspect.getdoc(strategy) or ""
+        node = find("baldur.strategies", name).node
+        options = "`race=None`"  # those that `_by` makes
+        if isinstance(node, ast.FunctionDef):
+            own = zip(node.args.args[1:], node.args.defaults, strict=True)
+            options = ", ".join(f"`{option.arg}={ast.unparse(default)}`" for option, default in own)
+        doc = inspect.getdoc(getattr(strategies, name)) or ""
         yield f"| `{name}` | {options} | {first_sentence(doc)} |"
-
-
-def _default(value: Any) -> str:
-    """A default, where a function is written as `family.name`."""
-    return f"{value.__module__.split('.')[1]}.{value.__name__}" if callable(value) else repr(value)
 
 
 def _kind(annotation: Any) -> str:
