@@ -1,7 +1,11 @@
 """`import baldur`: light, and with a sentence for every mistake."""
 
+import importlib.util
+import re
+import rlcompleter
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from tests.tiny_runs import QUICK, blobs
@@ -33,6 +37,60 @@ def test_the_names_are_all_there():
     namespace = {}
     exec("from baldur import *", namespace)
     assert set(baldur.__all__) <= namespace.keys() | {"__version__"}
+
+
+def test_help_and_completion_show_every_name():
+    told = subprocess.run(
+        [sys.executable, "-c", "import baldur; help(baldur)"], capture_output=True, text=True, check=True
+    ).stdout
+    completer = rlcompleter.Completer({"baldur": baldur})
+    completed = [completer.complete("baldur.", i) or "" for i in range(100)]
+    names = set(baldur.__all__) - {"__version__"}
+    assert names <= {text.removeprefix("baldur.").rstrip("()") for text in completed}
+    assert names <= set(re.findall(r"^    (\w+)", told, re.MULTILINE))
+    assert f"VERSION\n    {baldur.__version__}" in told
+
+
+TYPED = """
+from pathlib import Path
+
+import baldur
+
+outcome = baldur.run("digits", Path("runs/a"), strategies=["random", "bald"], seeds=2)
+state: str = outcome.state
+curves = baldur.open("runs/a").curves()
+ids: tuple[str, ...] = baldur.choose(baldur.posteriors.MCDropout(baldur.networks.mlp((8,), 3)), [], k=10).ids
+"""
+
+WRONG = """
+import baldur
+
+count: int = baldur.choose(baldur.posteriors.Estimators([], classes=3), [], k=10).ids
+baldur.chose
+baldur.posteriors.MCDropot
+baldur.open(3)
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="mypy is not installed")
+def test_a_type_checker_sees_the_names(tmp_path):
+    (tmp_path / "typed.py").write_text(TYPED)
+    (tmp_path / "wrong.py").write_text(WRONG)
+    root = Path(__file__).resolve().parents[1]
+    files = [str(tmp_path / name) for name in ("typed.py", "wrong.py")]
+    said = subprocess.run(
+        [sys.executable, "-m", "mypy", "--config-file", "pyproject.toml", "--no-pretty", *files],
+        cwd=root,
+        capture_output=True,
+        text=True,
+    ).stdout
+    errors = re.findall(r"(\w+)\.py:(\d+): error: .*\[([\w-]+)\]", said)
+    assert errors == [
+        ("wrong", "4", "assignment"),
+        ("wrong", "5", "attr-defined"),
+        ("wrong", "6", "attr-defined"),
+        ("wrong", "7", "arg-type"),
+    ], said
 
 
 def test_a_wrong_name_is_answered_with_the_nearest():

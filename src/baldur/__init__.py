@@ -8,6 +8,7 @@ baldur.choose(posterior, pool, k=10, strategy="badge")                       # o
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+"""The version of the package."""
 
 __all__ = [
     "__version__",

@@ -314,8 +314,13 @@ class Gaussian:
 
 
 CATEGORICAL = Categorical()
+"""One of several classes."""
+
 BERNOULLI = Bernoulli()
+"""Several labels for each item."""
+
 GAUSSIAN = Gaussian()
+"""Numbers."""
 
 
 def named(name: str) -> Likelihood:

@@ -47,18 +47,25 @@ class Pool(Protocol):
 
 @dataclass(frozen=True)
 class View:
-    """Some items of a pool, as a pool: its position i is position `positions[i]` of the whole."""
+    """Some items of a pool, as a pool: its position i is position `positions[i]` of the whole.
+
+    Args:
+        whole: The pool.
+        positions: Where its items stand in the pool.
+    """
 
     whole: Pool
     positions: Positions
 
     @property
     def ids(self) -> Sequence[str]:
+        """The ids of these items."""
         ids = self.whole.ids
         return [ids[i] for i in self.positions]
 
     @property
     def groups(self) -> Sequence[str] | None:
+        """The groups of these items; None where there are none."""
         groups = self.whole.groups
         return None if groups is None else [groups[i] for i in self.positions]
 
@@ -66,6 +73,15 @@ class View:
         return len(self.positions)
 
     def batches(self, positions: Positions, size: int) -> Iterator[tuple[Positions, Batch]]:
+        """Read items as the pool does.
+
+        Args:
+            positions: Where they stand in this view.
+            size: The most items in a batch.
+
+        Yields:
+            Positions in this view, and their batch.
+        """
         start = 0
         for read, x in self.whole.batches(self.positions[positions], size):
             yield positions[start : start + len(read)], x
@@ -310,7 +326,14 @@ class WrappingLearner:
         return kind_of(self.learner)
 
     def held_out(self, labelled: Labelled) -> Labelled | None:
-        """As that of the learner within."""
+        """As that of the learner within.
+
+        Args:
+            labelled: What is labelled.
+
+        Returns:
+            The items that a fit on these does not train on; None where it trains on all.
+        """
         return held_out_of(self.learner, labelled)
 
     def pictures(self) -> bytes | None:
@@ -354,7 +377,21 @@ class Strategy(Protocol):
         k: int,
         rng: np.random.Generator,
         scorer: Scorer,
-    ) -> Choice: ...
+    ) -> Choice:
+        """Choose k unlabelled items.
+
+        Args:
+            posterior: What the model believes.
+            labelled: The labelled items.
+            unlabelled: The items to choose from.
+            k: How many to choose.
+            rng: For everything that is drawn.
+            scorer: Evaluates the posterior over a pool.
+
+        Returns:
+            The ids of the items, with their scores.
+        """
+        ...
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from itertools import pairwise
 import pytest
 from tests.distributed.setting import on_ray
 
-from baldur.distributed import Cluster, Stopped
+from baldur.distributed import Cluster
+from baldur.distributed.threads import Stopped
 from baldur.errors import ClusterFailed, Unsupported
 
 pytestmark = on_ray

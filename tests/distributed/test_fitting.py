@@ -10,7 +10,8 @@ from tests.tiny_runs import blobs
 from torch import nn
 
 from baldur.data import from_arrays
-from baldur.distributed import RayLearner, begin
+from baldur.distributed import RayLearner
+from baldur.distributed.cluster import begin
 from baldur.errors import InvalidArgument
 from baldur.learners import Supervised
 from baldur.posteriors.fit import ensemble

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from baldur.distributed import Stopped, side_by_side
+from baldur.distributed.threads import Stopped, side_by_side
 
 
 def test_calls_side_by_side_end_when_one_fails():

@@ -10,7 +10,7 @@ from tests.tiny_runs import QUICK, Flaky, blobs, factory
 
 from baldur import loop
 from baldur.data import from_arrays, from_dataset, in_memory
-from baldur.distributed import side_by_side
+from baldur.distributed.threads import side_by_side
 from baldur.errors import UnreadableItems
 from baldur.loop import Budget
 from baldur.runs import run

@@ -30,6 +30,14 @@ class Normalise:
     scale: float = 255.0
 
     def __call__(self, x: Batch) -> Batch:
+        """Normalise a batch.
+
+        Args:
+            x: Stored pixels, (n, channels, height, width).
+
+        Returns:
+            The same shape, float32.
+        """
         import torch
 
         mean, std = (np.array(v, np.float64).reshape(-1, 1, 1) for v in (self.mean, self.std))

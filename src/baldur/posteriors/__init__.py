@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -17,19 +17,37 @@ from baldur.posteriors import (
     variational,
 )
 from baldur.posteriors._saving import read_facts
-from baldur.posteriors.calibrated import Calibrated as Calibrated
-from baldur.posteriors.deterministic import Deterministic as Deterministic
-from baldur.posteriors.dropconnect import DropConnect as DropConnect
+from baldur.posteriors.calibrated import Calibrated
+from baldur.posteriors.deterministic import Deterministic
+from baldur.posteriors.dropconnect import DropConnect
 from baldur.posteriors.dropout import posterior as mc_dropout
-from baldur.posteriors.dropout.insertion import insert_dropout as insert_dropout
-from baldur.posteriors.dropout.posterior import MCDropout as MCDropout
-from baldur.posteriors.ensemble import Ensemble as Ensemble
+from baldur.posteriors.dropout.insertion import insert_dropout
+from baldur.posteriors.dropout.posterior import MCDropout
+from baldur.posteriors.ensemble import Ensemble
 from baldur.posteriors.laplace import posterior as laplace
-from baldur.posteriors.laplace.posterior import Laplace as Laplace
-from baldur.posteriors.learning_loss import LearningLoss as LearningLoss
-from baldur.posteriors.swag import SWAG as SWAG
-from baldur.posteriors.variational import BayesByBackprop as BayesByBackprop
+from baldur.posteriors.laplace.posterior import Laplace
+from baldur.posteriors.learning_loss import LearningLoss
+from baldur.posteriors.swag import SWAG
+from baldur.posteriors.variational import BayesByBackprop
 from baldur.protocols import Posterior
+
+if TYPE_CHECKING:
+    from baldur.posteriors.estimators.posterior import Estimators
+
+__all__ = [
+    "SWAG",
+    "BayesByBackprop",
+    "Calibrated",
+    "Deterministic",
+    "DropConnect",
+    "Ensemble",
+    "Estimators",
+    "Laplace",
+    "LearningLoss",
+    "MCDropout",
+    "insert_dropout",
+    "load",
+]
 
 _LOADERS: dict[str, Callable[[Path, nn.Module], Posterior]] = {
     module.KIND: module.load
@@ -56,12 +74,18 @@ def _load_estimators(folder: Path, network: nn.Module) -> Posterior:
 _LOADERS["scikit-learn"] = _load_estimators
 
 
-def __getattr__(name: str) -> Any:
-    if name == "Estimators":
-        from baldur.posteriors.estimators.posterior import Estimators
+if not TYPE_CHECKING:
 
-        return Estimators
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        """Import `Estimators` when it is asked for: it needs scikit-learn."""
+        if name == "Estimators":
+            from baldur.posteriors.estimators.posterior import Estimators
+
+            return Estimators
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
 
 
 def load(folder: Path, network: nn.Module) -> Posterior:

@@ -11,7 +11,9 @@ import torch
 
 from baldur import loop
 from baldur.core.devices import pick_device
-from baldur.distributed import Cluster, RayLearner, RayScorer, Stopped, begin, side_by_side
+from baldur.distributed import Cluster, RayLearner, RayScorer
+from baldur.distributed.cluster import begin
+from baldur.distributed.threads import Stopped, side_by_side
 from baldur.posteriors.fit.ensembles import spread
 from baldur.protocols import Scorer
 from baldur.runs.settings import Settings

@@ -46,7 +46,12 @@ def _units(x: NDArray[Any]) -> NDArray[Any]:
 
 @strategy
 def power_bald(at: QueryRound, beta: float = 1.0) -> Scored:
-    """A batch drawn with probabilities proportional to BALD^β (Kirsch et al. 2023)."""
+    """A batch drawn with probabilities proportional to BALD^β (Kirsch et al. 2023).
+
+    Args:
+        at: The round.
+        beta: β; 0 is random, and a large β is the k best.
+    """
     scores = at.scores(acquire.bald)
     return select.power(scores, at.k, at.rng, beta), scores
 
@@ -56,6 +61,10 @@ def softmax_bald(at: QueryRound, beta: float = 8.0) -> Scored:
     """A batch drawn with probabilities proportional to exp(β BALD) (Kirsch et al. 2023).
 
     BALD is small, so β = 1 is close to random. 8 was best in the published study.
+
+    Args:
+        at: The round.
+        beta: β; 0 is random, and a large β is the k best.
     """
     scores = at.scores(acquire.bald)
     return select.softmax(scores, at.k, at.rng, beta), scores
@@ -63,14 +72,26 @@ def softmax_bald(at: QueryRound, beta: float = 8.0) -> Scored:
 
 @strategy
 def softrank_bald(at: QueryRound, beta: float = 1.0) -> Scored:
-    """A batch drawn with probabilities proportional to rank^-β by BALD (Kirsch et al. 2023)."""
+    """A batch drawn with probabilities proportional to rank^-β by BALD (Kirsch et al. 2023).
+
+    Args:
+        at: The round.
+        beta: β; 0 is random, and a large β is the k best.
+    """
     scores = at.scores(acquire.bald)
     return select.softrank(scores, at.k, at.rng, beta), scores
 
 
 @strategy
 def power_epig(at: QueryRound, targets: int | Pool = 100, weights: Any = None, beta: float = 1.0) -> Scored:
-    """A batch drawn with probabilities proportional to EPIG^β; options as in `epig` (Kirsch et al. 2023)."""
+    """A batch drawn with probabilities proportional to EPIG^β; options as in `epig` (Kirsch et al. 2023).
+
+    Args:
+        at: The round.
+        targets: As in `epig`.
+        weights: As in `epig`.
+        beta: β; 0 is random, and a large β is the k best.
+    """
     scores = _epig(at, *_targets(at, targets, weights))
     return select.power(scores, at.k, at.rng, beta), scores
 
@@ -123,7 +144,12 @@ def core_set(at: QueryRound) -> Picks:
 
 @strategy
 def robust_core_set(at: QueryRound, outliers: int | None = None) -> Picks:
-    """As `core_set`, but it passes over the farthest items, one in 10,000 (Sener & Savarese 2018)."""
+    """As `core_set`, but it passes over the farthest items, one in 10,000 (Sener & Savarese 2018).
+
+    Args:
+        at: The round.
+        outliers: How many items it may pass over, instead of one in 10,000.
+    """
     return select.robust_k_center(at.features(), at.k, labelled=at.known_features(), outliers=outliers)
 
 
@@ -135,7 +161,12 @@ def facility_location(at: QueryRound) -> Picks:
 
 @strategy
 def discriminative(at: QueryRound, queries: int = 10) -> Picks:
-    """The items that a classifier separates best from the labelled ones (Gissin & Shalev-Shwartz 2019)."""
+    """The items that a classifier separates best from the labelled ones (Gissin & Shalev-Shwartz 2019).
+
+    Args:
+        at: The round.
+        queries: How many small queries make the batch; each trains a classifier.
+    """
     return select.discriminative(
         at.features(), at.k, labelled=at.known_features(), rng=at.rng, queries=queries
     )

@@ -20,6 +20,8 @@ from baldur.protocols import Draws, Picks, Pool, Positions, Posterior, Scorer, V
 from baldur.score.subset import SomeSamples
 from baldur.select import top
 
+__all__ = ["race", "race_by"]
+
 Score = Callable[[Any], Any]
 """Log-probabilities (n, T, C) to scores (n,)."""
 

@@ -28,7 +28,16 @@ Scored = tuple[Picks, NDArray[Any]]
 
 @dataclass(frozen=True)
 class QueryRound:
-    """One query: the items that a recipe chooses among. Predictions and features are made when they are asked for."""
+    """One query: the items that a recipe chooses among. Predictions and features are made when they are asked for.
+
+    Args:
+        posterior: What the model believes.
+        labelled: The labelled items.
+        unlabelled: The items to choose from, N of them.
+        k: How many to choose.
+        rng: For everything that is drawn.
+        scorer: Evaluates the posterior over a pool.
+    """
 
     posterior: Posterior
     labelled: Labelled
@@ -38,7 +47,15 @@ class QueryRound:
     scorer: Scorer
 
     def scores(self, reduce: Reduce, kinds: tuple[str, ...] = CLASSES) -> NDArray[Any]:
-        """(N,), streamed: the predictions are not kept; of several places or labels an item, their mean score."""
+        """The score of every unlabelled item, (N,); the predictions are not kept.
+
+        Args:
+            reduce: Log-probabilities (n, T, C) to scores (n,). Scores of places or labels of an item are averaged.
+            kinds: The kinds of draws that it reads.
+
+        Returns:
+            Scores, (N,).
+        """
         self.need(kinds)
 
         def per_item(log_probs: Any) -> Any:
@@ -48,7 +65,14 @@ class QueryRound:
         return self.scorer.predict(self.posterior, self.unlabelled, per_item)
 
     def need(self, kinds: tuple[str, ...]) -> None:
-        """Refuse a posterior over something else."""
+        """Refuse a posterior over something else.
+
+        Args:
+            kinds: The kinds of draws that the recipe reads.
+
+        Raises:
+            Unsupported: The posterior's draws are of another kind.
+        """
         kind = self.posterior.draw(1).kind
         if kind not in kinds:
             raise Unsupported(
@@ -61,12 +85,26 @@ class QueryRound:
             )
 
     def log_probs(self, pool: Pool | None = None) -> NDArray[Any]:
-        """(N, T, C) of the unlabelled items, or of a pool."""
+        """Log-probabilities of the unlabelled items, or of a pool.
+
+        Args:
+            pool: The pool, if not the unlabelled items.
+
+        Returns:
+            Log-probabilities, (N, T, C).
+        """
         self.need(CLASSES)
         return self.scorer.predict(self.posterior, self.unlabelled if pool is None else pool)
 
     def mean(self, pool: Pool | None = None) -> NDArray[Any]:
-        """(N, 1, C), streamed: the mean prediction, for what needs no more."""
+        """The mean prediction; the samples are not kept.
+
+        Args:
+            pool: The pool, if not the unlabelled items.
+
+        Returns:
+            Log-probabilities, (N, 1, C).
+        """
         self.need(CLASSES)
         return self.scorer.predict(self.posterior, self.unlabelled if pool is None else pool, mean_prediction)
 
@@ -82,11 +120,25 @@ class QueryRound:
         return bytes_of(self.scorer.memory)
 
     def features(self, bias: bool = False) -> NDArray[np.float32]:
-        """(N, D), or (N, D + 1) with the 1 that the last layer's bias multiplies."""
+        """Features of the unlabelled items.
+
+        Args:
+            bias: Whether to add the 1 that the last layer's bias multiplies.
+
+        Returns:
+            Features, (N, D) or (N, D + 1).
+        """
         return _with_one(self.scorer.features(self.posterior, self.unlabelled), bias)
 
     def known_features(self, bias: bool = False) -> NDArray[np.float32]:
-        """The same of the labelled items, (M, D)."""
+        """Features of the labelled items.
+
+        Args:
+            bias: Whether to add the 1 that the last layer's bias multiplies.
+
+        Returns:
+            Features, (M, D) or (M, D + 1).
+        """
         if not len(self.labelled):  # no rows, but as many columns as the features have
             return _with_one(self.scorer.features(self.posterior, View(self.unlabelled, np.arange(1))), bias)[
                 :0
@@ -94,12 +146,26 @@ class QueryRound:
         return _with_one(self.scorer.features(self.posterior, self.labelled.pool), bias)
 
     def sample(self, n: int) -> View:
-        """At most n random unlabelled items, in the order of the pool."""
+        """At most n random unlabelled items, in the order of the pool.
+
+        Args:
+            n: How many.
+
+        Returns:
+            The items, as a pool.
+        """
         size = len(self.unlabelled)
         return View(self.unlabelled, np.sort(self.rng.permutation(size)[:n]).astype(np.intp))
 
     def within(self, pool: View) -> "QueryRound":
-        """The same round with fewer items to choose among."""
+        """The same round with fewer items to choose among.
+
+        Args:
+            pool: Some of the unlabelled items.
+
+        Returns:
+            The round.
+        """
         return QueryRound(self.posterior, self.labelled, pool, self.k, self.rng, self.scorer)
 
     def seen(self) -> NDArray[np.intp]:
@@ -114,6 +180,7 @@ class QueryRound:
         return np.bincount(labels)
 
     def classes(self) -> int:
+        """How many classes the predictions have."""
         some = View(self.unlabelled, np.arange(min(64, len(self.unlabelled))))
         return int(self.log_probs(some).shape[2])
 
@@ -131,11 +198,33 @@ class NamedStrategy(Protocol):
         rng: np.random.Generator,
         scorer: Scorer,
         **options: Any,
-    ) -> Choice: ...
+    ) -> Choice:
+        """Choose k unlabelled items.
+
+        Args:
+            posterior: As in `protocols.Strategy`.
+            labelled: As in `protocols.Strategy`.
+            unlabelled: As in `protocols.Strategy`.
+            k: How many to choose.
+            rng: For everything that is drawn.
+            scorer: As in `protocols.Strategy`.
+            options: Options of the recipe.
+
+        Returns:
+            The ids of the items, with their scores.
+        """
+        ...
 
 
 def strategy(recipe: Callable[..., Picks | Scored | Choice]) -> NamedStrategy:
-    """A recipe as a strategy: from positions to ids."""
+    """A recipe as a strategy: from positions to ids.
+
+    Args:
+        recipe: A function of a `QueryRound`, with options.
+
+    Returns:
+        A strategy, which takes the options by keyword.
+    """
 
     @wraps(recipe)
     def choose(
@@ -164,7 +253,14 @@ def strategy(recipe: Callable[..., Picks | Scored | Choice]) -> NamedStrategy:
 
 
 def mean_prediction(log_probs: Any) -> Any:
-    """The mean prediction as one sample: (n, 1, C, ...) of log-probabilities (n, T, C, ...)."""
+    """The mean prediction as one sample.
+
+    Args:
+        log_probs: Log-probabilities, (n, T, C, ...).
+
+    Returns:
+        Log-probabilities, (n, 1, C, ...).
+    """
     return predictive(log_probs)[:, None, ...]  # (n, 1, C, ...)
 
 

@@ -1,7 +1,7 @@
 """Verifiers: what every member of a family must satisfy, for our tests and for those who add their own."""
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 __all__ = [
     "verify_acquisition",
@@ -14,8 +14,21 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Import a verifier when it is asked for: that of acquisition functions works without torch."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{name.removeprefix('verify_')}"), name)
+if TYPE_CHECKING:
+    from baldur.testing.acquisition import verify_acquisition
+    from baldur.testing.learner import verify_learner
+    from baldur.testing.oracle import verify_oracle
+    from baldur.testing.pool import verify_pool
+    from baldur.testing.posterior import verify_posterior
+    from baldur.testing.resume import verify_resume
+    from baldur.testing.strategy import verify_strategy
+else:
+
+    def __getattr__(name: str) -> Any:
+        """Import a verifier when it is asked for: that of acquisition functions works without torch."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{name.removeprefix('verify_')}"), name)
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

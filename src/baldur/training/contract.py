@@ -85,7 +85,15 @@ Together = Literal["auto", "stacked", "turn"]
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """One training that is asked for; the arguments are those of `Train`."""
+    """One training that is asked for; the arguments are those of `Train`.
+
+    Args:
+        seed: As in `Train`.
+        network: What to train, in place.
+        penalty: As in `Train`.
+        after_epoch: As in `Train`.
+        recipe: Instead of the learner's.
+    """
 
     seed: int
     network: nn.Module
@@ -210,5 +218,13 @@ class WrappingTrain:
         return self.train.data()
 
     def build(self, seed: int, **options: Any) -> nn.Module:
-        """As the inner one does."""
+        """As the inner one does.
+
+        Args:
+            seed: As in `Train.build`.
+            options: As in `Train.build`.
+
+        Returns:
+            As `Train.build`.
+        """
         return self.train.build(seed, **options)

@@ -38,6 +38,18 @@ class Stepwise(Generic[Options, Fitted]):
     def __call__(
         self, train: Train, labelled: Labelled, seed: int, *args: Options.args, **options: Options.kwargs
     ) -> Fitted:
+        """Fit on what is labelled, one training after the other.
+
+        Args:
+            train: Trains a network.
+            labelled: What it trains on.
+            seed: Of everything random.
+            args: Further arguments of the function.
+            options: Options of the function.
+
+        Returns:
+            The posterior.
+        """
         return finish(self.steps(train, labelled, seed, *args, **options), train)
 
     def __reduce__(self) -> str:
