@@ -20,11 +20,11 @@ from baldur.posteriors._saving import read_facts
 from baldur.posteriors.calibrated import Calibrated
 from baldur.posteriors.deterministic import Deterministic
 from baldur.posteriors.dropconnect import DropConnect
-from baldur.posteriors.dropout import posterior as mc_dropout
+from baldur.posteriors.dropout import posterior as _dropout
 from baldur.posteriors.dropout.insertion import insert_dropout
 from baldur.posteriors.dropout.posterior import MCDropout
 from baldur.posteriors.ensemble import Ensemble
-from baldur.posteriors.laplace import posterior as laplace
+from baldur.posteriors.laplace import posterior as _laplace
 from baldur.posteriors.laplace.posterior import Laplace
 from baldur.posteriors.learning_loss import LearningLoss
 from baldur.posteriors.swag import SWAG
@@ -52,13 +52,13 @@ __all__ = [
 _LOADERS: dict[str, Callable[[Path, nn.Module], Posterior]] = {
     module.KIND: module.load
     for module in (
-        mc_dropout,
+        _dropout,
         deterministic,
         ensemble,
         dropconnect,
         swag,
         variational,
-        laplace,
+        _laplace,
         learning_loss,
         calibrated,
     )
