@@ -94,7 +94,21 @@ def _help_all(wanted: bool | None) -> None:
         raise typer.Exit
 
 
-@app.command()
+class _RunCommand(typer.core.TyperCommand):
+    """Explains the common mistake of several values after one option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            message = getattr(error, "message", None)
+            if isinstance(message, str) and "unexpected extra argument" in message:
+                hint = "An option takes one value; repeat it for more: --strategy random --strategy bald"
+                error.message = f"{message}. {hint}"  # type: ignore[attr-defined]  # of an error of the parser
+            raise
+
+
+@app.command(cls=_RunCommand)
 @_with_settings
 def run(
     data: Annotated[

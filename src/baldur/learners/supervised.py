@@ -101,9 +101,13 @@ class Supervised:
         record: Callable[[FitRecord], None] | None = None,
     ) -> None:
         if classes < 2 and likelihood.kind == "categorical":
-            raise InvalidArgument(f"there must be at least 2 classes to tell apart, not {classes}")
+            raise InvalidArgument(f"classes must be at least 2, not {classes}")
+        if not callable(posterior):
+            raise InvalidArgument(
+                f"posterior must be a function such as baldur.posteriors.fit.swag, not {posterior!r}"
+            )
         if validation < 0 or (validation and validation_set is not None):
-            raise InvalidArgument("hold out a number of labelled items, or give a validation set, not both")
+            raise InvalidArgument("give validation, a number of at least 0, or validation_set, but not both")
         self.network = network
         self.classes = classes
         self.likelihood = likelihood
@@ -168,7 +172,7 @@ class Supervised:
         twin = copy.copy(self)
         for name, value in changes.items():
             if name not in vars(self):
-                raise InvalidArgument(f"a Supervised has no {name!r}; it has {', '.join(vars(self))}")
+                raise InvalidArgument(f"Supervised has no argument {name!r}; its arguments are {', '.join(vars(self))}")
             setattr(twin, name, value)
         return twin
 
@@ -236,12 +240,12 @@ class Supervised:
 
     def _gather(self, labelled: Labelled) -> tuple[Batch, Tensor, Tensor]:
         if len(labelled) == 0:
-            raise EmptyLabelledSet("nothing is labelled yet; label at least one item of each of two classes")
+            raise EmptyLabelledSet("there are no labelled items; label at least one item of each of two classes")
         y = torch.tensor(labelled.labels)
         if self.likelihood.kind == "categorical":
             low, high = int(y.min()), int(y.max())
             if low < (IGNORED if y.ndim > 1 else 0) or high >= self.classes:
-                raise InvalidLabel(f"labels run from {low} to {high}, not from 0 to {self.classes - 1}")
+                raise InvalidLabel(f"labels must be from 0 to {self.classes - 1}, but they run from {low} to {high}")
         else:
             y = y.float()
         return gather(labelled.pool), y, torch.tensor(labelled.weights)
