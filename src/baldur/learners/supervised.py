@@ -45,7 +45,7 @@ class FitRecord:
 
     Args:
         round: The round it was trained in.
-        seed: Of its initial weights and of its training.
+        seed: Seed of its initial weights and of its training.
         training: Items it was trained on.
         validation: Items held out for early stopping.
         free: Whether these are beside the labelled set, declared free; else they count as labels.
@@ -70,7 +70,7 @@ class Supervised:
     Args:
         network: A factory, or a network to whose weights every fit goes back. Only a factory that takes `width=` (the
             share of its units) can be asked for narrower networks.
-        classes: How many classes there are; with another likelihood labels or targets an item.
+        classes: Number of classes; with another likelihood labels or targets an item.
         likelihood: What the networks' outputs and the labels mean: classes, several labels an item, or numbers.
         recipe: How to train; a `Recipe` of defaults where unset.
         posterior: Makes a posterior of networks; it trains as often as it needs. Its networks are
@@ -79,8 +79,8 @@ class Supervised:
         validation_set: Items for early stopping that are declared free, instead.
         validation_seed: Which items are held out; the same ones from round to round.
         warm_start: Begin with last round's weights, where there are any; each of several networks with its own.
-        interval: Least seconds between two checkpoints.
-        progress: Told of the epochs.
+        interval: Minimum seconds between two checkpoints.
+        progress: Called after each epoch.
         record: Told of each network that was trained.
     """
 
@@ -131,15 +131,15 @@ class Supervised:
         previous: Posterior | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> Posterior:
-        """Fit on what is labelled and return what is now believed.
+        """Fit a posterior to the labelled items.
 
         Args:
-            labelled: What to learn from.
+            labelled: The labelled items.
             unlabelled: What else there is; supervised learning does not look at it.
-            seed: Of initial weights and training.
+            seed: Seed of initial weights and training.
             round: The round, for the record.
             previous: Last round's posterior, for a warm start.
-            checkpoint: Where the state of a long fit is kept, and where an interrupted one goes on from.
+            checkpoint: Where the state of a long fit is kept, and from which an interrupted fit continues.
 
         Returns:
             The posterior.
@@ -206,13 +206,13 @@ class Supervised:
         return pictures_of(self.posterior)
 
     def load(self, folder: Path) -> Posterior:
-        """Rebuild a posterior that this learner fitted.
+        """Load a saved posterior of this learner.
 
         Args:
-            folder: Where it was saved.
+            folder: The folder of the saved posterior.
 
         Returns:
-            The posterior, whose draws equal those of the saved one.
+            The posterior. Its draws equal those of the saved one.
         """
         network = build(self.network, 0, options_of(self.posterior)).to(pick_device(self.recipe.device))
         return posteriors.load(folder, network)

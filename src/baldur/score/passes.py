@@ -62,7 +62,7 @@ def predict(
         batch_size: Items at a time; fewer where `memory` asks for it.
         precision: "bfloat16" is faster where the processor or the GPU has it, and has two to three digits.
         trunks: Keeps what an unchanged trunk gives, for the next pass.
-        progress: Told how many items are done.
+        progress: Called with the number of finished items.
 
     Returns:
         (N, ...) float64 with `reduce`, else (N, T, C, ...) float32; (0,) of an empty pool.
@@ -116,10 +116,10 @@ def features(
     Args:
         draws: T functions.
         pool: A pool, or an array of N inputs.
-        memory: As in `predict`.
+        memory: See `predict`.
         batch_size: Items at a time; fewer where `memory` asks for it.
         precision: "bfloat16" is faster where the processor or the GPU has it, and has two to three digits.
-        progress: Told how many items are done.
+        progress: Called with the number of finished items.
 
     Returns:
         float32, memory-mapped where it would take more than half of `memory`.
@@ -148,10 +148,10 @@ def outputs(
         draws: T functions.
         pool: A pool, or an array of N inputs.
         name: Which: "features", or "loss" where the learner predicts it.
-        memory: As in `predict`.
+        memory: See `predict`.
         batch_size: Items at a time; fewer where `memory` asks for it.
         precision: "bfloat16" is faster where the processor or the GPU has it, and has two to three digits.
-        progress: Told how many items are done.
+        progress: Called with the number of finished items.
 
     Returns:
         float32, memory-mapped where it would take more than half of `memory`.
