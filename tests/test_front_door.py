@@ -109,7 +109,7 @@ def test_one_strategy_may_be_given_in_either_way(tmp_path):
     other = baldur.run(blobs(), tmp_path / "b", strategies="random", **options)
     assert [row.strategy for row in one.summary.rows] == [row.strategy for row in other.summary.rows]
     assert "<table" in one._repr_html_()
-    with pytest.raises(InvalidSettings, match="one option"):
+    with pytest.raises(InvalidSettings, match="same option"):
         baldur.run(blobs(), tmp_path / "c", strategy="random", strategies="bald", **options)
 
 

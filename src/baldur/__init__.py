@@ -1,4 +1,4 @@
-"""Bayesian deep active learning: which examples are worth labelling.
+"""Bayesian active learning: find the examples whose labels help most.
 
 baldur.run("digits", "runs/demo", strategies=["random", "bald"], seeds=5)    # compare on labelled data
 run = baldur.open("runs/demo")                                               # any run, finished or not
@@ -64,6 +64,12 @@ else:
             return getattr(import_module(_FUNCTIONS[name]), name)
         if name in __all__:
             return import_module(f"baldur.{name}")
+        from importlib.util import find_spec
+
+        if not name.startswith("_") and find_spec(f"baldur.{name}") is not None:
+            raise AttributeError(
+                f"module 'baldur' does not import {name!r} by itself; write `import baldur.{name}`"
+            )
         near = get_close_matches(name, __all__, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise AttributeError(f"module 'baldur' has no attribute {name!r}{hint}")

@@ -17,12 +17,12 @@ def test_help_teaches_every_command():
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["run"], "baldur run DATA"),
+        (["run"], "baldur run digits"),
         (["run", "nowhere", "--out", "r"], "nowhere"),
         (["run", "digits", "--strategy", "bold", "--out", "r"], "no strategy 'bold'"),
         (["run", "digits", "--rounds", "-1", "--out", "r"], "rounds"),
         (["run", "--settings", "none.toml", "--out", "r"], "none.toml"),
-        (["run", "--out", "none"], "baldur run DATA"),
+        (["run", "--out", "none"], "baldur run digits --out none"),
         (["run", "digits", "--strategy", ":foo", "--out", "r"], ":foo"),
         (["run", "digits", "--strategy", ".a:b", "--out", "r"], ".a:b"),
         (["run", "digits", "--first-seed", "9" * 30, "--out", "r"], "first_seed"),

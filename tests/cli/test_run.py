@@ -52,7 +52,7 @@ def test_the_folder_and_more_rounds_make_a_run_longer(finished):
     status = json.loads(baldur("status", finished, "--json").stdout)
     assert (status["round"], status["state"]) == (QUICK["rounds"] + 1, "done")
     refused = baldur("run", "--out", finished, "--draws", "4")
-    assert (refused.exit_code, "draws was 3 and is 4" in refused.output) == (1, True)
+    assert (refused.exit_code, "draws was 3 and is now 4" in refused.output) == (1, True)
 
 
 def test_the_folder_alone_goes_on(finished):

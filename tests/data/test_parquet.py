@@ -280,5 +280,5 @@ def test_a_run_over_images_goes_on_with_the_same_data(tmp_path, monkeypatch):
     assert run.run(str(tmp_path / "p.parquet"), tmp_path / "run", **(options | {"rounds": 3})).state == "done"
     contents[0] = picture("white")
     pq.write_table(pa.table({"image": contents, "label": ["a", "b"] * 20}), tmp_path / "p.parquet")
-    with pytest.raises(ItemChanged, match="the data are not those"):
+    with pytest.raises(ItemChanged, match="started with other data"):
         run.run(str(tmp_path / "p.parquet"), tmp_path / "run", **(options | {"rounds": 3}))

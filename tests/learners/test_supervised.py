@@ -142,7 +142,7 @@ def test_progress_tells_of_epochs():
 
 
 def test_an_empty_labelled_set_is_refused():
-    with pytest.raises(EmptyLabelledSet, match="nothing is labelled"):
+    with pytest.raises(EmptyLabelledSet, match="no labelled items"):
         fitted(labelled(0))
 
 

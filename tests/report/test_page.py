@@ -254,7 +254,9 @@ def choosing(store: Store, strategy: str, sizes: tuple[int, ...], error: float =
 def test_near_ties_for_the_last_place_are_counted(tmp_path: Path) -> None:
     with Store.create(tmp_path, settings="", classes=["a", "b"]) as store:
         choosing(store, "margin", (1, 4))
-        assert "tied for the last places" not in str(sections.score_distribution(study.gather([store], [], "accuracy")))
+        assert "tied for the last places" not in str(
+            sections.score_distribution(study.gather([store], [], "accuracy"))
+        )
         choosing(store, "bald", (1, 2, 3, 4, 5))
         said = str(sections.score_distribution(study.gather([store], [], "accuracy")))
         assert "In 2 of 5 rounds, up to 3 items tied for the last places within rounding" in said

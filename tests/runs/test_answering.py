@@ -70,10 +70,10 @@ def test_several_trials_that_wait_for_a_file_are_all_asked_for(tmp_path):
         ({"oracle": "file", "annotators": 3}, "are for simulated answers"),
         (
             {"noise": "people:worst", "annotators": 3},
-            r"first, second, third answers, so 'worst' cannot be meant",
+            r"answers first, second, third, so 'worst' cannot be chosen",
         ),
-        ({"noise": "people"}, "say whose answers"),
-        ({"noise": "people", "annotators": 4}, "4 annotators are too many"),
+        ({"noise": "people"}, "choose the answers"),
+        ({"noise": "people", "annotators": 4}, "at most --annotators 3, not 4"),
         ({"noise": "1.5"}, "share of wrong answers"),
         ({"stop": "budget(5)"}, r"allows 5 labels, but --initial asks for 6"),
     ],

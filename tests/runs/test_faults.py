@@ -93,7 +93,7 @@ def test_what_is_labelled_by_now_stops_the_run_with_a_sentence_and_goes_on_later
 ):
     source = Flaky([int(whole[0])], after=200)
     with pytest.raises(
-        UnreadableItems, match=rf"^{whole[0]}: FileNotFound.*labelled.*put it back and start again"
+        UnreadableItems, match=rf"^{whole[0]}: FileNotFound.*labelled.*restore it and start the run again"
     ):
         told(tmp_path / "run", source)
     again, _ = told(tmp_path / "run", Flaky())
@@ -151,7 +151,7 @@ def test_two_trials_at_a_time_may_meet_the_same_item(begun, monkeypatch):
 def test_a_phase_that_fails_without_the_items_too_stops(begun, monkeypatch):
     store, budget, parts = begun
     meets(monkeypatch, {"77": "gone"}, times=2)
-    with pytest.raises(UnreadableItems, match=r"^77: gone.*is their disk there"):
+    with pytest.raises(UnreadableItems, match=r"^77: gone.*check their disk"):
         Faults(store, print).advance(store.trial("bald", 0), parts, budget)
     assert store.items()["77"] == ItemRecord("77", 3, "77.png", "patient", "train", "ab", 9, 10)
 

@@ -98,7 +98,7 @@ def test_what_was_left_out_may_be_gone_and_all_else_must_be_the_same(tmp_path, h
     opened(tmp_path / "run", data).close()
     assert item_shape(data.train) == (4,)
     source.x[int(data.train.ids[-1])] += 1
-    with pytest.raises(ItemChanged, match="not those that the run"):
+    with pytest.raises(ItemChanged, match="started with other data"):
         opened(tmp_path / "run", data)
     source, data = damaged()
     opened(tmp_path / "run", data).close()  # it may be back as well
@@ -178,7 +178,7 @@ def test_other_data_are_noticed(tmp_path):
     for _ in range(2):
         run.run((x, y), tmp_path / "run", **options)
     for other in ((x[::-1].copy(), y), (x[:-3], y[:-3]), (x, (y + 1) % 3)):
-        with pytest.raises(ItemChanged, match="not those that the run"):
+        with pytest.raises(ItemChanged, match="started with other data"):
             run.run(other, tmp_path / "run", **options)
 
 
@@ -197,7 +197,7 @@ def test_a_value_that_is_refused_late_does_not_cost_the_folder(tmp_path):
         run.run(blob_set(), tmp_path / "run", posterior="deterministic", **right, **ONE_ROUND).state == "done"
     )
     assert len(said) == 1
-    assert "begins anew" in said[0]
+    assert "starts anew" in said[0]
     run.run(blob_set(), tmp_path / "whole", strategies=["random"], posterior="deterministic", **ONE_ROUND)
     assert history(tmp_path / "run") == history(tmp_path / "whole")
     begin_wrong(tmp_path / "run", SettingsChanged, posterior="mc-dropout")

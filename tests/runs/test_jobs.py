@@ -63,7 +63,7 @@ def test_large_data_are_not_held_several_times(monkeypatch):
 
 
 def test_several_jobs_that_cannot_be_are_refused(monkeypatch):
-    with pytest.raises(InvalidSettings, match=r"--jobs 2 cannot be: one file of questions"):
+    with pytest.raises(InvalidSettings, match=r"--jobs 2 is not possible: with --oracle file"):
         chosen(monkeypatch=monkeypatch, jobs=2, oracle="file")
 
 

@@ -57,10 +57,13 @@ def test_its_model_predicts_raw_items(folder):
 @pytest.mark.parametrize(
     ("told", "words"),
     [
-        ({}, "several trials fit: 'random' seed 0"),
-        ({"strategy": "bald"}, "several trials fit"),
-        ({"strategy": "margin", "seed": 0}, "no trial of 'margin' with seed 0; there are 'random' seed 0"),
-        ({"strategy": "bald", "seed": 7}, "no trial of 'bald' with seed 7"),
+        ({}, "several trials match: 'random' seed 0"),
+        ({"strategy": "bald"}, "several trials match"),
+        (
+            {"strategy": "margin", "seed": 0},
+            "no trial with strategy 'margin' and seed 0; the trials are 'random' seed 0",
+        ),
+        ({"strategy": "bald", "seed": 7}, "no trial with strategy 'bald' and seed 7"),
     ],
 )
 def test_a_trial_that_is_not_told_is_asked_for(folder, told, words):

@@ -108,7 +108,7 @@ def test_bad_input_is_refused(function):
     with pytest.raises(InvalidArgument, match=r"\(1, 3\)"):
         function(SCORES[None], 1, 0)
     for beta in (-1.0, np.inf, np.nan):
-        with pytest.raises(InvalidArgument, match="beta is a finite number"):
+        with pytest.raises(InvalidArgument, match="beta must be a finite number"):
             function(SCORES, 1, 0, beta=beta)
 
 

@@ -23,12 +23,12 @@ def test_names_are_composed_and_mistakes_are_said():
         ("budget(open('x'))", "joined by | or &"),
         ("budget()", "missing a required argument: 'labels'"),
         ("overall-uncertainty(level=2)", "level is a number from 0 to 1, not 2"),
-        ("budget(size=5)", "it is budget(labels: int)"),
+        ("budget(size=5)", "write it as budget(labels: int)"),
         ("not.here(5)", "joined by"),
         ("budget({[]:1})", "joined by"),
         ("budget(5) |", "there is no stopping criterion ''"),
         ("mine:ready", "there is no stopping criterion 'mine:ready'"),
-        ("overall-uncertainty(level='low')", "level is a number, not 'low'"),
+        ("overall-uncertainty(level='low')", "level must be a number, not 'low'"),
         ("target(0.9, metric='not-here')", "'not-here' has none here"),
     ):
         with pytest.raises(InvalidSettings, match=re.escape(words)):
@@ -39,5 +39,5 @@ def test_names_are_composed_and_mistakes_are_said():
         "((budget(labels=5) | budget(labels=6)) | budget(labels=7))"
     )
     assert named("plateau(metric='f1_a|b', split='test') | budget(5)").rounds == 0
-    with pytest.raises(InvalidSettings, match="made a int"):
+    with pytest.raises(InvalidSettings, match="returned a int"):
         named("mine:ready", lambda name: lambda: 3)

@@ -36,9 +36,9 @@ def test_options_are_bound_by_name():
         strategy_named("baldur.strategies:softrank_bald(beta=1e9)")(*arguments()).ids
         == choose(strategies.bald).ids
     )
-    with pytest.raises(InvalidSettings, match=r"unexpected keyword argument 'betta'.*beta: float = 1.0"):
+    with pytest.raises(InvalidSettings, match=r"no option 'betta'; did you mean 'beta'.*beta: float = 1.0"):
         strategy_named("power_bald(betta=8)")
-    with pytest.raises(InvalidSettings, match=r"'powerbald' \(did you mean power_bald\?\)"):
+    with pytest.raises(InvalidSettings, match=r"'powerbald'; did you mean power_bald\?"):
         strategy_named("powerbald")
     for wrong in ("power_bald(8)", "power_bald(beta=", "power_bald(beta=open('x'))"):
         with pytest.raises(InvalidSettings, match=r"name\(option=value, ...\)"):

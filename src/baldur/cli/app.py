@@ -1,4 +1,4 @@
-"""The command line application: options that commands share, messages and exit codes."""
+"""The command-line application: shared options, messages and exit codes."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="Bayesian deep active learning: which examples are worth labelling.\n\n"
+    help="Bayesian active learning: find the examples whose labels help most.\n\n"
     "Try it: [bold]baldur run digits --strategy random --strategy bald --seeds 3 --rounds 10[/bold]",
 )
 out_console = Console()
@@ -46,7 +46,7 @@ def _root(
 
 @contextmanager
 def in_words() -> Iterator[None]:
-    """A user's mistake is a sentence and an exit code, never a traceback."""
+    """Turn errors of Baldur into a sentence and an exit code, without a traceback."""
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _say_warning
@@ -57,7 +57,9 @@ def in_words() -> Iterator[None]:
         )
         raise typer.Exit(FAILED) from None
     except KeyboardInterrupt:
-        err_console.print("stopped. Nothing is lost: the same command goes on from here.", highlight=False)
+        err_console.print(
+            "stopped. Nothing is lost: run the same command again to continue.", highlight=False
+        )
         raise typer.Exit(INTERRUPTED) from None
 
 

@@ -1,4 +1,4 @@
-"""Commands about the folder of a run: status, report, export, backup, doctor."""
+"""Commands that work on the folder of a run: status, report, export, backup and doctor."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +12,7 @@ from baldur.runs import settings as settings_
 
 @app.command()
 def status(folder: RunFolder, as_json: AsJson = False) -> None:
-    """Say how far a run is."""
+    """Show the progress of a run."""
     from baldur import report
     from baldur.store import Store
 
@@ -32,7 +32,7 @@ def report_(
     out: Annotated[Path | None, typer.Option(help="the page", show_default="RUN/report.html")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw one page about one or more runs: curves, labels to target, what was picked, calibration, time."""
+    """Write one page about one or more runs: curves, labels to target, picks, calibration and time."""
     from contextlib import ExitStack
 
     from baldur import report
@@ -53,9 +53,11 @@ def report_(
 @app.command()
 def export(
     folder: RunFolder,
-    out: Annotated[Path | None, typer.Option(help="where to", show_default="RUN/export")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="the folder to write to", show_default="RUN/export")
+    ] = None,
 ) -> None:
-    """Write the labels, the curve and the final models with their classes and preprocessing."""
+    """Write the labels, the curves, and the final models with their classes and preprocessing."""
     from baldur import report
     from baldur.store import Store
 
@@ -68,11 +70,9 @@ def export(
 def backup(
     folder: Annotated[Path, typer.Argument(help="the folder of a run (with --restore: the new one)")],
     archive: Annotated[Path | None, typer.Argument(help="the .tar file", show_default="RUN.tar")] = None,
-    restore: Annotated[
-        bool, typer.Option("--restore", help="the other way: make the folder from the file")
-    ] = False,
+    restore: Annotated[bool, typer.Option("--restore", help="restore the folder from the file")] = False,
 ) -> None:
-    """Save a run to one file, also while it goes on; or restore it from there."""
+    """Save a run to one file, even while it is running, or restore it from such a file."""
     from baldur import store as store_
 
     # "." and ".." have no name of their own
@@ -90,7 +90,7 @@ def backup(
 
 @app.command()
 def doctor(folder: RunFolder, as_json: AsJson = False) -> None:
-    """Check the database and every file of a run, and say how to mend what is wrong."""
+    """Check the database and every file of a run, and explain how to repair them."""
     from baldur import store as store_
 
     with in_words():

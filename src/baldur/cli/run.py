@@ -27,11 +27,11 @@ _PANELS = {
 """A panel of the help for each section of the settings."""
 
 _WRITTEN = {"strategies": "--strategy", "targets": "--target"}
-"""Options that are written otherwise than their setting, since each gives one value of several."""
+"""Options in the singular: each use adds one value to a setting with several values."""
 
 
 def _option(name: str, field: FieldInfo) -> inspect.Parameter:
-    """The option of one setting. An option that is not given is as stored, or the default."""
+    """The option of one setting. Without it, the stored value or the default is used."""
     kind = _kind(field.annotation)
     default = field.default
     told = "" if default in (None, []) or kind is bool else f" [dim]({_plain(default)})[/dim]"
@@ -47,7 +47,7 @@ def _option(name: str, field: FieldInfo) -> inspect.Parameter:
 
 
 def _kind(annotation: Any) -> Any:
-    """The type of an option: that of its setting without None and without constraints."""
+    """The type of an option: the type of its setting, without None and without constraints."""
     inner = [a for a in get_args(annotation) if a is not type(None)]
     if get_origin(annotation) is Annotated or type(None) in get_args(annotation):
         return _kind(inner[0])
@@ -61,7 +61,7 @@ def _plain(value: Any) -> str:
 
 
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for each setting; they arrive as keyword arguments."""
+    """Give a command one option for each setting. Their values are passed as keyword arguments."""
     own = inspect.signature(command)
     fixed = [p for p in own.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
     options = [
@@ -94,7 +94,21 @@ def _help_all(wanted: bool | None) -> None:
         raise typer.Exit
 
 
-@app.command()
+class _RunCommand(typer.core.TyperCommand):
+    """Explains the common mistake of several values after one option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            message = getattr(error, "message", None)
+            if isinstance(message, str) and "unexpected extra argument" in message:
+                hint = "An option takes one value; repeat it for more: --strategy random --strategy bald"
+                error.message = f"{message}. {hint}"  # type: ignore[attr-defined]  # of an error of the parser
+            raise
+
+
+@app.command(cls=_RunCommand)
 @_with_settings
 def run(
     data: Annotated[
@@ -115,7 +129,7 @@ def run(
 ) -> None:
     """Compare strategies: ask for labels, train, test, and choose again.
 
-    A stopped run goes on: [bold]baldur run --out RUN[/bold]. More rounds, seeds or strategies make it longer.
+    To continue a run: [bold]baldur run --out RUN[/bold]. More rounds, seeds or strategies extend it.
     Defaults are in brackets.
     """
     from baldur import report
@@ -129,7 +143,7 @@ def run(
     told = _resolved(told)
     folder = _folder(out, told)
     if "data" not in told and not (folder / "settings.toml").exists():
-        raise InvalidSettings(_NO_DATA)
+        raise InvalidSettings(f"there is no run in {folder}, and {_NO_DATA} --out {folder}")
     settled = settle(told, folder)
     console = Console(quiet=True) if quiet or as_json else out_console
     with run_.live(settled, folder, console).showing() as observer:
@@ -144,8 +158,8 @@ def run(
         console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True, markup=False)
     if outcome.state == "waiting":
         console.print(
-            f"waiting {outcome.waiting}: what is asked is in {folder / 'requests.csv'}; write the answers to "
-            f"{folder / 'answers.csv'} (columns id, label), then: baldur run --out {folder}",
+            f"waiting {outcome.waiting}: read the questions in {folder / 'requests.csv'}, write the answers to "
+            f"{folder / 'answers.csv'} (columns id, label), then continue with: baldur run --out {folder}",
             highlight=False,
             soft_wrap=True,
             markup=False,
@@ -153,11 +167,11 @@ def run(
         raise typer.Exit(WAITING)
 
 
-_NO_DATA = "say what there is to label: baldur run DATA, for instance baldur run digits"
+_NO_DATA = "no data were given; name them, as in: baldur run digits"
 
 
 def _resolved(told: dict[str, Any]) -> dict[str, Any]:
-    """Paths made absolute, so that the run goes on from any directory; a folder called as a data set is ./NAME."""
+    """Make paths absolute, so that the run can continue from any directory. NAME is a data set, ./NAME a folder."""
     from baldur.data.loading import NAMES
 
     paths = {

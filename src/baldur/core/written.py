@@ -1,4 +1,4 @@
-"""Written names and calls, as in "swag(rank=10)": taken apart, found, and checked before anything is called."""
+"""Names and calls written as text, as in "swag(rank=10)": parsed, looked up, and checked before any call."""
 
 import ast
 import importlib
@@ -6,7 +6,7 @@ import inspect
 import sys
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -15,18 +15,18 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from baldur.errors import InvalidSettings
 
 NAMED = ("each",)
-"""Options whose values are the names of functions."""
+"""Options whose values are names of functions."""
 
 _PLAIN = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _QUOTES, _OPEN, _CLOSE = "'\"", "([{", ")]}"
 
 
 def split(text: str, at: str) -> list[str]:
-    """Cut a text at a character, outside of brackets and quotes.
+    """Split a text at a character, except inside brackets and quotes.
 
     Args:
-        text: What to cut.
-        at: One character.
+        text: The text.
+        at: The character.
 
     Returns:
         The parts, without spaces around them.
@@ -47,14 +47,14 @@ def split(text: str, at: str) -> list[str]:
 
 
 def call_of(text: str, what: str) -> tuple[str, list[Any], dict[str, Any]]:
-    """A written call such as "budget(500)" or "swag(rank=10)", taken apart.
+    """Parse a written call such as "budget(500)" or "swag(rank=10)".
 
     Args:
         text: A name, with or without values and options in brackets.
-        what: The kind of thing that it names, for the error.
+        what: The kind of thing that the name stands for, used in the error message.
 
     Returns:
-        The name, the plain values by position, and the plain values by option.
+        The name, the positional values, and the values by option.
 
     Raises:
         InvalidSettings: It is not written as name(value, option=value, ...).
@@ -69,42 +69,61 @@ def call_of(text: str, what: str) -> tuple[str, list[Any], dict[str, Any]]:
         values = [ast.literal_eval(value) for value in call.args]
         options = {str(option.arg): ast.literal_eval(option.value) for option in call.keywords}
     except (SyntaxError, ValueError, TypeError, RecursionError):
-        raise InvalidSettings(
-            f"{text!r}: options of a {what} are written as name(option=value, ...)"
-        ) from None
+        raise InvalidSettings(f"{text!r}: {_written_as(what)}") from None
     return name.strip(), values, options
 
 
 def options_of(name: str, what: str) -> dict[str, Any]:
-    """The options that stand in the brackets after a name.
+    """The options in the brackets after a name.
 
     Args:
-        name: Such as "swag(rank=10)"; without brackets there are none.
-        what: What it names, in a message.
+        name: A name such as "swag(rank=10)"; without brackets, it has no options.
+        what: The kind of thing that the name stands for, used in the error message.
 
     Returns:
-        Plain values by name.
+        Values by name of the option.
 
     Raises:
         InvalidSettings: They are not written as name(option=value, ...).
     """
     _, values, options = call_of(name, what)
     if values:
-        raise InvalidSettings(f"{name!r}: options of a {what} are written as name(option=value, ...)")
+        raise InvalidSettings(f"{name!r}: {_written_as(what)}")
     return options
 
 
-def find(text: str, what: str, known: Mapping[str, Any], hint: str = "") -> tuple[Any, dict[str, Any]]:
-    """The function that a written name means, and its options.
+def _written_as(what: str) -> str:
+    return (
+        f"options of a {what} are written as name(option=value, ...); "
+        "a value is a number, True, False, None or a text in quotes"
+    )
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that is most like a misspelt one.
 
     Args:
-        text: Such as "swag(rank=10)" or "package.module:function(option=value)"; hyphens count as underscores.
-        what: What it names, in a message: "strategy", say.
-        known: The functions of the family, by name.
-        hint: Added to the message where there is no such name.
+        name: The misspelt name, with hyphens or underscores.
+        known: The right names.
 
     Returns:
-        Something that can be called, and options by name. The options are not checked yet.
+        The nearest name, with hyphens where the misspelt name has hyphens; empty if none is near.
+    """
+    near = get_close_matches(name.replace("-", "_"), known, 1)
+    return (near[0].replace("_", "-") if "-" in name else near[0]) if near else ""
+
+
+def find(text: str, what: str, known: Mapping[str, Any], hint: str = "") -> tuple[Any, dict[str, Any]]:
+    """Look up the function that a text names, and its options.
+
+    Args:
+        text: "swag(rank=10)" or "package.module:function(option=value)"; hyphens count as underscores.
+        what: The kind of function, such as "strategy", used in the error message.
+        known: The functions of this kind, by name.
+        hint: Added to the message if there is no such name.
+
+    Returns:
+        The function or class, and its options by name. The options are not checked yet.
 
     Raises:
         InvalidSettings: There is no such function, or the text is not written as name(option=value, ...).
@@ -114,20 +133,23 @@ def find(text: str, what: str, known: Mapping[str, Any], hint: str = "") -> tupl
         return resolve(plain), options_of(text, what)
     found = known.get(plain.replace("-", "_"))
     if found is None:
-        near = "".join(f" (did you mean {n}?)" for n in get_close_matches(plain.replace("-", "_"), known, 1))
-        listed = f"there are {', '.join(known)}, or package.module:function"
-        raise InvalidSettings(f"there is no {what} {plain!r}{near}; {hint or listed}")
+        if "," in plain:
+            hint = "give each name on its own: the option several times, or a list in Python"
+        elif near := nearest(plain, known):
+            hint = f"did you mean {near}?" + (f" Or {hint}" if hint else "")
+        listed = f"use one of {', '.join(known)}, or your own package.module:function"
+        raise InvalidSettings(f"there is no {what} {plain!r}; {hint or listed}")
     return found, options_of(text, what)
 
 
 def functions_of(*modules: ModuleType) -> dict[str, Any]:
-    """The public functions that modules define: the members of a family, by name.
+    """The public functions that modules define, by name.
 
     Args:
-        modules: Such as `baldur.training.losses`.
+        modules: Modules such as `baldur.training.losses`.
 
     Returns:
-        Functions by name, in the order in which they are written.
+        Functions by name, in the order of their definition.
     """
     return {
         name: thing
@@ -140,19 +162,19 @@ def functions_of(*modules: ModuleType) -> dict[str, Any]:
 
 
 def look_here() -> None:
-    """Let a user's own modules be found in the working directory, as with `python -m`."""
+    """Put the working directory on Python's path, as `python -m` does, so that a user's modules are found."""
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
 
 
 def resolve(name: str) -> Any:
-    """The function or class that `package.module:attribute` names.
+    """Import the function or class that `package.module:attribute` names.
 
     Args:
-        name: Where it is. The working directory counts as a place for packages.
+        name: Module and attribute. Modules in the working directory are found, too.
 
     Returns:
-        Something that can be called.
+        The function or class.
 
     Raises:
         InvalidSettings: There is no such module or attribute, or it cannot be called.
@@ -163,26 +185,28 @@ def resolve(name: str) -> Any:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, ValueError, TypeError, SyntaxError) as error:
         raise InvalidSettings(
-            f"{name!r}: {error}; it was looked for in {Path.cwd()} and where Python looks"
+            f"{name!r}: {error}; Baldur searched {Path.cwd()} and Python's own path"
         ) from None
     except AttributeError:
-        raise InvalidSettings(f"{name!r}: the module {module} has no {attribute!r}") from None
+        near = nearest(attribute, dir(sys.modules[module])) if module in sys.modules else ""
+        hint = f"; did you mean {near}?" if near else ""
+        raise InvalidSettings(f"{name!r}: the module {module} has no {attribute!r}{hint}") from None
     if not callable(found):
-        raise InvalidSettings(f"{name!r} is a {type(found).__name__}, not something that can be called")
+        raise InvalidSettings(f"{name!r} is a {type(found).__name__}; a function or class was expected")
     return found
 
 
 def check(name: str, found: Callable[..., Any], given: int, options: Mapping[str, Any]) -> None:
-    """Refuse options with which something cannot be called.
+    """Raise an error if a function cannot be called with some options.
 
     Args:
-        name: As it is written, for the message.
-        found: What is to be called.
-        given: How many arguments come before the options, by position.
-        options: By name.
+        name: The name as the user wrote it, used in the error message.
+        found: The function or class.
+        given: Number of positional arguments before the options.
+        options: Options by name.
 
     Raises:
-        InvalidSettings: One is missing, unknown or one of those before; or it is of another type.
+        InvalidSettings: An option is missing or unknown, is already given by position, or has the wrong type.
     """
     signature = _signature(found)
     if signature is None:
@@ -190,37 +214,44 @@ def check(name: str, found: Callable[..., Any], given: int, options: Mapping[str
     try:
         signature.bind(*[None] * given, **options)
     except TypeError as error:
-        raise InvalidSettings(f"{name!r}: {error}; it is {_shown(name, signature, given)}") from None
+        shown = _shown(name, signature, given)
+        parameters = list(signature.parameters.values())
+        unknown = next((option for option in options if option not in signature.parameters), None)
+        if unknown is None or any(one.kind is one.VAR_KEYWORD for one in parameters):
+            raise InvalidSettings(f"{name!r}: {error}; write it as {shown}") from None
+        near = nearest(unknown, [one.name for one in parameters[given:]])
+        hint = f"did you mean {near!r}? Write" if near else "write"
+        raise InvalidSettings(f"{name!r}: there is no option {unknown!r}; {hint} it as {shown}") from None
     for option, value in options.items():
         parameter = signature.parameters.get(option)
         if parameter is not None and not fits(value, parameter.annotation):
-            raise InvalidSettings(f"{name!r}: {option} is {_words(parameter.annotation)}, not {value!r}")
+            raise InvalidSettings(f"{name!r}: {option} must be {_words(parameter.annotation)}, not {value!r}")
 
 
 def parameters_of(found: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    """The parameters of what can be called.
+    """The parameters of a function or class.
 
     Args:
-        found: It.
+        found: The function or class.
 
     Returns:
-        By name, in order; none where Python does not know them.
+        Parameters by name, in order; empty if Python cannot tell its signature.
     """
     signature = _signature(found)
     return {} if signature is None else signature.parameters
 
 
 def fits(value: Any, annotation: Any) -> bool:
-    """Whether a written value is of an annotated type; what cannot be told is taken to fit.
+    """Whether a value has an annotated type. If this cannot be decided, the answer is yes.
 
     Args:
-        value: A plain value, or what a name was turned into.
-        annotation: As Python has it; an int passes for a float, and a bool for neither.
+        value: A plain value, or the function that a name stands for.
+        annotation: The annotation. An int counts as a float; a bool counts as neither.
 
     Returns:
-        Whether it is.
+        True if the value fits.
     """
-    annotation = getattr(annotation, "__value__", annotation)  # what `type X = ...` stands for
+    annotation = getattr(annotation, "__value__", annotation)  # the type behind `type X = ...`
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return fits(value, inner[0])
@@ -245,7 +276,7 @@ def fits(value: Any, annotation: Any) -> bool:
 
 
 def _row_fits(value: Any, origin: type, inner: Sequence[Any]) -> bool:
-    """A list passes for a tuple and the other way round; a text for neither."""
+    """Lists and tuples are interchangeable; a text is neither."""
     if not isinstance(value, list | tuple):
         return False
     if origin is tuple and inner[-1:] != (Ellipsis,):
@@ -257,13 +288,13 @@ def _signature(found: Callable[..., Any]) -> inspect.Signature | None:
     for evaluated in (True, False):
         try:
             return inspect.signature(found, eval_str=evaluated)
-        except Exception:  # one's own annotations may be anything, and raise anything
+        except Exception:  # a user's annotations may be anything, and raise anything
             continue
     return None
 
 
 def _shown(name: str, signature: inspect.Signature, given: int) -> str:
-    """What a person can write: name(option: type = default, ...)."""
+    """The call as a user can write it: name(option: type = default, ...)."""
     before = [p for p in signature.parameters.values() if p.kind in _PLAIN][:given]
     shown = []
     for option, parameter in signature.parameters.items():
@@ -295,7 +326,7 @@ def _can_be_written(annotation: Any) -> bool:
 
 
 def _words(annotation: Any) -> str:
-    """A type as a person would say it."""
+    """A type in plain words."""
     annotation = getattr(annotation, "__value__", annotation)
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
@@ -303,9 +334,9 @@ def _words(annotation: Any) -> str:
     if origin is Literal:
         return " or ".join(map(repr, inner))
     if isinstance(origin, type) and issubclass(origin, Sequence):
-        return f"a row of {len(inner)}" if origin is tuple and inner[-1:] != (Ellipsis,) else "a row"
+        return f"a list of {len(inner)}" if origin is tuple and inner[-1:] != (Ellipsis,) else "a list"
     said: dict[Any, str] = {int: "a whole number", float: "a number", str: "a text", bool: "True or False"}
     said |= {type(None): "None", typing.Any: "anything"}
     if (origin or annotation) is Callable:
-        return "something that can be called"
+        return "a function"
     return said.get(annotation, getattr(annotation, "__name__", str(annotation)))

@@ -183,7 +183,8 @@ def class_indices(y: Any) -> NDArray[np.int64]:
     labels = np.asarray(y.detach().cpu().numpy() if hasattr(y, "detach") else y)
     if labels.ndim != 1 or (labels.size and labels.dtype.kind not in "iu"):
         raise InvalidLabel(
-            f"labels must be class indices, integers of shape (N,), not {labels.dtype} of shape {labels.shape}"
+            f"labels must be class indices, integers of shape (N,), not {labels.dtype} of shape {labels.shape}; "
+            "numpy.unique(labels, return_inverse=True)[1] converts names, and labels.argmax(1) converts one-hot rows"
         )
     labels = labels.astype(np.int64)
     if labels.size and labels.min() < -1:

@@ -128,5 +128,7 @@ def _label(dataset: Any, position: int) -> Any:
         why = f"{type(error).__name__}: {error}; correct it, or leave it out with torch.utils.data.Subset"
         raise UnreadableItems({str(position): why}) from error
     if not isinstance(item, tuple | list) or len(item) != 2:
-        raise InvalidArgument(f"item {position} is not a pair (x, y), but {type(item).__name__}")
+        raise InvalidArgument(
+            f"item {position} is not a pair (x, y), but {type(item).__name__}; give arrays as a tuple (x, y)"
+        )
     return item[1].item() if hasattr(item[1], "item") else item[1]

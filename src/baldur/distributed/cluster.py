@@ -123,7 +123,7 @@ class Cluster:
             A function that waits for the call and returns or raises what it did.
 
         Raises:
-            ClusterFailed: From that function: the workers were lost again and again.
+            ClusterFailed: From that function: the workers were lost several times.
         """
         self.start()
         return partial(_await, _submit(call, self.threads, self.gpus), what, self.stopping)
@@ -142,7 +142,7 @@ class Cluster:
             Items and results.
 
         Raises:
-            ClusterFailed: Workers were lost again and again, and nothing came back.
+            ClusterFailed: Workers were lost several times, and nothing came back.
         """
         self.start()
         if len(items) <= self.few:
@@ -223,7 +223,7 @@ def begin(threads: int, gpus: float, call: Callable[[], Any]) -> Callable[[], An
         call: As in `Cluster.begin`.
 
     Returns:
-        As `Cluster.begin`.
+        See `Cluster.begin`.
     """
     return partial(_await, _submit(call, threads, gpus), "a call of a call", None)
 

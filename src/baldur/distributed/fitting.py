@@ -40,9 +40,9 @@ class RayLearner(WrappingLearner):
         """Fit on a worker.
 
         Args:
-            labelled: What to learn from.
-            unlabelled: What else there is.
-            seed: Of the fit.
+            labelled: The labelled items.
+            unlabelled: The unlabelled items.
+            seed: Seed of the fit.
             round: The round.
             previous: Last round's posterior.
             checkpoint: Left alone: a fit whose worker is lost begins anew, there, with the same seed.
@@ -51,7 +51,7 @@ class RayLearner(WrappingLearner):
             The posterior.
 
         Raises:
-            ClusterFailed: Workers were lost again and again.
+            ClusterFailed: Workers were lost several times.
         """
         self.cluster.start()
         for pool in (labelled.pool, unlabelled):
@@ -66,10 +66,10 @@ class RayLearner(WrappingLearner):
             return self.load(Path(name))
 
     def load(self, folder: Path) -> Posterior:
-        """Rebuild a posterior that this learner fitted.
+        """Load a saved posterior of this learner.
 
         Args:
-            folder: Where it was saved.
+            folder: The folder of the saved posterior.
 
         Returns:
             The posterior.

@@ -34,7 +34,7 @@ Reduce = Callable[[Any], Any]
 class RayScorer:
     """Scores a pool on a cluster; see `protocols.Scorer`.
 
-    What comes back equals what `PoolScorer` gives with as many threads as a worker has, bit for bit on like machines:
+    What comes back equals what `PoolScorer` gives with as many threads as a worker has, bit for bit on machines of the same kind:
     sample t is one function, and batches are cut at the same places.
 
     Args:
@@ -58,20 +58,20 @@ class RayScorer:
     def predict(
         self, posterior: Posterior, pool: Pool, reduce: Callable[[Any], Any] | None = None
     ) -> NDArray[Any]:
-        """As `PoolScorer.predict`.
+        """See `PoolScorer.predict`.
 
         Args:
-            posterior: What the model believes; it and `reduce` travel to the workers.
+            posterior: The posterior; it and `reduce` travel to the workers.
             pool: The items. Arrays in memory travel to each node once; memory maps and folders are opened there.
             reduce: Log-probabilities to an array (n, ...).
 
         Returns:
-            As `PoolScorer.predict`.
+            See `PoolScorer.predict`.
 
         Raises:
             IdenticalDraws: All T > 1 samples gave the same for every item.
             InvalidPredictions: Predictions are NaN, or, from `reduce`, not normalised.
-            ClusterFailed: Workers were lost again and again; blocks that were done are kept.
+            ClusterFailed: Workers were lost several times; blocks that were done are kept.
         """
         if not len(pool):
             return self.plain.predict(posterior, pool, reduce)
@@ -82,10 +82,10 @@ class RayScorer:
         return values
 
     def features(self, posterior: Posterior, pool: Pool) -> NDArray[np.float32]:
-        """As `PoolScorer.features`.
+        """See `PoolScorer.features`.
 
         Args:
-            posterior: What the model believes.
+            posterior: The posterior.
             pool: The items.
 
         Returns:
@@ -94,10 +94,10 @@ class RayScorer:
         return self.outputs(posterior, pool, "features")
 
     def outputs(self, posterior: Posterior, pool: Pool, name: str) -> NDArray[np.float32]:
-        """As `PoolScorer.outputs`.
+        """See `PoolScorer.outputs`.
 
         Args:
-            posterior: What the model believes.
+            posterior: The posterior.
             pool: The items.
             name: Which output.
 
@@ -106,7 +106,7 @@ class RayScorer:
 
         Raises:
             Unsupported: The posterior has no such output.
-            ClusterFailed: Workers were lost again and again; blocks that were done are kept.
+            ClusterFailed: Workers were lost several times; blocks that were done are kept.
         """
         draws = score.draws_of(posterior, None, self.plain.seed)
         if not len(pool) or (name != "features" and name not in draws.names):
@@ -171,7 +171,7 @@ class Work:
     """One pass over a pool, a block at a time; it travels to the workers once.
 
     Args:
-        posterior: What the model believes.
+        posterior: The posterior.
         pool: The items.
         scorer: How a block is scored: in batches of the plain pass.
         name: "log_probs", or another output.
@@ -233,20 +233,20 @@ class ComparingPosterior(Posterior):
 
     @property
     def functions(self) -> int | None:
-        """As of the posterior within."""
+        """See the inner posterior."""
         return self.inner.functions
 
     @property
     def networks(self) -> Sequence[Any]:
-        """Those of the posterior within."""
+        """The networks of the inner posterior."""
         return self.inner.networks
 
     def draw(self, T: int | None = None, seed: int = 0) -> WrappedDraws:
         """Its draws.
 
         Args:
-            T: How many.
-            seed: Which.
+            T: Number of samples.
+            seed: Seed of the samples.
 
         Returns:
             The same functions, which are never refused for agreeing.
@@ -254,10 +254,10 @@ class ComparingPosterior(Posterior):
         return WrappedDraws(self.inner.draw(T, seed), after=self._noted, may_agree=True)
 
     def save(self, folder: Path) -> None:
-        """As the posterior within.
+        """See the inner posterior.
 
         Args:
-            folder: Where to.
+            folder: The folder of the saved posterior.
         """
         self.inner.save(folder)
 

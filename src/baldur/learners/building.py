@@ -20,7 +20,7 @@ def build(network: Network, seed: int, options: Mapping[str, Any]) -> nn.Module:
 
     Args:
         network: A factory, or a network to whose weights every fit goes back.
-        seed: Of the weights that a factory draws.
+        seed: Seed of the weights that a factory draws.
         options: For the factory, such as `width`.
 
     Returns:

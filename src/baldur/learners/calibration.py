@@ -63,7 +63,7 @@ def calibrated(
         The learner.
 
     Raises:
-        InvalidArgument: An argument is out of its domain.
+        InvalidArgument: An argument is not valid.
         Unsupported: The learner is known not to predict classes, or labels for a temperature.
     """
     if method not in get_args(Method):

@@ -41,7 +41,7 @@ def proposals(
         labelled: The items and their labels, n of them.
         unlabelled: What else there is, for learners that look at it.
         k: How many to propose.
-        seed: Of the parts, the fits and the draws.
+        seed: Seed of the parts, the fits and the draws.
         folds: How many parts.
         votes: What annotators answered about the labelled items, shape (n, A), -1 for nothing.
         scorer: How predictions are made; unset, with the posterior's own number of samples.

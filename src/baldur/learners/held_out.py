@@ -24,7 +24,7 @@ def hold_out(
         labels: Class indices, shape (n,).
         groups: The group of each item; where there are none, its id.
         count: How many items to hold out. Fewer are, where groups are too large to give just as many.
-        seed: Of the choice.
+        seed: Seed of the choice.
 
     Returns:
         Positions to train on and positions held out, both ascending.

@@ -54,16 +54,16 @@ class Estimator:
 
     Args:
         estimator: An unfitted estimator, which is cloned for each fit, or a function that makes one.
-        classes: How many classes there are; of no effect on regressors.
+        classes: Number of classes; of no effect on regressors.
         members: How many estimators are fitted, alike but for their seeds.
         bootstrap: Fit each member to as many items drawn with replacement (Breiman, Machine Learning, 1996).
         smoothing: α of p' = (p + α/C)/(1 + α); 0 for none.
         likelihood: What is predicted; numbers for regressors and classes for others where unset.
         trusted: Types beside scikit-learn's that may be saved and loaded, as `package.module.Class`.
-        interval: Least seconds between two checkpoints; there is at most one for each member.
+        interval: Minimum seconds between two checkpoints; there is at most one for each member.
 
     Raises:
-        InvalidArgument: A number is out of its domain, or it is no estimator.
+        InvalidArgument: A number is not valid, or it is no estimator.
     """
 
     def __init__(
@@ -119,15 +119,15 @@ class Estimator:
         previous: Posterior | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> "Estimators":
-        """Fit on what is labelled and return what is now believed.
+        """Fit a posterior to the labelled items.
 
         Args:
-            labelled: What to learn from.
-            unlabelled: Not looked at.
-            seed: Of every `random_state`, of the bootstrap and of the folds.
-            round: Not looked at.
-            previous: Not looked at.
-            checkpoint: Where members of a long fit are kept, and where an interrupted one goes on from.
+            labelled: The labelled items.
+            unlabelled: Ignored.
+            seed: Seed of every `random_state`, of the bootstrap and of the folds.
+            round: Ignored.
+            previous: Ignored.
+            checkpoint: Where members of a long fit are kept, and from which an interrupted fit continues.
 
         Returns:
             The posterior. Its features are the standardised inputs, or what a pipeline makes of them.
@@ -162,16 +162,16 @@ class Estimator:
         )
 
     def load(self, folder: Path) -> "Estimators":
-        """Rebuild a posterior that this learner fitted.
+        """Load a saved posterior of this learner.
 
         Args:
-            folder: Where it was saved.
+            folder: The folder of the saved posterior.
 
         Returns:
-            The posterior, whose draws equal those of the saved one.
+            The posterior. Its draws equal those of the saved one.
 
         Raises:
-            DamagedArtefact: A file of it is missing, cut short, altered, or of another release of scikit-learn.
+            DamagedArtefact: A file of it is missing, incomplete, altered, or of another release of scikit-learn.
         """
         from baldur.posteriors.estimators.posterior import load
 

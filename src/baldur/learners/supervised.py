@@ -45,7 +45,7 @@ class FitRecord:
 
     Args:
         round: The round it was trained in.
-        seed: Of its initial weights and of its training.
+        seed: Seed of its initial weights and of its training.
         training: Items it was trained on.
         validation: Items held out for early stopping.
         free: Whether these are beside the labelled set, declared free; else they count as labels.
@@ -70,7 +70,7 @@ class Supervised:
     Args:
         network: A factory, or a network to whose weights every fit goes back. Only a factory that takes `width=` (the
             share of its units) can be asked for narrower networks.
-        classes: How many classes there are; with another likelihood labels or targets an item.
+        classes: Number of classes; with another likelihood labels or targets an item.
         likelihood: What the networks' outputs and the labels mean: classes, several labels an item, or numbers.
         recipe: How to train; a `Recipe` of defaults where unset.
         posterior: Makes a posterior of networks; it trains as often as it needs. Its networks are
@@ -79,8 +79,8 @@ class Supervised:
         validation_set: Items for early stopping that are declared free, instead.
         validation_seed: Which items are held out; the same ones from round to round.
         warm_start: Begin with last round's weights, where there are any; each of several networks with its own.
-        interval: Least seconds between two checkpoints.
-        progress: Told of the epochs.
+        interval: Minimum seconds between two checkpoints.
+        progress: Called after each epoch.
         record: Told of each network that was trained.
     """
 
@@ -101,9 +101,13 @@ class Supervised:
         record: Callable[[FitRecord], None] | None = None,
     ) -> None:
         if classes < 2 and likelihood.kind == "categorical":
-            raise InvalidArgument(f"there must be at least 2 classes to tell apart, not {classes}")
+            raise InvalidArgument(f"classes must be at least 2, not {classes}")
+        if not callable(posterior):
+            raise InvalidArgument(
+                f"posterior must be a function such as baldur.posteriors.fit.swag, not {posterior!r}"
+            )
         if validation < 0 or (validation and validation_set is not None):
-            raise InvalidArgument("hold out a number of labelled items, or give a validation set, not both")
+            raise InvalidArgument("give validation, a number of at least 0, or validation_set, but not both")
         self.network = network
         self.classes = classes
         self.likelihood = likelihood
@@ -127,15 +131,15 @@ class Supervised:
         previous: Posterior | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> Posterior:
-        """Fit on what is labelled and return what is now believed.
+        """Fit a posterior to the labelled items.
 
         Args:
-            labelled: What to learn from.
+            labelled: The labelled items.
             unlabelled: What else there is; supervised learning does not look at it.
-            seed: Of initial weights and training.
+            seed: Seed of initial weights and training.
             round: The round, for the record.
             previous: Last round's posterior, for a warm start.
-            checkpoint: Where the state of a long fit is kept, and where an interrupted one goes on from.
+            checkpoint: Where the state of a long fit is kept, and from which an interrupted fit continues.
 
         Returns:
             The posterior.
@@ -168,7 +172,9 @@ class Supervised:
         twin = copy.copy(self)
         for name, value in changes.items():
             if name not in vars(self):
-                raise InvalidArgument(f"a Supervised has no {name!r}; it has {', '.join(vars(self))}")
+                raise InvalidArgument(
+                    f"Supervised has no argument {name!r}; its arguments are {', '.join(vars(self))}"
+                )
             setattr(twin, name, value)
         return twin
 
@@ -202,13 +208,13 @@ class Supervised:
         return pictures_of(self.posterior)
 
     def load(self, folder: Path) -> Posterior:
-        """Rebuild a posterior that this learner fitted.
+        """Load a saved posterior of this learner.
 
         Args:
-            folder: Where it was saved.
+            folder: The folder of the saved posterior.
 
         Returns:
-            The posterior, whose draws equal those of the saved one.
+            The posterior. Its draws equal those of the saved one.
         """
         network = build(self.network, 0, options_of(self.posterior)).to(pick_device(self.recipe.device))
         return posteriors.load(folder, network)
@@ -236,12 +242,16 @@ class Supervised:
 
     def _gather(self, labelled: Labelled) -> tuple[Batch, Tensor, Tensor]:
         if len(labelled) == 0:
-            raise EmptyLabelledSet("nothing is labelled yet; label at least one item of each of two classes")
+            raise EmptyLabelledSet(
+                "there are no labelled items; label at least one item of each of two classes"
+            )
         y = torch.tensor(labelled.labels)
         if self.likelihood.kind == "categorical":
             low, high = int(y.min()), int(y.max())
             if low < (IGNORED if y.ndim > 1 else 0) or high >= self.classes:
-                raise InvalidLabel(f"labels run from {low} to {high}, not from 0 to {self.classes - 1}")
+                raise InvalidLabel(
+                    f"labels must be from 0 to {self.classes - 1}, but they run from {low} to {high}"
+                )
         else:
             y = y.float()
         return gather(labelled.pool), y, torch.tensor(labelled.weights)

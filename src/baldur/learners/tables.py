@@ -15,7 +15,7 @@ def random_forest(
     With leaves of one item each tree is sure of itself, so BALD is the entropy of the trees' votes.
 
     Args:
-        classes: How many classes there are.
+        classes: Number of classes.
         trees: How many trees.
         min_samples_leaf: Items in a leaf at least.
         smoothing: See `Estimator`.
@@ -35,7 +35,7 @@ def extra_trees(
     """Extremely randomised trees, each a sample (Geurts, Ernst and Wehenkel, Machine Learning, 2006).
 
     Args:
-        classes: How many classes there are.
+        classes: Number of classes.
         trees: How many trees.
         min_samples_leaf: Items in a leaf at least.
         smoothing: See `Estimator`.
@@ -53,7 +53,7 @@ def logistic_regression(classes: int, *, C: float = 1.0, smoothing: float = 0.0)
     """Logistic regression on standardised inputs: one function.
 
     Args:
-        classes: How many classes there are.
+        classes: Number of classes.
         C: Inverse strength of the L2 penalty.
         smoothing: See `Estimator`.
 
@@ -69,7 +69,7 @@ def committee(
     """Classifiers of one kind, each fitted to a bootstrap sample (Abe and Mamitsuka, ICML 1998).
 
     Args:
-        classes: How many classes there are.
+        classes: Number of classes.
         members: How many classifiers.
         of: logistic-regression, naive-bayes, decision-tree or nearest-neighbours.
         smoothing: See `Estimator`.

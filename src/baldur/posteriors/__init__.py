@@ -89,17 +89,17 @@ if not TYPE_CHECKING:
 
 
 def load(folder: Path, network: nn.Module) -> Posterior:
-    """Rebuild a saved posterior.
+    """Load a saved posterior.
 
     Args:
-        folder: Where `save` wrote it.
+        folder: The folder of the saved posterior.
         network: The architecture; its weights are overwritten.
 
     Returns:
-        The posterior, whose draws equal those of the saved one.
+        The posterior. Its draws equal those of the saved one.
 
     Raises:
-        DamagedArtefact: A file is missing, cut short or of another network.
+        DamagedArtefact: A file is missing, incomplete or of another network.
     """
     kind = read_facts(folder)["kind"]
     if kind not in _LOADERS:

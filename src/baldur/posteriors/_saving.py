@@ -26,7 +26,7 @@ class Saved:
 
     Args:
         kind: Which posterior it is.
-        likelihood: What its outputs mean.
+        likelihood: The meaning of its outputs.
         facts: Numbers and words of its own.
         tensors: Tensors of its own, by group and name.
     """
@@ -52,7 +52,7 @@ def save(
         folder: An existing folder.
         network: What to save.
         kind: Which posterior it belongs to.
-        likelihood: What its outputs mean.
+        likelihood: The meaning of its outputs.
         facts: Numbers and words, as JSON has them.
         tensors: By group and name; a group's name holds no "/".
     """
@@ -70,7 +70,7 @@ def write_facts(
     Args:
         folder: An existing folder.
         kind: Which posterior it is.
-        likelihood: What its outputs mean.
+        likelihood: The meaning of its outputs.
         facts: Numbers and words, as JSON has them.
         other: Further entries.
     """
@@ -82,13 +82,13 @@ def read_facts(folder: Path) -> dict[str, Any]:
     """Read `posterior.json`.
 
     Args:
-        folder: Where it was saved.
+        folder: The folder of the saved posterior.
 
     Returns:
         At least "kind", "likelihood" (an object) and "facts".
 
     Raises:
-        DamagedArtefact: It is missing, cut short or of another format.
+        DamagedArtefact: It is missing, incomplete or of another format.
     """
     try:
         about = json.loads((folder / "posterior.json").read_text())
@@ -123,14 +123,14 @@ def read(folder: Path, network: nn.Module) -> Saved:
     """Fill a network of the same architecture with what `save` wrote.
 
     Args:
-        folder: Where it was saved.
+        folder: The folder of the saved posterior.
         network: The architecture; its weights are overwritten.
 
     Returns:
         What else was saved.
 
     Raises:
-        DamagedArtefact: A file is missing, cut short, of another format, or of another architecture.
+        DamagedArtefact: A file is missing, incomplete, of another format, or of another architecture.
     """
     about = read_facts(folder)
     try:

@@ -27,7 +27,7 @@ def generator(seed: int, t: int) -> torch.Generator:
     """A generator of sample t alone, on the processor, so that a sample is the same on every device.
 
     Args:
-        seed: Of the draws.
+        seed: Seed of the draws.
         t: The sample's absolute number.
 
     Returns:
@@ -47,7 +47,7 @@ class WeightDraws(NumberedDraws):
         weights: t to the weights and buffers of sample t, always the same ones, derived from a seed and t. What is
             not named is that of the network.
         samples: The absolute numbers t.
-        likelihood: What the network's outputs mean.
+        likelihood: The meaning of the network's outputs.
         degenerate: Whether all samples are the same function by the user's own word.
 
     Raises:

@@ -42,25 +42,25 @@ class Calibrated(Posterior):
 
     @property
     def likelihood(self) -> Likelihood:
-        """As of the posterior within."""
+        """See the inner posterior."""
         return likelihood_of(self.posterior)
 
     @property
     def functions(self) -> int | None:
-        """As of what is corrected."""
+        """See the inner posterior."""
         return self.posterior.functions
 
     @property
     def networks(self) -> Sequence[nn.Module]:
-        """Those of what is corrected."""
+        """The networks of the inner posterior."""
         return self.posterior.networks
 
     def draw(self, T: int | None = None, seed: int = 0) -> WrappedDraws:
         """T functions, those of the posterior corrected.
 
         Args:
-            T: How many samples.
-            seed: Which samples.
+            T: Number of samples.
+            seed: Seed of the samples.
 
         Returns:
             The functions.
@@ -104,13 +104,13 @@ def read(folder: Path) -> tuple[Method, dict[str, Any]]:
     """The map of a saved calibrated posterior.
 
     Args:
-        folder: Where `save` wrote it.
+        folder: The folder of the saved posterior.
 
     Returns:
         Its method and parameters.
 
     Raises:
-        DamagedArtefact: The file is missing, cut short, or of another posterior.
+        DamagedArtefact: The file is missing, incomplete, or of another posterior.
     """
     about = read_facts(folder)
     if about["kind"] != KIND:
@@ -124,17 +124,17 @@ def read(folder: Path) -> tuple[Method, dict[str, Any]]:
 
 
 def load(folder: Path, network: nn.Module) -> Calibrated:
-    """Rebuild a saved calibrated posterior.
+    """Load a saved calibrated posterior.
 
     Args:
-        folder: Where `save` wrote it.
+        folder: The folder of the saved posterior.
         network: The architecture of what is corrected; its weights are overwritten.
 
     Returns:
         The posterior.
 
     Raises:
-        DamagedArtefact: A file is missing, cut short or of another network.
+        DamagedArtefact: A file is missing, incomplete or of another network.
     """
     from baldur import posteriors  # it imports this module
 

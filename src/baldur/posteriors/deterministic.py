@@ -24,8 +24,8 @@ class Deterministic(NetworkPosterior):
     Scores that measure disagreement (BALD, mean STD, votes) are 0 everywhere under it.
 
     Args:
-        network: A trained network that returns logits; it is copied and left untouched.
-        likelihood: What its outputs mean.
+        network: A trained network that returns logits; it is copied and never changed.
+        likelihood: The meaning of its outputs.
     """
 
     functions = 1
@@ -40,7 +40,7 @@ class Deterministic(NetworkPosterior):
 
         Args:
             T: 1, or unset.
-            seed: Of no effect.
+            seed: Ignored.
 
         Returns:
             Draws of length 1.
@@ -65,7 +65,7 @@ class DeterministicDraws(NumberedDraws):
 
     Args:
         lowered: A network in evaluation mode.
-        likelihood: What its outputs mean.
+        likelihood: The meaning of its outputs.
     """
 
     def __init__(self, lowered: Lowered, likelihood: Likelihood = CATEGORICAL) -> None:
@@ -114,16 +114,16 @@ class DeterministicDraws(NumberedDraws):
 
 
 def load(folder: Path, network: nn.Module) -> Deterministic:
-    """Rebuild what was saved.
+    """Load a saved posterior.
 
     Args:
-        folder: Where it was saved.
+        folder: The folder of the saved posterior.
         network: The architecture; its weights are overwritten.
 
     Returns:
         The posterior.
 
     Raises:
-        DamagedArtefact: A file is missing, cut short or of another network.
+        DamagedArtefact: A file is missing, incomplete or of another network.
     """
     return Deterministic(network, likelihood=read(folder, network).likelihood)

@@ -54,13 +54,13 @@ class DropConnect(NetworkPosterior):
     (Wan et al., ICML 2013; Mobiny et al., Scientific Reports 11, 2021.)
 
     Args:
-        network: A trained network; it is copied and left untouched. Its own dropout is off.
+        network: A trained network; it is copied and never changed. Its own dropout is off.
         p: The probability of dropping a weight; 0 gives the network itself.
-        layers: Whose weights are masked: types, or paths.
-        likelihood: What the network's outputs mean.
+        layers: The layers with masked weights, as types or paths.
+        likelihood: The meaning of the network's outputs.
 
     Raises:
-        InvalidArgument: p is no probability, or there is no layer of that path.
+        InvalidArgument: p is not a probability, or there is no layer of that path.
         NoStochasticSite: There are no such layers.
         UnsupportedNetwork: A layer computes its weights from others.
     """
@@ -84,8 +84,8 @@ class DropConnect(NetworkPosterior):
         """T functions. `draw(T)` is a prefix of `draw(T + 1)` with the same seed.
 
         Args:
-            T: How many samples; 20 where unset.
-            seed: Which samples.
+            T: Number of samples; 20 by default.
+            seed: Seed of the samples.
 
         Returns:
             The functions.
@@ -253,13 +253,13 @@ def weights_dropped(network: nn.Module, p: float, layers: Layers = LAYERS) -> It
     Args:
         network: Changed by hooks, for a while.
         p: The probability of dropping a weight.
-        layers: Whose weights are masked.
+        layers: The layers with masked weights, as types or paths.
 
     Yields:
         While it is trained.
 
     Raises:
-        InvalidArgument: p is no probability, or there is no layer of that path.
+        InvalidArgument: p is not a probability, or there is no layer of that path.
         NoStochasticSite: There are no such layers.
         UnsupportedNetwork: A layer computes its weights from others.
     """
@@ -312,17 +312,17 @@ def _checked(p: float) -> float:
 
 
 def load(folder: Path, network: nn.Module) -> DropConnect:
-    """Rebuild what was saved.
+    """Load a saved posterior.
 
     Args:
-        folder: Where it was saved.
+        folder: The folder of the saved posterior.
         network: The architecture; its weights are overwritten.
 
     Returns:
         The posterior.
 
     Raises:
-        DamagedArtefact: A file is missing, cut short or of another network.
+        DamagedArtefact: A file is missing, incomplete or of another network.
     """
     saved = read(folder, network)
     try:

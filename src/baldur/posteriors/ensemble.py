@@ -61,9 +61,9 @@ class Ensemble(Posterior):
         """T functions. `draw(T)` is a prefix of `draw(T + 1)` with the same seed.
 
         Args:
-            T: How many samples. Unset: all functions that there are, where that is a number; else 20, rounded up to
+            T: Number of samples. Unset: all functions that there are, where that is a number; else 20, rounded up to
                 a multiple of M so that all members count alike.
-            seed: Which samples of the members.
+            seed: Seed of the samples of the members.
 
         Returns:
             The functions.
@@ -93,8 +93,8 @@ class EnsembleDraws(NumberedDraws):
 
     Args:
         members: The posteriors.
-        seed: Which samples.
-        samples: Their absolute numbers.
+        seed: Seed of the samples.
+        samples: The absolute numbers of the samples.
 
     Raises:
         InvalidArgument: The members do not predict the same kind of thing.
@@ -180,7 +180,7 @@ def member_seed(seed: int, member: int, size: int) -> int:
     """The seed of one member; that of the whole where there is one alone, so that it is what it would be by itself.
 
     Args:
-        seed: Of the ensemble.
+        seed: Seed of the ensemble.
         member: Which, from 0.
         size: How many there are.
 
@@ -204,17 +204,17 @@ def member_folder(folder: Path, member: int) -> Path:
 
 
 def load(folder: Path, network: nn.Module) -> Ensemble:
-    """Rebuild what was saved.
+    """Load a saved posterior.
 
     Args:
-        folder: Where it was saved.
+        folder: The folder of the saved posterior.
         network: The architecture of every member.
 
     Returns:
         The posterior.
 
     Raises:
-        DamagedArtefact: A file is missing, cut short or of another network.
+        DamagedArtefact: A file is missing, incomplete or of another network.
     """
     from baldur import posteriors  # members may be of any kind
 

@@ -151,20 +151,20 @@ class LearningLoss(NetworkPosterior):
 
     @property
     def likelihood(self) -> Likelihood:
-        """As of the posterior within."""
+        """See the inner posterior."""
         return likelihood_of(self.posterior)
 
     @property
     def functions(self) -> int | None:
-        """As of the posterior within."""
+        """See the inner posterior."""
         return self.posterior.functions
 
     def draw(self, T: int | None = None, seed: int = 0) -> WrappedDraws:
         """T functions of the posterior within.
 
         Args:
-            T: How many samples.
-            seed: Which.
+            T: Number of samples.
+            seed: Seed of the samples.
 
         Returns:
             Its draws, which predict losses, too.
@@ -201,17 +201,17 @@ class LearningLoss(NetworkPosterior):
 
 
 def load(folder: Path, network: nn.Module) -> LearningLoss:
-    """Rebuild a saved posterior.
+    """Load a saved posterior.
 
     Args:
-        folder: Where it was saved.
+        folder: The folder of the saved posterior.
         network: The architecture; its weights are overwritten.
 
     Returns:
         The posterior.
 
     Raises:
-        DamagedArtefact: A file is missing, cut short, or of another network.
+        DamagedArtefact: A file is missing, incomplete, or of another network.
     """
     from baldur import posteriors
 

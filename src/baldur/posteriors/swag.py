@@ -40,13 +40,13 @@ class SWAG(NetworkPosterior):
     `inputs` where there is batch normalisation.
 
     Args:
-        network: Holds θ̄; it is copied and left untouched.
+        network: Holds θ̄; it is copied and never changed.
         variances: Σ by the names of the weights. What is not named does not vary.
         deviations: D̂ by the same names, (K, *shape) with K ≥ 2; None for the diagonal alone.
         inputs: What batch normalisation is estimated on, a tree of tensors with the item as first axis. It is kept and
             saved only where there is batch normalisation.
         scale: s. The paper's is ½; with the diagonal alone 1.
-        likelihood: What the network's outputs mean.
+        likelihood: The meaning of the network's outputs.
 
     Raises:
         InvalidArgument: Names, shapes or the scale do not fit, or batch normalisation has no inputs.
@@ -82,8 +82,8 @@ class SWAG(NetworkPosterior):
         """T sets of weights. `draw(T)` is a prefix of `draw(T + 1)` with the same seed.
 
         Args:
-            T: How many samples; 20 where unset.
-            seed: Which ones.
+            T: Number of samples; 20 by default.
+            seed: Seed of the samples.
 
         Returns:
             The functions.
@@ -128,17 +128,17 @@ class SWAG(NetworkPosterior):
 
 
 def load(folder: Path, network: nn.Module) -> SWAG:
-    """Rebuild a saved posterior.
+    """Load a saved posterior.
 
     Args:
-        folder: Where `save` wrote it.
+        folder: The folder of the saved posterior.
         network: The architecture; its weights are overwritten.
 
     Returns:
-        The posterior, whose draws equal those of the saved one.
+        The posterior. Its draws equal those of the saved one.
 
     Raises:
-        DamagedArtefact: A file is missing, cut short or of another network.
+        DamagedArtefact: A file is missing, incomplete or of another network.
     """
     saved = read(folder, network)
     groups = saved.tensors

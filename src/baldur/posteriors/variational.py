@@ -28,9 +28,9 @@ class BayesByBackprop(NetworkPosterior):
     weights; T samples cost T passes.
 
     Args:
-        network: Holds μ; it is copied and left untouched.
+        network: Holds μ; it is copied and never changed.
         rho: ρ by the names of the weights. What is not named does not vary.
-        likelihood: What the network's outputs mean.
+        likelihood: The meaning of the network's outputs.
 
     Raises:
         InvalidArgument: ρ does not have the names and shapes of weights.
@@ -52,8 +52,8 @@ class BayesByBackprop(NetworkPosterior):
         """T sets of weights. `draw(T)` is a prefix of `draw(T + 1)` with the same seed.
 
         Args:
-            T: How many samples; 20 where unset.
-            seed: Which ones.
+            T: Number of samples; 20 by default.
+            seed: Seed of the samples.
 
         Returns:
             The functions.
@@ -80,17 +80,17 @@ class BayesByBackprop(NetworkPosterior):
 
 
 def load(folder: Path, network: nn.Module) -> BayesByBackprop:
-    """Rebuild a saved posterior.
+    """Load a saved posterior.
 
     Args:
-        folder: Where `save` wrote it.
+        folder: The folder of the saved posterior.
         network: The architecture; its weights are overwritten.
 
     Returns:
-        The posterior, whose draws equal those of the saved one.
+        The posterior. Its draws equal those of the saved one.
 
     Raises:
-        DamagedArtefact: A file is missing, cut short or of another network.
+        DamagedArtefact: A file is missing, incomplete or of another network.
     """
     saved = read(folder, network)
     try:

@@ -1,1 +1,1 @@
-"""Puts the parts together: settings become a plan, a plan becomes a run."""
+"""Assembles the parts: settings become a plan, and a plan becomes a run."""

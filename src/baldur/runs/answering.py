@@ -1,4 +1,4 @@
-"""Who answers in a run: simulated annotators, people of CIFAR-10N, or a file."""
+"""The oracle of a run: simulated annotators, the annotators of CIFAR-10N, or a file."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -24,37 +24,37 @@ def make_oracle(
     pool: Pool,
     labels: NDArray[np.int64],
 ) -> Callable[[int], Oracle]:
-    """The oracle of each seed. Simulated errors are the same for all strategies of a seed.
+    """Make the oracles of a run. Simulated errors are the same for all strategies of a seed.
 
     Args:
-        compare: Who answers, and how simulated annotators err.
-        data_dir: Folder of the official data files.
-        folder: The run's.
+        compare: The settings of the oracle and of wrong answers.
+        data_dir: Folder with the official data files.
+        folder: The run's folder.
         dataset: The data.
-        pool: The items that may be asked for.
-        labels: Their classes, (N,); -1 for unknown.
+        pool: The items that may be requested.
+        labels: The classes of these items, (N,); -1 for unknown.
 
     Returns:
-        The seed of a trial to its oracle.
+        A function from the seed of a trial to its oracle.
 
     Raises:
         InvalidSettings: The settings contradict one another.
-        InvalidData: A simulated oracle is asked for, and items have no label.
+        InvalidData: Items have no label, so a simulated oracle is impossible.
     """
     if compare.oracle == "file":
         if compare.noise is not None or compare.annotators > 1:
             raise InvalidSettings(
-                "--noise and --annotators are for simulated answers; what comes through a file is taken as it is"
+                "--noise and --annotators are for simulated answers; leave them out, or leave out --oracle file"
             )
         paths = {record.id: record.path for record in dataset.records}
         ids = (*dataset.train.ids, *dataset.test.ids, *(i for i, _ in dataset.quarantined))
         file = oracles.FileOracle(folder, dataset.classes, lambda i: paths.get(i, ""), ids)
-        return lambda seed: file  # one for all, for it writes one list of questions
+        return lambda seed: file  # one for all seeds, as it writes one list of questions
     unknown = int((labels < 0).sum())
     if unknown:
         raise InvalidData(
             f"{unknown} of {len(labels)} items have no label, so the simulated oracle cannot answer for them; "
-            "take them out, or answer through a file: --oracle file"
+            "remove these items, or give answers through a file: --oracle file"
         )
     if compare.noise is None and compare.annotators == 1:
         simulated = oracles.Simulated(pool.ids, labels, dataset.classes)
@@ -75,7 +75,7 @@ def _annotators(
     pool: Pool,
     labels: NDArray[np.int64],
 ) -> Callable[[int], Sequence[Oracle]]:
-    """Those who answer, given a seed, and err as the settings say."""
+    """A function from a seed to annotators, who make the errors that the settings ask for."""
     noise, classes = compare.noise or "0", dataset.classes
     if noise.partition(":")[0] == "people":
         people = _people(compare, data_dir, noise.partition(":")[2], pool, labels, classes)
@@ -84,8 +84,8 @@ def _annotators(
         transition = oracles.uniform(float(noise), len(classes))
     except (ValueError, InvalidArgument):
         raise InvalidSettings(
-            "noise is a share of wrong answers, as 0.2, or people:NAME with first, second, third, majority or worst, "
-            f"or people with several annotators; not {noise!r}"
+            "noise must be a share of wrong answers, such as 0.2, or people:NAME (NAME is first, second, third, "
+            f"majority or worst), or people with --annotators 2 or 3; not {noise!r}"
         ) from None
     truth = oracles.Simulated(pool.ids, labels, classes)
     names = [f"annotator {number + 1}" for number in range(compare.annotators)]
@@ -103,18 +103,21 @@ def _people(
     labels: NDArray[np.int64],
     classes: Sequence[str],
 ) -> Sequence[Oracle]:
-    """The answers of CIFAR-10N: one that is named, or the first so many of three."""
+    """The answers of CIFAR-10N: a named one, or the first n of three."""
     n = compare.annotators
     if n > len(_PEOPLE):
-        raise InvalidSettings(f"each image of CIFAR-10N has three answers, so {n} annotators are too many")
+        raise InvalidSettings(
+            f"each image of CIFAR-10N has three answers; give at most --annotators 3, not {n}"
+        )
     if n > 1 and who:
         raise InvalidSettings(
-            f"{n} annotators give the {', '.join(_PEOPLE[:n])} answers, so {who!r} cannot be meant: "
-            "say --noise people, or leave --annotators out"
+            f"--annotators {n} uses the answers {', '.join(_PEOPLE[:n])}, so {who!r} cannot be chosen, too; "
+            "give --noise people, or leave out --annotators"
         )
     if n == 1 and not who:
         raise InvalidSettings(
-            "say whose answers: --noise people:NAME with first, second, third, majority or worst; or --annotators 3"
+            "choose the answers: --noise people:NAME (NAME is first, second, third, majority or worst), or add "
+            "--annotators 3"
         )
     people = cifar10n(data_dir)
     return [

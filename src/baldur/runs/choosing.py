@@ -1,4 +1,4 @@
-"""One batch, without a run."""
+"""Choose one batch without a run."""
 
 from typing import Any
 
@@ -28,30 +28,34 @@ def choose(
     """Choose the next items to label, without a run.
 
     Args:
-        posterior: What the model believes: `posteriors.MCDropout(network)`, for instance.
-        pool: The unlabelled items: a pool, or an array (N, ...) whose ids are its positions.
-        k: How many items; a smaller pool is chosen whole.
-        strategy: A name, with options in brackets if you like, or a function as `protocols.Strategy` has it.
-        labelled: The labelled items: a `Labelled`, or arrays (x, y). Strategies such as core_set look at them.
-        seed: Of the posterior samples and of everything that is drawn.
-        draws: Posterior samples T.
-        memory: What scoring may use beyond the pool.
+        posterior: The posterior of the model, for example `posteriors.MCDropout(network)`.
+        pool: The unlabelled items: a pool, or an array (N, ...). The ids of an array are its positions.
+        k: Number of items to choose. If the pool is smaller, all its items are chosen.
+        strategy: A name, optionally with options in brackets, or a function; see `protocols.Strategy`.
+        labelled: The labelled items: a `Labelled`, or arrays (x, y). Strategies such as core_set use them.
+        seed: Seed of the posterior samples and of all random choices.
+        draws: Number of posterior samples T.
+        memory: Memory for scoring, in addition to the pool.
 
     Returns:
         The choice: `ids`, `scores` and `info`.
 
     Raises:
         InvalidSettings: There is no such strategy, or it has no such option.
-        InvalidArgument: k is below 1, the pool is empty, or the posterior is a plain network.
+        InvalidArgument: k is less than 1, the pool is empty, or the posterior is a plain network.
     """
     if isinstance(posterior, nn.Module):
         raise InvalidArgument(
-            "a posterior was expected, not a network: give posteriors.MCDropout(network), "
-            "posteriors.Deterministic(network) or another of baldur.posteriors"
+            "a posterior was expected, not a network; give posteriors.MCDropout(network), "
+            "posteriors.Deterministic(network) or another class of baldur.posteriors"
         )
     unlabelled = as_pool(pool)
-    if k < 1 or not len(unlabelled):
-        raise InvalidArgument(f"{k} items cannot be chosen from a pool of {len(unlabelled)}")
+    if k < 1:
+        raise InvalidArgument(f"k, the number of items to choose, must be at least 1, not {k}")
+    if not len(unlabelled):
+        raise InvalidArgument("the pool is empty; give at least one unlabelled item")
+    if not isinstance(strategy, str) and not callable(strategy):
+        raise InvalidArgument(f"a strategy must be one name or function, not {strategy!r}")
     chosen = strategy_named(strategy) if isinstance(strategy, str) else strategy
     scorer = PoolScorer(draws=draws, seed=seed, memory=memory)
     return chosen(
@@ -74,5 +78,7 @@ def _labelled(labelled: Labelled | tuple[Any, Any] | None, pool: Pool) -> Labell
         known, labels = as_pool(labelled[0]), class_indices(labelled[1])
     n = len(labels)
     if len(known) != n:
-        raise InvalidArgument(f"there are {len(known)} labelled items, but {n} labels; give one for each")
+        raise InvalidArgument(
+            f"there are {len(known)} labelled items, but {n} labels; give one label for each item"
+        )
     return Labelled(known, labels, np.zeros(n, np.int64), np.ones(n, np.float32), ("oracle",) * n)

@@ -1,4 +1,4 @@
-"""A run on a cluster: passes and fits go to its workers, trials wait for them side by side, the store stays here."""
+"""A run on a cluster: workers compute passes and fits, while the trials and the store stay in this process."""
 
 import shutil
 import threading
@@ -22,10 +22,10 @@ from baldur.store import Trial
 from baldur.training.contract import Fitting
 
 Place = Callable[[PoolScorer], Scorer]
-"""Where a pass over a pool is computed."""
+"""Chooses where a pass over a pool is computed."""
 
 FOLDER = "blocks"
-"""Below the run's folder: what is done of passes that are going on."""
+"""Subfolder of the run for the finished blocks of current passes."""
 
 
 @dataclass
@@ -33,9 +33,9 @@ class Elsewhere:
     """The cluster of a run.
 
     Args:
-        cluster: Started with the first pass or fit.
-        folder: Of the run.
-        most: Trials that go on at a time; None for as many as there are workers.
+        cluster: The cluster; it starts with the first pass or fit.
+        folder: The run's folder.
+        most: Number of trials at a time; None means the number of workers.
     """
 
     cluster: Cluster
@@ -44,16 +44,16 @@ class Elsewhere:
     _shown: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def spread(self, fitting: Fitting) -> Fitting:
-        """A posterior function whose members, if it has any, are fitted side by side, each on processors.
+        """A posterior function that fits its members, if any, side by side on processors.
 
-        A fit on a GPU keeps it while it waits for its members, which would wait for one in vain.
+        This is not done on GPUs: a fit keeps its GPU while it waits, so its members might never get one.
         """
         if self.cluster.gpus:
             return fitting
         return spread(fitting, partial(begin, self.cluster.threads, self.cluster.gpus))
 
     def parts(self, trial: Trial, made: Callable[[Place], loop.Parts]) -> loop.Parts:
-        """The parts of one trial; what was done of its passes is kept until the round is over."""
+        """The parts of one trial. Finished blocks of its passes are kept until the end of the round."""
         folder = self._blocks(trial)
         parts = made(partial(RayScorer, cluster=self.cluster, folder=folder))
         learner = RayLearner(parts.learner, self.cluster)
@@ -62,14 +62,14 @@ class Elsewhere:
             if event.phase == "label":
                 shutil.rmtree(folder, ignore_errors=True)
             if self.cluster.stopping.is_set():
-                raise Stopped  # the store may be another's by now
+                raise Stopped  # another process may own the store now
             with self._shown:
                 parts.observe(event)
 
         return replace(parts, learner=learner, generated=learner.pictures, observe=observe)
 
     def side_by_side(self, trials: Sequence[Trial], go: Callable[[Trial], str]) -> list[str]:
-        """Take trials as far as they go, as many at a time as there are workers."""
+        """Advance trials as far as possible, with as many at a time as there are workers."""
 
         def whole(trial: Trial) -> str:
             said = go(trial)
@@ -87,14 +87,14 @@ class Elsewhere:
 
 
 def make_elsewhere(settings: Settings, out: Path) -> Elsewhere | None:
-    """The cluster that the settings name, if they do.
+    """The cluster of a run, if the settings ask for one.
 
     Args:
-        settings: What the run is told.
-        out: Its folder.
+        settings: The settings of the run.
+        out: The run's folder.
 
     Returns:
-        None where everything is computed here.
+        The cluster, or None if everything is computed in this process.
     """
     engine = settings.engine
     if engine.engine == "local":

@@ -1,4 +1,4 @@
-"""Fitted models of a run: the newest of a trial, or one that was exported."""
+"""Fitted models of a run: the newest model of a trial, or an exported model."""
 
 import json
 from collections.abc import Mapping
@@ -24,13 +24,13 @@ from baldur.training.contract import options_of
 
 @dataclass(frozen=True)
 class Model:
-    """A fitted model: what it believes, and what its answers mean.
+    """A fitted model with its classes and preprocessing.
 
     Args:
-        posterior: Gives functions from inputs to log-probabilities.
-        classes: The names of its classes.
-        preprocessing: How raw items become inputs.
-        settings: The settings of its run.
+        posterior: The fitted posterior.
+        classes: The names of the classes.
+        preprocessing: The conversion of raw items to inputs.
+        settings: The settings of the run.
     """
 
     posterior: Posterior
@@ -42,15 +42,15 @@ class Model:
         """The mean of the posterior samples' probabilities: p(y | x) = 1/T Σ_t p(y | x, w_t).
 
         Args:
-            x: Raw items, (n, *shape), as the run's data have them: images as whole numbers of 0 to 255, for instance.
-                A pool is taken as it is.
-            seed: Of the posterior samples.
+            x: Raw items, (n, *shape), in the form of the run's data: for example images with integers from 0 to 255.
+                A pool is used without preprocessing.
+            seed: Seed of the posterior samples.
 
         Returns:
-            Probabilities, (n, C); columns in the order of `classes`.
+            Probabilities, (n, C); columns are in the order of `classes`.
 
         Raises:
-            InvalidArgument: The items have another shape.
+            InvalidArgument: The items have another shape than those of the run.
         """
         told = self.settings.score
         scorer = score.PoolScorer(
@@ -64,10 +64,10 @@ class Model:
 
         Args:
             x: Raw items, (n, *shape); see `predict_proba`.
-            seed: Of the posterior samples.
+            seed: Seed of the posterior samples.
 
         Returns:
-            Names of classes, (n,).
+            Class names, (n,).
         """
         names: NDArray[Any] = np.array(self.classes)[self.predict_proba(x, seed=seed).argmax(1)]
         return names
@@ -85,17 +85,17 @@ class Model:
 
 
 def load_model(folder: str | Path, network: NetworkFactory | nn.Module | None = None) -> Model:
-    """Rebuild a model that `baldur export` wrote.
+    """Load a model that `baldur export` wrote.
 
     Args:
-        folder: One of the folders below `models`.
-        network: Where the run was given a factory or a module in Python: the same one.
+        folder: One of the folders in `models`.
+        network: The factory or module of the run, if it was passed in Python.
 
     Returns:
         The model.
 
     Raises:
-        DamagedArtefact: A file of it is missing, cut short or of another network.
+        DamagedArtefact: A file is missing, incomplete or of another network.
     """
     try:
         facts = json.loads((Path(folder) / "model.json").read_text())
@@ -105,18 +105,18 @@ def load_model(folder: str | Path, network: NetworkFactory | nn.Module | None = 
 
 
 def rebuilt(folder: Path, facts: Mapping[str, Any], network: NetworkFactory | nn.Module | None) -> Model:
-    """A model from its saved posterior and what is recorded of its run.
+    """Make a model from its saved posterior and the recorded facts of its run.
 
     Args:
-        folder: Of the posterior.
+        folder: The folder of the posterior.
         facts: "classes", "preprocessing" and "settings"; see `report.about`.
-        network: As in `load_model`.
+        network: See `load_model`.
 
     Returns:
         The model.
 
     Raises:
-        DamagedArtefact: A file of the posterior is missing, cut short or of another network.
+        DamagedArtefact: A file of the posterior is missing, incomplete or of another network.
     """
     settings = settings_.from_toml(facts["settings"])
     shape, classes = tuple(facts["preprocessing"]["input_shape"]), tuple(facts["classes"])

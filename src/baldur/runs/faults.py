@@ -1,4 +1,4 @@
-"""Items that can no longer be read in the middle of a run: left out and named, or a sentence on how to go on."""
+"""Handles items that become unreadable during a run: leaves them out, or stops with an explanation."""
 
 import threading
 from collections.abc import Callable, Sequence, Set
@@ -11,16 +11,16 @@ from baldur.errors import UnreadableItems
 from baldur.protocols import View
 from baldur.store import ItemRecord, Store, Trial
 
-_SHARE, _FEW = 0.01, 10  # more than this is no fault of single items
+_SHARE, _FEW = 0.01, 10  # with more unreadable items, the disk is the likely cause
 
 
 @dataclass
 class Faults:
-    """What was left out so far, for all trials of a run.
+    """The items that were left out so far, for all trials of a run.
 
     Args:
-        store: Where it is recorded.
-        message: Told of each item.
+        store: Records these items.
+        message: Called with a message about each item.
     """
 
     store: Store
@@ -32,18 +32,18 @@ class Faults:
         self.gone = set(self.store.items("quarantined"))
 
     def advance(self, trial: Trial, parts: loop.Parts, budget: loop.Budget) -> loop.State:
-        """As `loop.advance`; an unlabelled item that cannot be read is left out, and the phase begins again.
+        """Call `loop.advance`. Unreadable unlabelled items are left out, and the phase starts again.
 
         Args:
-            trial: As there.
-            parts: As there.
-            budget: As there.
+            trial: See `loop.advance`.
+            parts: See `loop.advance`.
+            budget: See `loop.advance`.
 
         Returns:
-            As there.
+            See `loop.advance`.
 
         Raises:
-            UnreadableItems: One is labelled or a test item, or there are so many that it is no fault of theirs.
+            UnreadableItems: An unreadable item is labelled or a test item, or there are too many of them.
         """
         while True:
             before = self.gone
@@ -59,7 +59,9 @@ class Faults:
             return parts
         kept = np.array([i for i, id in enumerate(parts.pool.ids) if id not in gone], np.intp)
 
-        def initial(rng: np.random.Generator) -> Sequence[str]:  # drawn as ever, so that trials stay paired
+        def initial(
+            rng: np.random.Generator,
+        ) -> Sequence[str]:  # drawn from all items, so that trials stay paired
             return [id for id in parts.initial(rng) if id not in gone]
 
         stopping = None if parts.stopping is None else replace(parts.stopping, whole=parts.pool)
@@ -71,13 +73,15 @@ class Faults:
         needed = next((id for id in error.reasons if id not in where or id in labelled), None)
         if needed is not None:
             what = "is labelled" if needed in labelled else "is a test item"
-            why = f"{error.reasons[needed]}. It {what}, so that the run cannot do without it; {_BACK}"
+            why = f"{error.reasons[needed]}. It {what}, so the run cannot continue without it; {_BACK}"
             raise UnreadableItems({needed: why}) from error
         gone = (self.gone & where.keys()) | error.reasons.keys()
         if len(gone) > max(_FEW, _SHARE * len(where)) or error.reasons.keys() <= before:
             self.store.mark_items(ItemRecord(id, where[id]) for id in self.gone & where.keys())
             first = next(iter(error.reasons))
-            why = f"{error.reasons[first]}. {len(gone)} items could not be read: is their disk there? {_BACK}"
+            why = (
+                f"{error.reasons[first]}. {len(gone)} items could not be read; check their disk, then {_BACK}"
+            )
             raise UnreadableItems({first: why}) from error
         new = {id: why for id, why in error.reasons.items() if id not in self.gone}
         self.gone = self.gone | new.keys()
@@ -88,15 +92,15 @@ class Faults:
             trial.incident(
                 0 if latest is None else latest.round, f"{id} could not be read and was left out: {why}"
             )
-            self.message(f"left out: {id}: {why}; if it is put back, this run still goes on without it")
+            self.message(f"left out: {id}: {why}. This run continues without it, even if you repair it")
 
 
 def _asked(trial: Trial) -> set[str]:
-    """Items that a trial cannot do without: labelled, or asked for."""
+    """Items that a trial needs: the labelled and the requested ones."""
     latest = trial.latest()
     if latest is None:
         return set()
     return {row.item for row in trial.labels()} | set(trial.open_requests(latest.round))
 
 
-_BACK = "put it back and start again: all that was done is kept"
+_BACK = "restore it and start the run again. All earlier results are kept"

@@ -1,4 +1,4 @@
-"""A run's folder: a new run, the same one going on, or one that shall become longer."""
+"""The folder of a run: creates, resumes or extends the run."""
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
@@ -23,13 +23,13 @@ from baldur.store import Store
 from baldur.store.database import FILE
 
 GROWING = frozenset({"rounds", "seeds", "strategies"})
-"""Settings that may become larger: the longer run's curve is the one that its new settings give from the beginning."""
+"""Settings that may grow. The extended run gives the same curve as a new run with the larger settings."""
 
 ELSEWHERE = frozenset({"engine", "address", "workers", "jobs"})
-"""Settings that may differ: they say where a run is computed, and change no result."""
+"""Settings that may change at any time: they decide where a run is computed, and change no result."""
 
 _NAMES = ("network", "learner", "posterior")
-"""Settings that may name a function by a path that was moved."""
+"""Settings that may name a function by the path of an earlier version."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class Settled:
     """The settings of a run.
 
     Args:
-        settings: What it is told, with the names that its trials have.
-        stored: What the run in the folder was told; None for a new run.
-        threads: Threads that the run was begun with; 0 for a new run that does not say.
-        known: What was recorded of files, by id: sha256, size, time of modification.
+        settings: The settings, with the names that its trials have.
+        stored: The settings of the run in the folder; None for a new run.
+        threads: Number of threads of the run; 0 for a new run without such a setting.
+        known: Recorded files, by id: sha256, size, time of modification.
     """
 
     settings: Settings
@@ -50,18 +50,18 @@ class Settled:
 
 
 def settle(told: Mapping[str, Any], out: Path) -> Settled:
-    """The settings of a new run, or of the one in the folder; an option that is not told is as it is stored.
+    """The settings of a new run, or of the run in the folder. Options that are not given keep their stored values.
 
     Args:
-        told: Options by flat name.
+        told: The given options, by flat name.
         out: The run's folder.
 
     Returns:
         The settings.
 
     Raises:
-        InvalidSettings: An option is unknown or out of its domain.
-        SettingsChanged: The run was begun with other settings.
+        InvalidSettings: An option is unknown or not valid.
+        SettingsChanged: The run was started with other settings.
     """
     told = settings_.canonical_names(told)
     try:
@@ -84,11 +84,11 @@ def _settled(store: Store, told: Mapping[str, Any]) -> Settled:
         if _empty(store, stored):
             anew = settings_.create(**told)
             return Settled(anew, threads=anew.engine.threads)
-        changes = "; ".join(f"{name} was {old!r} and is {new!r}" for name, (old, new) in refused.items())
+        changes = "; ".join(f"{name} was {old!r} and is now {new!r}" for name, (old, new) in refused.items())
         raise SettingsChanged(
             f"{store.folder} holds a run with other settings: {changes}. "
-            f"To go on with it, name only the folder (baldur run --out {store.folder}), "
-            "with more rounds, seeds or strategies if you like; otherwise give another folder (--out)"
+            f"To resume that run, give only its folder (baldur run --out {store.folder}) and, if you like, more "
+            "rounds, seeds or strategies. For a new run, give another folder (--out)"
         )
     files = store.items().items()
     known = {
@@ -98,13 +98,13 @@ def _settled(store: Store, told: Mapping[str, Any]) -> Settled:
 
 
 def as_stored(told: Mapping[str, Any], stored: Settings) -> dict[str, Any]:
-    """Options with each name as the run in the folder has it, where both mean the same function.
+    """Write each name as the stored run does, if both names mean the same function.
 
-    Functions move from version to version; trials keep the name that they were begun with.
+    A function may have another path in another version, but a trial keeps its first name.
 
     Args:
-        told: Options by flat name.
-        stored: What the run was told.
+        told: The given options, by flat name.
+        stored: The settings of the run in the folder.
 
     Returns:
         The options.
@@ -120,7 +120,7 @@ def as_stored(told: Mapping[str, Any], stored: Settings) -> dict[str, Any]:
 
 
 def _refused(before: Settings, after: Settings) -> dict[str, tuple[Any, Any]]:
-    """Changes that would make a curve that no settings file reproduces: old and new value by name."""
+    """Forbidden changes: old and new value by name. After such a change, no settings file would reproduce the run."""
     old, new = before.flat(), after.flat()
     changed = {name: (old[name], new[name]) for name in old if old[name] != new[name]}
     return {
@@ -137,24 +137,26 @@ def _more(old: Any, new: Any) -> bool:
 
 
 def grow(store: Store, settings: Settings) -> None:
-    """Take over settings that make the run longer; trials that only ran out of rounds are opened again.
+    """Extend a run to larger settings. Trials that ended because of the number of rounds are reopened.
 
     Args:
-        store: The run, locked.
-        settings: Of the longer run.
+        store: The locked run.
+        settings: The settings of the extended run.
     """
     before = settings_.from_toml(store.settings)
     if before == settings:
         return
     rounds = before.compare.rounds
-    for trial in store.trials():  # settings come last: a process killed before that opens the rest next time
+    for (
+        trial
+    ) in store.trials():  # settings are stored last, so that a new start after a kill reopens the rest
         if trial.state == "done" and trial.reason == f"{rounds} rounds" and settings.compare.rounds > rounds:
             trial.reopen()
     store.change_settings(settings_.to_toml(settings))
 
 
 def _empty(store: Store, settings: Settings) -> bool:
-    """Whether nothing is lost with a run: nothing is fitted or kept, and only the simulated oracle has answered."""
+    """Whether a run may be discarded: nothing was fitted or stored, and only the simulated oracle has answered."""
     rounds = [trial.latest() for trial in store.trials()]
     fitted = any(r and (r.round or r.state not in ("requested", "labelled")) for r in rounds)
     answered = settings.compare.oracle != "simulated" and store.ledger()
@@ -162,24 +164,24 @@ def _empty(store: Store, settings: Settings) -> bool:
 
 
 def _discard(store: Store, settings: Settings) -> None:
-    """Delete the record of a run in which there is nothing; files that a person put into the folder stay."""
+    """Delete the record of an empty run. Other files in the folder are kept."""
     with store, store.lock("trainer"):
         stored = settings_.from_toml(store.settings)
-        if _refused(stored, settings) and _empty(store, stored):  # again: by now nobody else can work on it
+        if _refused(stored, settings) and _empty(store, stored):  # checked again under the lock
             store.close()
             for suffix in ("", "-wal", "-shm", "-journal"):
                 (store.folder / (FILE + suffix)).unlink(missing_ok=True)
 
 
 def fingerprint(dataset: Dataset, gone: Collection[str] = ()) -> list[str]:
-    """What a run is about: a digest of ids, classes, labels and splits, then one of each of 64 items of each part.
+    """Digests that identify the data: one of ids, classes, labels and splits, and one of each of 64 items of each part.
 
     Args:
         dataset: The data.
-        gone: Items of the pool that were left out: they are not read, and have an empty digest.
+        gone: Items of the pool that were left out. They are not read, and their digests are empty.
 
     Returns:
-        Hexadecimal SHA-256; of an item's, the first 32 bits.
+        Hexadecimal SHA-256; for single items, only the first 32 bits.
     """
     whole = hashlib.sha256(repr(dataset.classes).encode())
     contents = []
@@ -201,7 +203,7 @@ def _content(pool: Pool, position: np.intp) -> str:
 
 
 def _one_digest(dataset: Dataset) -> str:
-    """The fingerprint as older versions kept it: of all at once, so that no item may be missing."""
+    """The fingerprint of older versions: one digest of everything, so no item may be missing."""
     digest = hashlib.sha256(repr(dataset.classes).encode())
     for pool, labels in ((dataset.train, dataset.labels), (dataset.test, dataset.test_labels)):
         digest.update(_facts(pool.ids, labels))
@@ -234,14 +236,14 @@ def open_run(out: Path, settings: Settings, dataset: Dataset, observer: Observer
     else:
         if _refused(settings_.from_toml(store.settings), settings):
             _discard(store, settings)
-            observer.message(f"nothing was learned in {out} yet, so it begins anew with these settings")
+            observer.message(f"the run in {out} had not trained yet, so it starts anew with these settings")
         else:
             with ExitStack() as stack:
                 stack.enter_context(store)
                 if not _same_data(store, dataset):
                     raise ItemChanged(
-                        f"the data are not those that the run in {out} was begun with (items, labels, splits or "
-                        "contents differ); put them back, or take another folder for a new run"
+                        f"the run in {out} was started with other data (items, labels, splits or contents differ); "
+                        "give the same data as before, or another folder for a new run"
                     )
                 stack.pop_all()
             return store

@@ -1,4 +1,4 @@
-"""The items of a run: their shape, the validation part, the initial labels, their pictures."""
+"""The items of a run: their shape, the validation items, the initial labels, and pictures."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,54 +17,54 @@ from baldur.runs.settings import CompareSettings, LearnSettings
 
 
 def item_shape(pool: Pool) -> tuple[int, ...]:
-    """Of the first item that can be read: one before it may have been left out."""
+    """The shape of the first readable item; unreadable items before it may have been left out."""
     for position in range(len(pool)):
         with suppress(UnreadableItems):
             _, x = next(iter(pool.batches(np.array([position]), 1)))
             return tuple(x.shape[1:]) if isinstance(x, torch.Tensor) else ()
-    raise InvalidData("not one item of the pool can be read: is its disk there?")
+    raise InvalidData("no item of the pool can be read; check that its disk is available")
 
 
 def check_data(compare: CompareSettings, dataset: Dataset) -> None:
-    """Refuse data that a run would fail on later.
+    """Raise an error for data with which a run would fail later.
 
     Args:
-        compare: What is compared.
+        compare: The settings of the comparison.
         dataset: The data.
 
     Raises:
-        InvalidData: There are not two classes, or no labelled test items.
-        InvalidSettings: More initial labels are asked for than there are items.
+        InvalidData: There are fewer than two classes, or no labelled test items.
+        InvalidSettings: The pool has fewer items than initial labels are requested.
     """
     if len(dataset.classes) < 2:
-        raise InvalidData(f"there must be two classes or more to tell apart, not {list(dataset.classes)}")
+        raise InvalidData(f"at least two classes are needed, but the data have only {list(dataset.classes)}")
     if not (dataset.test_labels >= 0).any():
         raise InvalidData(
-            "no test item has a label, so nothing could be measured; label some, or name a test split"
+            "no test item has a label, so accuracy cannot be measured; label some of them, or name another test split"
         )
     if compare.initial > len(dataset.train):
         raise InvalidSettings(
-            f"{compare.initial} initial labels were asked for, but the pool holds {len(dataset.train)} items"
+            f"--initial asks for {compare.initial} labels, but the pool has only {len(dataset.train)} items"
         )
 
 
 def validation_part(
     learn: LearnSettings, dataset: Dataset
 ) -> tuple[Pool, NDArray[np.int64], Labelled | None]:
-    """The pool without the validation items that are declared free, and those."""
+    """The pool and labels without the free validation items, and these items."""
     n = learn.validation
     if not (n and learn.validation_free):
         return dataset.train, dataset.labels, None
     known = np.flatnonzero(dataset.labels >= 0)
     if n >= len(known):
         raise InvalidSettings(
-            f"{n} free validation items were asked for, but only {len(known)} items have a known label"
+            f"--validation asks for {n} free items, but only {len(known)} items have a known label; ask for fewer"
         )
     groups, left = dataset.train.groups, np.ones(len(dataset.train), bool)
     if groups is None:
         held = np.sort(generator(0, "validation").choice(known, n, replace=False))
         left[held] = False
-    else:  # whole groups, what is not labelled of them too
+    else:  # whole groups, including their unlabelled items
         whose = np.asarray(groups)
         held = known[hold_out(dataset.labels[known], whose[known].tolist(), n, 0)[1]]
         left = ~np.isin(whose, whose[held])
@@ -82,7 +82,7 @@ def validation_part(
 def initial(
     compare: CompareSettings, pool: Pool, labels: NDArray[np.int64], rng: np.random.Generator
 ) -> Sequence[str]:
-    """The first items: uniform, or drawn evenly over the classes."""
+    """The initial items: drawn uniformly, or evenly from the classes."""
     ids, order = pool.ids, rng.permutation(len(pool))
     if not compare.initial_balanced:
         return [ids[i] for i in order[: compare.initial]]
@@ -97,12 +97,12 @@ def initial(
 
 
 def picture(dataset: Dataset, pool: Pool, ids: Sequence[str]) -> bytes | None:
-    """What was picked, as one row of small pictures."""
+    """The picked items as one row of small pictures."""
     paths = {record.id: record.path for record in dataset.records}
     if paths:
         try:
             return contact_sheet([paths[i] for i in ids if i in paths])
-        except (OSError, ValueError, SyntaxError):  # gone or damaged by now: as it was when it was decoded
+        except (OSError, ValueError, SyntaxError):  # missing or damaged now: use the decoded picture
             pass
     where = {i: position for position, i in enumerate(pool.ids)}
     positions = np.array([where[i] for i in ids], np.intp)

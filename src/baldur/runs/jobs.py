@@ -1,7 +1,7 @@
 """Trials side by side: each job is a process that takes trials from the parent until none is left.
 
-A job opens the store itself, and holds a lock of its own while it works. It ends when the parent's connection closes,
-so a killed parent leaves nobody behind. Every trial computes the same as in one process with as many threads.
+A job opens the store itself, and holds its own lock while it works. It ends when the connection to the parent closes,
+so no job outlives a killed parent. Each trial gives the same results as in one process with as many threads.
 """
 
 import os
@@ -36,27 +36,27 @@ from baldur.runs.trials import Known, go_on, prepare
 from baldur.store import Store
 
 ROLE = "job"
-"""Jobs hold the locks "job-0", "job-1", ... of a run."""
+"""The jobs of a run hold the locks "job-0", "job-1", ..."""
 
 _FEW_STEPS = 20_000
-"""Fewer training steps than these take less time than starting processes, which takes some seconds."""
+"""With fewer training steps, starting processes takes longer than they save: it takes some seconds."""
 
 _ASKED = "as --jobs says"
-_SHORT = "the trials are too short to be worth the start of processes"
+_SHORT = "the trials are too short for several processes to save time"
 _ONE = "only one trial is left"
 
 _INTERVAL = 0.5
-"""Least seconds between two details that a job tells."""
+"""Minimum seconds between two progress details from a job."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """How many trials go on side by side.
+    """The number of trials that run side by side.
 
     Args:
-        jobs: Processes; 1 for none beside this one.
-        threads: Of PyTorch in each.
-        why: In words.
+        jobs: Number of processes; 1 means only this one.
+        threads: PyTorch threads in each process.
+        why: The reason, in words.
     """
 
     jobs: int
@@ -74,25 +74,25 @@ class Choice:
 
 
 def choose_jobs(plan: Plan, dataset: Dataset, trials: int, threads: int) -> Choice:
-    """Decide how many trials go on side by side.
+    """Decide how many trials run side by side.
 
     Args:
-        plan: The run.
-        dataset: Its data.
-        trials: Trials that are not done.
-        threads: Threads that the run was begun with; 0 for a new run that does not say.
+        plan: The plan of the run.
+        dataset: The data.
+        trials: Number of unfinished trials.
+        threads: Number of threads of the run; 0 for a new run without such a setting.
 
     Returns:
         The choice.
 
     Raises:
-        InvalidSettings: Several jobs are asked for where they cannot be.
+        InvalidSettings: The settings ask for several jobs, but only one is possible.
     """
     engine = plan.settings.engine
     processors = len(os.sched_getaffinity(0))
     alone = _alone(plan)
     if engine.jobs > 1 and alone:
-        raise InvalidSettings(f"--jobs {engine.jobs} cannot be: {alone}; leave --jobs out")
+        raise InvalidSettings(f"--jobs {engine.jobs} is not possible: {alone}; leave out --jobs")
     if engine.jobs:
         jobs, why = min(engine.jobs, max(trials, 1)), _ASKED
     elif alone:
@@ -104,13 +104,13 @@ def choose_jobs(plan: Plan, dataset: Dataset, trials: int, threads: int) -> Choi
 
 
 def _alone(plan: Plan) -> str:
-    """Why trials cannot go on in several processes, if they cannot."""
+    """The reason why trials cannot run in several processes; empty if they can."""
     if plan.settings.engine.engine != "local":
-        return "a cluster has workers of its own (--workers)"
+        return "with --engine ray, --workers sets the number"
     if plan.settings.compare.oracle == "file":
-        return "one file of questions is written by one process"
+        return "with --oracle file, only one process can write the questions"
     if pick_device(plan.settings.engine.device).type != "cpu":
-        return "trials share the GPU"
+        return "the trials share the GPU"
     return ""
 
 
@@ -123,12 +123,12 @@ def _fitting_number(plan: Plan, dataset: Dataset, trials: int, processors: int) 
         return 1, _SHORT
     room = _memory() // (2 * (_BASE + _size_of(dataset)))
     if room < 2:
-        return 1, "the data are too large to be held twice in memory"
+        return 1, "the data do not fit into memory twice"
     return int(min(trials, processors, room)), f"{trials} trials on {processors} processors"
 
 
 _BASE = 400 * 2**20
-"""Bytes of a process with PyTorch and a small network, measured."""
+"""Measured memory, in bytes, of a process with PyTorch and a small network."""
 
 
 def _memory() -> int:
@@ -141,7 +141,7 @@ def _memory() -> int:
 
 
 def _size_of(dataset: Dataset) -> int:
-    """Bytes of the data, reckoned from their first item."""
+    """Size of the data in bytes, estimated from the first item."""
     sizes: list[int] = []
     for _, x in dataset.train.batches(np.array([0]), 1):
         map_tree(lambda leaf: sizes.append(leaf.nbytes), x)
@@ -150,7 +150,7 @@ def _size_of(dataset: Dataset) -> int:
 
 @dataclass(frozen=True)
 class _Task:
-    """What a job is told; it travels to its process."""
+    """The task of a job; it is sent to the process of the job."""
 
     settings: Settings
     given: Given
@@ -163,7 +163,7 @@ class _Task:
 
 @dataclass
 class _Desk:
-    """The parent's side: hands out trials, and passes on what jobs tell."""
+    """The parent's side: hands out trials and forwards the messages of the jobs."""
 
     trials: Sequence[tuple[str, int]]
     observer: Observer
@@ -182,13 +182,13 @@ class _Desk:
                 connection = listener.accept()
             except OSError:  # closed
                 return
-            except Exception:  # somebody else knocked
+            except Exception:  # a connection from elsewhere
                 continue
             self._open.append(connection)
             threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
 
     def close(self) -> None:
-        """Let every job know that the parent is done."""
+        """Close all connections, which tells the jobs that the parent is done."""
         for connection in self._open:
             connection.close()
 
@@ -220,24 +220,24 @@ def side_by_side(
     choice: Choice,
     observer: Observer,
 ) -> list[str]:
-    """Take trials as far as they go, some at a time.
+    """Advance trials as far as possible, several at a time.
 
     Args:
-        settings: What the run is told.
-        given: Objects that stand in the place of names.
+        settings: The settings of the run.
+        given: Objects that were passed in Python instead of names.
         out: The run's folder.
-        known: What was recorded of files.
-        trials: (strategy, seed) of each, in the order in which they begin.
-        choice: How many at a time, and their threads.
-        observer: Told what is going on.
+        known: Recorded files.
+        trials: (strategy, seed) of each trial, in the order of their start.
+        choice: The number of processes and threads.
+        observer: Receives the progress.
 
     Returns:
-        The answers that trials wait for, in words, in the order of the trials.
+        The missing answers of waiting trials, in words, in the order of the trials.
 
     Raises:
-        PicklingError: Something that was handed over in Python cannot travel to another process.
-        JobFailed: A process was ended from outside.
-        BaldurError: The first error that a trial met.
+        PicklingError: An object that was passed in Python cannot be sent to another process.
+        JobFailed: A process was killed.
+        BaldurError: The first error of a trial.
     """
     from joblib import Parallel, delayed
     from joblib.externals.loky.process_executor import BrokenProcessPool
@@ -248,14 +248,14 @@ def side_by_side(
         task = _Task(settings, given, out.absolute(), known, choice.threads, str(listener.address), key)
         threading.Thread(target=desk.serve, args=(listener,), daemon=True).start()
         try:
-            # Arrays are not shared by memory maps: a job must see the data exactly as one process would.
+            # Arrays are not shared by memory maps, so that a job gets exactly the same data as a single process.
             Parallel(n_jobs=choice.jobs, backend="loky", max_nbytes=None, batch_size=1)(
                 delayed(_work)(task, number) for number in range(choice.jobs)
             )
         except BrokenProcessPool as error:
             raise JobFailed(
-                "a process that ran trials was ended from outside, perhaps because memory ran out. Nothing is lost: "
-                "the same command goes on. With --jobs 1 it takes less memory"
+                "a process that ran trials was killed, perhaps because memory ran out. Nothing is lost: run the same "
+                "command again to continue. With --jobs 1, the run needs less memory"
             ) from error
         finally:
             desk.close()
@@ -263,8 +263,8 @@ def side_by_side(
 
 
 def _work(task: _Task, number: int) -> None:
-    """One job: in a process of its own."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its jobs
+    """The work of one job, in its own process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends its jobs
     talk = _Line(Client(task.address, authkey=task.key))
     done = threading.Event()
     _end_with(Client(task.address, authkey=task.key), done)
@@ -293,7 +293,7 @@ class _Line:
             self.connection.send(told)
 
     def next(self) -> tuple[str, int] | None:
-        """Ask for a trial; None where all are taken."""
+        """Ask for a trial; None if all are taken."""
         with self._lock:
             self.connection.send(("next",))
             trial: tuple[str, int] | None = self.connection.recv()
@@ -325,7 +325,7 @@ def _take_trials(task: _Task, number: int, talk: _Line) -> None:
 
 
 def _end_with(parent: Connection, done: threading.Event) -> None:
-    """End this process when the parent is gone: its side of the connection closes however it ends."""
+    """End this process when the parent has ended: the connection then closes, even after a kill."""
 
     def watch() -> None:
         with suppress(EOFError, OSError):
@@ -348,7 +348,7 @@ def _warnings_to(talk: _Line) -> Iterator[None]:
 
 
 def _portable(error: Exception) -> Exception:
-    """The error, if it can travel to another process; else one with its text."""
+    """The error itself if it can be sent to another process; otherwise an error with its text."""
     with suppress(Exception):
         if type(pickle.loads(pickle.dumps(error))) is type(error):
             return error

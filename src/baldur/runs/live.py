@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: which round, which phase, how many labels, accuracy, time left."""
+"""Shows the progress of a run: round, phase, number of labels, accuracy and remaining time."""
 
 import sys
 import time
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from baldur.runs.observer import Observer
 
 _WORDS = {"label": "labelling", "fit": "training", "measure": "testing", "choose": "choosing"}
-# Without a terminal a line is printed this often at most, in seconds.
+# Minimum seconds between two lines if there is no terminal.
 _INTERVAL = 10.0
-# In a notebook the bar is drawn this often at most.
+# Minimum seconds between two updates in a notebook.
 _CELL_INTERVAL = 0.3
 
 
@@ -30,7 +30,7 @@ def in_notebook() -> bool:
 
 
 class _Cell:
-    """A bar in the cell of a notebook; it needs nothing but IPython, which every notebook has."""
+    """A progress bar in the cell of a notebook; it needs only IPython."""
 
     def __init__(self) -> None:
         from IPython.display import HTML, display
@@ -39,24 +39,24 @@ class _Cell:
         self._handle = display(HTML(""), display_id=True)
 
     def show(self, text: str, share: float) -> None:
-        """Draw the bar again.
+        """Update the bar.
 
         Args:
-            text: Beside it; without any the bar is removed.
-            share: Of the work that is done.
+            text: The text beside the bar; an empty text removes the bar.
+            share: The finished share of the work.
         """
         bar = f'<progress value="{share:.3f}" max="1"></progress> {escape(text)}' if text else ""
         self._handle.update(self._html(bar))
 
 
 def clock(seconds: float) -> str:
-    """Seconds as m:ss or h:mm:ss.
+    """Format seconds as m:ss or h:mm:ss.
 
     Args:
         seconds: A duration.
 
     Returns:
-        Text.
+        The text.
     """
     minutes, s = divmod(round(seconds), 60)
     hours, m = divmod(minutes, 60)
@@ -68,10 +68,10 @@ class Live:
     """The display of one run.
 
     Args:
-        console: Where it is shown; a bar on a terminal, a line now and then elsewhere.
-        points: Measurements of the whole run: trials times (rounds + 1).
-        done: How many of them were there before this start.
-        notebook: Show a bar in the cell of a notebook instead.
+        console: Shows a bar if it is a terminal, and otherwise a line from time to time.
+        points: Number of measurements in the whole run: trials times (rounds + 1).
+        done: Number of measurements before this start.
+        notebook: Whether to show a bar in the cell of a notebook instead.
     """
 
     console: Console
@@ -92,10 +92,10 @@ class Live:
 
     @contextmanager
     def showing(self) -> Iterator["Observer"]:
-        """Show until the block ends.
+        """Show the progress until the block ends.
 
         Yields:
-            What the run tells.
+            The observer of the run.
         """
         from baldur.runs.observer import Observer
 
@@ -116,10 +116,10 @@ class Live:
         self._progress = None
 
     def event(self, event: "Event") -> None:
-        """A phase begins, or a round was measured.
+        """Show that a phase begins or that a round was measured.
 
         Args:
-            event: Which.
+            event: The event.
         """
         trial = event.strategy, event.seed  # trials may go on side by side: each has an accuracy of its own
         labels = f", {event.labels} labels" if event.labels else ""
@@ -132,25 +132,25 @@ class Live:
         self._show(_WORDS[event.phase])
 
     def detail(self, what: str, done: int, total: int) -> None:
-        """How far something is that may take long.
+        """Show the progress of a long task.
 
         Args:
-            what: In one word.
-            done: So much of it is done.
-            total: So much there is.
+            what: The task, in one word.
+            done: Finished units.
+            total: All units.
         """
         self._show(f"{what} {done:,}/{total:,}" if self._where or done < total else what)
 
     def message(self, text: str) -> None:
-        """A sentence that stays on the screen.
+        """Print a message that stays on the screen.
 
         Args:
-            text: The sentence.
+            text: The message.
         """
         self.console.print(text, highlight=False, markup=False)
 
     def _left(self) -> str:
-        """The time left at the pace of this start, once there is a pace."""
+        """The estimated remaining time, once a first measurement is done."""
         here = self.done - self._before
         if here < 1:
             return ""

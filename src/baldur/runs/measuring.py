@@ -1,4 +1,4 @@
-"""How a run passes over pools: to score items, to measure a posterior, and to decide whether to stop."""
+"""Passes over pools during a run: to score items, to measure a posterior, and to decide whether to stop."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,11 +22,11 @@ from baldur.score.trunks import Trunks
 from baldur.stopping import Criterion, held_out_metrics
 
 Place = Callable[[PoolScorer], Scorer]
-"""Where a pass over a pool is computed."""
+"""Chooses where a pass over a pool is computed."""
 
 
 def here(plain: PoolScorer) -> Scorer:
-    """A pass is computed in this process."""
+    """Compute passes in this process."""
     return plain
 
 
@@ -35,12 +35,12 @@ class Passes:
     """Passes over the pools of a run, with its settings.
 
     Args:
-        score: How a pool is scored.
+        score: The settings of scoring.
         device: The name of the device.
         dataset: The data.
-        observer: Told how far a pass is.
-        trunks: Keeps the outputs of unchanged trunks; None if they are not kept.
-        place: Where a pass is computed.
+        observer: Receives the progress of a pass.
+        trunks: The cache of trunk outputs; None without a cache.
+        place: Chooses where a pass is computed.
     """
 
     score: ScoreSettings
@@ -54,7 +54,7 @@ class Passes:
         """The scorer of a round.
 
         Args:
-            seed: Of the posterior samples.
+            seed: Seed of the posterior samples.
 
         Returns:
             The scorer.
@@ -62,11 +62,11 @@ class Passes:
         return self.place(self._plain(seed, "scoring", precision_of(self.score, self.device)))
 
     def measure(self, posterior: Posterior, seed: int) -> loop.Measured:
-        """Compare the mean prediction on the test items with their labels; items without a label do not count.
+        """Compare the mean prediction of the test items with their labels. Items without a label are ignored.
 
         Args:
-            posterior: What the model believes.
-            seed: Of the posterior samples.
+            posterior: The posterior.
+            seed: Seed of the posterior samples.
 
         Returns:
             Metrics of the test split, and the reliability diagram.
@@ -86,32 +86,32 @@ class Passes:
     def stopping(
         self, criterion: Criterion | None, learner: Learner, free: Labelled | None, holds_out: bool
     ) -> Stopping | None:
-        """The criterion, with the predictions and metrics that it reads.
+        """The stopping criterion, with the predictions and metrics that it needs.
 
         Args:
-            criterion: Says when it is enough.
-            learner: Says which labelled items it holds out from training.
+            criterion: The criterion, or None.
+            learner: The learner, which knows its held-out items.
             free: Validation items that do not count as labels.
             holds_out: Whether labelled items are held out for validation.
 
         Returns:
-            None where there is no criterion.
+            The criterion with its inputs; None if there is no criterion.
 
         Raises:
-            InvalidSettings: The criterion reads validation items, and there are none.
+            InvalidSettings: The criterion needs validation items, but there are none.
         """
         if criterion is None:
             return None
         unmeasurable = (
-            f"--stop {criterion.name} needs labelled items that are not trained on: hold some out with "
-            "--validation N, or, in a study, name split='test'"
+            f"--stop {criterion.name} needs labelled items that are held out from training; add --validation N, or, "
+            "in a study, use the option split='test'"
         )
         holds_out = holds_out and isinstance(learner, HoldsOut)
         if "validation" in criterion.splits and free is None and not holds_out:
             raise InvalidSettings(unmeasurable)
 
         def predict(posterior: Posterior, pool: Pool, seed: int) -> NDArray[np.floating]:
-            # Without the cache of trunks, so that the metrics of a run do not depend on it.
+            # without the cache of trunks, so that the metrics do not depend on it
             return replace(self, trunks=None).scorer(seed).predict(posterior, pool, evaluate.predictive)
 
         def validate(posterior: Posterior, labelled: Labelled, seed: int) -> dict[tuple[str, str], float]:
@@ -120,7 +120,7 @@ class Passes:
                 values["items", "test"] = float((self.dataset.test_labels >= 0).sum())
             if "validation" in criterion.splits:
                 held = free if free is not None else held_out_of(learner, labelled)
-                if held is None:  # a learner around one that trains on all
+                if held is None:  # the wrapped learner trains on all items
                     raise InvalidSettings(unmeasurable)
                 values |= held_out_metrics(predict(posterior, held.pool, seed), held.labels)
             return values
@@ -140,13 +140,13 @@ class Passes:
 
 
 def make_passes(score: ScoreSettings, device: str, dataset: Dataset, observer: Observer) -> Passes:
-    """Passes in this process, with a cache of trunks if the settings ask for one.
+    """Make passes in this process, with a cache of trunks if the settings ask for one.
 
     Args:
-        score: How a pool is scored.
+        score: The settings of scoring.
         device: The name of the device.
         dataset: The data.
-        observer: Told how far a pass is.
+        observer: Receives the progress of a pass.
 
     Returns:
         The passes.
@@ -159,10 +159,10 @@ def make_passes(score: ScoreSettings, device: str, dataset: Dataset, observer: O
 
 
 def precision_of(score: ScoreSettings, device: str) -> Precision:
-    """The precision of scoring: as the settings say, or bfloat16 on a GPU that has it.
+    """The precision of scoring. "auto" means bfloat16 on a GPU that supports it, and float32 otherwise.
 
     Args:
-        score: How a pool is scored.
+        score: The settings of scoring.
         device: The name of the device.
 
     Returns:

@@ -1,7 +1,7 @@
-"""What names in settings stand for: strategies, networks, posteriors, learners, criteria and what training is made of.
+"""Resolves names in settings: strategies, networks, posteriors, learners, criteria, and parts of the training.
 
-A name is the name of a function in the module of its family, with options in brackets: "power_bald(beta=8)". A name
-may be written with hyphens. A user's own function is package.module:function.
+A name is that of a function in the corresponding module, with options in brackets: "power_bald(beta=8)". It may be
+written with hyphens. A user's function is package.module:function.
 """
 
 import math
@@ -27,7 +27,7 @@ from baldur.training import Augment, Loss, Schedule, augmentation, losses, sched
 from baldur.training.contract import Fitting
 
 NetworkFactory = Callable[[tuple[int, ...], int], nn.Module]
-"""(shape of one item, number of classes) to a network that returns logits."""
+"""A function (shape of one item, number of classes) -> network that returns logits."""
 
 STRATEGIES: Mapping[str, Any] = functions_of(items, batches)
 
@@ -35,65 +35,66 @@ POSTERIORS: Mapping[str, Callable[..., Any]] = {**fit.FUNCTIONS, **fit.MAKERS}
 
 LEARNERS: Mapping[str, Callable[..., Learner]] = {**learners.WRAPPERS, **learners.ALONE}
 
+NETWORKS: Mapping[str, Any] = functions_of(networks)
+
 _WITH_MEMBERS = (fit.dropout_ensemble, fit.ensemble, fit.multi_swag)
-"""Posterior functions to which the setting `members` applies."""
+"""Posterior functions that use the setting `members`."""
 
 
 def strategy_named(name: str) -> Strategy:
-    """The strategy of that name in `baldur.strategies`, or the user's own.
+    """A strategy of `baldur.strategies`, or a user's own.
 
     Args:
-        name: Its name, with its options.
+        name: The name, with options.
 
     Returns:
         The strategy, with its options bound.
 
     Raises:
-        InvalidSettings: There is none, or it has no such option.
+        InvalidSettings: There is no such strategy or option.
     """
-    found, options = find(canonical(name), "strategy", STRATEGIES)
+    found, options = find(canonical(name), "strategy", STRATEGIES, _other(name))
     check(name, found, 6, options)
     strategy: Strategy = _bound(found, options)
     return strategy
 
 
 def network_named(name: str) -> NetworkFactory:
-    """The factory of that name in `baldur.networks`, or the user's own.
+    """A network factory of `baldur.networks`, or a user's own.
 
     Args:
-        name: Its name; "auto" chooses by the shape of an item.
+        name: The name, with options; "auto" chooses by the shape of an item.
 
     Returns:
-        (shape, classes) to a network.
+        A function (shape, classes) -> network.
 
     Raises:
-        InvalidSettings: There is none, or it has no such option.
+        InvalidSettings: There is no such network or option.
     """
-    found, options = find(canonical(name), "network", functions_of(networks))
+    found, options = find(canonical(name), "network", NETWORKS, _other(name))
     check(name, found, 2, options)
     factory: NetworkFactory = _bound(found, options)
     return factory
 
 
 def fitting_named(name: str, members: int | None = None) -> Fitting:
-    """The posterior function of that name in `baldur.posteriors.fit`, or the user's own.
+    """A posterior function of `baldur.posteriors.fit`, or a user's own.
 
     Args:
-        name: Its name, with its options; the option `each=` of an ensemble is such a name itself.
-        members: Networks of an ensemble, where its options do not say.
+        name: The name, with options. The option `each=` of an ensemble is itself such a name.
+        members: Number of networks in an ensemble, unless its options say.
 
     Returns:
         A function (train, labelled, seed) -> Posterior, with its options bound.
 
     Raises:
-        InvalidSettings: There is none, or it has no such option.
+        InvalidSettings: There is no such posterior or option.
     """
-    hint = _other(name, "learner", LEARNERS)
-    found, options = find(canonical(name), "posterior", POSTERIORS, hint)
+    found, options = find(canonical(name), "posterior", POSTERIORS, _other(name))
     each = options.get("each", "")
     if not isinstance(each, str):
         raise InvalidSettings(
-            f"{name!r}: each is the name of a posterior, such as 'mc-dropout', not {each!r}"
+            f"{name!r}: each must be the name of a posterior, such as 'mc-dropout', not {each!r}"
         )
     if each:
         options["each"] = fitting_named(each)
@@ -110,11 +111,11 @@ def fitting_named(name: str, members: int | None = None) -> Fitting:
 
 @dataclass(frozen=True)
 class LearnerChain:
-    """Learners that wrap one another, each resolved and checked; nothing is made yet.
+    """Learners that wrap one another. They are resolved and checked, but not made yet.
 
     Args:
-        name: As it was written.
-        pieces: (text, function, options), the outermost first.
+        name: The name as the user wrote it.
+        pieces: (text, function, options) of each learner, the outermost first.
     """
 
     name: str
@@ -126,16 +127,16 @@ class LearnerChain:
         """Make the learner.
 
         Args:
-            supervised: Makes the supervised learner inside.
-            classes: How many classes there are.
-            own: Arguments of a user's own learner: (network, classes, settings of learning).
-            cache: A folder for a network that is trained once for all rounds.
+            supervised: Makes the innermost, supervised learner.
+            classes: Number of classes.
+            own: Arguments for a user's learner: (network, classes, settings of learning).
+            cache: Folder for a network that is trained once for all rounds.
 
         Returns:
             The learner.
 
         Raises:
-            InvalidSettings: An option has an impossible value, or one cannot wrap the next.
+            InvalidSettings: The value of an option is not valid, or a learner cannot wrap the next one.
         """
         made: Learner | None = None
         for text, found, options in reversed(self.pieces):
@@ -156,50 +157,49 @@ class LearnerChain:
             made = _made(text, found, given, told)
             if not isinstance(made, Learner):
                 raise InvalidSettings(
-                    f"{text!r} made a {type(made).__name__}, which has no fit and load of a learner"
+                    f"{text!r} returned a {type(made).__name__}, not a learner with the methods fit and load"
                 )
         assert made is not None  # there is at least one piece
         return made
 
     def _check_inner(self, text: str, found: Any, inner: Learner) -> None:
-        """Refuse to change the training of a learner that is no `Supervised`, and say what would work."""
+        """Raise an error, with a working order, if a learner without a network should change its training."""
         if found not in learners.CHANGE_TRAINING.values() or isinstance(inner, Supervised):
             return
         changing = [p for p, f, _ in self.pieces if f is None or f in learners.CHANGE_TRAINING.values()]
         outer = [p for p, f, _ in self.pieces if f in learners.WRAPPERS.values() and p not in changing]
         if len(outer) + len(changing) == len(self.pieces):
-            why = f"so it goes inside: {' + '.join(outer + changing)!r}"
+            why = f"so it must come later: {' + '.join(outer + changing)!r}"
         else:
-            why = f"and {self.pieces[-1][0]} is no `Supervised`, whose training could be changed"
+            why = f"but {self.pieces[-1][0]} trains no network; use supervised"
         raise InvalidSettings(f"{self.name!r}: {text} changes how a network is trained, {why}")
 
 
 def learner_named(name: str) -> LearnerChain:
-    """The learners of those names in `baldur.learners`, or the user's own.
+    """Learners of `baldur.learners`, or a user's own.
 
     Args:
-        name: "supervised"; a learner that wraps it; or one without a network. Several that wrap one another are joined
-            by +, the outermost first. A user's own package.module:factory is called with the learner that it wraps
-            where another follows, and else with (network, classes, settings of learning).
+        name: "supervised", a learner that wraps it, or a learner without a network. Learners that wrap one another are
+            joined by +, the outermost first. A user's package.module:factory is called with the learner that it
+            wraps; if it comes last, with (network, classes, settings of learning).
 
     Returns:
-        The learners, resolved.
+        The resolved learners.
 
     Raises:
-        InvalidSettings: There is none, it has no such option, or it wraps no other.
+        InvalidSettings: There is no such learner or option, or a learner cannot wrap another.
     """
-    hint_of = partial(_other, what="posterior", known=POSTERIORS)
     pieces = []
     texts = split(name, "+")
     for number, text in enumerate(texts):
         found, options = find(
-            canonical(text), "learner", {"supervised": _supervised, **LEARNERS}, hint_of(text)
+            canonical(text), "learner", {"supervised": _supervised, **LEARNERS}, _other(text)
         )
         last = number == len(texts) - 1
         if not last and (found is _supervised or found in learners.ALONE.values()):
             rest = [other for other in texts if other != text]
             raise InvalidSettings(
-                f"{name!r}: {text} wraps no other, so it comes last: {' + '.join([*rest, text])!r}"
+                f"{name!r}: {text} cannot wrap another learner, so it must come last: {' + '.join([*rest, text])!r}"
             )
         ours = found in LEARNERS.values()
         given = 0 if found is _supervised else 1 if ours or not last else 3
@@ -209,16 +209,16 @@ def learner_named(name: str) -> LearnerChain:
 
 
 def augment_named(name: str) -> Augment:
-    """The augmentation of that name in `baldur.training.augmentation`, or the user's own.
+    """An augmentation of `baldur.training.augmentation`, or a user's own.
 
     Args:
-        name: Its name, with its options.
+        name: The name, with options.
 
     Returns:
-        (batch, generator) to a batch.
+        A function (batch, generator) -> batch.
 
     Raises:
-        InvalidSettings: There is none, or it has no such option.
+        InvalidSettings: There is no such augmentation or option.
     """
     found, options = find(canonical(name), "augmentation", functions_of(augmentation))
     check(name, found, 2, options)
@@ -227,36 +227,36 @@ def augment_named(name: str) -> Augment:
 
 
 def loss_named(name: str) -> Loss:
-    """The loss of that name in `baldur.training.losses`, or the user's own.
+    """A loss of `baldur.training.losses`, or a user's own.
 
     Args:
-        name: Its name, with its options.
+        name: The name, with options.
 
     Returns:
-        (outputs, labels) to the loss of each item.
+        A function (outputs, labels) -> loss of each item.
 
     Raises:
-        InvalidSettings: There is none, or it has no such option or value.
+        InvalidSettings: There is no such loss or option, or a value is not valid.
     """
     found, options = find(canonical(name), "loss", functions_of(losses))
     check(name, found, 2, options)
-    if ":" not in name:  # a value out of its domain is said now, not in the first fit
+    if ":" not in name:  # find wrong values now, not in the first fit
         _made(name, found, (torch.zeros(1, 2), torch.zeros(1, dtype=torch.long)), options)
     loss: Loss = _bound(found, options)
     return loss
 
 
 def schedule_named(name: str) -> Schedule:
-    """The schedule of that name in `baldur.training.schedules`, or the user's own.
+    """A learning-rate schedule of `baldur.training.schedules`, or a user's own.
 
     Args:
-        name: Its name, with its options.
+        name: The name, with options.
 
     Returns:
-        The share of the steps that is done to a factor of the learning rate.
+        A function of the finished share of the steps that returns a factor for the learning rate.
 
     Raises:
-        InvalidSettings: There is none, it has no such option, or the factor would be negative or infinite.
+        InvalidSettings: There is no such schedule or option, or the factor would be negative or infinite.
     """
     found, options = find(canonical(name), "schedule", functions_of(schedules))
     check(name, found, 1, options)
@@ -264,23 +264,23 @@ def schedule_named(name: str) -> Schedule:
         factor = _made(name, found, (share,), options)
         if not 0 <= factor < math.inf:
             raise InvalidSettings(
-                f"{name!r}: the learning rate would be multiplied by {factor} at {share:.0%}"
+                f"{name!r}: the learning rate would be multiplied by {factor} after {share:.0%} of the steps"
             )
     schedule: Schedule = _bound(found, options)
     return schedule
 
 
 def criterion_named(names: Sequence[str]) -> Criterion | None:
-    """The stopping criteria of those names in `baldur.stopping`, or the user's own; any of them ends a trial.
+    """Stopping criteria of `baldur.stopping`, or a user's own. Any of them ends a trial.
 
     Args:
-        names: Criteria with their options; several joined by | and & count as one.
+        names: Criteria with their options; criteria joined by | and & count as one.
 
     Returns:
-        One criterion; None where there is no name.
+        One criterion; None if there are no names.
 
     Raises:
-        InvalidSettings: There is none, or it has no such option.
+        InvalidSettings: There is no such criterion or option.
     """
     return any_of(*(named(name, resolve) for name in names)) if names else None
 
@@ -303,14 +303,14 @@ MOVED = {
     "baldur.strategies.batches": "baldur.strategies",
     "baldur.strategies.items": "baldur.strategies",
 }
-"""Modules whose functions had another path in earlier versions, or have a shorter public one."""
+"""Earlier or longer module paths, and the current public paths of their functions."""
 
 
 def canonical(name: str) -> str:
-    """A name as this version writes it: the path of a function that was moved becomes its path of today.
+    """Replace an earlier path of a function by the current one.
 
     Args:
-        name: As settings have it; only `module:function` changes.
+        name: A name in settings; only `module:function` changes.
 
     Returns:
         The name, with its options.
@@ -323,13 +323,13 @@ def canonical(name: str) -> str:
 
 
 def name_of(thing: Any) -> str:
-    """How settings name an object that was handed over in Python; options that are plain values stand in brackets.
+    """The name, in settings, of an object that was passed in Python. Plain values of options are in brackets.
 
     Args:
-        thing: A function, a partial of one, a class or an instance.
+        thing: A function, a partial, a class or an instance.
 
     Returns:
-        The name, canonical.
+        The canonical name.
     """
     options: dict[str, Any] = {}
     while isinstance(thing, partial):
@@ -341,21 +341,25 @@ def name_of(thing: Any) -> str:
 
 
 def _supervised() -> None:
-    """Stands for the supervised learner, which has no options of its own."""
+    """Stands for the supervised learner, which has no options."""
 
 
 def _bound(found: Any, options: Mapping[str, Any]) -> Any:
     return partial(found, **options) if options else found
 
 
-def _other(text: str, what: str, known: Mapping[str, Any]) -> str:
-    """A hint where a name belongs to another family."""
+def _other(text: str) -> str:
+    """A hint if a name is of another kind than the option that it was given to."""
     plain = text.partition("(")[0].strip()
-    return f"it is a {what}: --{what} {plain}" if plain.replace("-", "_") in known else ""
+    kinds = {"strategy": STRATEGIES, "posterior": POSTERIORS, "learner": LEARNERS, "network": NETWORKS}
+    for what, known in kinds.items():
+        if plain.replace("-", "_") in known:
+            return f"it is a {what}: --{what} {plain}"
+    return ""
 
 
 def _made(name: str, found: Callable[..., Any], given: Sequence[Any], options: Mapping[str, Any]) -> Any:
-    """Call a function; an error of Baldur's own functions can only be about the options."""
+    """Call a function. An error of one of Baldur's own functions is about its options."""
     ours = ":" not in name.partition("(")[0]
     try:
         return found(*given, **options)

@@ -1,4 +1,4 @@
-"""Who is told what a run is doing."""
+"""The observer of a run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from baldur import loop
 
 @dataclass(frozen=True)
 class Observer:
-    """Told what a run is doing; the command line shows it.
+    """Receives the progress of a run; the command line shows it.
 
     Args:
-        event: A phase begins, or a round was measured.
-        detail: (what, done, in all) of something that may take long.
-        message: A sentence that a person should see.
+        event: Called when a phase begins and when a round was measured.
+        detail: Called with (task, finished units, all units) during a long task.
+        message: Called with a message for the user.
     """
 
     event: Callable[[loop.Event], None] = lambda event: None

@@ -1,4 +1,4 @@
-"""A run that is there, finished or not: its curves, picks, labels, report and models."""
+"""Reads an existing run, finished or not: its curves, picks, labels, report and models."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """A run in a folder. It reads the store anew in each call, so it follows a run that goes on meanwhile.
+    """A run in a folder. Each call reads the store again, so it also shows the progress of a run in another process.
 
     Args:
         folder: The run's folder.
 
     Raises:
-        RunNotFound: There is no run.
+        RunNotFound: The folder holds no run.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -43,7 +43,7 @@ class Run:
         return report.as_html(self.summary())
 
     def status(self) -> dict[str, Any]:
-        """How far the run is.
+        """The progress of the run.
 
         Returns:
             "state", "labels", "round", "trials" and more; see `report.status`.
@@ -55,7 +55,7 @@ class Run:
         """The table of the run: labels to target, area under the curve, comparison with random.
 
         Returns:
-            The summary; printed, it is the table.
+            The summary, which prints as a table.
         """
         with self._store() as store:
             return report.summarise([store], settings_.from_toml(store.settings).compare.targets)
@@ -64,7 +64,7 @@ class Run:
         """The learning curves on the test split.
 
         Returns:
-            A row for each metric of each round: strategy, seed, round, labels, metric, value.
+            One row for each metric of each round: strategy, seed, round, labels, metric, value.
         """
         return self.metrics().query("split == 'test'").drop(columns="split").reset_index(drop=True)
 
@@ -72,17 +72,17 @@ class Run:
         """All metrics of all splits.
 
         Returns:
-            A row for each metric of each round: strategy, seed, round, labels, metric, split, value.
+            One row for each metric of each round: strategy, seed, round, labels, metric, split, value.
         """
         columns = ("strategy", "seed", "round", "labels", "metric", "split", "value")
         with self._store() as store:
             return _frame(store.metrics(), columns)
 
     def picks(self) -> "pd.DataFrame":
-        """Everything that was asked for, in the order in which it was chosen.
+        """All requested items, in the order in which they were chosen.
 
         Returns:
-            A row for each item: strategy, seed, round, rank, item, score (the gain when it was chosen; missing for
+            One row for each item: strategy, seed, round, rank, item, score (the gain when it was chosen; missing for
             initial items), state ("open" or "answered") and label.
         """
         columns = ("strategy", "seed", "round", "rank", "item", "score", "state", "label")
@@ -93,20 +93,20 @@ class Run:
         """The current labels.
 
         Returns:
-            A row for each labelled item of each trial: strategy, seed, item, label, annotator, time (UTC), round.
+            One row for each labelled item of each trial: strategy, seed, item, label, annotator, time (UTC), round.
         """
         columns = ("strategy", "seed", "item", "label", "annotator", "time", "round")
         with self._store() as store:
             return _frame(store.labels(), columns)
 
     def report(self, path: str | Path | None = None) -> Path:
-        """Draw the page: curves, labels to target, picks, calibration, time.
+        """Write the page of results: curves, labels to target, picks, calibration and time.
 
         Args:
-            path: Where to; unset, `report.html` in the run's folder.
+            path: The file to write; by default, `report.html` in the run's folder.
 
         Returns:
-            Where it is.
+            The path of the page.
         """
         with self._store() as store:
             targets = settings_.from_toml(store.settings).compare.targets
@@ -122,16 +122,16 @@ class Run:
         """The newest model of a trial.
 
         Args:
-            strategy: The name of its strategy; may be left out where there is only one.
-            seed: Its seed; may be left out where there is only one.
-            network: Where the run was given a factory or a module in Python: the same one.
+            strategy: The name of the strategy. It may be omitted if the run has only one.
+            seed: The seed. It may be omitted if the run has only one.
+            network: The factory or module of the run, if it was passed in Python.
 
         Returns:
             A fitted model, with `predict` and `predict_proba`.
 
         Raises:
-            InvalidArgument: There is no such trial, or several; or it has no model yet.
-            DamagedArtefact: The model is not the one that was recorded, or is gone.
+            InvalidArgument: No trial or several trials match, or the trial has no model yet.
+            DamagedArtefact: The file of the model is missing or was changed.
         """
         from baldur.runs.exported import rebuilt
 
@@ -140,7 +140,7 @@ class Run:
             _, folder = newest_posterior(store, trial)
             if folder is None:
                 raise InvalidArgument(
-                    f"{trial.strategy}, seed {trial.seed} has no model yet: its first round is not fitted"
+                    f"the trial {trial.strategy}, seed {trial.seed} has no model yet; its first fit is not finished"
                 )
             return rebuilt(folder, about(store), network)
 
@@ -149,7 +149,7 @@ class Run:
 
 
 def open(folder: str | Path) -> Run:
-    """Open a run that is there, finished or not, for reading.
+    """Open an existing run, finished or not, for reading.
 
     Args:
         folder: The run's folder.
@@ -158,7 +158,7 @@ def open(folder: str | Path) -> Run:
         The run, with `curves()`, `picks()`, `labels()`, `metrics()`, `status()`, `report()` and `model()`.
 
     Raises:
-        RunNotFound: There is no run. The message names runs that are near.
+        RunNotFound: The folder holds no run. The message names runs nearby.
     """
     try:
         return Run(folder)
@@ -166,7 +166,9 @@ def open(folder: str | Path) -> Run:
         near = []
         with suppress(OSError):
             near = sorted(str(p.parent) for p in Path(folder).absolute().parent.glob("*/baldur.db"))
-        hint = f"; there are {', '.join(near[:5])}" if near else "; begin one with baldur.run(DATA, FOLDER)"
+        hint = (
+            f"; runs nearby: {', '.join(near[:5])}" if near else "; start one with baldur.run(DATA, FOLDER)"
+        )
         raise RunNotFound(f"{error}{hint}") from None
 
 
@@ -179,7 +181,7 @@ def _frame(rows: Iterable[Sequence[Any]], columns: Sequence[str]) -> "pd.DataFra
 
 
 def _only(trials: Sequence[Trial], strategy: str | None, seed: int | None) -> Trial:
-    """The trial of a strategy and a seed, where these tell which."""
+    """The only trial of a strategy and a seed."""
     found = [
         trial
         for trial in trials
@@ -189,8 +191,9 @@ def _only(trials: Sequence[Trial], strategy: str | None, seed: int | None) -> Tr
         return found[0]
     listed = ", ".join(f"{trial.strategy!r} seed {trial.seed}" for trial in (found or trials)[:8])
     if not found:
-        raise InvalidArgument(f"there is no trial of {strategy!r} with seed {seed}; there are {listed}")
-    raise InvalidArgument(f"several trials fit: {listed}; say which strategy and which seed")
+        asked = [f"strategy {strategy!r}"] * (strategy is not None) + [f"seed {seed}"] * (seed is not None)
+        raise InvalidArgument(f"there is no trial with {' and '.join(asked)}; the trials are {listed}")
+    raise InvalidArgument(f"several trials match: {listed}; give one strategy and one seed")
 
 
 def _plain(name: str) -> str:

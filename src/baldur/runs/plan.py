@@ -1,4 +1,4 @@
-"""Every name that settings have, resolved once, before any data are read."""
+"""Resolves all names in the settings once, before any data are read."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -35,18 +35,18 @@ from baldur.training import Recipe
 from baldur.training.contract import Fitting
 
 IN_MEMORY = "in memory"
-"""Stands in settings for data that were handed over in Python."""
+"""The value of `data` in the settings if the data were passed in Python."""
 
 
 @dataclass(frozen=True)
 class Given:
-    """Objects that were handed over in Python instead of names.
+    """Objects that were passed in Python instead of names.
 
     Args:
-        dataset: Instead of `settings.data.data`.
-        network: Instead of `settings.learn.network`.
-        learner: Instead of `settings.learn.learner`.
-        strategies: By the canonical names that the settings have.
+        dataset: Replaces `settings.data.data`.
+        network: Replaces `settings.learn.network`.
+        learner: Replaces `settings.learn.learner`.
+        strategies: Strategies by their canonical names in the settings.
     """
 
     dataset: Dataset | None = None
@@ -57,18 +57,18 @@ class Given:
 
 @dataclass(frozen=True)
 class Plan:
-    """A run with all of its names resolved. It holds no data but those that were handed over.
+    """A run with all names resolved. It contains data only if they were passed in Python.
 
     Args:
-        settings: What the run is told.
-        strategies: By the names that their trials have.
+        settings: The settings of the run.
+        strategies: Strategies by the names of their trials.
         network: A factory (shape, classes) -> module, or a module whose weights every fit starts from.
-        posterior: Fits a posterior: (train, labelled, seed) -> Posterior.
-        learner: A learner, or the learners that are made once the data are known.
-        recipe: How networks are trained.
-        criterion: Ends a trial; None where only the rounds do.
-        encoder: Turns images into features; None where networks see the images.
-        dataset: The data, where they were handed over.
+        posterior: The posterior function, (train, labelled, seed) -> Posterior.
+        learner: A learner, or a chain of learners that is made when the data are known.
+        recipe: The recipe of the training.
+        criterion: The stopping criterion; None if only the number of rounds ends a trial.
+        encoder: Turns images into features; None if networks get the images.
+        dataset: The data, if they were passed in Python.
     """
 
     settings: Settings
@@ -83,24 +83,24 @@ class Plan:
 
 
 def make_plan(settings: Settings, given: Given | None = None) -> Plan:
-    """Resolve every name of the settings.
+    """Resolve all names in the settings.
 
     Args:
-        settings: What the run is told.
-        given: Objects that stand in the place of names.
+        settings: The settings of the run.
+        given: Objects that were passed in Python instead of names.
 
     Returns:
         The plan.
 
     Raises:
-        InvalidSettings: A name or an option is unknown; the message has the nearest right one.
-        DataNotFound: There is no such file of an encoder.
+        InvalidSettings: A name or an option is unknown. The message names the nearest right one.
+        DataNotFound: The file of the encoder does not exist.
     """
     given = given or Given()
     learn = settings.learn
     if given.dataset is None and settings.data.data == IN_MEMORY:
         raise InvalidSettings(
-            "the data of this run were given in Python: to go on, call baldur.run with them again"
+            "the data of this run were passed in Python; to resume it, call baldur.run with the same data"
         )
     look_here()
     strategies = {
@@ -111,8 +111,8 @@ def make_plan(settings: Settings, given: Given | None = None) -> Plan:
     initial = settings.compare.initial
     if criterion is not None and criterion.limit is not None and criterion.limit < initial:
         raise InvalidSettings(
-            f"--stop {criterion.name} allows {criterion.limit} labels, but --initial asks for {initial} before the "
-            "first round: ask for fewer, or allow more"
+            f"--stop {criterion.name} allows {criterion.limit} labels, but --initial asks for {initial}; allow more "
+            "labels, or give a smaller --initial"
         )
     encoder = settings.data.encoder
     return Plan(
@@ -136,21 +136,21 @@ def make_learner(
     cache: Path,
     spread: Callable[[Fitting], Fitting] = lambda fitting: fitting,
 ) -> Learner:
-    """The learner of a plan, for data that are known by now.
+    """Make the learner of a plan for the data.
 
     Args:
-        plan: The run.
-        dataset: Its data.
+        plan: The plan of the run.
+        dataset: The data.
         validation: Items for early stopping that do not count as labels.
-        observer: Told of the epochs.
-        cache: A folder for a network that is trained once for all rounds.
+        observer: Receives the progress of the training.
+        cache: Folder for a network that is trained once for all rounds.
         spread: Changes how the members of an ensemble are fitted.
 
     Returns:
         The learner.
 
     Raises:
-        InvalidSettings: A value is out of its domain, or one learner cannot wrap the next.
+        InvalidSettings: A value is not valid, or a learner cannot wrap the next one.
     """
     if not isinstance(plan.learner, LearnerChain):
         return plan.learner

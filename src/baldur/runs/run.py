@@ -1,4 +1,4 @@
-"""Active learning on labelled data: every strategy with every seed, compared."""
+"""Active learning on labelled data: runs every strategy with every seed and compares them."""
 
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,17 +35,17 @@ from baldur.runs.trials import Prepared, go_on, prepare
 from baldur.stopping import Criterion
 from baldur.store import Store, Trial
 
-_MOST_WAITS = 5  # how many trials that wait are named
+_MOST_WAITS = 5  # waiting trials named in the message
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to. In a notebook it shows itself as a table.
+    """The outcome of a run. A notebook shows it as a table.
 
     Args:
         folder: The run's folder.
         state: "done", or "waiting" for labels.
-        waiting: What it waits for, in words; empty when it is done.
+        waiting: The missing answers, in words; empty if the run is done.
         summary: The table: labels to target, area under the curve, comparison with random.
     """
 
@@ -71,35 +71,41 @@ def run(
     observer: Observer | None = None,
     **options: Any,
 ) -> Outcome:
-    """Compare strategies on labelled data. Started again, it goes on where it stopped.
+    """Compare strategies on labelled data. If the folder holds an unfinished run, resume it.
 
     Args:
-        data: The name of a data set, a path, a `Dataset`, arrays (x, y), or a PyTorch data set of such pairs.
+        data: The name of a data set, a path, a `Dataset`, a tuple of arrays (x, y), or a PyTorch data set of pairs.
         out: The run's folder.
         network: A name, a factory (shape, classes) -> module, or a module whose weights every fit starts from.
-        strategies: One or several names, or functions as `protocols.Strategy` has them; `strategy=` is the same.
+        strategies: One or several names or functions; see `protocols.Strategy`. `strategy=` means the same.
         learner: A name, or a learner.
-        observer: Told how far the run is; unset, a notebook or a terminal shows a progress bar.
-        options: Options of `baldur run` with underscores: rounds, query_size, initial, seeds, draws, epochs, ... An
-            option that is not given is as the run in the folder has it, or the default.
+        observer: Receives the progress of the run. By default, a notebook or a terminal shows a progress bar.
+        options: Options of `baldur run` with underscores: rounds, query_size, initial, seeds, draws, epochs, ... The
+            other options have the values that are stored in the folder, or their defaults.
 
     Returns:
-        What it came to.
+        The outcome.
 
     Raises:
-        InvalidSettings: An option is unknown or out of its domain; the message names the nearest.
+        InvalidSettings: An option is unknown or not valid. The message names the nearest right one.
         SettingsChanged: The folder holds a run with other settings.
         InvalidData: The data cannot be used.
     """
     data = str(data) if isinstance(data, Path) else data
     if "strategy" in options:
         if strategies is not None:
-            raise InvalidSettings("strategies and strategy are one option; give one of them")
+            raise InvalidSettings("strategy and strategies are the same option; give only one of them")
         strategies = options.pop("strategy")
     told: dict[str, Any] = dict(options)
     told["data"] = data if isinstance(data, str) else IN_MEMORY
     chosen = [] if strategies is None else [strategies] if isinstance(strategies, str) else strategies
     several: Sequence[str | Strategy] = chosen if isinstance(chosen, Sequence) else [chosen]
+    if wrong := [s for s in list[Any](several) if not isinstance(s, str) and not callable(s)]:
+        raise InvalidArgument(f"a strategy must be a name or a function, not {wrong[0]!r}")
+    if isinstance(learner, type):
+        raise InvalidArgument(
+            f"give a learner, not the class {learner.__name__}; call {learner.__name__}(...) first"
+        )
     if several:
         told["strategies"] = _distinct([s if isinstance(s, str) else name_of(s) for s in several])
     for option, value in (("network", network), ("learner", learner)):
@@ -107,6 +113,8 @@ def run(
             told[option] = value if isinstance(value, str) else name_of(value)
     if "stop" in told:
         stop = told["stop"]
+        if not isinstance(stop, str | Criterion | Sequence):
+            raise InvalidArgument(f"stop must be a criterion, a name or a list of them, not {stop!r}")
         told["stop"] = [str(c) for c in ([stop] if isinstance(stop, str | Criterion) else stop)]
     settled = settle(told, Path(out))
     given = Given(
@@ -121,16 +129,16 @@ def run(
 
 def _moved(*_: Any, **__: Any) -> None:
     raise InvalidArgument(
-        "baldur.run is the function now: write baldur.run(...) in the place of run.run(...)"
+        "baldur.run is itself the function now; write baldur.run(...) instead of run.run(...)"
     )
 
 
-vars(run)["run"] = _moved  # `from baldur import run; run.run(...)` was right once: it gets a sentence
+vars(run)["run"] = _moved  # `from baldur import run; run.run(...)` worked in earlier versions
 
 
 @contextmanager
 def _shown(settled: Settled, out: Path) -> Iterator[Observer]:
-    """Show how far the run is, in a notebook or on a terminal."""
+    """Show the progress of the run, in a notebook or on a terminal."""
     console = Console(stderr=True)
     if not (console.is_terminal or in_notebook()):
         yield Observer()
@@ -143,12 +151,12 @@ def live(settled: Settled, out: Path, console: Console) -> Live:
     """The display of a run.
 
     Args:
-        settled: Its settings.
-        out: Its folder.
-        console: Where it is shown, outside of notebooks.
+        settled: The settings of the run.
+        out: The run's folder.
+        console: The console for the display, outside of notebooks.
 
     Returns:
-        The display; enter its `showing()`.
+        The display; enter its context `showing()`.
     """
     compare = settled.settings.compare
     points = len(compare.strategies) * compare.seeds * (compare.rounds + 1)
@@ -156,7 +164,7 @@ def live(settled: Settled, out: Path, console: Console) -> Live:
 
 
 def _measured(folder: Path) -> int:
-    """How many points of the curves are there already."""
+    """The number of points that the learning curves already have."""
     try:
         with Store.open(folder) as store:
             return len({(m.strategy, m.seed, m.round) for m in store.metrics()})
@@ -167,7 +175,7 @@ def _measured(folder: Path) -> int:
 def _distinct(names: list[str]) -> list[str]:
     if len(set(names)) < len(names):
         raise InvalidSettings(
-            f"two strategies have the same name, so their trials could not be told apart: {names}"
+            f"each strategy needs a name of its own, but two of these are the same: {', '.join(names)}"
         )
     return names
 
@@ -182,27 +190,27 @@ def _dataset(data: Any, test_fraction: float) -> Dataset:
 
 
 def start(settled: Settled, out: Path, observer: Observer, given: Given | None = None) -> Outcome:
-    """Begin a run, or go on with the one in the folder.
+    """Start a run, or resume the run in the folder.
 
     Args:
-        settled: Its settings; see `folder.settle`.
-        out: Its folder.
-        observer: Told what is going on.
-        given: Objects that were handed over in Python.
+        settled: The settings of the run; see `folder.settle`.
+        out: The run's folder.
+        observer: Receives the progress.
+        given: Objects that were passed in Python.
 
     Returns:
-        What it came to.
+        The outcome.
 
     Raises:
         RunBusy: Another process works on the run.
-        SettingsChanged: The run was begun with other settings.
-        ItemChanged: The data are not those that the run was begun with.
+        SettingsChanged: The run was started with other settings.
+        ItemChanged: The run was started with other data.
     """
     settings, given = settled.settings, given or Given()
     plan = make_plan(settings, given)
     elsewhere = make_elsewhere(settings, out)
     spread = None
-    if elsewhere is not None:  # with a warm start members are fitted in turn
+    if elsewhere is not None:  # with a warm start, members are fitted one after the other
         spread = (lambda fitting: fitting) if settings.learn.warm_start else elsewhere.spread
     threads = torch.get_num_threads()
     try:
@@ -218,7 +226,7 @@ def start(settled: Settled, out: Path, observer: Observer, given: Given | None =
 
 
 def _left(settings: Settings, out: Path) -> int:
-    """How many trials are not done."""
+    """The number of unfinished trials."""
     compare = settings.compare
     total = compare.seeds * len(compare.strategies)
     done = 0
@@ -241,7 +249,7 @@ def _run(
     dataset = prepared.dataset
     cluster = nullcontext() if elsewhere is None else elsewhere.cluster
     with cluster, open_run(out, settings, dataset, observer) as store, store.lock("trainer"):
-        store.wait_for(ROLE, observer.message)  # jobs of a parent that was killed end by themselves
+        store.wait_for(ROLE, observer.message)  # the jobs of a killed parent end by themselves
         grow(store, settings)
         store.sweep()
         store.record_start(_environment(settings, choice))
@@ -263,7 +271,7 @@ def _run(
             try:
                 waits = side_by_side(settings, given, out, settled.known, left, choice, observer)
             except PicklingError as error:
-                observer.message(f"one trial after the other, in this process: {error}")
+                observer.message(f"trials run one after the other, in this process: {error}")
                 trials = (store.trial(*key) for key in left)
         if waits is None:
             waits = _in_turn(trials, prepared, store, observer, elsewhere)
@@ -282,7 +290,7 @@ def _in_turn(
     observer: Observer,
     elsewhere: Elsewhere | None,
 ) -> list[str]:
-    """Take trials as far as they go in this process, or on a cluster; the answers that they wait for, in words."""
+    """Advance trials in this process or on a cluster. Returns the missing answers, in words."""
     faults = Faults(store, observer.message)
 
     def go(trial: Trial) -> str:

@@ -1,7 +1,7 @@
-"""Everything that a run can be told, in one typed value of five sections; saved with the run as `settings.toml`.
+"""All settings of a run, as one typed value with five sections. They are saved with the run as `settings.toml`.
 
-Names are flat wherever a person writes them: `--query-size` on the command line, `query_size=` in Python. Each section
-goes to the part of a run that it is about, and to no other.
+Users write flat names: `--query-size` on the command line, `query_size=` in Python. Each part of a run gets only the
+section that concerns it.
 """
 
 import tomllib
@@ -13,18 +13,19 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.config import JsonDict
+from pydantic_core import ErrorDetails
 
 from baldur.core.sizes import bytes_of
 from baldur.errors import InvalidSettings
 
 FORMAT = 2
-"""Of a settings file: 1 has flat names, 2 has sections."""
+"""The format of a settings file: 1 has flat names, 2 has sections."""
 
 ABSENT: Mapping[int, Mapping[str, Any]] = {1: {}}
-"""By format, the values that a file means by leaving a name out, where these are not the defaults of today."""
+"""For each format, the values of settings that a file leaves out, if they differ from the current defaults."""
 
 COMMON: JsonDict = {"common": True}
-"""Marks the options that most people need; `baldur run --help` shows these, `--help-all` shows all."""
+"""Marks the options that most users need: `baldur run --help` shows these, and `--help-all` shows all."""
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -34,20 +35,20 @@ class _Section(BaseModel):
 
 
 class DataSettings(_Section):
-    """What there is to label."""
+    """The data to label."""
 
     data: str = Field(
         "digits",
         description="digits, mnist, fashion-mnist, cifar10, a folder, .npz/.npy, Parquet, CSV or JSONL",
     )
     data_dir: str | None = Field(
-        None, description="folder of the official data files (default: $BALDUR_DATA)"
+        None, description="folder with the official data files (default: $BALDUR_DATA)"
     )
     image_size: Annotated[int, Field(ge=8)] = Field(
-        64, description="photographs are resized to squares of this many pixels"
+        64, description="side in pixels of the squares to which photographs are resized"
     )
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.2, description="share held out for testing if the data have no test split"
+        0.2, description="share of items for testing if the data have no test split"
     )
     encoder: str | None = Field(
         None,
@@ -57,12 +58,12 @@ class DataSettings(_Section):
 
 
 class CompareSettings(_Section):
-    """What is compared: strategies, seeds, rounds, and who answers."""
+    """The comparison: strategies, seeds, rounds, and the source of the answers."""
 
     strategies: list[str] = Field(
         ["random", "bald"],
         min_length=1,
-        description="how to choose; may be given several times",
+        description="which items to ask for; repeat it to compare several",
         json_schema_extra=COMMON,
     )
     seeds: Annotated[int, Field(ge=1, lt=2**20)] = Field(
@@ -73,28 +74,30 @@ class CompareSettings(_Section):
         20, description="rounds after the initial labels", json_schema_extra=COMMON
     )
     query_size: Count = Field(10, description="labels in each round", json_schema_extra=COMMON)
-    initial: Count = Field(20, description="random labels at first", json_schema_extra=COMMON)
+    initial: Count = Field(20, description="random labels at the start", json_schema_extra=COMMON)
     initial_balanced: bool = Field(False, description="draw the initial labels evenly from the classes")
     candidates: Annotated[int, Field(ge=0)] = Field(
         0, description="choose among this many random unlabelled items in each round; 0 means all"
     )
     until: Annotated[float, Field(gt=0, le=1)] | None = Field(
-        None, description="end a trial at this test accuracy (for studies: it looks at the test set)"
+        None, description="end a trial at this test accuracy (for studies: it uses the test set)"
     )
     stop: list[str] = Field(
         [],
-        description="stopping criteria: stabilising-predictions, budget(500), target(0.9), ...",
+        description="stopping criterion: stabilising-predictions, budget(500), target(0.9), ...",
     )
     noise: str | None = Field(
         None,
-        description="simulated annotators err: a share such as 0.2, or people:worst (CIFAR-10N), or people",
+        description="wrong answers: a share such as 0.2, or for CIFAR-10 people:worst or people",
     )
-    annotators: Count = Field(1, description="simulated annotators for each item; the majority is the label")
+    annotators: Count = Field(
+        1, description="simulated annotators for each item; the majority decides the label"
+    )
     oracle: Literal["simulated", "file"] = Field(
-        "simulated", description="who answers: simulated, or a person through a file"
+        "simulated", description="source of the answers: simulated, or file for a person"
     )
     targets: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
-        [0.9, 0.95], description="accuracies for which the report counts the labels needed"
+        [0.9, 0.95], description="accuracies for which the report counts the labels; may be repeated"
     )
 
     @field_validator("strategies", "stop", mode="before")
@@ -111,12 +114,12 @@ class CompareSettings(_Section):
     @classmethod
     def _differ(cls, value: list[str]) -> list[str]:
         if len(set(value)) < len(value):
-            raise ValueError("a strategy is named twice")
+            raise ValueError("a strategy is named twice; name each only once")
         return value
 
 
 class LearnSettings(_Section):
-    """What learns: network, posterior, learner, and how networks are trained."""
+    """The model: network, posterior, learner, and how networks are trained."""
 
     learner: str = Field(
         "supervised",
@@ -133,11 +136,9 @@ class LearnSettings(_Section):
         description="mc-dropout, ensemble, swag, ...",
         json_schema_extra=COMMON,
     )
-    members: Count = Field(5, description="networks of an ensemble")
+    members: Count = Field(5, description="number of networks in an ensemble")
     epochs: Count = Field(40, description="passes over the labelled items", json_schema_extra=COMMON)
-    epoch_size: Count = Field(
-        256, description="least items in an epoch; fewer labelled items are repeated evenly"
-    )
+    epoch_size: Count = Field(256, description="minimum items in an epoch; fewer labelled items are repeated")
     batch_size: Count = Field(32, description="items in a training step")
     optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="adam, adamw or sgd")
     learning_rate: Annotated[float, Field(gt=0)] = Field(1e-3, description="step size of the optimiser")
@@ -145,38 +146,40 @@ class LearnSettings(_Section):
     weight_decay: Annotated[float, Field(ge=0)] = Field(1e-4, description="L2 penalty")
     schedule: str | None = Field(None, description="schedule of the learning rate: cosine, linear or steps")
     loss: str | None = Field(
-        None, description="instead of cross-entropy: generalised_cross_entropy or symmetric_cross_entropy"
+        None, description="generalised_cross_entropy or symmetric_cross_entropy, for noisy labels"
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="share of each label that is spread over all classes"
     )
     class_weights: bool = Field(False, description="weight the loss by inverse class frequency")
     augment: str | None = Field(
-        None, description="augmentation: weak, strong, or your own function (x, generator) -> x"
+        None, description="augmentation: weak, strong, or module:function of (x, generator)"
     )
     validation: Annotated[int, Field(ge=0)] = Field(
         0, description="labelled items held out for early stopping"
     )
     validation_free: bool = Field(False, description="do not count the validation labels; the report says so")
     patience: Count = Field(5, description="epochs without improvement before stopping; needs --validation")
-    warm_start: bool = Field(False, description="start each fit from the weights of the round before")
-    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="precision of training")
+    warm_start: bool = Field(False, description="start each fit from the weights of the previous round")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="precision of training: auto, float32 or bfloat16"
+    )
     checkpoint_seconds: Annotated[float, Field(ge=0)] = Field(
-        10.0, description="least seconds between two checkpoints of a long fit"
+        10.0, description="minimum seconds between two checkpoints of a long fit"
     )
 
 
 class ScoreSettings(_Section):
-    """How a pool is scored."""
+    """How the pool is scored."""
 
-    draws: Count = Field(20, description="posterior samples T")
-    memory: str = Field("1GiB", description="memory for scoring, beyond the data")
+    draws: Count = Field(20, description="posterior samples for each item")
+    memory: str = Field("1GiB", description="memory for scoring, in addition to the data")
     trunk_cache: str | None = Field(
-        None, description="disk space to keep the outputs of a frozen trunk, such as 4GiB"
+        None, description="disk space for cached outputs of a frozen trunk, such as 4GiB"
     )
-    score_batch: Count = Field(128, description="items scored at a time; more suits a GPU")
+    score_batch: Count = Field(128, description="items scored at a time; use more on a GPU")
     score_precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="precision of scoring; auto is bfloat16 on a GPU that has it, else float32"
+        "auto", description="float32 or bfloat16; auto is bfloat16 if the GPU supports it, else float32"
     )
 
     @field_validator("memory", "trunk_cache")
@@ -188,28 +191,28 @@ class ScoreSettings(_Section):
 
 
 class EngineSettings(_Section):
-    """Where and how a run is computed."""
+    """The hardware and the processes of a run."""
 
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, ...")
     jobs: Annotated[int, Field(ge=0)] = Field(
         0,
-        description="trials side by side; 0 chooses",
+        description="trials side by side; 0 means automatic",
         json_schema_extra=COMMON,
     )
     threads: Annotated[int, Field(ge=0)] = Field(
-        0, description="threads of PyTorch in each process; 0 means 1 for several jobs, else PyTorch's number"
+        0, description="PyTorch threads in each process; 0 means 1 with several jobs, else PyTorch's default"
     )
     engine: Literal["local", "ray"] = Field("local", description="local, or ray for a cluster")
     address: str | None = Field(
-        None, description="Ray cluster, host:port or auto; unset starts one on this machine"
+        None, description="Ray cluster: host:port or auto; by default, one starts on this machine"
     )
     workers: Annotated[int, Field(ge=0)] = Field(
-        0, description="workers of the Ray cluster; 0 means as many as --threads leaves room for"
+        0, description="workers of the Ray cluster; 0 means as many as the processors allow"
     )
 
 
 class Settings(_Section):
-    """Everything that a run can be told. Descriptions of fields are the help of the command line."""
+    """All settings of a run. The descriptions of the fields are the help texts of the command line."""
 
     data: DataSettings
     compare: CompareSettings
@@ -218,24 +221,24 @@ class Settings(_Section):
     engine: EngineSettings
 
     def flat(self) -> dict[str, Any]:
-        """All values by their flat names.
+        """All settings by their flat names.
 
         Returns:
-            Names of options and their values.
+            Values by name.
         """
         return {name: value for part in self.model_dump().values() for name, value in part.items()}
 
     def but(self, **values: Any) -> "Settings":
-        """The same settings with other values.
+        """A copy of the settings with some values changed.
 
         Args:
-            values: By flat name.
+            values: New values by flat name.
 
         Returns:
-            The settings, checked.
+            The checked settings.
 
         Raises:
-            InvalidSettings: A name is unknown or a value is out of its domain.
+            InvalidSettings: A name is unknown, or a value is not valid.
         """
         return create(**self.flat() | values)
 
@@ -254,20 +257,20 @@ SECTION_OF: Mapping[str, str] = {
 """The section of each flat name."""
 
 ALIASES: Mapping[str, str] = {"strategy": "strategies", "target": "targets"}
-"""Other names of options: one strategy may be given as `strategy=`, and is an option `--strategy`."""
+"""Other names of settings: `strategy=` in Python and `--strategy` on the command line mean `strategies`."""
 
 
 def create(**values: Any) -> Settings:
-    """Settings from flat names; a name that is not given takes its default.
+    """Make settings from flat names. Settings that are not given have their defaults.
 
     Args:
         values: Values by flat name.
 
     Returns:
-        The settings, checked.
+        The checked settings.
 
     Raises:
-        InvalidSettings: A name is unknown or a value is out of its domain.
+        InvalidSettings: A name is unknown, or a value is not valid.
     """
     parts: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
     for name, value in canonical_names(values).items():
@@ -278,22 +281,47 @@ def create(**values: Any) -> Settings:
         try:
             made[section] = kind(**parts[section])
         except ValidationError as error:
-            wrong += [
-                f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors()
-            ]
+            wrong += [_in_words(one) for one in error.errors()]
     if wrong:
         raise InvalidSettings("; ".join(wrong))
     return Settings.model_validate(made)
 
 
+_TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+_TYPES |= {"string": "a text", "list": "a list", "literal": "one of the values"}
+
+_BOUNDS = {
+    "greater_than_equal": "at least {ge}",
+    "greater_than": "greater than {gt}",
+    "less_than_equal": "at most {le}",
+    "less_than": "less than {lt}",
+    "too_short": "a list of at least one",
+}
+
+
+def _in_words(error: ErrorDetails) -> str:
+    """An error of pydantic as a plain sentence."""
+    name, kind, given, about = str(error["loc"][0]), error["type"], error["input"], error.get("ctx", {})
+    if kind == "value_error":
+        return f"{name}: {about['error']}"
+    shown = repr(given) if isinstance(given, str | int | float | list | tuple) else type(given).__name__
+    if kind == "literal_error":
+        choices = [str(choice).strip("' ") for choice in about["expected"].replace(" or ", ", ").split(",")]
+        near = get_close_matches(str(given), choices, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"{name} must be {about['expected']}, not {shown}{hint}"
+    expected = _BOUNDS.get(kind, "").format(**about) or _TYPES.get(kind.partition("_")[0])
+    return f"{name} must be {expected}, not {shown}" if expected else f"{name}: {error['msg']}, not {shown}"
+
+
 def canonical_names(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values by the names that fields have.
+    """Replace aliases of settings by the names of their fields.
 
     Args:
-        values: Values by flat name, aliases among them.
+        values: Values by flat name or alias.
 
     Returns:
-        The same without aliases.
+        Values by flat name.
 
     Raises:
         InvalidSettings: A name is unknown, or it is given together with its alias.
@@ -306,19 +334,19 @@ def canonical_names(values: Mapping[str, Any]) -> dict[str, Any]:
             hint = f"; did you mean {near[0]!r}?" if near else "; `baldur run --help-all` shows all options"
             raise InvalidSettings(f"there is no option {given!r}{hint}")
         if name in named:
-            raise InvalidSettings(f"{name!r} is given twice, once as {given!r}; give it once")
+            raise InvalidSettings(f"{name!r} is given twice, as {given!r} too; give only one of them")
         named[name] = value
     return named
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The values in a settings file by flat name, not yet checked, so that others may be laid over them.
+    """Read a settings file. The values are not checked yet, so others may replace them.
 
     Args:
         path: A TOML file of any format.
 
     Returns:
-        Names and values.
+        Values by flat name.
 
     Raises:
         InvalidSettings: There is no such file, or it is not TOML.
@@ -332,15 +360,15 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def flatten(text: str, what: str = "the text of the settings") -> dict[str, Any]:
-    """The values in the text of a settings file by flat name, whatever its format.
+    """The values of a settings file of any format.
 
     Args:
         text: TOML, flat or in sections.
-        what: Names the text in a message.
+        what: The name of the text, used in error messages.
 
     Returns:
-        Names and values. A name that the text leaves out is there if its format means another value than today's
-        default by that.
+        Values by flat name. A setting that the text leaves out is included only if its value differs from the current
+        default.
 
     Raises:
         InvalidSettings: The text is not TOML, or a newer version of Baldur wrote it.
@@ -352,7 +380,7 @@ def flatten(text: str, what: str = "the text of the settings") -> dict[str, Any]
     written = told.pop("format", 1)
     if not isinstance(written, int) or written > FORMAT:
         raise InvalidSettings(
-            f"{what} has format {written!r}; this version of Baldur reads up to {FORMAT}: use a newer version"
+            f"{what} has format {written!r}, but this version of Baldur reads formats up to {FORMAT}; upgrade Baldur"
         )
     values: dict[str, Any] = dict(ABSENT.get(written, {}))
     for name, value in told.items():
@@ -364,25 +392,25 @@ def flatten(text: str, what: str = "the text of the settings") -> dict[str, Any]
 
 
 def from_toml(text: str) -> Settings:
-    """Settings from the text of a settings file of any format.
+    """Make settings from the text of a settings file of any format.
 
     Args:
         text: TOML.
 
     Returns:
-        The settings, checked.
+        The checked settings.
 
     Raises:
-        InvalidSettings: The text is not TOML, a name is unknown or a value is out of its domain.
+        InvalidSettings: The text is not TOML, a name is unknown, or a value is not valid.
     """
     return create(**flatten(text))
 
 
 def to_toml(settings: Settings) -> str:
-    """The settings as TOML in sections; reading it back gives equal settings.
+    """Write settings as TOML in sections. Reading the text back gives equal settings.
 
     Args:
-        settings: What to write.
+        settings: The settings.
 
     Returns:
         The text of a settings file.

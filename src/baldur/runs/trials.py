@@ -1,4 +1,4 @@
-"""The trials of a run in one process: data and parts are made once, then each trial goes as far as it can."""
+"""The trials of a run in one process: the data and parts are made once, then each trial advances."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -24,23 +24,23 @@ from baldur.store import ItemRecord, Trial
 from baldur.training.contract import Fitting
 
 Known = Mapping[str, tuple[str | None, int, int]]
-"""What was recorded of files, by id: sha256, size, time of modification."""
+"""Recorded files, by id: sha256, size, time of modification."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A plan with its data read and its parts made.
+    """A plan with its data and parts.
 
     Args:
-        plan: The run.
-        dataset: Its data.
-        pool: The items that may be asked for.
-        labels: Their classes, (N,); -1 for unknown.
+        plan: The plan of the run.
+        dataset: The data.
+        pool: The items that may be requested.
+        labels: The classes of these items, (N,); -1 for unknown.
         validation: Items for early stopping that do not count as labels.
-        learner: Learns.
-        oracle: The seed of a trial to its oracle.
+        learner: The learner.
+        oracle: A function from the seed of a trial to its oracle.
         passes: Passes over pools.
-        observer: Told what is going on.
+        observer: Receives the progress.
     """
 
     plan: Plan
@@ -57,9 +57,9 @@ class Prepared:
         """The parts of one trial.
 
         Args:
-            strategy: Its name in the settings.
-            seed: Of the repetition.
-            place: Where passes over pools are computed.
+            strategy: The name of the strategy in the settings.
+            seed: Seed of the trial.
+            place: Chooses where passes over pools are computed.
 
         Returns:
             The parts.
@@ -84,10 +84,10 @@ class Prepared:
         )
 
     def records(self) -> Iterable[ItemRecord]:
-        """What is known of each file of the data, unreadable ones among them.
+        """The records of all files of the data, including unreadable ones.
 
         Yields:
-            One record an item.
+            One record for each item.
         """
         for position, r in enumerate(self.dataset.records):
             yield ItemRecord(r.id, position, r.path, r.group, r.split, r.sha256, r.size, r.mtime_ns)
@@ -105,19 +105,19 @@ def prepare(
     """Read the data of a plan and make its parts.
 
     Args:
-        plan: The run.
-        out: Its folder.
-        observer: Told how far the reading is.
-        known: What was recorded of files, to notice that one has changed.
-        spread: Where fits travel: changes how the members of an ensemble are fitted. A learner that travels takes no
-            display with it.
+        plan: The plan of the run.
+        out: The run's folder.
+        observer: Receives the progress.
+        known: Recorded files, to detect changes.
+        spread: Changes how a cluster fits the members of an ensemble. With it, the learner gets no display, because
+            it is sent to workers.
 
     Returns:
         The plan with its parts.
 
     Raises:
         InvalidData: The data cannot be used.
-        InvalidSettings: A setting does not fit the data.
+        InvalidSettings: A setting does not match the data.
     """
     settings = plan.settings
     dataset = plan.dataset or data_sets.load(
@@ -139,21 +139,23 @@ def prepare(
         learner = make_learner(plan, dataset, validation, Observer(), cache, spread)
     oracle = make_oracle(settings.compare, settings.data.data_dir, out, dataset, pool, labels)
     passes = make_passes(settings.score, settings.engine.device, dataset, observer)
-    passes.stopping(plan.criterion, learner, validation, bool(settings.learn.validation))  # refused now
+    passes.stopping(
+        plan.criterion, learner, validation, bool(settings.learn.validation)
+    )  # raises its errors early
     return Prepared(plan, dataset, pool, labels, validation, learner, oracle, passes, observer)
 
 
 def go_on(trial: Trial, parts: loop.Parts, plan: Plan, faults: Faults) -> str:
-    """Take a trial as far as it goes.
+    """Advance a trial as far as possible.
 
     Args:
-        trial: Where it stands.
-        parts: Its parts.
-        plan: The run.
-        faults: Goes on without items that cannot be read.
+        trial: The trial.
+        parts: The parts of the trial.
+        plan: The plan of the run.
+        faults: Handles unreadable items.
 
     Returns:
-        The answers that it waits for, in words; empty when it is done.
+        The missing answers, in words; empty if the trial is done.
     """
     if trial.state == "done":
         return ""

@@ -23,7 +23,7 @@ from baldur.errors import (
     NonFiniteItems,
     Unsupported,
 )
-from baldur.protocols import Draws, Pool, Positions
+from baldur.protocols import Draws, Pool, Positions, Posterior
 from baldur.score.trunks import Trunks
 
 Progress = Callable[[int, int], None]
@@ -62,7 +62,7 @@ def predict(
         batch_size: Items at a time; fewer where `memory` asks for it.
         precision: "bfloat16" is faster where the processor or the GPU has it, and has two to three digits.
         trunks: Keeps what an unchanged trunk gives, for the next pass.
-        progress: Told how many items are done.
+        progress: Called with the number of finished items.
 
     Returns:
         (N, ...) float64 with `reduce`, else (N, T, C, ...) float32; (0,) of an empty pool.
@@ -74,6 +74,9 @@ def predict(
         UnreadableItems: The pool cannot read them.
         DiskFull: There is no room for the temporary file.
     """
+    _check_draws(draws)
+    if reduce is not None and not callable(reduce):
+        raise InvalidArgument(f"reduce must be a function such as baldur.acquire.bald, not {reduce!r}")
     whole = as_pool(pool)
     n, budget = len(whole), bytes_of(memory)
     out: NDArray[Any] | None = None
@@ -113,10 +116,10 @@ def features(
     Args:
         draws: T functions.
         pool: A pool, or an array of N inputs.
-        memory: As in `predict`.
+        memory: See `predict`.
         batch_size: Items at a time; fewer where `memory` asks for it.
         precision: "bfloat16" is faster where the processor or the GPU has it, and has two to three digits.
-        progress: Told how many items are done.
+        progress: Called with the number of finished items.
 
     Returns:
         float32, memory-mapped where it would take more than half of `memory`.
@@ -145,10 +148,10 @@ def outputs(
         draws: T functions.
         pool: A pool, or an array of N inputs.
         name: Which: "features", or "loss" where the learner predicts it.
-        memory: As in `predict`.
+        memory: See `predict`.
         batch_size: Items at a time; fewer where `memory` asks for it.
         precision: "bfloat16" is faster where the processor or the GPU has it, and has two to three digits.
-        progress: Told how many items are done.
+        progress: Called with the number of finished items.
 
     Returns:
         float32, memory-mapped where it would take more than half of `memory`.
@@ -156,6 +159,7 @@ def outputs(
     Raises:
         Unsupported: The draws have no such output.
     """
+    _check_draws(draws)
     if name != "features" and name not in draws.names:
         raise Unsupported(
             f"this posterior gives {', '.join(draws.names)}, not {name!r}; it takes a learner whose draws do"
@@ -176,6 +180,13 @@ def outputs(
         if progress is not None:
             progress(done, n)
     return np.empty((0, 0), np.float32) if out is None else out
+
+
+def _check_draws(draws: Any) -> None:
+    if isinstance(draws, Posterior):
+        raise InvalidArgument(
+            f"draws were expected, not a posterior ({type(draws).__name__}); give posterior.draw(20, seed=0)"
+        )
 
 
 def identical(draws: Draws, n: int) -> IdenticalDraws:

@@ -18,9 +18,9 @@ def draws_of(posterior: Posterior | Any, T: int | None = None, seed: int = 0) ->
     """The functions that a pool is scored with: T of them, or all where there are only so many.
 
     Args:
-        posterior: What the model believes.
+        posterior: The posterior.
         T: How many where there are as many as one likes; None for the posterior's own number.
-        seed: Which samples.
+        seed: Seed of the samples.
 
     Returns:
         The functions.
@@ -43,12 +43,12 @@ class PoolScorer:
     Args:
         draws: Posterior samples T; None for the posterior's own number. Where there are only so many functions, as
             in an ensemble of networks, all of them are taken.
-        seed: Which samples.
+        seed: Seed of the samples.
         memory: What a pass may use beyond the pool.
         batch_size: Items at a time.
         precision: Of matrix products; see `predict`.
         trunks: Keeps what an unchanged trunk gives, for the next pass.
-        progress: Told how many items are done.
+        progress: Called with the number of finished items.
     """
 
     draws: int | None = 20
@@ -81,12 +81,12 @@ class PoolScorer:
         """`predict` with what is bound here.
 
         Args:
-            posterior: What the model believes.
+            posterior: The posterior.
             pool: The items.
             reduce: Log-probabilities to an array (n, ...).
 
         Returns:
-            As `predict`.
+            See `predict`.
         """
         draws = draws_of(posterior, self.draws, self.seed)
         return predict(draws, pool, reduce, self.memory, trunks=self.trunks, **self._bound)
@@ -95,7 +95,7 @@ class PoolScorer:
         """`features` with what is bound here.
 
         Args:
-            posterior: What the model believes.
+            posterior: The posterior.
             pool: The items.
 
         Returns:
@@ -107,7 +107,7 @@ class PoolScorer:
         """`outputs` with what is bound here.
 
         Args:
-            posterior: What the model believes.
+            posterior: The posterior.
             pool: The items.
             name: Which output.
 

@@ -129,7 +129,7 @@ def _gumbel_top(
 ) -> Picks:
     """The k largest perturbed logits; logits of -inf come last, in random order."""
     if not isinstance(beta, Real) or not 0 <= float(beta) < np.inf:
-        raise InvalidArgument(f"beta is a finite number that is not negative, not {beta!r}")
+        raise InvalidArgument(f"beta must be a finite number of at least 0, not {beta!r}")
     size = count(k, len(values))
     noise = np.random.default_rng(rng).gumbel(size=len(values))
     perturbed = noise if beta == 0 else float(beta) * logits + noise

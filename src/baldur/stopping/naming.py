@@ -1,12 +1,11 @@
 """Criteria by name, as settings and the command line write them."""
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from functools import reduce
 from types import FunctionType
 from typing import Any
 
-from baldur.core.written import call_of, check, split
+from baldur.core.written import call_of, check, nearest, split
 from baldur.errors import InvalidArgument, InvalidSettings
 from baldur.protocols import Criterion
 from baldur.stopping import performance, predictions, uncertainty
@@ -67,16 +66,15 @@ def _one(text: str, find: Find | None) -> Criterion:
     known = factories()
     factory = find(name) if ":" in name and find is not None else known.get(name.replace("-", "_"))
     if factory is None:
-        meant = "".join(f" (did you mean {n}?)" for n in get_close_matches(name.replace("-", "_"), known, 1))
-        raise InvalidSettings(
-            f"there is no stopping criterion {name!r}{meant}; there are {', '.join(known)}, "
-            f"or package.module:function; {_GRAMMAR}"
-        )
+        near = nearest(name, known)
+        listed = f"use one of {', '.join(known)}, or your own package.module:function; {_GRAMMAR}"
+        meant = f"did you mean {near}?" if near else listed
+        raise InvalidSettings(f"there is no stopping criterion {name!r}; {meant}")
     check(text, factory, len(values), options)
     try:
         made = factory(*values, **options)
     except InvalidArgument as error:
         raise InvalidSettings(f"{text!r}: {error}") from None
     if not isinstance(made, Criterion):
-        raise InvalidSettings(f"{text!r} made a {type(made).__name__}, not a stopping criterion")
+        raise InvalidSettings(f"{text!r} returned a {type(made).__name__}, not a stopping criterion")
     return made

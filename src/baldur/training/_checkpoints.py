@@ -26,7 +26,7 @@ class State:
 
     Args:
         identity: What another state must agree with to be one of the same fit.
-        seed: Of the fit.
+        seed: Seed of the fit.
         done: Whether it has ended.
         values: Numbers, as JSON has them.
         groups: Tensors by group and name.
@@ -46,7 +46,7 @@ class Checkpoints:
 
     Args:
         slot: Where they are kept.
-        interval: Least seconds between two saves, more where saving takes long; 0 saves after every epoch.
+        interval: Minimum seconds between two saves, more where saving takes long; 0 saves after every epoch.
 
     Raises:
         InvalidCheckpoint: What the slot holds cannot be read.
@@ -67,7 +67,7 @@ class Checkpoints:
 
         Args:
             identity: Of the fit.
-            seed: Of the fit.
+            seed: Seed of the fit.
 
         Returns:
             The state, if there is one.

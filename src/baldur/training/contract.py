@@ -50,7 +50,7 @@ class Train(Protocol):
         """Train one network.
 
         Args:
-            seed: Of the order of the items, dropout and augmentation; and of the initial weights, without `network`.
+            seed: Seed of the order of the items, dropout and augmentation; and of the initial weights, without `network`.
             network: What to train, in place, instead of `build(seed)`.
             penalty: Added to the mean loss of each step. A divergence of a whole posterior belongs here divided by
                 the number of training items, `len(data()[1])`; of maps, of labelled places.
@@ -66,7 +66,7 @@ class Train(Protocol):
         """A network to begin with, at each call another one; last round's weights where the learner starts warm.
 
         Args:
-            seed: Of the initial weights.
+            seed: Seed of the initial weights.
             options: For the learner's factory: `width=0.5`.
 
         Returns:
@@ -137,12 +137,12 @@ class Fitting(Protocol):
     """A posterior function: fits a posterior, and trains networks by `train` as often as it needs."""
 
     def __call__(self, train: Train, labelled: Labelled, seed: int, /) -> Posterior:
-        """Fit on what is labelled.
+        """Fit a posterior to the labelled items.
 
         Args:
-            train: Trains a network.
+            train: Trains networks.
             labelled: What it trains on, with what is known of each label.
-            seed: Of everything random.
+            seed: Seed of everything random.
 
         Returns:
             What is now believed.
@@ -180,11 +180,11 @@ class WrappingFitting:
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """As those of the function within."""
+        """The value of the inner function."""
         return options_of(self.inner)
 
     def pictures(self) -> bytes | None:
-        """As those of the function within."""
+        """The value of the inner function."""
         return pictures_of(self.inner)
 
 
@@ -195,26 +195,26 @@ class WrappingTrain:
 
     @property
     def recipe(self) -> Recipe:
-        """As the inner one has it."""
+        """See the inner `Train`."""
         return self.train.recipe
 
     @property
     def classes(self) -> int:
-        """As the inner one has it."""
+        """See the inner `Train`."""
         return self.train.classes
 
     @property
     def likelihood(self) -> Likelihood:
-        """As the inner one has it."""
+        """See the inner `Train`."""
         return self.train.likelihood
 
     @property
     def unlabelled(self) -> Pool:
-        """As the inner one has it."""
+        """See the inner `Train`."""
         return self.train.unlabelled
 
     def data(self) -> tuple[Batch, Tensor, Tensor]:
-        """As the inner one has it."""
+        """See the inner `Train`."""
         return self.train.data()
 
     def build(self, seed: int, **options: Any) -> nn.Module:

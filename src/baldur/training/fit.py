@@ -60,7 +60,7 @@ def train(
         x: Inputs, a tree of tensors with the item as first axis. They are put on the device once.
         y: Labels as the likelihood has them: class indices, shape (n,).
         recipe: How to train.
-        seed: Of the order of the items, dropout and augmentation.
+        seed: Seed of the order of the items, dropout and augmentation.
         classes: How many columns the network must have; unset, any that the labels fit.
         likelihood: What outputs and labels mean.
         weights: How much each item counts, shape (n,), not negative.
@@ -69,7 +69,7 @@ def train(
         checkpoint: Where the state is kept at the ends of epochs, and where an interrupted fit goes on from.
             A checkpoint of another seed is that of another fit, and is passed over. `Checkpoints` keep several
             fits, which must be made in the same order again.
-        interval: Least seconds between two checkpoints; `Checkpoints` have their own.
+        interval: Minimum seconds between two checkpoints; `Checkpoints` have their own.
         progress: Called after each epoch with ("training", epochs done, epochs at most).
         penalty: Added to the mean loss of each step.
         after_epoch: Shown the network after each epoch.

@@ -59,11 +59,11 @@ class AfterEpoch(Protocol):
         ...
 
     def state(self) -> Mapping[str, Tensor]:
-        """All that was gathered so far."""
+        """The state of the watcher."""
         ...
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Put back what `state` gave."""
+        """Restore the result of `state`."""
         ...
 
 

@@ -64,7 +64,7 @@ def ceal(
         A learner.
 
     Raises:
-        InvalidArgument: A value is out of its domain.
+        InvalidArgument: A value is not valid.
     """
     usable = threshold >= 0 and 0 <= decay_rate < math.inf and 0 < weight < math.inf  # not of nan
     if not usable or (most is not None and most < 1):
@@ -116,9 +116,9 @@ class Ceal(WrappingLearner):
         """Fit on what is labelled and on what the model is sure of.
 
         Args:
-            labelled: What to learn from.
+            labelled: The labelled items.
             unlabelled: Where pseudo-labels are given; it is read once, in batches.
-            seed: Of the fits and of the posterior's samples.
+            seed: Seed of the fits and of the posterior's samples.
             round: r, from 0.
             previous: Last round's posterior, which gives the labels.
             checkpoint: Keeps both fits, where there are two.
@@ -151,10 +151,10 @@ class Ceal(WrappingLearner):
             )
 
     def load(self, folder: Path) -> Posterior:
-        """Rebuild a posterior that this learner fitted.
+        """Load a saved posterior of this learner.
 
         Args:
-            folder: Where it was saved.
+            folder: The folder of the saved posterior.
 
         Returns:
             The posterior.
@@ -183,7 +183,7 @@ def pseudo_labels(
         posterior: Predicts classes.
         pool: The items.
         level: δ, nats.
-        seed: Of the posterior's samples.
+        seed: Seed of the posterior's samples.
         most: How many at most, those of the least entropy.
 
     Returns:

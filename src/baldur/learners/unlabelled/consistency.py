@@ -38,17 +38,17 @@ def pi_model(
     more, one of them without gradients.
 
     Args:
-        learner: Learns from what is labelled.
-        weight: Of the consistency once it is ramped up.
-        ramp_up: The share of the steps over which it comes in, 0 to 1.
-        unlabelled_batch: B; the recipe's batch size where unset.
-        augment: The noise; `augmentation.weak` where unset.
+        learner: The learner to wrap.
+        weight: Weight of the consistency loss after the ramp-up.
+        ramp_up: Share of the steps during which this weight grows, from 0 to 1.
+        unlabelled_batch: B; the recipe's batch size by default.
+        augment: The noise; `augmentation.weak` by default.
 
     Returns:
         A learner.
 
     Raises:
-        InvalidArgument: A value is out of its domain.
+        InvalidArgument: A value is not valid.
     """
     _check(weight, ramp_up, unlabelled_batch)
     noise = augment or weak
@@ -89,20 +89,20 @@ def mean_teacher(
     teacher is that of the last epoch.
 
     Args:
-        learner: Learns from what is labelled.
+        learner: The learner to wrap.
         decay: α of the average. The papers' fits of ten thousands of steps take 0.99 to 0.999; those from few labels
             last some hundreds.
-        weight: Of the consistency once it is ramped up.
-        ramp_up: The share of the steps over which it comes in, 0 to 1.
-        unlabelled_batch: Unlabelled items a step; the recipe's batch size where unset.
-        augment: The noise; `augmentation.weak` where unset.
+        weight: Weight of the consistency loss after the ramp-up.
+        ramp_up: Share of the steps during which this weight grows, from 0 to 1.
+        unlabelled_batch: Unlabelled items a step; the recipe's batch size by default.
+        augment: The noise; `augmentation.weak` by default.
         predict: "teacher": the posterior is over the average; "student": over the network that was trained.
 
     Returns:
         A learner.
 
     Raises:
-        InvalidArgument: A value is out of its domain.
+        InvalidArgument: A value is not valid.
     """
     _check(weight, ramp_up, unlabelled_batch)
     if not 0 <= decay < 1 or predict not in ("teacher", "student"):

@@ -62,21 +62,21 @@ def contrastive(
     given, in a file there, with checkpoints on the way; without one, a process that starts again trains it again.
 
     Args:
-        learner: Learns from what is labelled.
+        learner: The learner to wrap.
         epochs: Passes over all items.
         temperature: τ.
         batch_size: B.
         projection: The length of z.
         learning_rate: Of Adam, at the beginning of a cosine schedule.
-        augment: Changes items; `augmentation.strong` where unset.
-        seed: Of the encoder's initial weights and training.
-        cache: A folder for trained encoders.
+        augment: Changes items; `augmentation.strong` by default.
+        seed: Seed of the encoder's initial weights and training.
+        cache: Folder for trained encoders.
 
     Returns:
         A learner.
 
     Raises:
-        InvalidArgument: A value is out of its domain.
+        InvalidArgument: A value is not valid.
     """
     if epochs < 1 or batch_size < 2 or projection < 1 or temperature <= 0 or learning_rate <= 0:
         raise InvalidArgument(
@@ -111,8 +111,8 @@ class NTXent:
 
         Args:
             outputs: Both projections, side by side.
-            y: Not looked at.
-            smoothing: Of no effect.
+            y: Ignored.
+            smoothing: Ignored.
 
         Returns:
             Losses.
@@ -128,8 +128,8 @@ class NTXent:
         """There are no predictions.
 
         Args:
-            outputs: Not looked at.
-            axis: Not looked at.
+            outputs: Ignored.
+            axis: Ignored.
 
         Raises:
             Unsupported: Always.
@@ -140,8 +140,8 @@ class NTXent:
         """Nothing is right or wrong.
 
         Args:
-            outputs: Not looked at.
-            y: Not looked at.
+            outputs: Ignored.
+            y: Ignored.
 
         Returns:
             None.
@@ -152,9 +152,9 @@ class NTXent:
         """Anything goes.
 
         Args:
-            outputs: Not looked at.
-            y: Not looked at.
-            classes: Not looked at.
+            outputs: Ignored.
+            y: Ignored.
+            classes: Ignored.
         """
 
 

@@ -40,18 +40,18 @@ def fixmatch(
     2 · `ratio` passes more, half of them without gradients.
 
     Args:
-        learner: Learns from what is labelled; one class an item.
+        learner: The learner to wrap; each item must have one class.
         threshold: τ, in [0, 1].
         weight: λ.
         ratio: μ, unlabelled items for each labelled one in a step; 7 in the paper.
-        weak: `augmentation.weak` where unset.
-        strong: `augmentation.strong` where unset.
+        weak: Augmentation of these items; `augmentation.weak` by default.
+        strong: Augmentation of these items; `augmentation.strong` by default.
 
     Returns:
         A learner.
 
     Raises:
-        InvalidArgument: A value is out of its domain.
+        InvalidArgument: A value is not valid.
         Unsupported: The learner's likelihood is not categorical.
     """
     if not 0 <= threshold <= 1 or weight < 0 or ratio < 1:

@@ -72,7 +72,7 @@ def bayesian_generative(
         A learner. After a fit, `pictures()` of its `posterior` is a PNG of newest items and what was made of them.
 
     Raises:
-        InvalidArgument: A value is out of its domain.
+        InvalidArgument: A value is not valid.
     """
     if min(weight, reconstruction, divergence) < 0 or latent < 1 or learning_rate <= 0:
         raise InvalidArgument(
@@ -133,7 +133,7 @@ class Game:
     Args:
         train: How the classifier is trained.
         options: How images are made.
-        seed: Of initial weights and codes.
+        seed: Seed of initial weights and codes.
 
     Raises:
         Unsupported: The items are no images, or the labels no classes.
@@ -257,10 +257,10 @@ class Game:
         return state
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Put back what `state` gave.
+        """Restore the result of `state`.
 
         Args:
-            state: Tensors by name.
+            state: The state, as tensors by name.
         """
         for part, module in self.parts.items():
             weights, moments = f"{part}.weights.", f"{part}.moments."

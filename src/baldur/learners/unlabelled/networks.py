@@ -40,7 +40,7 @@ class Generator(nn.Module):
     Args:
         shape: Of one image.
         latent: Length of a code.
-        classes: How many classes there are.
+        classes: Number of classes.
     """
 
     def __init__(self, shape: tuple[int, int, int], latent: int, classes: int) -> None:

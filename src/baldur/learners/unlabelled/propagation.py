@@ -45,7 +45,7 @@ def label_propagation(
     every round and are no one's answers. Memory is O(most · k), time O(most²).
 
     Args:
-        learner: Learns from what is labelled; one class an item.
+        learner: The learner to wrap; each item must have one class.
         neighbours: k.
         alpha: α, in (0, 1): how far labels spread.
         labels: Labels a class, on average over the classes that were seen, up to which this is done.
@@ -56,7 +56,7 @@ def label_propagation(
         A learner.
 
     Raises:
-        InvalidArgument: A value is out of its domain.
+        InvalidArgument: A value is not valid.
     """
     if neighbours < 1 or not 0 < alpha < 1 or labels < 0 or not 0 <= confidence <= 1 or most < 1:
         raise InvalidArgument(
@@ -89,9 +89,9 @@ class LabelPropagation(WrappingLearner):
         """Fit on what is labelled and, while that is little, on its neighbours.
 
         Args:
-            labelled: What to learn from.
+            labelled: The labelled items.
             unlabelled: Where labels are spread.
-            seed: Of the fits and of which items are looked at.
+            seed: Seed of the fits and of which items are looked at.
             round: The round.
             previous: Last round's posterior, for the learner.
             checkpoint: Keeps both fits, where there are two.
@@ -127,10 +127,10 @@ class LabelPropagation(WrappingLearner):
             return inner(more, stages.second())
 
     def load(self, folder: Path) -> Posterior:
-        """Rebuild a posterior that this learner fitted.
+        """Load a saved posterior of this learner.
 
         Args:
-            folder: Where it was saved.
+            folder: The folder of the saved posterior.
 
         Returns:
             The posterior.

@@ -31,7 +31,7 @@ class ChainSamples:
         layers: The chain.
         keeps: For every layer which inputs each sample keeps, bool (T, I), and their factor 1 / (1 - p); None
             where no site stands before the layer.
-        T: How many samples.
+        T: Number of samples.
         dtype: Of activations and cut weights; None for that of the network.
     """
 

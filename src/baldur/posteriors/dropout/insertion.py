@@ -82,7 +82,7 @@ def insert_dropout(network: nn.Module, rate: float, where: str = "last") -> nn.M
         The copy, to be trained, or given to `MCDropout`.
 
     Raises:
-        InvalidArgument: The rate is no probability, `where` is neither, or the network has inserted dropout.
+        InvalidArgument: The rate is not a probability, `where` is neither, or the network has inserted dropout.
         NoStochasticSite: There is no place for it.
         UnsupportedNetwork: Layers have no shape yet, or the last is an attention.
     """

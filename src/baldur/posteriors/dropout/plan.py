@@ -102,7 +102,7 @@ def repeats(network: nn.Module, likelihood: Likelihood, x: Any) -> bool:
 
     Args:
         network: In evaluation mode.
-        likelihood: What the outputs mean.
+        likelihood: The meaning of the outputs.
         x: A batch.
 
     Returns:

@@ -46,13 +46,13 @@ class MCDropout(NetworkPosterior):
     (Gal & Ghahramani, ICML 2016.)
 
     Args:
-        network: A trained network that returns logits (n, C); it is copied and left untouched.
+        network: A trained network that returns logits (n, C); it is copied and never changed.
         rate: Insert dropout of this rate, beside what the network has; see `insert_dropout`.
         where: In front of the "last" layer, or behind "every" one but the last.
-        likelihood: What its outputs mean.
+        likelihood: The meaning of its outputs.
 
     Raises:
-        InvalidArgument: The rate is no probability, or dropout was inserted already.
+        InvalidArgument: The rate is not a probability, or dropout was inserted already.
         NoStochasticSite: There is no place for the rate.
         UnsupportedNetwork: The network cannot be copied, or normalises by the batch.
     """
@@ -79,8 +79,8 @@ class MCDropout(NetworkPosterior):
         """T functions. `draw(T)` is a prefix of `draw(T + 1)` with the same seed.
 
         Args:
-            T: How many samples; 20 where unset.
-            seed: Which samples.
+            T: Number of samples; 20 by default.
+            seed: Seed of the samples.
 
         Returns:
             The functions.
@@ -181,9 +181,9 @@ class DropoutDraws(NumberedDraws):
     """T functions of one network; see `protocols.Draws`.
 
     Args:
-        posterior: Whose samples.
-        seed: Which samples.
-        samples: Their absolute numbers.
+        posterior: The posterior.
+        seed: Seed of the samples.
+        samples: The absolute numbers of the samples.
     """
 
     def __init__(self, posterior: MCDropout, seed: int, samples: range) -> None:
@@ -368,17 +368,17 @@ class DropoutDraws(NumberedDraws):
 
 
 def load(folder: Path, network: nn.Module) -> MCDropout:
-    """Rebuild what was saved.
+    """Load a saved posterior.
 
     Args:
-        folder: Where it was saved.
+        folder: The folder of the saved posterior.
         network: The architecture; its weights are overwritten.
 
     Returns:
         The posterior.
 
     Raises:
-        DamagedArtefact: A file is missing, cut short or of another network.
+        DamagedArtefact: A file is missing, incomplete or of another network.
     """
     saved = read(folder, network)
     rate, where = saved.facts.get("rate"), saved.facts.get("where", "last")

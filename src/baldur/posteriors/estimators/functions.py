@@ -123,7 +123,7 @@ class CommitteeMember:
 
         Args:
             z: The prepared table.
-            seed: Which sample.
+            seed: Seed of the samples.
 
         Returns:
             (n,).

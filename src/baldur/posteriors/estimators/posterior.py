@@ -106,8 +106,8 @@ class Estimators(Posterior):
         """T of the functions, no one twice. `draw(T)` is a prefix of `draw(T + 1)` with the same seed.
 
         Args:
-            T: How many. Unset: all that there are, where that is a number; else 20.
-            seed: Which ones, in which order.
+            T: Number of samples. Unset: all that there are, where that is a number; else 20.
+            seed: Decides which functions, and their order.
 
         Returns:
             The functions.
@@ -163,8 +163,8 @@ class EstimatorDraws(NumberedDraws):
     """T functions of estimators; see `protocols.Draws`.
 
     Args:
-        posterior: Whose.
-        seed: Of the order of the functions, or of the weights of Bayesian linear models.
+        posterior: The posterior.
+        seed: Seed of the order of the functions, or of the weights of Bayesian linear models.
         samples: The numbers of the samples.
     """
 
@@ -246,17 +246,17 @@ def table_of(x: Any) -> Table:
 
 
 def load(folder: Path, trusted: Sequence[str] = ()) -> Estimators:
-    """Rebuild saved estimators.
+    """Load saved estimators.
 
     Args:
-        folder: Where `save` wrote them.
+        folder: The folder of the saved posterior.
         trusted: Types beside scikit-learn's that may be made, as `package.module.Class`.
 
     Returns:
-        The posterior, whose draws equal those of the saved one.
+        The posterior. Its draws equal those of the saved one.
 
     Raises:
-        DamagedArtefact: A file is missing, cut short, altered, or of another release of scikit-learn.
+        DamagedArtefact: A file is missing, incomplete, altered, or of another release of scikit-learn.
         Unsupported: skops is not installed, or a type is not trusted.
     """
     about = read_facts(folder)

@@ -48,7 +48,7 @@ def read(path: Path, trusted: Sequence[str] = ()) -> Any:
         The value.
 
     Raises:
-        DamagedArtefact: The file is missing, cut short or altered.
+        DamagedArtefact: The file is missing, incomplete or altered.
         Unsupported: skops is not installed, or a type is not trusted.
     """
     skops = _skops()

@@ -18,9 +18,9 @@ def inserted_dropout(
     (Gal & Ghahramani, ICML 2016.)
 
     Args:
-        train: Trains a network.
-        labelled: What it is trained on.
-        seed: Of the training.
+        train: Trains networks.
+        labelled: The labelled items.
+        seed: Seed of the training.
         rate: The probability of dropping, in training and in sampling.
         where: In front of the "last" layer, or behind "every" one but the last; see `posteriors.insert_dropout`.
 
@@ -28,7 +28,7 @@ def inserted_dropout(
         An `MCDropout` with that rate.
 
     Raises:
-        InvalidArgument: The rate is no probability.
+        InvalidArgument: The rate is not a probability.
         NoStochasticSite: There is no place for it.
         UnsupportedNetwork: The layers do not run in the order in which they are registered.
     """
@@ -43,9 +43,9 @@ def mc_dropout(train: Train, labelled: Labelled, seed: int) -> Steps[MCDropout]:
     """One network, whose dropout is the posterior.
 
     Args:
-        train: Trains a network.
-        labelled: What it is trained on.
-        seed: Of the training.
+        train: Trains networks.
+        labelled: The labelled items.
+        seed: Seed of the training.
 
     Returns:
         An `MCDropout`.
@@ -59,9 +59,9 @@ def deterministic(train: Train, labelled: Labelled, seed: int) -> Steps[Determin
     """One network, taken at its word.
 
     Args:
-        train: Trains a network.
-        labelled: What it is trained on.
-        seed: Of the training.
+        train: Trains networks.
+        labelled: The labelled items.
+        seed: Seed of the training.
 
     Returns:
         A `Deterministic`.

@@ -16,17 +16,17 @@ def dropconnect(
     measures, is W. (Wan et al., ICML 2013; Mobiny et al., Scientific Reports 11, 2021.)
 
     Args:
-        train: Trains a network.
-        labelled: What it is trained on.
-        seed: Of the training.
+        train: Trains networks.
+        labelled: The labelled items.
+        seed: Seed of the training.
         p: The probability of dropping a weight, in training and in sampling.
-        layers: Whose weights are masked: types, or paths.
+        layers: The layers with masked weights, as types or paths.
 
     Returns:
         A `DropConnect`.
 
     Raises:
-        InvalidArgument: p is no probability, or there is no layer of that path.
+        InvalidArgument: p is not a probability, or there is no layer of that path.
         NoStochasticSite: The network has no such layers.
         UnsupportedNetwork: A layer computes its weights from others.
     """

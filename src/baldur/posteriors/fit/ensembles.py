@@ -67,7 +67,7 @@ def ensemble(
         larger one begins with the members of a smaller one, where they are trained in turn.
 
     Raises:
-        InvalidArgument: There is no member, or a value is out of its domain.
+        InvalidArgument: There is no member, or a value is not valid.
     """
     if members < 1:
         raise InvalidArgument(f"an ensemble has at least one member, not {members}")
@@ -101,7 +101,7 @@ def dropout_ensemble(
         A posterior function for `Supervised`.
 
     Raises:
-        InvalidArgument: There is no member, or a value is out of its domain.
+        InvalidArgument: There is no member, or a value is not valid.
     """
     return ensemble(members, init=init, order=order, capacity=capacity, each=mc_dropout, together=together)
 

@@ -36,9 +36,9 @@ def laplace(
     E. Daxberger et al., Laplace Redux: effortless Bayesian deep learning, NeurIPS 2021.
 
     Args:
-        train: Trains a network.
-        labelled: What it is trained on.
-        seed: Of the training.
+        train: Trains networks.
+        labelled: The labelled items.
+        seed: Seed of the training.
         structure: What is kept of the curvature: "full", "kronecker" or "diagonal".
         prior_precision: Of each weight; None for the one that maximises the marginal likelihood.
         temperature: Below 1 the data count for more than they are.
@@ -49,7 +49,7 @@ def laplace(
         A `Laplace`.
 
     Raises:
-        InvalidArgument: An option is out of its domain.
+        InvalidArgument: An option is not valid.
         UnsupportedNetwork: The network's last layer is not an `nn.Linear` of its own weights that gives one answer an
             item.
     """

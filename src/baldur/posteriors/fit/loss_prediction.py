@@ -48,9 +48,9 @@ def learning_loss(
     is skipped; an odd batch leaves one item out. (Yoo & Kweon, CVPR 2019.)
 
     Args:
-        train: Trains a network.
-        labelled: What it is trained on.
-        seed: Of the training.
+        train: Trains networks.
+        labelled: The labelled items.
+        seed: Seed of the training.
         layers: Modules of the network, by name, whose outputs are the feature maps. Unset, of each number of channels
             that its modules give, the last module that gives it, and of these the last 4; `posterior.layers` says
             which. For a ResNet they are its four stages.
@@ -65,7 +65,7 @@ def learning_loss(
         The posterior, whose draws have the further output "loss": what the strategy `learning_loss` asks for.
 
     Raises:
-        InvalidArgument: A value is out of its domain.
+        InvalidArgument: A value is not valid.
         Unsupported: The network has no such layers, or there are several networks.
     """
     if width < 1 or margin < 0 or weight < 0 or not 0 <= stop <= 1:

@@ -57,9 +57,9 @@ def bayes_by_backprop(
     accuracy at most, and -3 underfitted.
 
     Args:
-        train: Trains a network.
-        labelled: What it is trained on.
-        seed: Of the training.
+        train: Trains networks.
+        labelled: The labelled items.
+        seed: Seed of the training.
         prior: "gaussian" is N(0, s²), its KL in closed form; "mixture" is π N(0, σ₁²) + (1 - π) N(0, σ₂²), sampled.
         prior_scale: s. Small ones pull the means to 0 where labels are few.
         mixture: π, σ₁ and σ₂.
@@ -73,7 +73,7 @@ def bayes_by_backprop(
         The posterior.
 
     Raises:
-        InvalidArgument: A value is out of its domain.
+        InvalidArgument: A value is not valid.
         UnsupportedNetwork: The network has no weights to train but those of normalisations.
     """
     share, wide, narrow = mixture

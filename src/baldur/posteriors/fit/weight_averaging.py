@@ -47,9 +47,9 @@ def swag(
     at any rate: pre-train for fewer epochs and take a higher rate, or take `multi_swag`.
 
     Args:
-        train: Trains a network.
-        labelled: What it is trained on.
-        seed: Of the training.
+        train: Trains networks.
+        labelled: The labelled items.
+        seed: Seed of the training.
         rank: K, the deviations that are kept, at least 2; 0 for the diagonal alone.
         collections: Epochs of the second phase, at least 2.
         learning_rate: Of the second phase; its momentum is the recipe's.
@@ -60,7 +60,7 @@ def swag(
         The posterior.
 
     Raises:
-        InvalidArgument: A value is out of its domain, or the network has batch normalisation and only one item is
+        InvalidArgument: A value is not valid, or the network has batch normalisation and only one item is
             trained on.
     """
     if collections < 2 or rank < 0 or rank == 1 or batch_norm_items < 2:
@@ -110,9 +110,9 @@ def multi_swag(
     """The equal mixture of independent SWAGs; sample t is of member t mod M. It costs M times as much as one.
 
     Args:
-        train: Trains a network.
-        labelled: What it is trained on.
-        seed: Of the training.
+        train: Trains networks.
+        labelled: The labelled items.
+        seed: Seed of the training.
         members: M; one alone is `swag`.
         rank: See `swag`.
         collections: See `swag`.
@@ -124,7 +124,7 @@ def multi_swag(
         An `Ensemble`.
 
     Raises:
-        InvalidArgument: A value is out of its domain.
+        InvalidArgument: A value is not valid.
     """
     each = partial(
         swag,
@@ -189,7 +189,7 @@ class Moments:
         }  # (K, *shape)
 
     def state(self) -> Mapping[str, Tensor]:
-        """All that was gathered so far.
+        """The state of the watcher.
 
         Returns:
             Tensors by name.
@@ -200,10 +200,10 @@ class Moments:
         return state | {f"last/{i}/{n}": d for i, column in enumerate(self._last) for n, d in column.items()}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Put back what `state` gave.
+        """Restore the result of `state`.
 
         Args:
-            state: Tensors by name.
+            state: The state, as tensors by name.
         """
         self.count = int(state["count"])
         columns: dict[int, dict[str, Tensor]] = {}

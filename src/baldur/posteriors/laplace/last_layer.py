@@ -28,7 +28,7 @@ class LastLayer:
         shape: The shape of one item's outputs; their number is C.
         inputs: φ̃, the layer's inputs, and 1 as the last where it has a bias.
         counts: How often each item counts.
-        likelihood: What the outputs mean.
+        likelihood: The meaning of the outputs.
     """
 
     path: str
@@ -101,7 +101,7 @@ def find(network: nn.Module, few: Any, likelihood: Likelihood) -> tuple[str, tup
     Args:
         network: In evaluation mode.
         few: A small batch, which may be changed.
-        likelihood: What the outputs mean.
+        likelihood: The meaning of the outputs.
 
     Returns:
         Its path, and the shape of one item's outputs.

@@ -60,7 +60,7 @@ def approximate(
         structure: What is kept of the curvature: "full", "kronecker" or "diagonal".
         prior_precision: δ; None for the one that maximises the marginal likelihood.
         temperature: τ; below 1 the data count for more.
-        likelihood: What the outputs mean.
+        likelihood: The meaning of the outputs.
         counts: How often each item counts.
         refit: Move the last layer to the mode; else its weights are taken for the mode.
 
@@ -68,7 +68,7 @@ def approximate(
         The posterior.
 
     Raises:
-        InvalidArgument: An argument is out of its domain, or the full structure is too large.
+        InvalidArgument: An argument is not valid, or the full structure is too large.
         UnsupportedNetwork: The outputs are not those of a linear layer.
     """
     _check(1.0 if prior_precision is None else prior_precision, temperature)
@@ -110,13 +110,13 @@ class Laplace(NetworkPosterior):
     al., NeurIPS 2021.) `approximate` makes one of a trained network.
 
     Args:
-        network: A network that has W_MAP in its last layer; it is copied and left untouched.
+        network: A network that has W_MAP in its last layer; it is copied and never changed.
         curvature: H.
         layer: The path of the last layer, an `nn.Linear`.
         shape: The shape of one item's outputs.
         prior_precision: δ.
         temperature: τ; below 1 the data count for more.
-        likelihood: What the network's outputs mean.
+        likelihood: The meaning of the network's outputs.
 
     Raises:
         InvalidArgument: δ or τ is not positive.
@@ -154,8 +154,8 @@ class Laplace(NetworkPosterior):
         """T functions. `draw(T)` is a prefix of `draw(T + 1)` with the same seed.
 
         Args:
-            T: How many samples; 20 where unset.
-            seed: Which samples.
+            T: Number of samples; 20 by default.
+            seed: Seed of the samples.
 
         Returns:
             The functions.
@@ -173,7 +173,7 @@ class Laplace(NetworkPosterior):
 
         Args:
             samples: The absolute numbers t.
-            seed: Of the draws.
+            seed: Seed of the draws.
 
         Returns:
             Weights, float64, with the bias as their last column.
@@ -206,8 +206,8 @@ class Laplace(NetworkPosterior):
         Args:
             x: A batch.
             link: "probit" or "bridge", which take the covariance of the outputs; or "samples", the mean over T draws.
-            T: How many samples.
-            seed: Which samples.
+            T: Number of samples.
+            seed: Seed of the samples.
 
         Returns:
             Log-probabilities, float64: (n, C) for classes, (n, 2, K) for labels.
@@ -275,9 +275,9 @@ class LaplaceDraws(NumberedDraws):
     """T functions that share all but the last layer; see `protocols.Draws`.
 
     Args:
-        posterior: Whose samples.
-        seed: Which samples.
-        samples: Their absolute numbers.
+        posterior: The posterior.
+        seed: Seed of the samples.
+        samples: The absolute numbers of the samples.
     """
 
     def __init__(self, posterior: Laplace, seed: int, samples: range) -> None:
@@ -351,17 +351,17 @@ class LaplaceDraws(NumberedDraws):
 
 
 def load(folder: Path, network: nn.Module) -> Laplace:
-    """Rebuild a saved Laplace approximation.
+    """Load a saved Laplace approximation.
 
     Args:
-        folder: Where `save` wrote it.
+        folder: The folder of the saved posterior.
         network: The architecture; its weights are overwritten.
 
     Returns:
         The posterior.
 
     Raises:
-        DamagedArtefact: A file is missing, cut short or of another network.
+        DamagedArtefact: A file is missing, incomplete or of another network.
     """
     saved = read(folder, network)
     try:
