@@ -56,7 +56,7 @@ class Kept:
         if self.folder is None:
             return None
         try:
-            with np.load(self._path(block), allow_pickle=False) as found:
+            with self._path(block).open("rb") as file, np.load(file, allow_pickle=False) as found:
                 values, differ = found["values"], bool(found["differ"])
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
