@@ -17,12 +17,7 @@ from baldur.store import Store
 from baldur.testing import verify_learner
 from baldur.training import Recipe
 
-OPTIONS = {
-    "contrastive": "contrastive(epochs=1)",
-    "committee": "committee(members=3)",
-    "random_forest": "random_forest(trees=20)",
-    "extra_trees": "extra_trees(trees=20)",
-}
+OPTIONS = {"contrastive": "contrastive(epochs=1)", "committee": "committee(members=3)"}
 WRAPPING = [OPTIONS.get(name, name) for name in functions_of(learners, "learner")]
 WHOLE = [OPTIONS.get(name, name) for name in functions_of(learners, "classes")]
 NAMES = [*WRAPPING, *WHOLE]

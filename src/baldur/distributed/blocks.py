@@ -56,6 +56,7 @@ class Kept:
         if self.folder is None:
             return None
         try:
+            # A damaged file is not closed by np.load, so it is opened here.
             with self._path(block).open("rb") as file, np.load(file, allow_pickle=False) as found:
                 values, differ = found["values"], bool(found["differ"])
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
