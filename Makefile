@@ -13,10 +13,11 @@ demo: .venv/.core
 setup: .venv/.dev
 
 test: setup lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 soak: setup
 	$(BIN)/python -m pytest soak --timeout 1800
+	$(BIN)/python -m pytest tests -m hypothesis --hypothesis-profile soak --timeout 1800
 
 bench: setup build/peers
 	$(BIN)/python -m bench $(PARTS)

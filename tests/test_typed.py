@@ -3,7 +3,6 @@
 import jaxtyping
 import numpy as np
 import pytest
-from beartype.roar import BeartypeCallHintParamViolation
 
 from baldur import acquire, errors
 from baldur.core.sizes import bytes_of
@@ -19,7 +18,7 @@ def test_arrays_have_their_shapes_and_types():
 
 
 def test_all_else_has_its_type(monkeypatch):
-    with pytest.raises(BeartypeCallHintParamViolation, match="size"):
+    with pytest.raises(TypeError, match="size"):
         bytes_of(None)
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises((TypeError, errors.BaldurError)):

@@ -18,7 +18,7 @@ from beartype import BeartypeConf, beartype
 from jaxtyping import AbstractArray, jaxtyped
 
 PACKAGE = "baldur"
-_check: Callable[[Any], Any] = beartype(conf=BeartypeConf(is_pep484_tower=True))
+_check: Callable[[Any], Any] = beartype(conf=BeartypeConf(is_pep484_tower=True, violation_type=TypeError))
 
 
 def checked(thing: Any) -> Any:
@@ -105,5 +105,6 @@ class _Finder:
 
 def install() -> None:
     """Check every module of the package that is imported from now on."""
-    assert PACKAGE not in sys.modules, "it is too late: the package is imported"
-    sys.meta_path.insert(0, _Finder)
+    if _Finder not in sys.meta_path:
+        assert PACKAGE not in sys.modules, "it is too late: the package is imported"
+        sys.meta_path.insert(0, _Finder)

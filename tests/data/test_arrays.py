@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from baldur.data.arrays import ArrayPool, Normalise, as_pool, class_indices, digests, from_arrays
@@ -13,7 +13,6 @@ def read(pool, positions=None, size=3):
     return list(pool.batches(at, size))
 
 
-@settings(deadline=None, max_examples=30)
 @given(st.lists(st.integers(0, 9), max_size=25), st.integers(1, 7))
 def test_batches_give_the_rows_asked_for_in_that_order(positions, size):
     x = np.arange(20, dtype=np.float32).reshape(10, 2)
@@ -104,7 +103,6 @@ def test_a_pool_stays_and_an_array_becomes_one():
     assert isinstance(as_pool(np.zeros((2, 1))), ArrayPool)
 
 
-@settings(deadline=None, max_examples=20)
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=12), st.integers(1, 5))
 def test_digests_are_equal_where_rows_are(values, chunk):
     found = digests(np.array(values, np.int16).reshape(-1, 1), chunk)

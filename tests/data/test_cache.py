@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from baldur.data.cache import block, cut, gather, key_of
@@ -90,7 +90,6 @@ def test_what_killed_processes_left_is_swept(tmp_path):
     assert (old.exists(), new.exists()) == (False, True)
 
 
-@settings(deadline=None, max_examples=30)
 @given(st.lists(st.integers(0, 8), max_size=20))
 def test_rows_are_read_across_blocks_in_the_order_asked_for(tmp_path_factory, positions):
     folder = tmp_path_factory.mktemp("blocks")
@@ -112,7 +111,6 @@ def test_a_removed_block_is_said(tmp_path):
         blocks.take(np.arange(3, 4))
 
 
-@settings(deadline=None, max_examples=30)
 @given(st.integers(0, 300), st.integers(1, 40))
 def test_cuts_cover_everything_once_in_order(n, most):
     spans = cut([f"{i:04d}.png" for i in range(n)], most)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from baldur.data import split
@@ -9,7 +9,6 @@ from baldur.errors import InvalidArgument, InvalidData
 labels = st.lists(st.integers(-1, 4), min_size=1, max_size=80).map(lambda v: np.array(v, np.int64))
 
 
-@settings(deadline=None, max_examples=60)
 @given(labels, st.floats(0.05, 0.95), st.integers(0, 5))
 def test_every_class_is_held_out_in_proportion(y, fraction, seed):
     test = split(y, fraction, seed)
@@ -32,7 +31,6 @@ def test_what_rounding_leaves_over_is_held_out_too():
     assert split(y, 0.2, 0).sum() == 6
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(st.integers(-1, 2), st.integers(0, 9)), min_size=1, max_size=60), st.integers(0, 3))
 def test_a_group_is_on_one_side(pairs, seed):
     y, groups = np.array([c for c, _ in pairs], np.int64), [str(g) for _, g in pairs]

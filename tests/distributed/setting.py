@@ -11,7 +11,6 @@ on_ray = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
     pytest.mark.usefixtures("one_thread"),
-    pytest.mark.xdist_group("ray"),  # one cluster is enough
 ]
 PLAIN = PoolScorer(draws=5, seed=1, batch_size=8)
 

@@ -38,7 +38,7 @@ def test_where_workers_have_no_gpu_it_says_so(cluster):
 
 def test_after_the_end_nothing_starts_again(cluster):
     """Ray would start a cluster of its own for a call that comes late."""
-    over = Cluster(workers=2)
+    over = Cluster(workers=1)
     calls = over.each(span, range(40), "naps")
     next(calls)
     over.stopping.set()

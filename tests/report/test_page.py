@@ -132,11 +132,16 @@ def test_runs_are_compared_on_one_page(run: Run, tmp_path: Path) -> None:
     assert "second: There is no random baseline" in page.text
 
 
+@pytest.mark.usefixtures("without_charts")
 @pytest.mark.parametrize("state", ["running", "waiting", "failed"])
 def test_a_partial_run_says_so(run: Run, tmp_path: Path, state: str) -> None:
-    _, page = write([run(rising, seeds=1, rounds=2, stop=("bald", 0, 1, state))], tmp_path)
-    assert "The run is not finished: 1 of 2 trials done" in page.text
+    _, page = write([run(rising, seeds=2, rounds=2, stop=("bald", 0, 1, state))], tmp_path)
+    assert "The run is not finished: 1 of 4 trials done" in page.text
     assert ("for some reason" in page.text) == (state != "running")
+
+
+def test_a_partial_run_is_drawn(run: Run, tmp_path: Path) -> None:
+    _, page = write([run(rising, seeds=1, rounds=2, stop=("bald", 0, 1, "running"))], tmp_path)
     assert {"learning", "difference"} <= drawings(page)
 
 

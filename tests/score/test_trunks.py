@@ -79,10 +79,14 @@ def files(trunks):
 
 
 @pytest.mark.parametrize(
-    "net",
-    [network, partial(networks.gal2017, (1, 28, 28), 10), partial(networks.batchbald2019, (1, 28, 28), 10)],
+    ("net", "precision"),
+    [
+        (network, "float32"),
+        (network, "bfloat16"),
+        (partial(networks.gal2017, (1, 28, 28), 10), "bfloat16"),
+        (partial(networks.batchbald2019, (1, 28, 28), 10, width=0.5), "float32"),
+    ],
 )
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_scores_are_exactly_the_same_and_the_pool_is_read_once(net, precision, trunks):
     net, pool = net().eval(), Pool()
     plain = scored(net, pool, precision=precision)

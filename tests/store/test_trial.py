@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.store.one_round import go_through
 
@@ -115,7 +115,6 @@ def test_done_closes_the_last_round_once_it_is_measured(trial):
         assert (trial.state, trial.latest()) == ("done", (1, "closed", 4, 4))
 
 
-@settings(deadline=None, max_examples=15)
 @given(
     st.lists(
         st.tuples(st.sampled_from("abc"), st.sampled_from("xyz"), st.sampled_from(["cat", "dog"])),

@@ -23,7 +23,7 @@ def main(folder: Path, rounds: int) -> None:
             trial = store.trial(strategy, 0)
             trial.begin([Request(POOL[i], i) for i in range(3)])
             while step(trial, rounds):
-                pass
+                print("going on", flush=True)
 
 
 def step(trial: Trial, rounds: int) -> bool:
