@@ -6,9 +6,9 @@ from torch import nn
 
 from baldur.errors import InvalidArgument, UnsupportedNetwork
 from baldur.posteriors import _weights
-from baldur.posteriors._network import NetworkPosterior, frozen
 from baldur.posteriors._weights import WeightDraws, generator
 from baldur.posteriors.draws import number_of_draws
+from baldur.posteriors.network import NetworkPosterior, frozen
 from baldur.testing.posterior import verify_posterior
 
 

@@ -12,9 +12,9 @@ from baldur.core.seeds import derive
 from baldur.core.trees import differ, items_of, place, take, versions
 from baldur.errors import InvalidArgument
 from baldur.likelihoods import CATEGORICAL, Likelihood
-from baldur.posteriors._network import penultimate
 from baldur.posteriors.draws import NumberedDraws
 from baldur.posteriors.dropout.sites import Dropouts
+from baldur.posteriors.network import penultimate
 
 Weights = Mapping[str, Tensor]
 """Weights and buffers by name, as `network.named_parameters()` and `named_buffers()` have them."""

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from baldur.core.networks import call, device_of
 from baldur.core.trees import differ, items_of, map_tree, place, shapes, take, versions
 from baldur.likelihoods import CATEGORICAL, Likelihood
-from baldur.posteriors._network import NetworkPosterior, frozen, penultimate
 from baldur.posteriors._saving import read, save
 from baldur.posteriors.draws import NumberedDraws, number_of_draws
 from baldur.posteriors.dropout.lowered import Lowered
 from baldur.posteriors.dropout.sites import Dropouts
+from baldur.posteriors.network import NetworkPosterior, frozen, penultimate
 
 KIND = "deterministic"
 

@@ -18,12 +18,12 @@ from baldur.core.networks import device_of, tensors
 from baldur.core.trees import items_of, map_tree, place, take
 from baldur.errors import DamagedArtefact, InvalidArgument, NoStochasticSite, UnsupportedNetwork
 from baldur.likelihoods import CATEGORICAL, Likelihood
-from baldur.posteriors._network import NetworkPosterior, frozen
 from baldur.posteriors._saving import read, save
 from baldur.posteriors._weights import WeightDraws
 from baldur.posteriors.draws import number_of_draws
 from baldur.posteriors.dropout.masks import keep
 from baldur.posteriors.dropout.sites import apply_mask
+from baldur.posteriors.network import NetworkPosterior, frozen
 
 KIND = "dropconnect"
 

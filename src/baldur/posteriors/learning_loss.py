@@ -16,10 +16,10 @@ from baldur.core.tensorfiles import read_tensors, write_tensors
 from baldur.core.trees import map_tree, place
 from baldur.errors import DamagedArtefact, Unsupported
 from baldur.likelihoods import Likelihood
-from baldur.posteriors._network import NetworkPosterior, frozen
 from baldur.posteriors._saving import likelihood_of, read_facts, write_facts
 from baldur.posteriors.draws import WrappedDraws
 from baldur.posteriors.dropout.sites import Dropouts
+from baldur.posteriors.network import NetworkPosterior, frozen
 from baldur.protocols import Posterior
 
 KIND = "learning-loss"

@@ -20,11 +20,11 @@ from baldur.core.networks import call, device_of, restore
 from baldur.core.trees import items_of, place, take
 from baldur.errors import DamagedArtefact, InvalidArgument
 from baldur.likelihoods import CATEGORICAL, Likelihood
-from baldur.posteriors._network import NetworkPosterior, frozen
 from baldur.posteriors._saving import read, save
 from baldur.posteriors._weights import WeightDraws, Weights, generator
 from baldur.posteriors.draws import number_of_draws
 from baldur.posteriors.dropout.sites import Dropouts
+from baldur.posteriors.network import NetworkPosterior, frozen
 from baldur.protocols import Batch
 
 KIND = "swag"

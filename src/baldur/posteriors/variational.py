@@ -12,10 +12,10 @@ from torch.nn import functional
 
 from baldur.errors import DamagedArtefact, InvalidArgument
 from baldur.likelihoods import CATEGORICAL, Likelihood
-from baldur.posteriors._network import NetworkPosterior, frozen
 from baldur.posteriors._saving import read, save
 from baldur.posteriors._weights import WeightDraws, Weights, generator
 from baldur.posteriors.draws import number_of_draws
+from baldur.posteriors.network import NetworkPosterior, frozen
 
 KIND = "bayes-by-backprop"
 

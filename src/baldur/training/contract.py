@@ -50,7 +50,8 @@ class Train(Protocol):
         """Train one network.
 
         Args:
-            seed: Seed of the order of the items, dropout and augmentation; and of the initial weights, without `network`.
+            seed: Seed of the order of the items, dropout and augmentation; without `network` also of the initial
+                weights.
             network: What to train, in place, instead of `build(seed)`.
             penalty: Added to the mean loss of each step. A divergence of a whole posterior belongs here divided by
                 the number of training items, `len(data()[1])`; of maps, of labelled places.

@@ -26,7 +26,7 @@ from baldur.core.trees import bits, join, map_tree, place
 from baldur.errors import InvalidArgument, InvalidCheckpoint, Unsupported
 from baldur.learners.supervised import Network, Supervised
 from baldur.learners.unlabelled.pools import FileSlot, Joined, Sampler, changed, without_dropout
-from baldur.posteriors._network import penultimate
+from baldur.posteriors.network import penultimate
 from baldur.protocols import Labelled, Pool, Posterior, View
 from baldur.training import Augment, Checkpoints, Progress, Recipe, train
 from baldur.training.augmentation import strong

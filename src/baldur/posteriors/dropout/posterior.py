@@ -16,7 +16,6 @@ from baldur.core.networks import call, device_of
 from baldur.core.trees import differ, items_of, map_tree, place, shapes, take, versions
 from baldur.errors import DamagedArtefact, InvalidArgument, NoStochasticSite, UnsupportedNetwork
 from baldur.likelihoods import CATEGORICAL, Likelihood
-from baldur.posteriors._network import NetworkPosterior, frozen, penultimate
 from baldur.posteriors._saving import read, save
 from baldur.posteriors.draws import NumberedDraws, number_of_draws
 from baldur.posteriors.dropout.chain import find_tail
@@ -28,6 +27,7 @@ from baldur.posteriors.dropout.masks import keep
 from baldur.posteriors.dropout.plan import SamplingPlan, half_masks, repeats, same
 from baldur.posteriors.dropout.reach import reached, together
 from baldur.posteriors.dropout.sites import Dropouts, Site, find_sites, masking
+from baldur.posteriors.network import NetworkPosterior, frozen, penultimate
 from baldur.posteriors.trunk import Trunk
 
 # The general path computes items times samples rows at a time: enough to fill the processor, little to hold.

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from baldur.core.trees import take
-from baldur.posteriors._network import frozen
 from baldur.posteriors.laplace.curvature import Structure, check
 from baldur.posteriors.laplace.last_layer import copied, find, linear, weights_of
 from baldur.posteriors.laplace.posterior import Laplace, approximate
+from baldur.posteriors.network import frozen
 from baldur.protocols import Labelled
 from baldur.training.contract import Train, TrainingRequest
 from baldur.training.stepwise import Steps, Stepwise

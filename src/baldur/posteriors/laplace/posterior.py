@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from baldur.core.arrays import predictive
 from baldur.errors import DamagedArtefact, InvalidArgument, Unsupported
 from baldur.likelihoods import CATEGORICAL, Likelihood
-from baldur.posteriors._network import NetworkPosterior, frozen, penultimate
 from baldur.posteriors._saving import read, save
 from baldur.posteriors._weights import generator
 from baldur.posteriors.draws import NumberedDraws, number_of_draws
@@ -24,6 +23,7 @@ from baldur.posteriors.dropout.sites import Dropouts
 from baldur.posteriors.laplace.curvature import Curvature, Structure, curvature, evidence, mode, most_likely
 from baldur.posteriors.laplace.last_layer import copied, last_layer, linear, put, weights_of, with_one
 from baldur.posteriors.laplace.links import bridge, probit
+from baldur.posteriors.network import NetworkPosterior, frozen, penultimate
 
 KIND = "laplace"
 
