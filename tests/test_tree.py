@@ -14,7 +14,7 @@ ACROSS = {
     "docs/test_methods_page.py": "a page of the documentation",
     "docs/test_mnist_page.py": "a page of the documentation",
     "docs/test_posteriors_page.py": "a page of the documentation",
-    "posteriors/dropout/test_against_thenetwork.py": "all fast ways of sampling, against the network itself",
+    "posteriors/dropout/test_against_the_network.py": "all fast ways of sampling, against the network itself",
     "posteriors/dropout/test_architectures.py": "networks of the shapes that people bring",
     "posteriors/test_precision.py": "every posterior under autocast",
     "runs/test_made_by_0_1.py": "runs that an older version began",

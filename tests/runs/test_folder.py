@@ -118,7 +118,7 @@ def test_a_run_of_a_version_that_kept_one_digest_opens(tmp_path):
 
 
 def test_other_settings_are_refused_and_named(finished):
-    with pytest.raises(SettingsChanged, match=r"draws was 3 and is 4.*another folder"):
+    with pytest.raises(SettingsChanged, match=r"draws was 3 and is now 4.*another folder"):
         run.run(blob_set(), finished, **QUICK | {"draws": 4})
 
 
@@ -137,7 +137,7 @@ def test_a_run_can_be_made_longer_and_is_then_the_run_that_was_long_from_the_beg
     )
     settings = [(tmp_path / folder / "settings.toml").read_text() for folder in ("run", "whole")]
     assert settings[0] == settings[1]
-    with pytest.raises(SettingsChanged, match=r"strategies was .* and is .*; rounds was 2 and is 1"):
+    with pytest.raises(SettingsChanged, match=r"strategies was .* and is now .*; rounds was 2 and is now 1"):
         run.run(blob_set(), tmp_path / "run", **short | {"seeds": 2})
 
 
@@ -213,7 +213,7 @@ def test_questions_without_an_answer_are_asked_anew_and_answers_are_kept(tmp_pat
     assert (len(first), len(asked)) == (7, 9)
     (folder / "answers.csv").write_text("id,label\n" + asked[1].split(",")[0] + ",0\n")
     assert "7 of the labels" in run.run(blob_set(), folder, **wider).waiting
-    with pytest.raises(SettingsChanged, match="initial was 8 and is 6"):
+    with pytest.raises(SettingsChanged, match="initial was 8 and is now 6"):
         run.run(blob_set(), folder, **options)
 
 

@@ -43,7 +43,7 @@ def test_as_many_jobs_as_processors_with_one_thread_each(monkeypatch):
         ({"processors": 1}, "all processors"),
         ({"threads": 4}, "all processors"),
         ({"epochs": 1, "rounds": 1}, "too short"),
-        ({"oracle": "file"}, "one file of questions"),
+        ({"oracle": "file"}, "only one process can write the questions"),
     ],
 )
 def test_one_process_where_several_gain_nothing(options, why, monkeypatch):

@@ -352,10 +352,8 @@ def _other(text: str) -> str:
     """A hint if a name is of another kind than the option that it was given to."""
     plain = text.partition("(")[0].strip()
     kinds = {"strategy": STRATEGIES, "posterior": POSTERIORS, "learner": LEARNERS, "network": NETWORKS}
-    for what, known in kinds.items():
-        if plain.replace("-", "_") in known:
-            return f"it is a {what}: --{what} {plain}"
-    return ""
+    found = [what for what, known in kinds.items() if plain.replace("-", "_") in known]
+    return "; ".join(f"it is a {what}: --{what} {plain}" for what in found)
 
 
 def _made(name: str, found: Callable[..., Any], given: Sequence[Any], options: Mapping[str, Any]) -> Any:

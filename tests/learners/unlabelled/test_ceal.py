@@ -32,30 +32,15 @@ def plain(**kwargs):
     return Supervised(partial(networks.mlp, (5,), 3), classes=3, **known)
 
 
-class Told(Posterior):
-    """A learner that notes what it is given, and a posterior that says what it is told to."""
+class Answers:
+    """Draws that give the same probabilities whatever they are asked."""
 
-    kind = "categorical"
     names = ("log_probs",)
     degenerate = True
 
-    def __init__(self, probs=None, kind="categorical"):
+    def __init__(self, probs, kind):
         self.probs = probs
         self.kind = kind
-        self.given = []
-
-    def fit(self, labelled, unlabelled, *, seed, round, previous=None, checkpoint=None):
-        self.given.append((labelled, unlabelled, previous))
-        return self
-
-    def draw(self, T=None, seed=0):
-        return self
-
-    def load(self, folder):
-        return self
-
-    def save(self, folder):
-        (folder / "told").touch()
 
     def __len__(self):
         return 1
@@ -75,6 +60,28 @@ class Told(Posterior):
     def __call__(self, x):
         p = torch.full((len(x), 3), 1 / 3) if self.probs is None else self.probs(x)
         return p.log()[:, None]
+
+
+class Told(Posterior):
+    """A learner that notes what it is given, and a posterior that says what it is told to."""
+
+    def __init__(self, probs=None, kind="categorical"):
+        self.probs = probs
+        self.kind = kind
+        self.given = []
+
+    def fit(self, labelled, unlabelled, *, seed, round, previous=None, checkpoint=None):
+        self.given.append((labelled, unlabelled, previous))
+        return self
+
+    def draw(self, T=None, seed=0):
+        return Answers(self.probs, self.kind)
+
+    def load(self, folder):
+        return self
+
+    def save(self, folder):
+        (folder / "told").touch()
 
 
 FOUR = torch.tensor([[0.98, 0.01, 0.01], [0.5, 0.3, 0.2], [0.0005, 0.999, 0.0005], [0.34, 0.33, 0.33]])
