@@ -34,8 +34,8 @@ Reduce = Callable[[Any], Any]
 class RayScorer:
     """Scores a pool on a cluster; see `protocols.Scorer`.
 
-    What comes back equals what `PoolScorer` gives with as many threads as a worker has, bit for bit on machines of the same kind:
-    sample t is one function, and batches are cut at the same places.
+    What comes back equals what `PoolScorer` gives with as many threads as a worker has, bit for bit on machines of the
+    same kind: sample t is one function, and batches are cut at the same places.
 
     Args:
         plain: How a pool is scored.
