@@ -134,7 +134,7 @@ class Fitting(Protocol):
 
         Args:
             train: Trains networks.
-            labelled: What it trains on, with what is known of each label.
+            labelled: The labelled items, with the round, weight and source of each label.
             seed: Seed of all randomness.
 
         Returns:
