@@ -110,7 +110,9 @@ def test_a_block_that_kills_its_worker_each_time_is_named_and_the_others_are_kep
     pytest.importorskip("ray")
     with Cluster(workers=2, few=0) as cluster:
         there = RayScorer(PLAIN, cluster, tmp_path, block=2048)
-        with pytest.raises(ClusterFailed, match=r"worker was lost.*of 20,480 items were done.*kept in"):
+        with pytest.raises(
+            ClusterFailed, match=r"worker was lost.*of 20,480 items were done.*results are in"
+        ):
             there.predict(posterior, pool, partial(dies, at=9000, values=scores))
     assert len(list(tmp_path.glob("*/*.npz"))) == 9
 

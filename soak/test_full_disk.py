@@ -65,7 +65,7 @@ def test_no_room_for_predictions_in_the_middle_of_scoring(small_disk, tmp_path):
     (small_disk / "ballast").write_bytes(bytes(1500 * 1024))
     full = baldur(*words, "--out", tmp_path / "run", TMPDIR=str(small_disk))
     assert full.returncode == 1, full.stderr
-    assert "no room for predictions" in full.stderr
+    assert "no space for predictions" in full.stderr
     assert "Traceback" not in full.stderr
     (small_disk / "ballast").unlink()
     again = baldur(*words, "--out", tmp_path / "run", TMPDIR=str(small_disk))

@@ -29,7 +29,7 @@ def test_what_is_kept_of_a_block_is_whole_or_not_there(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(DiskFull, match="make room and start again"):
+    with pytest.raises(DiskFull, match="start again to continue"):
         kept.save(1, np.array([1.0]), True)
     assert kept.load(1, 1) is None
     assert [path.name for path in kept.folder.iterdir()] == [file.name]

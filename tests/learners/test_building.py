@@ -21,7 +21,7 @@ def test_a_factory_is_given_the_options_and_the_seed():
     assert half[0].out_features == 4
     assert torch.equal(half[0].weight, build(wide, 1, {"width": 0.5})[0].weight)
     assert not torch.equal(half[0].weight, build(wide, 2, {"width": 0.5})[0].weight)
-    with pytest.raises(Unsupported, match="takes no depth"):
+    with pytest.raises(Unsupported, match="must accept depth"):
         build(wide, 1, {"depth": 2})
     with pytest.raises(Unsupported, match="give the learner a factory"):
         build(wide(), 1, {"width": 0.5})
@@ -38,5 +38,5 @@ def test_a_warm_start_needs_networks_of_the_same_kind():
     table = DummyClassifier().fit(np.eye(2), [0, 1])
     with pytest.raises(Unsupported, match="not Estimators"):
         networks_of(Estimators([table], 2))
-    with pytest.raises(Unsupported, match="not another one"):
+    with pytest.raises(Unsupported, match="same network"):
         go_on_from(wide(), wide(0.5))

@@ -157,7 +157,7 @@ def test_where_too_little_is_labelled_nothing_is_corrected(method, n, items, tmp
 
 def test_values_out_of_their_domain_are_refused():
     for options in ({"share": 0.0}, {"share": 1.0}, {"items": 0}):
-        with pytest.raises(InvalidArgument, match="hold out"):
+        with pytest.raises(InvalidArgument, match="share must be between"):
             calibrated(supervised(), **options)
     with pytest.raises(EmptyLabelledSet):
         calibrated(supervised()).fit(labelled(n=0), POOL, seed=0, round=0)

@@ -141,7 +141,7 @@ def test_several_labels_an_item():
     [
         (lambda: fit(random_forest(3), labelled(positions=[])), EmptyLabelledSet, "nothing is labelled"),
         (lambda: fit(random_forest(2)), InvalidLabel, "from 0 to 2, not from 0 to 1"),
-        (lambda: random_forest(1), InvalidArgument, "at least 2 classes"),
+        (lambda: random_forest(1), InvalidArgument, "at least 2"),
         (lambda: committee(3, members=0), InvalidArgument, "at least one member"),
         (lambda: Estimator(dict, classes=2), InvalidArgument, "not a dict"),
         (lambda: Estimator("forest", classes=2), InvalidArgument, "not a str"),

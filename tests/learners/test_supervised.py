@@ -165,7 +165,7 @@ def test_a_network_of_other_classes_is_refused():
 def test_arguments_that_contradict_each_other_are_refused():
     with pytest.raises(InvalidArgument, match="not both"):
         learner(validation=3, validation_set=labelled(3))
-    with pytest.raises(InvalidArgument, match="classes must be at least 2"):
+    with pytest.raises(InvalidArgument, match="at least 2"):
         Supervised(factory, classes=1)
     with pytest.raises(InvalidArgument, match="hold out at most 27"):
         fitted(validation=28)

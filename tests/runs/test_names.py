@@ -209,7 +209,7 @@ def test_augmentations_have_short_names():
         (augment_named, "week", "did you mean weak"),
         (augment_named, "weak(flip=2)", "flip must be True or False"),
         (augment_named, "weak(x=2)", "multiple values for argument 'x'"),
-        (loss_named, "generalised-cross-entropy(q=2)", "q is 2"),
+        (loss_named, "generalised-cross-entropy(q=2)", "not 2"),
         (loss_named, "generalised-cross-entropy(q='a')", "q must be a number"),
         (schedule_named, "steps(at=0.5)", "at must be a list"),
         (schedule_named, "steps(factor=-1)", "multiplied by -1"),

@@ -206,7 +206,7 @@ def test_what_is_not_finite_is_named_by_its_id(draws, inputs, value):
             score.predict(draws, from_arrays(inputs, ids=ids), reduce)
     broken = network()
     torch.nn.init.constant_(broken[1].weight, float("nan"))
-    with pytest.raises(InvalidPredictions, match=r"of i0 and of 100 more hold NaN"):
+    with pytest.raises(InvalidPredictions, match=r"of i0 and of 100 more are NaN"):
         score.predict(Deterministic(broken).draw(), from_arrays(sound, ids=ids), acquire.entropy)
 
 
@@ -215,5 +215,5 @@ def test_no_room_for_predictions_is_a_sentence(draws, inputs, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(DiskFull, match=r"no room for predictions of 0 MiB in .*TMPDIR.*start again"):
+    with pytest.raises(DiskFull, match=r"no space for predictions of 0 MiB in .*TMPDIR.*start again"):
         score.predict(draws, inputs, memory="4KiB")

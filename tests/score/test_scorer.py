@@ -42,9 +42,7 @@ def test_so_many_as_are_asked_for_or_all_that_there_are():
 
 
 def test_a_posterior_that_lacks_members_is_refused_and_told_how_to_get_them():
-    with pytest.raises(
-        InvalidArgument, match=r"Bare is no posterior.*inherit from baldur\.protocols\.Posterior"
-    ):
+    with pytest.raises(InvalidArgument, match=r"not Bare.*base class baldur\.protocols\.Posterior"):
         draws_of(Bare(), 4)
     own = Inheriting()
     assert (own.functions, list(own.networks)) == (None, [])

@@ -225,9 +225,9 @@ def test_weights_that_say_nothing_are_refused(weights):
 
 
 def test_lengths_must_agree():
-    with pytest.raises(InvalidArgument, match="40 labels came with inputs of lengths"):
+    with pytest.raises(InvalidArgument, match="40 labels need as many inputs"):
         fitted(Recipe(), y=Y[:40])
-    with pytest.raises(InvalidArgument, match="no validation items"):
+    with pytest.raises(InvalidArgument, match="validation set is empty"):
         fitted(Recipe(), validation=(X[:0], Y[:0]))
 
 

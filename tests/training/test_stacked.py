@@ -231,9 +231,9 @@ def test_what_cannot_be_stacked_is_refused_and_left_alone(made, said):
 
 def test_what_no_network_could_be_trained_on_is_refused():
     fit = partial(train_stacked, [dense(), dense()], VECTORS, Y, seeds=(1, 2))
-    with pytest.raises(InvalidArgument, match="3 seeds"):
+    with pytest.raises(InvalidArgument, match="as many seeds, not 3"):
         fit(recipe=ONCE, seeds=(1, 2, 3))
-    with pytest.raises(InvalidArgument, match="no validation items"):
+    with pytest.raises(InvalidArgument, match="validation set is empty"):
         fit(recipe=ONCE, validation=(VECTORS[:0], Y[:0]))
     with pytest.raises(UnsupportedNetwork, match="4 classes"):
         fit(recipe=ONCE, classes=4)

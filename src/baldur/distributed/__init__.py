@@ -1,6 +1,6 @@
-"""Runs callables that it is handed over a Ray cluster, and by that scores pools and fits learners there.
+"""Calls functions on a Ray cluster, and so scores pools and fits learners there.
 
-Ray is the extra `ray`; nothing here imports it before a cluster is used.
+Ray is an optional dependency, `baldur[ray]`. It is imported only when a cluster is used.
 """
 
 from baldur.distributed.cluster import Cluster

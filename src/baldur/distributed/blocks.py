@@ -1,4 +1,4 @@
-"""The blocks of a pass over a pool: where they are cut, and their results on disk, each written whole or not at all."""
+"""The blocks of a pass over a pool, and their results on disk. Each result is written whole or not at all."""
 
 import errno
 import hashlib
@@ -18,12 +18,12 @@ from baldur.protocols import Batch, Pool, Posterior
 
 
 def cut(n: int, size: int, most: int) -> list[range]:
-    """Cut the positions of a pool into blocks, at places where the plain pass begins a batch.
+    """Cut the positions of a pool into blocks, at the boundaries of the batches of a plain pass.
 
     Args:
-        n: Items.
+        n: Number of items.
         size: Items in a batch.
-        most: Items in a block, rounded down to whole batches; at least one batch.
+        most: Maximum number of items in a block, rounded down to whole batches, but at least one batch.
 
     Returns:
         Consecutive ranges.
@@ -33,25 +33,25 @@ def cut(n: int, size: int, most: int) -> list[range]:
 
 
 class Kept:
-    """Results of the blocks of one pass in a folder of their own.
+    """Stores the results of the blocks of one pass in a folder.
 
     Args:
-        folder: Where results are kept; None keeps nothing.
-        key: Everything that the results depend on, as `digest` makes it.
+        folder: The parent folder; None stores nothing.
+        key: A hash, from `digest`, of everything that the results depend on.
     """
 
     def __init__(self, folder: Path | None, key: str) -> None:
         self.folder = None if folder is None else folder / key[:32]
 
     def load(self, block: int, rows: int) -> tuple[NDArray[Any], bool] | None:
-        """The result of a block, if it is there and whole.
+        """Load the result of a block, if it exists and is complete.
 
         Args:
-            block: Which.
-            rows: How many items it has.
+            block: The number of the block.
+            rows: The number of its items.
 
         Returns:
-            Values, and whether samples differed; None where it has to be computed.
+            The values, and whether the samples differed; None if the block must be computed.
         """
         if self.folder is None:
             return None
@@ -64,15 +64,15 @@ class Kept:
         return (values, differ) if len(values) == rows else None
 
     def save(self, block: int, values: NDArray[Any], differ: bool) -> None:
-        """Keep the result of a block.
+        """Save the result of a block.
 
         Args:
-            block: Which.
-            values: One row an item.
-            differ: Whether samples differed.
+            block: The number of the block.
+            values: The values, one row for each item.
+            differ: Whether the samples differed.
 
         Raises:
-            DiskFull: There was no room; the blocks before are kept.
+            DiskFull: There is no space; earlier blocks are kept.
         """
         if self.folder is None:
             return
@@ -90,16 +90,18 @@ class Kept:
                 temporary.unlink(missing_ok=True)
 
     def describe(self, done: int, n: int) -> str:
-        """What is left of a pass that broke off.
+        """Describe an interrupted pass.
 
         Args:
-            done: Items done.
-            n: Items in all.
+            done: Number of finished items.
+            n: Number of all items.
 
         Returns:
-            In words.
+            A sentence.
         """
-        where = "nothing of it is kept" if self.folder is None else f"they are kept in {self.folder}"
+        where = (
+            "their results are not stored" if self.folder is None else f"their results are in {self.folder}"
+        )
         return f"{done:,} of {n:,} items were done, and {where}"
 
     def _path(self, block: int) -> Path:
@@ -114,18 +116,18 @@ def _room(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull(
-                f"there is no room left in {folder} for the results of a pass; the blocks that are there are kept: "
-                "make room and start again, and it goes on with the others"
+                f"there is no space left in {folder} for the results of a pass; finished blocks are kept. Free some "
+                "space and start again to continue"
             ) from error
         raise
 
 
 def digest(posterior: Posterior, pool: Pool, *told: bytes) -> str:
-    """A name for what the results of a pass depend on.
+    """A hash of everything that the results of a pass depend on.
 
     Args:
-        posterior: By the contents of what it saves.
-        pool: By its ids and by what 64 of its items hold.
+        posterior: The posterior; the hash contains its saved files.
+        pool: The pool; the hash contains its ids and the contents of 64 items.
         told: Everything else.
 
     Returns:

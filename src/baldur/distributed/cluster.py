@@ -22,11 +22,11 @@ from baldur.distributed.threads import Stopped
 from baldur.errors import ClusterFailed, Unsupported
 
 FEW = 16
-"""So many calls are tasks of their own; Ray Data takes seconds to begin, and is worth it from there on."""
+"""Up to this number, calls are single tasks. Ray Data needs seconds to start, so it is used only for more calls."""
 
-_TRIES = 3  # of one call whose worker is lost
-_STORE = 2**30  # bytes of the object store of a cluster that is started here; what is more goes to disk
-_STEP = 0.5  # seconds between two looks at whether to stop
+_TRIES = 3  # attempts of a call whose worker is lost
+_STORE = 2**30  # bytes of the object store of a cluster that is started here; the rest goes to disk
+_STEP = 0.5  # seconds between two checks whether to stop
 
 
 @dataclass
@@ -34,13 +34,13 @@ class Cluster:
     """A Ray cluster, started or joined when it is first needed.
 
     Args:
-        address: "host:port" of a cluster, or "auto" for the one that this machine belongs to; None and "local" start
-            one on this machine, which ends with `close`.
-        workers: Processes that work at a time for one pass, and on a cluster that is started here for all; None for
-            as many as the cluster has processors for.
-        threads: Of PyTorch in each, so many processors are taken for it.
-        gpus: That each worker takes.
-        few: So many calls of one function, or fewer, are tasks of their own instead of a stream.
+        address: "host:port" of a cluster, or "auto" for the cluster of this machine. None and "local" start a cluster
+            on this machine, which ends with `close`.
+        workers: Number of worker processes for one pass, or for all passes on a cluster that is started here. None
+            means as many as there are processors for.
+        threads: PyTorch threads of each worker; each takes a processor.
+        gpus: GPUs of each worker.
+        few: Maximum number of calls of one function that run as single tasks instead of a stream.
     """
 
     address: str | None = None
@@ -62,11 +62,11 @@ class Cluster:
         self.close()
 
     def start(self) -> None:
-        """Start or join the cluster, if that has not happened yet.
+        """Start or join the cluster, if this was not done before.
 
         Raises:
             Unsupported: Ray is not installed.
-            ClusterFailed: There is no cluster at the address, or no node of it has room for a worker.
+            ClusterFailed: There is no cluster at the address, or no node is large enough for a worker.
             Stopped: `stopping` is set.
         """
         with self._lock:
@@ -88,17 +88,17 @@ class Cluster:
         if largest < self.threads:
             self.close()
             raise ClusterFailed(
-                f"a worker of {self.threads} threads needs as many processors, and the largest node of the cluster "
-                f"has {largest:g}; say --threads {max(1, int(largest))}, or less"
+                f"a worker with {self.threads} threads needs as many processors, but the largest node of the cluster "
+                f"has {largest:g}; give --threads {max(1, int(largest))} or less"
             )
         if max((node.get("GPU", 0) for node in nodes), default=0) < self.gpus:
             self.close()
             raise ClusterFailed(
-                "a worker takes a GPU, as this machine has one, and no node of the cluster has; say --device cpu"
+                "a worker needs a GPU, because this machine has one, but no node of the cluster has; give --device cpu"
             )
 
     def close(self) -> None:
-        """Let go of the cluster; one that was started here ends."""
+        """Leave the cluster; a cluster that was started here ends."""
         forget()
         with self._lock:
             if self._joined and self._ours:
@@ -107,23 +107,23 @@ class Cluster:
 
     @property
     def size(self) -> int:
-        """How many workers there are, once it is started."""
+        """Number of workers of the started cluster."""
         if self.workers is not None:
             return self.workers
         return max(1, int(_ray().cluster_resources().get("CPU", 1) // self.threads))
 
     def begin(self, call: Callable[[], Any], what: str) -> Callable[[], Any]:
-        """Begin a call on some worker; Ray does it again, elsewhere, if that is lost.
+        """Begin a call on a worker. If the worker is lost, Ray repeats the call elsewhere.
 
         Args:
-            call: It travels there with everything that it holds.
-            what: What it is, for a person.
+            call: The function; it is sent with all its data.
+            what: A description of the call, for messages.
 
         Returns:
-            A function that waits for the call and returns or raises what it did.
+            A function that waits for the call, and returns its result or raises its error.
 
         Raises:
-            ClusterFailed: From that function: the workers were lost several times.
+            ClusterFailed: The returned function raises this if the workers were lost several times.
         """
         self.start()
         return partial(_await, _submit(call, self.threads, self.gpus), what, self.stopping)
@@ -131,18 +131,18 @@ class Cluster:
     def each(
         self, function: Callable[[int], Any], items: Sequence[int], what: str
     ) -> Iterator[tuple[int, Any]]:
-        """Call a function on every item; results come in the order in which they are ready, one an item.
+        """Call a function on every item. The results come in the order in which they are ready.
 
         Args:
-            function: It travels to each worker once.
-            items: What it is called with.
-            what: What it is, for a person.
+            function: The function; it is sent to each worker once.
+            items: The arguments of the calls.
+            what: A description of the calls, for messages.
 
         Yields:
             Items and results.
 
         Raises:
-            ClusterFailed: Workers were lost several times, and nothing came back.
+            ClusterFailed: Workers were lost several times without a result.
         """
         self.start()
         if len(items) <= self.few:
@@ -151,7 +151,7 @@ class Cluster:
         left, lost = list(items), 0
         while left:
             if self.stopping.is_set():
-                raise Stopped  # the cluster is gone, and Ray would start another
+                raise Stopped  # the cluster has ended, and Ray would start another
             before = len(left)
             try:
                 for item, outcome in self._stream(function, left):
@@ -179,7 +179,7 @@ class Cluster:
     def _stream(
         self, function: Callable[[int], Any], items: Sequence[int]
     ) -> Iterator[tuple[int, "_Outcome"]]:
-        """A Ray Data pipeline over the items: actors hold the function, and results come as they are ready."""
+        """A Ray Data pipeline over the items. Actors hold the function, and results come as they are ready."""
         parcel = _ray().put(pack(function))
         actors = min(self.size, len(items))
         data = _ray_data()
@@ -188,7 +188,7 @@ class Cluster:
             min_size=1, max_size=actors, initial_size=actors, max_tasks_in_flight_per_actor=1
         )
         with warnings.catch_warnings():
-            # Up to Ray 2.63 that is how retries are bounded; unbounded, a block that kills its worker goes on for ever.
+            # Up to Ray 2.63, this bounds the retries. Otherwise a block that kills its worker is repeated for ever.
             warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
             results = numbers.map_batches(
                 _Worker,
@@ -205,7 +205,7 @@ class Cluster:
                 raise Stopped
             try:
                 batch = next(batches, None)
-            # Ray Data raises what it likes; what a call raised comes as an outcome.
+            # Ray Data may raise anything; errors of calls come as outcomes.
             except Exception as error:
                 raise _Lost from error
             if batch is None:
@@ -215,12 +215,12 @@ class Cluster:
 
 
 def begin(threads: int, gpus: float, call: Callable[[], Any]) -> Callable[[], Any]:
-    """Begin a call from where one is a worker oneself, which makes room for it while it waits.
+    """Begin a call from a worker, which frees its processors while it waits.
 
     Args:
-        threads: Of PyTorch in the call.
-        gpus: That the call takes.
-        call: As in `Cluster.begin`.
+        threads: PyTorch threads of the call.
+        gpus: GPUs of the call.
+        call: See `Cluster.begin`.
 
     Returns:
         See `Cluster.begin`.
@@ -229,17 +229,17 @@ def begin(threads: int, gpus: float, call: Callable[[], Any]) -> Callable[[], An
 
 
 def _ray() -> Any:
-    """Ray, imported where it is used; it is typed in parts only."""
+    """Import Ray, which is only partly typed."""
     return import_module("ray")
 
 
 class _Lost(Exception):
-    """The stream broke off."""
+    """The stream was interrupted."""
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    """How a call ended, as it travels back."""
+    """The result or error of a call, as it is sent back."""
 
     value: Any
     error: tuple[type[Exception], tuple[Any, ...], dict[str, Any]] | None
@@ -247,7 +247,7 @@ class _Outcome:
     said: list[tuple[type[Warning], str]]
 
     def open(self) -> Any:
-        """Return or raise what the call did; what it warned of is said again here."""
+        """Return the result or raise the error of the call, and repeat its warnings."""
         for category, text in self.said:
             warnings.warn(text, category, stacklevel=3)
         if self.error is None:
@@ -261,7 +261,7 @@ class _Outcome:
 
 
 def _attempt(call: Callable[[], Any]) -> _Outcome:
-    """On a worker: make a call."""
+    """Make a call on a worker."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         value, error, trace = None, None, ""
@@ -273,7 +273,7 @@ def _attempt(call: Callable[[], Any]) -> _Outcome:
 
 
 def _portable(error: Exception) -> tuple[type[Exception], tuple[Any, ...], dict[str, Any]]:
-    """What makes the error again, whatever its constructor takes; its words where it cannot travel."""
+    """The parts of an error from which it can be made again; if it cannot be pickled, an error with its text."""
     made = (type(error), error.args, dict(vars(error)))
     try:
         unpack(pack(made))
@@ -283,13 +283,13 @@ def _portable(error: Exception) -> tuple[type[Exception], tuple[Any, ...], dict[
 
 
 def _run(parcel: Parcel, threads: int, paths: list[str]) -> _Outcome:
-    """On a worker: unpack a call and make it."""
+    """Unpack and make a call on a worker."""
     _prepare(threads, paths)
     return _attempt(lambda: unpack(parcel)())
 
 
 class _Worker:
-    """An actor of a stream: it holds the function, whatever that holds."""
+    """An actor of a stream, which holds the function."""
 
     def __init__(self, parcel: list[Any], threads: int, paths: list[str]) -> None:
         _prepare(threads, paths)
@@ -301,13 +301,13 @@ class _Worker:
         for i, item in enumerate(batch["item"]):
             ready = self.function
             outcome = ready if ready.error else _attempt(partial(ready.value, int(item)))
-            # Bytes are what a column of a table can always hold.
+            # a column of a table can always hold bytes
             outcomes[i] = _ray().cloudpickle.dumps(outcome)
         return {"item": batch["item"], "outcome": outcomes}
 
 
 def _prepare(threads: int, paths: list[str]) -> None:
-    """On a worker: compute with so many threads, and find one's own modules where the driver found them."""
+    """Prepare a worker: set the number of threads and the path of the driver's modules."""
     import torch
 
     torch.set_num_threads(threads)
@@ -337,23 +337,23 @@ def _await(ref: Any, what: str, stopping: threading.Event | None) -> Any:
 
 
 def _sentence(what: str, error: BaseException | None) -> str:
-    """Why the cluster failed, and what to do."""
+    """A message that says why the cluster failed, and what to do."""
     said = " ".join(str(error).split())
     if "OutOfMemory" in type(error).__name__ or "low memory" in said or "OOM" in said:
-        todo = (
-            "a worker ran out of memory: take fewer workers on a node, a smaller --score-batch or more memory"
-        )
+        todo = "a worker ran out of memory; use fewer workers on each node, a smaller --score-batch or more memory"
     elif "OutOfDisk" in type(error).__name__ or "No space left" in said:
-        todo = "a node has no room left on its disk: make room there"
+        todo = "the disk of a node is full; free some space there"
     else:
-        todo = "a worker was lost each time (killed for memory? a node gone?): see Ray's logs, and mend that"
-    return f"{what}: the cluster failed again and again; {todo}, then start again ({said[:300]})"
+        todo = (
+            "a worker was lost each time (killed for memory, or with its node); find the cause in Ray's logs"
+        )
+    return f"{what}: the cluster failed several times; {todo}, then start again ({said[:300]})"
 
 
 def _connect(address: str | None, processors: int) -> None:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
-    os.environ.setdefault("RAY_worker_niceness", "0")  # else workers give way to whatever else runs
-    os.environ.setdefault("RAY_task_oom_retries", str(_TRIES))  # else for ever
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage report
+    os.environ.setdefault("RAY_worker_niceness", "0")  # otherwise workers have a low priority
+    os.environ.setdefault("RAY_task_oom_retries", str(_TRIES))  # otherwise without end
     own: dict[str, Any] = {"address": address}
     if address in (None, "local"):
         own = {
@@ -372,7 +372,7 @@ def _connect(address: str | None, processors: int) -> None:
 
 
 def _ray_data() -> Any:
-    """Ray Data, quiet: its progress is shown by whoever takes the results."""
+    """Import Ray Data without its progress bars."""
     data: Any = import_module("ray.data")
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     data.DataContext.get_current().enable_progress_bars = False

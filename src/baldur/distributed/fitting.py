@@ -1,4 +1,4 @@
-"""Fits a learner on a cluster: each fit is a task, which Ray does again if its node is lost."""
+"""Fits a learner on a cluster. Each fit is a task, which Ray repeats if its node is lost."""
 
 import tempfile
 import threading
@@ -16,11 +16,11 @@ _loading = threading.Lock()  # building a network seeds PyTorch's one generator 
 
 @dataclass
 class RayLearner(WrappingLearner):
-    """A learner whose fits are tasks of a cluster; with the same seed and threads the same weights as here.
+    """A learner whose fits are tasks of a cluster. The same seed and threads give the same weights as in this process.
 
     Args:
-        learner: Learns; a copy of it travels with each fit. So it must not show progress or keep records here.
-        cluster: Where.
+        learner: The learner. A copy of it is sent with each fit, so it cannot show progress or keep records here.
+        cluster: The cluster.
     """
 
     learner: Learner
@@ -44,8 +44,8 @@ class RayLearner(WrappingLearner):
             unlabelled: The unlabelled items.
             seed: Seed of the fit.
             round: The round.
-            previous: Last round's posterior.
-            checkpoint: Left alone: a fit whose worker is lost begins anew, there, with the same seed.
+            previous: The posterior of the previous round.
+            checkpoint: Ignored: if a worker is lost, its fit starts anew elsewhere with the same seed.
 
         Returns:
             The posterior.
@@ -78,10 +78,10 @@ class RayLearner(WrappingLearner):
             return self.learner.load(folder)
 
     def pictures(self) -> bytes | None:
-        """A PNG of images that the last fit generated; a worker made it.
+        """A PNG of the images that the last fit generated.
 
         Returns:
-            The PNG, or None where there are none.
+            The PNG, or None if there are no images.
         """
         return self._pictures
 
@@ -94,7 +94,7 @@ def _fit(
     round: int,
     previous: Posterior | None,
 ) -> tuple[dict[str, bytes], bytes | None]:
-    """On a worker: the files of the posterior, and the learner's pictures."""
+    """Fit on a worker. Returns the files of the posterior and the pictures of the learner."""
     posterior = learner.fit(labelled, unlabelled, seed=seed, round=round, previous=previous)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,4 +1,4 @@
-"""Scores a pool on a cluster: the plain pass, cut into blocks that workers compute and the driver keeps."""
+"""Scores a pool on a cluster. Workers compute the blocks of the plain pass, and the driver stores the results."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -38,11 +38,11 @@ class RayScorer:
     kind. Sample t is one function, and batches are cut at the same places.
 
     Args:
-        plain: How a pool is scored.
-        cluster: Where.
-        folder: Where the results of blocks are kept, so that a pass that was interrupted goes on; they stay there
-            until the folder is deleted. None keeps nothing.
-        block: Items in a block at most.
+        plain: The plain scorer.
+        cluster: The cluster.
+        folder: The folder for results of blocks, from which an interrupted pass continues. They stay there until the
+            folder is deleted. None stores nothing.
+        block: Maximum number of items in a block.
     """
 
     plain: PoolScorer
@@ -52,7 +52,7 @@ class RayScorer:
 
     @property
     def memory(self) -> str | int:
-        """As of the plain scorer."""
+        """The value of the plain scorer."""
         return self.plain.memory
 
     def predict(
@@ -61,17 +61,17 @@ class RayScorer:
         """See `PoolScorer.predict`.
 
         Args:
-            posterior: The posterior; it and `reduce` travel to the workers.
-            pool: The items. Arrays in memory travel to each node once; memory maps and folders are opened there.
-            reduce: Log-probabilities to an array (n, ...).
+            posterior: The posterior. It and `reduce` are sent to the workers.
+            pool: The items. Arrays in memory are sent to each node once; memory maps and folders are opened there.
+            reduce: A function of log-probabilities that returns an array (n, ...).
 
         Returns:
             See `PoolScorer.predict`.
 
         Raises:
-            IdenticalDraws: All T > 1 samples gave the same for every item.
-            InvalidPredictions: Predictions are NaN, or, from `reduce`, not normalised.
-            ClusterFailed: Workers were lost several times; blocks that were done are kept.
+            IdenticalDraws: All T > 1 samples give the same predictions for every item.
+            InvalidPredictions: Predictions are NaN, or `reduce` finds that they are not normalised.
+            ClusterFailed: Workers were lost several times; finished blocks are kept.
         """
         if not len(pool):
             return self.plain.predict(posterior, pool, reduce)
@@ -99,14 +99,14 @@ class RayScorer:
         Args:
             posterior: The posterior.
             pool: The items.
-            name: Which output.
+            name: The name of the output.
 
         Returns:
             (N, ...).
 
         Raises:
             Unsupported: The posterior has no such output.
-            ClusterFailed: Workers were lost several times; blocks that were done are kept.
+            ClusterFailed: Workers were lost several times; finished blocks are kept.
         """
         draws = score.draws_of(posterior, None, self.plain.seed)
         if not len(pool) or (name != "features" and name not in draws.names):
@@ -116,7 +116,7 @@ class RayScorer:
     def _pass(
         self, posterior: Posterior, draws: Draws, pool: Pool, name: str, reduce: Reduce | None
     ) -> tuple[NDArray[Any], bool]:
-        """Every block, from the folder or from a worker; and whether samples differed anywhere."""
+        """All blocks, from the folder or from workers, and whether the samples differed anywhere."""
         n = len(pool)
         size = self.plain.items_at_once(draws, pool)
         blocks = cut(n, size, self.block)
@@ -147,7 +147,7 @@ class RayScorer:
 
 
 class _Gathered:
-    """The results of the blocks put together, in whatever order they come."""
+    """Joins the results of the blocks, in any order."""
 
     def __init__(self, n: int, limit: int, progress: score.Progress | None) -> None:
         self.n, self.limit, self.progress = n, limit, progress
@@ -168,15 +168,15 @@ class _Gathered:
 
 @dataclass(frozen=True)
 class Work:
-    """One pass over a pool, a block at a time; it travels to the workers once.
+    """One pass over a pool in blocks. It is sent to the workers once.
 
     Args:
         posterior: The posterior.
         pool: The items.
-        scorer: How a block is scored: in batches of the plain pass.
+        scorer: Scores a block, in the batches of the plain pass.
         name: "log_probs", or another output.
-        reduce: Of the log-probabilities.
-        blocks: Positions of the items of each block.
+        reduce: A function of the log-probabilities.
+        blocks: The positions of the items of each block.
     """
 
     posterior: Posterior
@@ -190,10 +190,10 @@ class Work:
         """Compute a block as the plain pass does.
 
         Args:
-            number: Which.
+            number: The number of the block.
 
         Returns:
-            Values, one row an item, and whether samples differed.
+            The values, one row for each item, and whether the samples differed.
         """
         items = self.blocks[number]
         part = View(self.pool, np.arange(items.start, items.stop))
@@ -204,10 +204,10 @@ class Work:
         return values, comparing.differ
 
     def key(self, threads: int) -> str:
-        """A name for all that the results depend on.
+        """A hash of everything that the results depend on.
 
         Args:
-            threads: Of a worker.
+            threads: Threads of a worker.
 
         Returns:
             Hexadecimal SHA-256.
@@ -221,7 +221,7 @@ class Work:
 
 
 class ComparingPosterior(Posterior):
-    """A posterior whose draws note whether any two samples differed: one block cannot tell for the whole pool.
+    """A posterior whose draws record whether any two samples differ, so that this can be checked for the whole pool.
 
     Args:
         inner: The posterior.
@@ -242,14 +242,14 @@ class ComparingPosterior(Posterior):
         return self.inner.networks
 
     def draw(self, T: int | None = None, seed: int = 0) -> WrappedDraws:
-        """Its draws.
+        """Draw functions of the inner posterior.
 
         Args:
             T: Number of samples.
             seed: Seed of the samples.
 
         Returns:
-            The same functions, which are never refused for agreeing.
+            The same functions. Equal samples raise no error.
         """
         return WrappedDraws(self.inner.draw(T, seed), after=self._noted, may_agree=True)
 
@@ -262,20 +262,20 @@ class ComparingPosterior(Posterior):
         self.inner.save(folder)
 
     def _noted(self, log_probs: Any) -> Any:
-        """Log-probabilities (n, T, C, ...) as they came."""
+        """Record differences, and return the log-probabilities (n, T, C, ...) unchanged."""
         differ = log_probs.shape[1] == 1 or self.differ
         self.differ = differ or bool((log_probs[:, :1] != log_probs[:, 1:]).any())
         return log_probs
 
 
 def root(pool: Pool) -> Pool:
-    """The pool behind a view, or behind a view of a view.
+    """The pool behind a view or nested views.
 
     Args:
         pool: Any pool.
 
     Returns:
-        A pool that is no view.
+        A pool that is not a view.
     """
     while isinstance(pool, View):
         pool = pool.whole

@@ -1,6 +1,6 @@
-"""How things travel to the workers: pickled, with what several calls need sent once.
+"""Sends objects to the workers as pickles. Objects that several calls need are sent once.
 
-Only what this program made itself is pickled, and only for the workers of its own cluster.
+Only objects of this program are pickled, and only for the workers of its cluster.
 """
 
 import io
@@ -18,19 +18,22 @@ from numpy.typing import NDArray
 from baldur.errors import DataNotFound, InvalidArgument
 
 Parcel = tuple[bytes, list[NDArray[np.uint8]], list[Any]]
-"""A pickle, the arrays that are in it (workers map them instead of copying), and references to what was sent before."""
+"""A pickle, its arrays (workers map them instead of copying), and references to objects that were sent before."""
 
-_MANY = 10_000  # strings in a tuple, from which on they travel as one array
-_SENT, _HELD = 16, 4  # things that a driver knows as sent, and that a worker keeps unpacked
+_MANY = 10_000  # tuples with at least this number of strings are sent as one array
+_SENT, _HELD = (
+    16,
+    4,
+)  # number of sent objects that a driver remembers, and of unpacked objects that a worker keeps
 _sent: OrderedDict[str, tuple[Any, Any]] = OrderedDict()
 _lock = threading.RLock()
 
 
 def share(thing: Any) -> None:
-    """Send something once; from now on it travels as a reference in everything that is packed.
+    """Send an object once. From then on, it is packed as a reference.
 
     Args:
-        thing: A pool, say. It must not change.
+        thing: The object, such as a pool. It must not change.
     """
     ray = import_module("ray")
     with _lock:
@@ -40,10 +43,10 @@ def share(thing: Any) -> None:
 
 
 def forget(thing: Any = None) -> None:
-    """Let go of something that was shared, or of everything.
+    """Forget a shared object, or all of them.
 
     Args:
-        thing: What; None for all.
+        thing: The object; None for all.
     """
     with _lock:
         for key in [key for key, (known, _) in _sent.items() if thing is None or known is thing]:
@@ -51,16 +54,16 @@ def forget(thing: Any = None) -> None:
 
 
 def pack(thing: Any) -> Parcel:
-    """Pickle a thing for a worker.
+    """Pickle an object for a worker.
 
     Args:
-        thing: Anything; functions and classes that a worker cannot import go by value.
+        thing: The object. Functions and classes that a worker cannot import are sent by value.
 
     Returns:
-        What `unpack` takes.
+        The argument for `unpack`.
 
     Raises:
-        InvalidArgument: It holds something that cannot leave this process.
+        InvalidArgument: The object contains something that cannot be sent to another process.
     """
     Pickler: Any = import_module("ray.cloudpickle").Pickler
     with _lock:
@@ -68,10 +71,10 @@ def pack(thing: Any) -> Parcel:
     refs: list[Any] = []
     buffers: list[pickle.PickleBuffer] = []
 
-    packed: dict[int, tuple[Any, Names]] = {}  # with what they are the names of: its id is then nobody else's
+    packed: dict[int, tuple[Any, Names]] = {}  # holds the tuple, so that no other object gets its id
 
     class Packer(Pickler):  # type: ignore[misc]  # Ray is untyped
-        """Leaves out what was sent, names the files of memory maps, and makes one array of many ids."""
+        """Replaces sent objects by references, memory maps by file names, and many ids by one array."""
 
         def persistent_id(self, part: Any) -> "int | Names | None":
             if type(part) is tuple and len(part) >= _MANY and all(type(one) is str for one in part):
@@ -92,25 +95,25 @@ def pack(thing: Any) -> Parcel:
         Packer(file, protocol=5, buffer_callback=buffers.append).dump(thing)
     except (TypeError, AttributeError, pickle.PicklingError) as error:
         raise InvalidArgument(
-            f"{type(thing).__name__} cannot be sent to the workers of a cluster: {error}; what it holds (open files, "
-            "locks, connections) must be made where it is used"
+            f"{type(thing).__name__} cannot be sent to the workers of a cluster: {error}; create open files, locks and "
+            "connections only when they are used"
         ) from error
     return file.getvalue(), [np.frombuffer(buffer.raw(), np.uint8) for buffer in buffers], refs
 
 
 def unpack(parcel: Parcel) -> Any:
-    """The thing again, on a worker; what was sent once is unpacked once.
+    """Restore an object on a worker. Shared objects are unpacked only once.
 
     Args:
-        parcel: From `pack`.
+        parcel: The result of `pack`.
 
     Returns:
-        The thing. Its arrays may be read-only.
+        The object. Its arrays may be read-only.
     """
     data, buffers, refs = parcel
 
     class Unpacker(pickle.Unpickler):
-        """Gets what was sent before."""
+        """Resolves references to objects that were sent before."""
 
         def persistent_load(self, pid: Any) -> Any:
             return pid if isinstance(pid, Names) else _shared(refs[pid])
@@ -119,7 +122,7 @@ def unpack(parcel: Parcel) -> Any:
 
 
 class Names(Sequence[str]):
-    """Many strings in one array, which all workers of a node map: a tuple would be unpacked by each of them.
+    """Many strings in one array, which all workers of a node map. Each would have to unpack a tuple.
 
     Args:
         names: The strings.
@@ -166,7 +169,7 @@ def _remember(thing: Any, ref: Any, most: int) -> None:
 
 
 def _place(array: Any) -> tuple[str, np.dtype[Any], int, tuple[int, ...]] | None:
-    """Where the bytes of a memory map lie: file, type, offset, shape; None where they must be sent instead."""
+    """The location of a memory map: file, type, offset and shape. None if its bytes must be sent instead."""
     name = array.filename
     if name is None or not array.flags.c_contiguous or not Path(name).exists():
         return None
@@ -178,10 +181,10 @@ def _place(array: Any) -> tuple[str, np.dtype[Any], int, tuple[int, ...]] | None
 
 
 def _open(name: str, dtype: np.dtype[Any], offset: int, shape: tuple[int, ...]) -> NDArray[Any]:
-    """The same memory map on this node."""
+    """Open the same memory map on this node."""
     if not Path(name).exists():
         raise DataNotFound(
-            f"{name} is not on this node ({_node()}): put it on a file system that every node has at the same path"
+            f"{name} is not on this node ({_node()}); put it on a file system that every node has at the same path"
         )
     return np.memmap(name, dtype, "r", offset, shape)
 

@@ -1,4 +1,4 @@
-"""Several long calls side by side in one process, while the work itself is done elsewhere."""
+"""Makes several long calls side by side in one process, while the work itself is done elsewhere."""
 
 import queue
 import threading
@@ -8,26 +8,26 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_LINGER = 20.0  # seconds that an end waits for calls that are about to notice it
+_LINGER = 20.0  # maximum seconds to wait for calls that are about to stop
 
 
 class Stopped(Exception):
-    """Raised in a call that shall end because another one failed or a person said so."""
+    """Raised in a call that must end because another call failed, or after Ctrl-C."""
 
 
 def side_by_side(calls: Sequence[Callable[[], T]], most: int, stop: threading.Event) -> list[T]:
-    """Make calls in threads, some at a time, begun in order.
+    """Make calls in threads, several at a time. They start in order.
 
     Args:
-        calls: What to call.
-        most: How many at a time.
-        stop: Set when one has failed, and on Ctrl-C; the others notice it and raise `Stopped`.
+        calls: The functions to call.
+        most: Maximum number of calls at a time.
+        stop: Is set when a call fails, and after Ctrl-C; the other calls then raise `Stopped`.
 
     Returns:
-        What they returned, in order.
+        The results, in order.
 
     Raises:
-        BaseException: The first that a call raised, once the others have ended.
+        BaseException: The first error of a call, after the other calls have ended.
     """
     left = iter(list(enumerate(calls)))
     lock, told = threading.Lock(), queue.SimpleQueue[tuple[int, T | None, BaseException | None]]()

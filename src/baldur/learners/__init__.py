@@ -1,4 +1,4 @@
-"""How does it learn from few labels? A learner turns what is labelled into a posterior."""
+"""How is the model trained with few labels? A learner fits a posterior to the labelled items."""
 
 from collections.abc import Callable, Mapping
 
@@ -21,7 +21,7 @@ CHANGE_TRAINING: Mapping[str, Callable[..., Supervised]] = {
     "mean_teacher": mean_teacher,
     "pi_model": pi_model,
 }
-"""By name, functions `(supervised, *, options)` that change how a `Supervised` trains its networks."""
+"""Functions `(supervised, *, options)` that change how a `Supervised` trains its networks, by name."""
 
 WRAPPERS: Mapping[str, Callable[..., Learner]] = {
     "calibrated": calibrated,
@@ -29,7 +29,7 @@ WRAPPERS: Mapping[str, Callable[..., Learner]] = {
     "label_propagation": label_propagation,
     **CHANGE_TRAINING,
 }
-"""By name, functions `(learner, *, options)` that put a learner around another."""
+"""Functions `(learner, *, options)` that wrap another learner, by name."""
 
 ALONE: Mapping[str, Callable[..., Learner]] = {
     "committee": committee,
@@ -37,7 +37,7 @@ ALONE: Mapping[str, Callable[..., Learner]] = {
     "logistic_regression": logistic_regression,
     "random_forest": random_forest,
 }
-"""By name, functions `(classes, *, options)` that make a learner which needs no network."""
+"""Functions `(classes, *, options)` that make a learner without a network, by name."""
 
 __all__ = [
     "ALONE",

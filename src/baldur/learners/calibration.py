@@ -1,4 +1,4 @@
-"""A learner whose posterior is calibrated on items that it does not train on."""
+"""A learner that calibrates its posterior on held-out items."""
 
 import warnings
 from dataclasses import dataclass
@@ -40,36 +40,36 @@ def calibrated(
     items: int | None = None,
     split_seed: int = 0,
 ) -> Learner:
-    """A learner that trains on a part of what is labelled, and calibrates on the rest.
+    """A learner that trains on a part of the labelled items, and calibrates on the rest.
 
-    The map is that of the least negative log-likelihood of the mean prediction on the rest (`evaluate.temperature`,
-    `evaluate.dirichlet`, the latter's strength by cross-validation). The model is not fitted again with the rest: a map
-    belongs to the model that it was found for. What is held out mostly stays so from round to round, counts as labels,
-    and is of what was asked for alone, not of labels that a learner gave itself. Where so much cannot be held out
-    with one item of each class left to train on, all are trained on and nothing is corrected, with a warning.
+    The map minimises the negative log-likelihood of the mean prediction on the held-out items (`evaluate.temperature`,
+    `evaluate.dirichlet`). Cross-validation chooses the strength of the Dirichlet map. The model is not fitted again
+    with the held-out items, because a map belongs to one fitted model. The held-out items mostly stay the same from
+    round to round, and count as labels. They never include pseudo-labels. If each class cannot keep an item to train
+    on, the learner trains on all items without calibration, and warns.
 
-    A map found on a few dozen items is mostly noise, and can make predictions worse: a temperature wants a hundred
-    items or more, the Dirichlet map some for each of its parameters. Calibrate all strategies that are compared, or
-    none: a temperature changes what is chosen.
+    With a few dozen items, the map is mostly noise and can make predictions worse. A temperature needs a hundred items
+    or more; the Dirichlet map needs several items for each parameter. Calibrate either all compared strategies or
+    none, because a temperature changes the picks.
 
     Args:
-        learner: What learns; of classes, or of labels with a temperature.
-        method: "temperature", one number; or "dirichlet", C² + C of them.
-        share: The part of the labelled items that is held out.
-        items: How many are held out, instead.
-        split_seed: Of the choice.
+        learner: The learner to wrap. It predicts classes; for a temperature, it may predict several labels.
+        method: "temperature", one parameter; or "dirichlet", C² + C parameters.
+        share: Share of the labelled items that is held out.
+        items: Number of held-out items, instead of the share.
+        split_seed: Seed of the choice of held-out items.
 
     Returns:
         The learner.
 
     Raises:
         InvalidArgument: An argument is not valid.
-        Unsupported: The learner is known not to predict classes, or labels for a temperature.
+        Unsupported: The learner predicts something that the method cannot calibrate.
     """
     if method not in get_args(Method):
-        raise InvalidArgument(f"the method is temperature or dirichlet, not {method!r}")
+        raise InvalidArgument(f"method must be 'temperature' or 'dirichlet', not {method!r}")
     if not 0 < share < 1 or (items is not None and items < 1):
-        raise InvalidArgument("hold out a share between 0 and 1, or at least one item")
+        raise InvalidArgument(f"share must be between 0 and 1, or items at least 1; not {share} and {items}")
     _check_kind(kind_of(learner), method)
     return _Calibrated(learner, method, share, items, split_seed)
 
@@ -95,7 +95,7 @@ class _Calibrated(WrappingLearner):
         try:
             kept, held = self._split(labelled)
         except InvalidArgument as error:
-            warnings.warn(f"nothing is held out, so nothing is calibrated: {error}", stacklevel=2)
+            warnings.warn(f"no items are held out, so nothing is calibrated: {error}", stacklevel=2)
             kept, held = np.arange(len(labelled)), np.empty(0, np.intp)
         if isinstance(previous, Calibrated):
             previous = previous.posterior
@@ -121,7 +121,7 @@ class _Calibrated(WrappingLearner):
 
     def _split(self, labelled: Labelled) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         if not len(labelled):
-            raise EmptyLabelledSet("nothing is labelled yet; label at least two items of each class")
+            raise EmptyLabelledSet("there are no labelled items; label at least two items of each class")
         if np.issubdtype(labelled.labels.dtype, np.floating):
             raise Unsupported("classes or labels can be calibrated, not numbers")
         asked = np.flatnonzero(np.array(labelled.sources) == "oracle")
@@ -139,13 +139,13 @@ def _check_kind(kind: str | None, method: Method) -> None:
     if kind == "gaussian":
         raise Unsupported("classes or labels can be calibrated, not numbers")
     if method == "dirichlet" and kind not in (None, "categorical"):
-        raise Unsupported(f"Dirichlet calibration is of classes, not of {kind} draws; use a temperature")
+        raise Unsupported(f"Dirichlet calibration needs classes, not {kind} draws; use method='temperature'")
 
 
 def _rows(
     draws: Draws, labelled: Labelled, held: NDArray[np.intp]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Log-probabilities (R, T, C) and classes (R,) of the held-out items; of each place of a map, of each label."""
+    """Log-probabilities (R, T, C) and classes (R,) of the held-out items: one row for each item, pixel or label."""
     told: list[Any] = [torch.as_tensor(draws(x)).cpu().numpy() for _, x in labelled.pool.batches(held, _READ)]
     log_probs = np.concatenate(told).astype(np.float64)  # (H, T, C, ...)
     samples, classes = log_probs.shape[1:3]
@@ -156,7 +156,7 @@ def _rows(
 
 
 def _strength(log_probs: NDArray[np.float64], labels: NDArray[np.int64], seed: int) -> float:
-    """The strength of regularisation whose maps are best on the third of the items that they were not found on."""
+    """The strength of regularisation with the least loss in three-fold cross-validation."""
     if len(labels) < _FOLDS:
         return _STRENGTHS[-1]
     fold = np.random.default_rng(seed).permutation(len(labels)) % _FOLDS  # (R,)

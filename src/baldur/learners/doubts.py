@@ -1,4 +1,4 @@
-"""Which labels to show to a person again, by cross-validation of a learner."""
+"""Finds labels that should be checked again, by cross-validation of a learner."""
 
 from collections.abc import Sequence
 
@@ -28,30 +28,30 @@ def proposals(
     votes: Votes | None = None,
     scorer: Scorer | None = None,
 ) -> Choice:
-    """Labelled items to ask about again: those whose label a learner that has not seen it holds wrong.
+    """Propose labels to check again: those that a cross-validated learner considers wrong.
 
-    The items are dealt out evenly by class, whole groups together, and each part is predicted by what was fitted on the
-    others; `evaluate.doubt.relabelling_proposals` does the rest. A label is not judged where no item of its class is
-    left to train on.
+    The items are divided into folds, evenly by class and with whole groups. A learner that is fitted to the other folds
+    predicts each fold, and `evaluate.doubt.relabelling_proposals` compares. A label is not judged if the other folds
+    have no item of its class.
 
     C. G. Northcutt, L. Jiang and I. L. Chuang, Confident Learning: Estimating Uncertainty in Dataset Labels, JAIR 2021.
 
     Args:
-        learner: Fitted once for each part.
-        labelled: The items and their labels, n of them.
-        unlabelled: What else there is, for learners that look at it.
-        k: How many to propose.
-        seed: Seed of the parts, the fits and the draws.
-        folds: How many parts.
-        votes: What annotators answered about the labelled items, shape (n, A), -1 for nothing.
-        scorer: How predictions are made; unset, with the posterior's own number of samples.
+        learner: The learner; it is fitted once for each fold.
+        labelled: The n items with their labels.
+        unlabelled: The unlabelled items, for learners that use them.
+        k: Maximum number of proposals.
+        seed: Seed of the folds, the fits and the draws.
+        folds: Number of folds.
+        votes: Votes of A annotators for the labelled items, shape (n, A); -1 for a missing vote.
+        scorer: Makes the predictions; by default, with the posterior's own number of samples.
 
     Returns:
-        Ids, most doubtful first, at most k; by how much another class is more probable; `info["labels"]` are the class
-        indices proposed, `info["judged"]` how many labels were judged.
+        Ids, most doubtful first. The scores say how much more probable another class is. `info["labels"]` has the
+        proposed class indices, and `info["judged"]` the number of judged labels.
 
     Raises:
-        InvalidArgument: There are fewer than two parts, or fewer groups than parts.
+        InvalidArgument: There are fewer than two folds, or fewer groups than folds.
     """
     log_probs, judged = _out_of_sample(learner, labelled, unlabelled, seed, folds, scorer)
     doubts = relabelling_proposals(
@@ -65,7 +65,7 @@ def proposals(
 def _out_of_sample(
     learner: Learner, labelled: Labelled, unlabelled: Pool, seed: int, folds: int, scorer: Scorer | None
 ) -> tuple[Float[ndarray, "n C"], Int[ndarray, " m"]]:
-    """The log-probabilities of every item, and the positions of those whose label they can judge."""
+    """Log-probabilities of all items, and the positions of the items with a label that can be judged."""
     groups = labelled.pool.groups or labelled.pool.ids
     fold = _deal(labelled.labels, groups, folds, seed)
     scorer = scorer or PoolScorer(draws=None, seed=derive(seed, "doubts", "draws"))
@@ -87,7 +87,7 @@ def _out_of_sample(
 
 
 def _deal(labels: Int[ndarray, " n"], groups: Sequence[str], folds: int, seed: int) -> NDArray[np.intp]:
-    """The part of each item: whole groups, in seeded order, each to where there are fewest of its classes."""
+    """The fold of each item. Each group, in random order, goes to the fold with fewest items of its classes."""
     members: dict[str, list[int]] = {}
     for i, group in enumerate(groups):
         members.setdefault(group, []).append(i)

@@ -1,4 +1,4 @@
-"""Which labelled items are held out, and a part of what is labelled."""
+"""Chooses held-out labelled items, and takes parts of the labelled items."""
 
 from collections.abc import Sequence
 
@@ -15,22 +15,22 @@ from baldur.protocols import Labelled, View
 def hold_out(
     labels: Int[ndarray, " n"], groups: Sequence[str], count: int, seed: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Split labelled items by class, whole groups on one side, at least one item of each class to train on.
+    """Split labelled items by class. Groups stay whole, and at least one item of each class remains for training.
 
-    The order in which groups are taken depends on their names and the seed only; so, as labels come in from
-    round to round, what is held out mostly stays so.
+    The order of the groups depends only on their names and the seed. So the held-out items mostly stay the same from
+    round to round.
 
     Args:
         labels: Class indices, shape (n,).
-        groups: The group of each item; where there are none, its id.
-        count: How many items to hold out. Fewer are, where groups are too large to give just as many.
+        groups: The group of each item; without groups, its id.
+        count: Number of items to hold out. With large groups, it may be fewer.
         seed: Seed of the choice.
 
     Returns:
-        Positions to train on and positions held out, both ascending.
+        Positions for training and held-out positions, both ascending.
 
     Raises:
-        InvalidArgument: So many items, or so large groups, cannot be held out.
+        InvalidArgument: There are too few items, or the groups are too large.
     """
     members: dict[str, list[int]] = {}
     for i, group in enumerate(groups):
@@ -63,14 +63,14 @@ def hold_out(
 
 
 def part(labelled: Labelled, positions: NDArray[np.intp]) -> Labelled:
-    """Some of the labelled items.
+    """A part of the labelled items.
 
     Args:
-        labelled: All.
-        positions: Which.
+        labelled: All labelled items.
+        positions: The positions of the part.
 
     Returns:
-        These.
+        The labelled items at these positions.
     """
     return Labelled(
         View(labelled.pool, positions),
@@ -82,7 +82,7 @@ def part(labelled: Labelled, positions: NDArray[np.intp]) -> Labelled:
 
 
 def _quota(total: NDArray[np.intp], count: int) -> NDArray[np.intp]:
-    """`count` shared over the classes in proportion, leaving one of each; less where there are too few."""
+    """Divide `count` over the classes in proportion. One item of each class stays; small classes give fewer."""
     quota = np.zeros_like(total)
     for _ in range(min(count, int((total - 1).sum()))):
         behind = np.where(quota < total - 1, count * total / total.sum() - quota, -np.inf)

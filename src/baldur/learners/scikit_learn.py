@@ -1,4 +1,4 @@
-"""Learning with scikit-learn: tables and embeddings need no network."""
+"""Learners from scikit-learn, for tables and embeddings."""
 
 import hashlib
 import re
@@ -33,37 +33,37 @@ _LEAST_NOISE = 1e-6
 
 @runtime_checkable
 class _HasParameters(Protocol):
-    """What scikit-learn gives `get_params`."""
+    """Any object with the method `get_params` of scikit-learn."""
 
     def get_params(self) -> dict[str, Any]: ...
 
 
 @runtime_checkable
 class _Unfitted(_HasParameters, Protocol):
-    """What scikit-learn calls an estimator."""
+    """An estimator of scikit-learn."""
 
     def fit(self, X: Any, y: Any) -> Any: ...
 
 
 class Estimator:
-    """A learner that fits scikit-learn classifiers or regressors to the labelled items, each flattened to a row.
+    """A learner that fits scikit-learn classifiers or regressors. Each item is flattened to a row.
 
-    Every `random_state` in an estimator follows from the seed. Where all labels are of one class, the posterior is the
-    constant prediction. The noise around regressors is the mean square of the residuals of 5-fold cross-validation,
-    so it holds the regressors' own errors, too; Bayesian linear models bring their own.
+    The seed decides every `random_state` in an estimator. If all labels have the same class, the posterior is a
+    constant prediction. The noise of regressors is the mean squared residual in 5-fold cross-validation, so it includes
+    the errors of the regressors. Bayesian linear models estimate their own noise.
 
     Args:
         estimator: An unfitted estimator, which is cloned for each fit, or a function that makes one.
-        classes: Number of classes; of no effect on regressors.
-        members: How many estimators are fitted, alike but for their seeds.
-        bootstrap: Fit each member to as many items drawn with replacement (Breiman, Machine Learning, 1996).
-        smoothing: α of p' = (p + α/C)/(1 + α); 0 for none.
-        likelihood: What is predicted; numbers for regressors and classes for others where unset.
-        trusted: Types beside scikit-learn's that may be saved and loaded, as `package.module.Class`.
-        interval: Minimum seconds between two checkpoints; there is at most one for each member.
+        classes: Number of classes; ignored for regressors.
+        members: Number of fitted estimators, which differ only in their seeds.
+        bootstrap: Fit each member to a bootstrap sample of the items (Breiman, Machine Learning, 1996).
+        smoothing: α of p' = (p + α/C)/(1 + α); 0 for no smoothing.
+        likelihood: The kind of prediction; by default, numbers for regressors and classes for all others.
+        trusted: Types outside scikit-learn that may be saved and loaded, as `package.module.Class`.
+        interval: Minimum seconds between two checkpoints. Each member has at most one.
 
     Raises:
-        InvalidArgument: A number is not valid, or it is no estimator.
+        InvalidArgument: A number is not valid, or `estimator` is not an estimator.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Estimator:
         self.estimator = made
         self.likelihood = likelihood or (GAUSSIAN if is_regressor(made) else CATEGORICAL)
         if classes < 2 and self.likelihood.kind == "categorical":
-            raise InvalidArgument(f"there must be at least 2 classes to tell apart, not {classes}")
+            raise InvalidArgument(f"classes must be at least 2, not {classes}")
         self.classes = classes
         self.members = members
         self.bootstrap = bootstrap
@@ -102,7 +102,7 @@ class Estimator:
         self.interval = interval
 
     def predicts(self) -> str:
-        """The kind of draws that its posteriors give.
+        """The kind of draws of its posteriors.
 
         Returns:
             "categorical", "bernoulli" or "gaussian".
@@ -127,16 +127,16 @@ class Estimator:
             seed: Seed of every `random_state`, of the bootstrap and of the folds.
             round: Ignored.
             previous: Ignored.
-            checkpoint: Where members of a long fit are kept, and from which an interrupted fit continues.
+            checkpoint: Stores the finished members of a long fit, from which an interrupted fit continues.
 
         Returns:
-            The posterior. Its features are the standardised inputs, or what a pipeline makes of them.
+            The posterior. Its features are the standardised inputs, or the output of a pipeline's first steps.
 
         Raises:
-            EmptyLabelledSet: Nothing is labelled.
+            EmptyLabelledSet: There are no labelled items.
             InvalidLabel: A label is not one of the classes.
-            InvalidArgument: A regressor has one item only, so that its noise cannot be known.
-            Unsupported: Items have different weights, and the estimator takes none.
+            InvalidArgument: A regressor has only one item, so its noise cannot be estimated.
+            Unsupported: Items have different weights, but the estimator accepts no weights.
         """
         from sklearn.pipeline import Pipeline
         from sklearn.preprocessing import StandardScaler
@@ -196,7 +196,7 @@ class Estimator:
         seed: int,
         checkpoint: Checkpoint | None,
     ) -> list[Any]:
-        """The fitted members, those of an interrupted fit first."""
+        """The fitted members, beginning with those of an interrupted fit."""
         about = self._about(seed, x, y, weights)
         fitted = [] if checkpoint is None else self._kept(checkpoint, about)
         saved = monotonic()
@@ -213,7 +213,7 @@ class Estimator:
         return fitted
 
     def _about(self, seed: int, *arrays: NDArray[Any]) -> str:
-        """A SHA-256 of what a checkpoint must agree with to be that of this fit."""
+        """A SHA-256 that identifies this fit; its checkpoints contain the same value."""
         kind, options = type(self.estimator), self.estimator.get_params()
         said = [seed, self.members, self.bootstrap, kind.__module__, kind.__qualname__]
         said += [f"{name}={_said(options[name])}" for name in sorted(options)]
@@ -249,7 +249,7 @@ class Estimator:
         seed: int,
         fitted: Sequence[Any],
     ) -> NDArray[np.float64] | None:
-        """Mean squared residual of items that a fit did not see, for each target."""
+        """The mean squared residual in cross-validation, for each target."""
         from sklearn.model_selection import KFold
 
         from baldur.posteriors.estimators.posterior import Estimators
@@ -284,7 +284,7 @@ class Estimator:
 
 
 def _said(value: Any) -> str:
-    """An option as it is in every process: nothing goes by its address, and arrays are whole."""
+    """An option as text that is the same in every process, with whole arrays and no addresses."""
     if isinstance(value, np.ndarray) and value.dtype != object:
         return f"{value.dtype} {value.shape} {hashlib.sha256(value.tobytes()).hexdigest()}"
     if isinstance(value, _HasParameters):  # its options are told by themselves
@@ -299,7 +299,7 @@ def _constant(x: NDArray[np.float64], y: NDArray[Any]) -> Any:
 
 
 def _weighted(estimator: Any, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """The argument of `fit` that takes the weights; none where they are all one."""
+    """The argument of `fit` for the weights; none if all weights are one."""
     from sklearn.pipeline import Pipeline
     from sklearn.utils.validation import has_fit_parameter
 

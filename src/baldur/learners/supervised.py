@@ -1,4 +1,4 @@
-"""Supervised learning on what is labelled, and on nothing else."""
+"""Supervised learning on the labelled items only."""
 
 import copy
 import warnings
@@ -41,17 +41,17 @@ _READ = 1024
 
 @dataclass(frozen=True)
 class FitRecord:
-    """What is recorded of one trained network.
+    """The record of one trained network.
 
     Args:
-        round: The round it was trained in.
-        seed: Seed of its initial weights and of its training.
-        training: Items it was trained on.
-        validation: Items held out for early stopping.
-        free: Whether these are beside the labelled set, declared free; else they count as labels.
-        initial_hash: SHA-256 of the weights it began with.
-        weights_hash: SHA-256 of the weights it ended with.
-        result: How the training went.
+        round: The round of the training.
+        seed: Seed of the initial weights and of the training.
+        training: Number of training items.
+        validation: Number of items for early stopping.
+        free: Whether these items do not count as labels.
+        initial_hash: SHA-256 of the initial weights.
+        weights_hash: SHA-256 of the final weights.
+        result: The result of the training.
     """
 
     round: int
@@ -65,23 +65,24 @@ class FitRecord:
 
 
 class Supervised:
-    """A learner that trains networks on the labelled items from memory.
+    """A learner that trains networks on the labelled items, which it holds in memory.
 
     Args:
-        network: A factory, or a network to whose weights every fit goes back. Only a factory that takes `width=` (the
-            share of its units) can be asked for narrower networks.
-        classes: Number of classes; with another likelihood labels or targets an item.
-        likelihood: What the networks' outputs and the labels mean: classes, several labels an item, or numbers.
-        recipe: How to train; a `Recipe` of defaults where unset.
-        posterior: Makes a posterior of networks; it trains as often as it needs. Its networks are
-            built with its `options`, where it is a `training.contract.BuildsWith`.
-        validation: Labelled items held out for early stopping; they count as labels.
-        validation_set: Items for early stopping that are declared free, instead.
-        validation_seed: Which items are held out; the same ones from round to round.
-        warm_start: Begin with last round's weights, where there are any; each of several networks with its own.
+        network: A factory, or a network whose weights every fit starts from. For narrower networks, it must be a
+            factory with the argument `width=`, a share of the units.
+        classes: Number of classes; with another likelihood, the number of labels or targets of an item.
+        likelihood: The meaning of the outputs and labels: classes, several labels for each item, or numbers.
+        recipe: The recipe of the training; a `Recipe` with its defaults if unset.
+        posterior: The posterior function. It trains networks as often as it needs. If it is a
+            `training.contract.BuildsWith`, its `options` are passed to the factory.
+        validation: Number of labelled items held out for early stopping. They count as labels.
+        validation_set: Items for early stopping that do not count as labels, instead of `validation`.
+        validation_seed: Seed of the choice of held-out items, which stays the same from round to round.
+        warm_start: Start from the weights of the previous round, if there is one. Several networks each start from
+            their own.
         interval: Minimum seconds between two checkpoints.
         progress: Called after each epoch.
-        record: Told of each network that was trained.
+        record: Called with the record of each trained network.
     """
 
     def __init__(
@@ -135,19 +136,19 @@ class Supervised:
 
         Args:
             labelled: The labelled items.
-            unlabelled: What else there is; supervised learning does not look at it.
+            unlabelled: The unlabelled items; they are ignored unless a wrapper uses them.
             seed: Seed of initial weights and training.
             round: The round, for the record.
-            previous: Last round's posterior, for a warm start.
-            checkpoint: Where the state of a long fit is kept, and from which an interrupted fit continues.
+            previous: The posterior of the previous round, for a warm start.
+            checkpoint: Stores the state of a long fit, from which an interrupted fit continues.
 
         Returns:
             The posterior.
 
         Raises:
-            EmptyLabelledSet: Nothing is labelled.
-            InvalidLabel: A label does not fit: it is not one of the classes.
-            InvalidArgument: As many validation items as asked for cannot be held out.
+            EmptyLabelledSet: There are no labelled items.
+            InvalidLabel: A label is not one of the classes.
+            InvalidArgument: There are too few labelled items for the validation items.
         """
         x, y, weights, validation = self._split(labelled)
         if y.ndim == 1 and not y.is_floating_point() and bool((y == y[0]).all()):
@@ -158,10 +159,10 @@ class Supervised:
         return self.posterior(training, labelled, seed)
 
     def but(self, **changes: Any) -> "Supervised":
-        """A copy with other values of some arguments.
+        """A copy with some arguments changed.
 
         Args:
-            changes: Arguments by name.
+            changes: New values by name.
 
         Returns:
             The copy.
@@ -179,7 +180,7 @@ class Supervised:
         return twin
 
     def predicts(self) -> str:
-        """The kind of draws that its posteriors give.
+        """The kind of draws of its posteriors.
 
         Returns:
             "categorical", "bernoulli" or "gaussian".
@@ -187,23 +188,23 @@ class Supervised:
         return self.likelihood.kind
 
     def held_out(self, labelled: Labelled) -> Labelled | None:
-        """Which items a fit on these does not train on.
+        """The validation items of a fit, which are not trained on.
 
         Args:
-            labelled: What is labelled.
+            labelled: All labelled items.
 
         Returns:
-            The validation items, or None where there are none.
+            The validation items, or None if there are none.
         """
         if self.validation_set is not None or not self.validation:
             return self.validation_set
         return part(labelled, self._parts(labelled)[1])
 
     def pictures(self) -> bytes | None:
-        """A PNG of what the last fit made up, one row of squares.
+        """A PNG of the images that the last fit generated, in one row.
 
         Returns:
-            The picture, or None where nothing was made up.
+            The picture, or None if no images were generated.
         """
         return pictures_of(self.posterior)
 
@@ -220,7 +221,7 @@ class Supervised:
         return posteriors.load(folder, network)
 
     def _split(self, labelled: Labelled) -> tuple[Batch, Tensor, Tensor, tuple[Batch, Tensor] | None]:
-        """Inputs, classes and weights to train on, and what stops the training early."""
+        """Inputs, classes and weights for training, and the validation items."""
         x, y, weights = self._gather(labelled)
         if self.validation_set is not None:
             return x, y, weights, self._gather(self.validation_set)[:2]
@@ -230,7 +231,7 @@ class Supervised:
         return take(x, kept), y[kept], weights[kept], (take(x, held), y[held])
 
     def _parts(self, labelled: Labelled) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Positions to train on and positions held out, of which an oracle said what they are."""
+        """Positions for training, and held-out positions. Only labels from the oracle are held out."""
         asked = np.flatnonzero([source == "oracle" for source in labelled.sources])
         names = labelled.pool.groups or labelled.pool.ids
         by_class = labelled.labels.ndim == 1 and self.likelihood.kind == "categorical"
@@ -258,7 +259,7 @@ class Supervised:
 
 
 class _Training:
-    """How one fit of a learner trains networks; see `Train`."""
+    """Trains the networks of one fit; see `Train`."""
 
     def __init__(
         self,
@@ -348,7 +349,7 @@ class _Training:
             self._tell(one.seed, one.network, before, result)
 
     def _about(self) -> dict[str, Any]:
-        """What all fits are told alike."""
+        """Arguments that all trainings have in common."""
         return {
             "classes": self.learner.classes,
             "likelihood": self.likelihood,
@@ -358,7 +359,7 @@ class _Training:
         }
 
     def _tell(self, seed: int, network: nn.Module, initial: str, result: TrainingResult) -> None:
-        """Put a network that was trained on the record."""
+        """Record a trained network."""
         if self.learner.record is None:
             return
         held = len(self.validation[1]) if self.validation else 0
@@ -377,7 +378,7 @@ def gather(pool: Pool) -> Batch:
     """Read all items of a pool into memory.
 
     Args:
-        pool: What to read.
+        pool: The pool.
 
     Returns:
         One tree of tensors, in the order of the pool.

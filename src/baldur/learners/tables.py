@@ -1,4 +1,4 @@
-"""Learners of tables by name: forests, logistic regression and committees of scikit-learn."""
+"""Named learners for tables: forests, logistic regression and committees from scikit-learn."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,9 +10,9 @@ from baldur.learners.scikit_learn import Estimator
 def random_forest(
     classes: int, *, trees: int = 100, min_samples_leaf: int = 1, smoothing: float = 0.01
 ) -> Estimator:
-    """A random forest, whose trees are the samples (Breiman, Machine Learning, 2001).
+    """A random forest; its trees are the samples (Breiman, Machine Learning, 2001).
 
-    With leaves of one item each tree is sure of itself, so BALD is the entropy of the trees' votes.
+    If each leaf has one item, each tree predicts with certainty. BALD is then the entropy of the votes.
 
     Args:
         classes: Number of classes.
@@ -32,7 +32,7 @@ def random_forest(
 def extra_trees(
     classes: int, *, trees: int = 100, min_samples_leaf: int = 1, smoothing: float = 0.01
 ) -> Estimator:
-    """Extremely randomised trees, each a sample (Geurts, Ernst and Wehenkel, Machine Learning, 2006).
+    """Extremely randomised trees; each is a sample (Geurts, Ernst and Wehenkel, Machine Learning, 2006).
 
     Args:
         classes: Number of classes.
@@ -50,7 +50,7 @@ def extra_trees(
 
 
 def logistic_regression(classes: int, *, C: float = 1.0, smoothing: float = 0.0) -> Estimator:
-    """Logistic regression on standardised inputs: one function.
+    """Logistic regression on standardised inputs, with a single sample.
 
     Args:
         classes: Number of classes.
@@ -70,8 +70,8 @@ def committee(
 
     Args:
         classes: Number of classes.
-        members: How many classifiers.
-        of: logistic-regression, naive-bayes, decision-tree or nearest-neighbours.
+        members: Number of classifiers.
+        of: "logistic-regression", or naive-bayes, decision-tree or nearest-neighbours.
         smoothing: See `Estimator`.
 
     Returns:
@@ -94,7 +94,9 @@ def committee(
     }
     kind = kinds.get(of.replace("_", "-"))
     if kind is None:
-        raise InvalidArgument(f"a committee is of {', '.join(kinds)}, not {of!r}; others go into Estimator")
+        raise InvalidArgument(
+            f"of must be one of {', '.join(kinds)}, not {of!r}; for another classifier, use learners.Estimator"
+        )
     return Estimator(kind(), classes=classes, members=members, bootstrap=True, smoothing=smoothing)
 
 

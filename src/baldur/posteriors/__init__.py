@@ -1,4 +1,4 @@
-"""What does the model believe? A fitted network becomes a posterior, which gives functions."""
+"""How uncertain is the model? A posterior over fitted networks gives functions."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -93,7 +93,7 @@ def load(folder: Path, network: nn.Module) -> Posterior:
 
     Args:
         folder: The folder of the saved posterior.
-        network: The architecture; its weights are overwritten.
+        network: A network of the same architecture; its weights are overwritten.
 
     Returns:
         The posterior. Its draws equal those of the saved one.
@@ -104,6 +104,6 @@ def load(folder: Path, network: nn.Module) -> Posterior:
     kind = read_facts(folder)["kind"]
     if kind not in _LOADERS:
         raise DamagedArtefact(
-            f"{folder} holds a posterior of the kind {kind!r}, which this version does not know"
+            f"{folder} has a posterior of the kind {kind!r}, which this version of Baldur does not know; upgrade Baldur"
         )
     return _LOADERS[kind](folder, network)

@@ -25,10 +25,10 @@ class Saved:
     """The saved parts of a posterior beside its network.
 
     Args:
-        kind: Which posterior it is.
+        kind: The kind of posterior.
         likelihood: The meaning of its outputs.
-        facts: Numbers and words of its own.
-        tensors: Tensors of its own, by group and name.
+        facts: Further JSON values.
+        tensors: Further tensors, by group and name.
     """
 
     kind: str
@@ -46,15 +46,15 @@ def save(
     facts: Mapping[str, Any] | None = None,
     tensors: Mapping[str, Mapping[str, Tensor]] | None = None,
 ) -> None:
-    """Write `network.safetensors`, `posterior.json`, and `posterior.safetensors` where there are tensors.
+    """Write `network.safetensors`, `posterior.json`, and, if there are tensors, `posterior.safetensors`.
 
     Args:
         folder: An existing folder.
-        network: What to save.
-        kind: Which posterior it belongs to.
+        network: The network.
+        kind: The kind of posterior.
         likelihood: The meaning of its outputs.
-        facts: Numbers and words, as JSON has them.
-        tensors: By group and name; a group's name holds no "/".
+        facts: Further JSON values.
+        tensors: Further tensors, by group and name. The name of a group has no "/".
     """
     save_model(network, str(folder / "network.safetensors"))
     if tensors is not None:
@@ -71,7 +71,7 @@ def write_facts(
         folder: An existing folder.
         kind: Which posterior it is.
         likelihood: The meaning of its outputs.
-        facts: Numbers and words, as JSON has them.
+        facts: Further JSON values.
         other: Further entries.
     """
     about = {"format": _FORMAT, "kind": kind, "likelihood": likelihood.name, "facts": dict(facts), **other}
@@ -108,10 +108,10 @@ def read_facts(folder: Path) -> dict[str, Any]:
 
 
 def likelihood_of(posterior: Posterior) -> Likelihood:
-    """The likelihood of a posterior within another one, by the kind of its draws.
+    """The likelihood of an inner posterior, from the kind of its draws.
 
     Args:
-        posterior: Any.
+        posterior: The posterior.
 
     Returns:
         The likelihood of that kind.
@@ -120,14 +120,14 @@ def likelihood_of(posterior: Posterior) -> Likelihood:
 
 
 def read(folder: Path, network: nn.Module) -> Saved:
-    """Fill a network of the same architecture with what `save` wrote.
+    """Load the result of `save` into a network of the same architecture.
 
     Args:
         folder: The folder of the saved posterior.
         network: The architecture; its weights are overwritten.
 
     Returns:
-        What else was saved.
+        The other saved parts.
 
     Raises:
         DamagedArtefact: A file is missing, incomplete, of another format, or of another architecture.
@@ -143,14 +143,14 @@ def read(folder: Path, network: nn.Module) -> Saved:
         raise DamagedArtefact(f"the saved posterior in {folder} is of another network: {error}") from error
     if outside != _outside(network):
         raise DamagedArtefact(
-            f"the network in {folder} held tensors that are no parameters or persistent buffers, and the one given "
-            "here holds others: register them as buffers, so that they are saved"
+            f"the network in {folder} had tensors that are not parameters or persistent buffers, and this network has "
+            "others; register such tensors as buffers, so that they are saved"
         )
     return Saved(about["kind"], about["likelihood"], about["facts"], tensors)
 
 
 def _outside(network: nn.Module) -> str:
-    """A digest of the tensors that a network holds outside its state dict, and that are thus not saved."""
+    """A digest of the tensors outside the state dict of a network, which are not saved."""
     digest = hashlib.sha256()
     for path, module in network.named_modules():
         kept = {*module._parameters, *(set(module._buffers) - module._non_persistent_buffers_set)}

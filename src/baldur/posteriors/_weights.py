@@ -1,4 +1,4 @@
-"""T functions given by T sets of weights of one network: what SWAG, Bayes by Backprop and DropConnect give."""
+"""T functions from T sets of weights of one network, as in SWAG, Bayes by Backprop and DropConnect."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,18 +17,18 @@ from baldur.posteriors.dropout.sites import Dropouts
 from baldur.posteriors.network import penultimate
 
 Weights = Mapping[str, Tensor]
-"""Weights and buffers by name, as `network.named_parameters()` and `named_buffers()` have them."""
+"""Weights and buffers by their names in `network.named_parameters()` and `named_buffers()`."""
 
-# What sets of weights may take that are kept between batches. Those beyond it are made again for each batch.
+# Maximum bytes of sets of weights that are kept between batches. Other sets are made again for each batch.
 _KEPT = 2**28
 
 
 def generator(seed: int, t: int) -> torch.Generator:
-    """A generator of sample t alone, on the processor, so that a sample is the same on every device.
+    """The random generator of sample t, on the processor, so that a sample is the same on every device.
 
     Args:
         seed: Seed of the draws.
-        t: The sample's absolute number.
+        t: The absolute number of the sample.
 
     Returns:
         A new generator.
@@ -43,12 +43,12 @@ class WeightDraws(NumberedDraws):
     layers, and three to four times slower for convolutions, which become grouped ones.
 
     Args:
-        network: The mean network, in evaluation mode and for good; it gives the features.
-        weights: t to the weights and buffers of sample t, always the same ones, derived from a seed and t. What is
-            not named is that of the network.
+        network: The mean network, always in evaluation mode; it gives the features.
+        weights: A function from t to the weights and buffers of sample t, which always returns the same values. Other
+            weights are those of the network.
         samples: The absolute numbers t.
         likelihood: The meaning of the network's outputs.
-        degenerate: Whether all samples are the same function by the user's own word.
+        degenerate: Whether the user asked for identical samples.
 
     Raises:
         InvalidArgument: There are no samples.
@@ -135,14 +135,14 @@ class WeightDraws(NumberedDraws):
         return outputs
 
     def _weights(self, t: int) -> Weights:
-        """The weights of a sample, kept while there is room."""
+        """The weights of a sample, kept while there is space."""
         if t in self._kept:
             return self._kept[t]
         made = self.weights(t)
         unknown = made.keys() - tensors(self.network).keys()
         if unknown:
             raise InvalidArgument(
-                f"the network has no weights or buffers called {', '.join(sorted(unknown))}"
+                f"the network has no weights or buffers with the names {', '.join(sorted(unknown))}"
             )
         if self._channels_first:
             made = {name: tensor.contiguous() for name, tensor in made.items()}

@@ -1,4 +1,4 @@
-"""A posterior whose probabilities are corrected by what was seen on held-out items."""
+"""A posterior with calibrated probabilities."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,18 +20,18 @@ Method = Literal["temperature", "dirichlet"]
 
 
 class Calibrated(Posterior):
-    """Another posterior, each of whose samples is corrected by one map: what changes is how sure it is.
+    """Another posterior with calibrated samples: one map changes the confidence of each sample.
 
     "temperature": p_t -> softmax(log p_t / τ), each sample before their mean is taken (C. Guo, G. Pleiss, Y. Sun and
     K. Q. Weinberger, ICML 2017). "dirichlet": p_t -> softmax(W log p_t + b) (M. Kull et al., NeurIPS 2019).
 
     Args:
-        posterior: What is corrected; of classes, or of labels where it is a temperature.
-        method: Which map.
-        parameters: "temperature" a number; or "weights" (C, C) and "intercept" (C,), in rows.
+        posterior: The posterior to calibrate. It predicts classes; for a temperature, it may predict several labels.
+        method: The kind of map.
+        parameters: "temperature", a number; or "weights" (C, C) and "intercept" (C,), as lists of rows.
 
     Raises:
-        InvalidArgument: The parameters are not those of the method.
+        InvalidArgument: The parameters do not match the method.
     """
 
     def __init__(self, posterior: Posterior, method: Method, parameters: Mapping[str, Any]) -> None:
@@ -56,7 +56,7 @@ class Calibrated(Posterior):
         return self.posterior.networks
 
     def draw(self, T: int | None = None, seed: int = 0) -> WrappedDraws:
-        """T functions, those of the posterior corrected.
+        """Draw T functions with calibrated probabilities.
 
         Args:
             T: Number of samples.
@@ -66,7 +66,7 @@ class Calibrated(Posterior):
             The functions.
 
         Raises:
-            InvalidArgument: The posterior is over numbers.
+            InvalidArgument: The posterior predicts numbers.
         """
         draws = self.posterior.draw(T, seed)
         if draws.kind not in ("categorical", "bernoulli"):
@@ -74,7 +74,7 @@ class Calibrated(Posterior):
         return WrappedDraws(draws, after=self._corrected)
 
     def save(self, folder: Path) -> None:
-        """Write the posterior to a folder of its own, and the map as JSON.
+        """Write the posterior to a subfolder, and the map as JSON.
 
         Args:
             folder: An existing folder.
@@ -89,13 +89,13 @@ class Calibrated(Posterior):
 
 
 def inner(folder: Path) -> Path:
-    """Where what is corrected is saved.
+    """The subfolder of the inner posterior.
 
     Args:
-        folder: Of the whole.
+        folder: The folder of the calibrated posterior.
 
     Returns:
-        Its folder.
+        The subfolder.
     """
     return folder / "posterior"
 
@@ -128,7 +128,7 @@ def load(folder: Path, network: nn.Module) -> Calibrated:
 
     Args:
         folder: The folder of the saved posterior.
-        network: The architecture of what is corrected; its weights are overwritten.
+        network: A network of the same architecture; its weights are overwritten.
 
     Returns:
         The posterior.
@@ -146,24 +146,24 @@ def mapping(method: str, parameters: Mapping[str, Any]) -> Callable[[Tensor], Te
     """The map of a method.
 
     Args:
-        method: Which.
+        method: The kind of map.
         parameters: Its parameters.
 
     Returns:
-        Log-probabilities (n, T, C, ...) to such.
+        A function of log-probabilities (n, T, C, ...) that returns calibrated ones.
 
     Raises:
-        InvalidArgument: There is no such method, or the parameters are not its own.
+        InvalidArgument: There is no such method, or the parameters do not match it.
     """
     if method not in get_args(Method):
-        raise InvalidArgument(f"the method is temperature or dirichlet, not {method!r}")
+        raise InvalidArgument(f"method must be 'temperature' or 'dirichlet', not {method!r}")
     return _tempered(parameters) if method == "temperature" else _linear(parameters)
 
 
 def _tempered(parameters: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
     temperature = float(parameters.get("temperature", 0))
     if not 0 < temperature < float("inf"):
-        raise InvalidArgument(f"a temperature is positive and finite, not {temperature}")
+        raise InvalidArgument(f"a temperature must be positive and finite, not {temperature}")
     return lambda log_probs: torch.log_softmax(log_probs / temperature, 2)
 
 

@@ -1,4 +1,4 @@
-"""One network as a posterior: a single function, no uncertainty about it."""
+"""One network as a posterior with a single sample, so without uncertainty about the function."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ KIND = "deterministic"
 class Deterministic(NetworkPosterior):
     """The trained network itself: T = 1, p(y | x, w) at one w.
 
-    Scores that measure disagreement (BALD, mean STD, votes) are 0 everywhere under it.
+    Scores that measure disagreement (BALD, mean STD, votes) are 0 everywhere.
 
     Args:
         network: A trained network that returns logits; it is copied and never changed.
@@ -36,10 +36,10 @@ class Deterministic(NetworkPosterior):
         self._lowered = Lowered(self.network)
 
     def draw(self, T: int | None = None, seed: int = 0) -> "DeterministicDraws":
-        """The one function.
+        """Draw the only function.
 
         Args:
-            T: 1, or unset.
+            T: 1 or None.
             seed: Ignored.
 
         Returns:
@@ -100,7 +100,7 @@ class DeterministicDraws(NumberedDraws):
             return penultimate(self.lowered.now(self.device), self._placed(x))
 
     def _placed(self, x: Any) -> Any:
-        """The batch where the network is; a copy where the network would change it, which two items show."""
+        """The batch on the device of the network; a copy if a test with two items shows that the network changes it."""
         x = place(x, self.device)
         key = shapes(x)
         if key not in self._in_place and items_of(x):

@@ -18,9 +18,9 @@ def number_of_draws(T: int | None, functions: int | None = None, unset: int = SA
     """How many functions to draw.
 
     Args:
-        T: What was asked for; None for all functions that there are.
+        T: The requested number; None for all functions.
         functions: How many there are; None where there are as many as one likes.
-        unset: What None stands for where there are as many as one likes.
+        unset: The default number for posteriors with any number of functions.
 
     Returns:
         At least 1.

@@ -1,4 +1,4 @@
-"""Monte-Carlo DropConnect: masks on weights instead of activations."""
+"""Monte-Carlo DropConnect: random masks on weights instead of activations."""
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -49,12 +49,12 @@ class DropConnect(NetworkPosterior):
     """Masks on the weights at prediction time as samples from an approximate posterior.
 
     Sample t has the weights W ⊙ M_t / (1 - p), M_t ~ Bernoulli(1 - p) for every entry, and the biases of the
-    network. Only tensors are replaced, so that stride, groups, dilation and padding stay what they are; a weight in
-    several places has one mask. The masks are kept, T bits for each weight.
+    network. Only tensors are replaced, so stride, groups, dilation and padding stay the same. A weight that is used in
+    several places has one mask. The masks are kept, with T bits for each weight.
     (Wan et al., ICML 2013; Mobiny et al., Scientific Reports 11, 2021.)
 
     Args:
-        network: A trained network; it is copied and never changed. Its own dropout is off.
+        network: A trained network; it is copied and never changed. Its dropout is off.
         p: The probability of dropping a weight; 0 gives the network itself.
         layers: The layers with masked weights, as types or paths.
         likelihood: The meaning of the network's outputs.
@@ -110,7 +110,7 @@ class DropConnect(NetworkPosterior):
         return all(isinstance(owner, nn.Linear | nn.MultiheadAttention) for owner in owners)
 
     def save(self, folder: Path) -> None:
-        """Write the weights as safetensors, the rate and the names of what is masked as JSON.
+        """Write the weights as safetensors, and the rate and the names of masked weights as JSON.
 
         Args:
             folder: An existing folder.
@@ -120,9 +120,9 @@ class DropConnect(NetworkPosterior):
 
 
 class _TogetherDraws(WeightDraws):
-    """Samples with other matrices in linear layers: what no mask feeds runs once, the rest as batched products.
+    """Samples that differ in the matrices of linear layers. The unmasked part runs once, the rest as batched products.
 
-    On a processor the batched products take the time of T single ones; what is won is the trunk.
+    On a processor, the batched products take as long as T single ones, so the unmasked part saves the time.
     """
 
     _together = True  # until vmap refuses the network
@@ -143,7 +143,7 @@ class _TogetherDraws(WeightDraws):
         return super().__call__(x)
 
     def _of_all(self, x: Any) -> Tensor:
-        """All samples of some items, (n, T, C, ...), in groups whose weights find room."""
+        """All samples of some items, (n, T, C, ...), in groups whose weights fit into the memory limit."""
         # A copy for each, since the network may change it. With out_dims=1, vmap transposes equal samples.
         parts = [torch.vmap(partial(self._of, map_tree(torch.clone, x)))(stack) for stack in self._stacked()]
         return (torch.cat(parts) if len(parts) > 1 else parts[0]).movedim(0, 1)  # (n, T, C, ...)
@@ -154,7 +154,7 @@ class _TogetherDraws(WeightDraws):
         )
 
     def _stacked(self) -> Iterable[dict[str, Tensor]]:
-        """The weights of the samples side by side, kept where they are one group."""
+        """The stacked weights of the samples, kept if there is only one group."""
         if self._stacks is not None:
             return self._stacks
         bytes_each = sum(weight.nbytes for weight in self._weights(self.samples[0]).values())
@@ -172,7 +172,7 @@ class _TogetherDraws(WeightDraws):
 
 
 class _MaskedWeights:
-    """t to the masked weights of sample t; the masks are made once."""
+    """Maps t to the masked weights of sample t. The masks are made once."""
 
     def __init__(self, posterior: DropConnect, seed: int) -> None:
         own = tensors(posterior.network)
@@ -199,14 +199,14 @@ class _MaskedWeights:
 
 
 def masked_weights(network: nn.Module, layers: Layers = LAYERS) -> tuple[str, ...]:
-    """The names of the weights of some layers; a weight that several share once.
+    """The names of the weights of some layers. Shared weights occur once.
 
     Args:
         network: Any network.
         layers: Types of layers, or paths.
 
     Returns:
-        Names as `network.named_parameters()` has them.
+        Names from `network.named_parameters()`.
 
     Raises:
         InvalidArgument: There is no layer of that path.
@@ -246,17 +246,17 @@ def _weights_of(path: str, layer: nn.Module) -> set[nn.Parameter]:
 
 @contextmanager
 def weights_dropped(network: nn.Module, p: float, layers: Layers = LAYERS) -> Iterator[None]:
-    """Train a network with DropConnect: in training mode, each pass has fresh masks that all its items share.
+    """Train a network with DropConnect: in training mode, each pass has new masks, which all its items share.
 
-    The masks come from PyTorch's generator. Weights keep their names, and are there whenever the network does not run.
+    The masks come from PyTorch's generator. Weights keep their names, and are masked only while the network runs.
 
     Args:
-        network: Changed by hooks, for a while.
+        network: The network; hooks change it until the block ends.
         p: The probability of dropping a weight.
         layers: The layers with masked weights, as types or paths.
 
     Yields:
-        While it is trained.
+        Nothing; train the network in the block.
 
     Raises:
         InvalidArgument: p is not a probability, or there is no layer of that path.
@@ -276,7 +276,7 @@ def weights_dropped(network: nn.Module, p: float, layers: Layers = LAYERS) -> It
 
 
 class _Masking:
-    """Puts masked tensors in the place of weights before a pass, and the weights back after it."""
+    """Replaces weights by masked tensors before a pass, and restores them after it."""
 
     def __init__(self, p: float, names: frozenset[str]) -> None:
         self.p = p

@@ -26,14 +26,14 @@ KIND = "ensemble"
 class Ensemble(Posterior):
     """The equal mixture of M posteriors: p(w | D) ≈ 1/M Σₘ qₘ(w).
 
-    Sample t is that member's own sample ⌊t / M⌋ whose number is t mod M. Members run one after the other: stacked
-    parameters under `torch.vmap` were measured no faster on a processor, and three times slower for convolutions.
+    Sample t is the sample ⌊t / M⌋ of member t mod M. Members run one after the other. Measured on a processor, stacked
+    parameters under `torch.vmap` were not faster, and three times slower for convolutions.
 
     Args:
         members: Posteriors over the same classes; a trained network counts as `Deterministic`.
 
     Raises:
-        InvalidArgument: There are none.
+        InvalidArgument: There are no members.
     """
 
     def __init__(self, members: Sequence[Posterior | nn.Module]) -> None:
@@ -43,40 +43,40 @@ class Ensemble(Posterior):
 
     @property
     def likelihood(self) -> Likelihood:
-        """As of the first member."""
+        """The likelihood of the first member."""
         return likelihood_of(self.members[0])
 
     @property
     def functions(self) -> int | None:
-        """How many functions there are, each member giving as many: M for trained networks. None: any number."""
+        """Number of functions: M for trained networks, None for any number. All members give equally many."""
         known = [count for member in self.members if (count := member.functions) is not None]
         return len(self.members) * min(known) if known else None
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
-        """Those of all members."""
+        """The networks of all members."""
         return tuple(network for member in self.members for network in member.networks)
 
     def draw(self, T: int | None = None, seed: int = 0) -> "EnsembleDraws":
         """T functions. `draw(T)` is a prefix of `draw(T + 1)` with the same seed.
 
         Args:
-            T: Number of samples. Unset: all functions that there are, where that is a number; else 20, rounded up to
-                a multiple of M so that all members count alike.
+            T: Number of samples. By default, all functions if their number is fixed; otherwise 20, rounded up to
+                a multiple of M so that all members have equal weight.
             seed: Seed of the samples of the members.
 
         Returns:
             The functions.
 
         Raises:
-            InvalidArgument: T < 1, or more functions than there are.
+            InvalidArgument: T is less than 1, or larger than the fixed number of functions.
         """
         size = len(self.members)
         T = number_of_draws(T, self.functions, unset=size * -(-SAMPLES // size))
         return EnsembleDraws(self.members, seed, range(T))
 
     def save(self, folder: Path) -> None:
-        """Write each member to a folder of its own, and how many there are as JSON.
+        """Write each member to a subfolder, and the number of members as JSON.
 
         Args:
             folder: An existing folder.
@@ -97,7 +97,7 @@ class EnsembleDraws(NumberedDraws):
         samples: The absolute numbers of the samples.
 
     Raises:
-        InvalidArgument: The members do not predict the same kind of thing.
+        InvalidArgument: The members predict different kinds of things.
     """
 
     def __init__(self, members: Sequence[Posterior], seed: int, samples: range) -> None:
@@ -114,7 +114,7 @@ class EnsembleDraws(NumberedDraws):
 
     @property
     def degenerate(self) -> bool:
-        """Whether the samples are equal by the user's own word: T = 1, or one member of which that is so."""
+        """Whether the user asked for identical samples: T = 1, or a single member with this property."""
         return len(self) == 1 or (len(self._parts) == 1 and self._parts[0][2].degenerate)
 
     def _at(self, samples: range) -> "EnsembleDraws":
@@ -134,7 +134,7 @@ class EnsembleDraws(NumberedDraws):
         return out
 
     def features(self, x: Any) -> Tensor:
-        """The features of all members side by side, (n, Σ D), however many samples there are.
+        """The joined features of all members, (n, Σ D), for any number of samples.
 
         Args:
             x: A batch.
@@ -158,7 +158,7 @@ class EnsembleDraws(NumberedDraws):
         return {name: own[name] if name in own else self._mean(x, name) for name in names}
 
     def _mean(self, x: Any, name: str) -> Tensor:
-        """The mean of another output, a predicted loss say, over the members."""
+        """The mean of another output, such as a predicted loss, over the members."""
         each = [member.draw(1, self.seed).outputs(x, (name,))[name] for member in self.members]
         return torch.stack(each).mean(0)  # (n, ...)
 
@@ -166,7 +166,7 @@ class EnsembleDraws(NumberedDraws):
 def _part(
     members: Sequence[Posterior], member: int, seed: int, samples: range
 ) -> tuple[list[int], list[int], Draws] | None:
-    """Where a member's samples stand among these and among its draws, and those; None where it has none."""
+    """The positions of a member's samples here and in its own draws, and the samples; None if it has none."""
     size = len(members)
     places = [i for i, t in enumerate(samples) if t % size == member]
     if not places:
@@ -177,12 +177,12 @@ def _part(
 
 
 def member_seed(seed: int, member: int, size: int) -> int:
-    """The seed of one member; that of the whole where there is one alone, so that it is what it would be by itself.
+    """The seed of one member. A single member has the seed of the ensemble, as if it were used alone.
 
     Args:
         seed: Seed of the ensemble.
-        member: Which, from 0.
-        size: How many there are.
+        member: The number of the member, from 0.
+        size: Number of members.
 
     Returns:
         A seed.
@@ -191,14 +191,14 @@ def member_seed(seed: int, member: int, size: int) -> int:
 
 
 def member_folder(folder: Path, member: int) -> Path:
-    """Where a member is saved.
+    """The subfolder of a member.
 
     Args:
-        folder: Of the ensemble.
-        member: Which, from 0.
+        folder: The folder of the ensemble.
+        member: The number of the member, from 0.
 
     Returns:
-        Its folder.
+        The subfolder.
     """
     return folder / f"member-{member}"
 

@@ -1,4 +1,4 @@
-"""A posterior with a module beside its network that predicts the loss of an item.
+"""A posterior with an additional module that predicts the loss of an item.
 
 D. Yoo and I. S. Kweon, "Learning loss for active learning", CVPR 2019.
 """
@@ -27,11 +27,11 @@ _INNER = "inner"
 
 
 class LossModule(nn.Module):
-    """Feature maps to a predicted loss: l̂ = w · [relu(A_j mean(h_j)) ...]_j + b, the mean over all places of a map.
+    """Predicts a loss from feature maps: l̂ = w · [relu(A_j mean(h_j)) ...]_j + b, with the mean over a map.
 
     Args:
-        channels: Of each feature map.
-        width: Units for each of them.
+        channels: Channels of each feature map.
+        width: Units for each feature map.
     """
 
     def __init__(self, channels: Sequence[int], width: int) -> None:
@@ -43,10 +43,10 @@ class LossModule(nn.Module):
         """Predict losses.
 
         Args:
-            taken: Feature maps (n, C, ...), or (n, L, C) of sequences, or vectors (n, C).
+            taken: Feature maps (n, C, ...), sequences (n, L, C), or vectors (n, C).
 
         Returns:
-            (n,), float32. Only their order means something.
+            (n,), float32. Only their order is meaningful.
         """
         hidden = [torch.relu(layer(pooled(h).float())) for layer, h in zip(self.layers, taken, strict=True)]
         predicted: Tensor = self.head(torch.cat(hidden, 1))
@@ -54,10 +54,10 @@ class LossModule(nn.Module):
 
 
 def pooled(h: Tensor) -> Tensor:
-    """The mean of a feature map over its places.
+    """The mean of a feature map over its positions.
 
     Args:
-        h: (n, C, H, W), and with more axes; (n, L, C) of a sequence; or (n, C).
+        h: A map (n, C, H, W) or with more axes, a sequence (n, L, C), or vectors (n, C).
 
     Returns:
         (n, C).
@@ -69,14 +69,14 @@ def pooled(h: Tensor) -> Tensor:
 
 @contextmanager
 def tapped(network: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Sees what some modules of a network give; of one that runs several times the last.
+    """Record the outputs of some modules of a network. If a module runs several times, its last output counts.
 
     Args:
         network: Any network.
-        layers: Names of modules, as `named_modules` has them.
+        layers: Names of modules, from `named_modules`.
 
     Yields:
-        The outputs by name in the order in which the modules ended, those of the last pass.
+        The outputs of the last pass by name, in the order in which the modules finished.
 
     Raises:
         Unsupported: There is no such module.
@@ -105,17 +105,17 @@ def tapped(network: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Any]
 
 
 def maps_of(taken: Mapping[str, Any], layers: Sequence[str]) -> list[Tensor]:
-    """The tapped feature maps in the order of the layers.
+    """The recorded feature maps, in the order of the layers.
 
     Args:
-        taken: As `tapped` gives it.
-        layers: Their names.
+        taken: The outputs from `tapped`.
+        layers: Names of the modules.
 
     Returns:
         Feature maps.
 
     Raises:
-        Unsupported: A module did not run, or gives no tensor with the item as first axis.
+        Unsupported: A module did not run, or its output is not a tensor with the item as first axis.
     """
     for name in layers:
         if not isinstance(taken.get(name), Tensor) or taken[name].ndim < 2:
@@ -125,15 +125,15 @@ def maps_of(taken: Mapping[str, Any], layers: Sequence[str]) -> list[Tensor]:
 
 
 class LearningLoss(NetworkPosterior):
-    """Another posterior with a predicted loss for each item: draws have the further output "loss".
+    """Another posterior with a predicted loss for each item. Its draws have the additional output "loss".
 
     Args:
-        posterior: Over one network.
-        module: Predicts the loss from feature maps of that network; it is copied.
-        layers: The names of the modules that give these maps.
+        posterior: A posterior over one network.
+        module: Predicts the loss from feature maps of this network; it is copied.
+        layers: Names of the modules with these maps as outputs.
 
     Raises:
-        Unsupported: The posterior has no one network, or the network has no such modules.
+        Unsupported: The posterior does not have exactly one network, or the network has no such modules.
     """
 
     def __init__(self, posterior: Posterior, module: LossModule, layers: Sequence[str]) -> None:
@@ -160,14 +160,14 @@ class LearningLoss(NetworkPosterior):
         return self.posterior.functions
 
     def draw(self, T: int | None = None, seed: int = 0) -> WrappedDraws:
-        """T functions of the posterior within.
+        """Draw T functions of the inner posterior.
 
         Args:
             T: Number of samples.
             seed: Seed of the samples.
 
         Returns:
-            Its draws, which predict losses, too.
+            Draws that also predict losses.
         """
         return WrappedDraws(self.posterior.draw(T, seed), more={"loss": self.losses})
 
@@ -188,7 +188,7 @@ class LearningLoss(NetworkPosterior):
         return losses
 
     def save(self, folder: Path) -> None:
-        """Write the posterior within to a folder of its own, and the module beside it.
+        """Write the inner posterior to a subfolder, and the module as safetensors.
 
         Args:
             folder: An existing folder.

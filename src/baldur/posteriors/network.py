@@ -1,4 +1,4 @@
-"""The parts that all posteriors over a network share: the frozen copy, and its features."""
+"""Shared parts of posteriors over a network: the frozen copy and its features."""
 
 import copy
 from abc import ABC
@@ -25,7 +25,7 @@ class NetworkPosterior(Posterior, ABC):
 
 
 def frozen(network: nn.Module) -> nn.Module:
-    """A copy in evaluation mode that needs no gradients; the original is neither changed nor watched.
+    """A copy in evaluation mode without gradients. The original is not changed, and later changes to it have no effect.
 
     Args:
         network: A trained network.
@@ -34,7 +34,7 @@ def frozen(network: nn.Module) -> nn.Module:
         The copy.
 
     Raises:
-        UnsupportedNetwork: It cannot be copied, or normalises by the batch.
+        UnsupportedNetwork: The network cannot be copied, or has batch normalisation without running statistics.
     """
     for path, module in network.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:

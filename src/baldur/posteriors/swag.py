@@ -35,21 +35,20 @@ class SWAG(NetworkPosterior):
     """q(w) = N(θ̄, s (diag(Σ) + D̂ᵀD̂ / (K - 1))), with D̂ of K rows.
 
     A sample is θ̄ + √s (√Σ ⊙ z₁ + D̂ᵀz₂ / √(K - 1)) with z₁, z₂ ~ N(0, I). Running statistics of batch normalisation
-    belong to one set of weights; so those of every sample (and of θ̄) are estimated anew, by one pass over `inputs` with
-    dropout off, before it predicts. Memory is that of K + 2 networks; T samples cost T passes, and T passes over
-    `inputs` where there is batch normalisation.
+    belong to one set of weights. So each sample (and θ̄) gets new statistics, by one pass over `inputs` without dropout.
+    Memory is that of K + 2 networks. T samples cost T passes and, with batch normalisation, T passes over `inputs`.
 
     Args:
         network: Holds θ̄; it is copied and never changed.
-        variances: Σ by the names of the weights. What is not named does not vary.
-        deviations: D̂ by the same names, (K, *shape) with K ≥ 2; None for the diagonal alone.
-        inputs: What batch normalisation is estimated on, a tree of tensors with the item as first axis. It is kept and
-            saved only where there is batch normalisation.
-        scale: s. The paper's is ½; with the diagonal alone 1.
+        variances: Σ by the names of the weights. Other weights do not vary.
+        deviations: D̂ by the same names, (K, *shape) with K ≥ 2; None for a diagonal covariance.
+        inputs: Inputs for the statistics of batch normalisation, a tree of tensors with the item as first axis. They
+            are kept and saved only if there is batch normalisation.
+        scale: s; ½ in the paper, and 1 for a diagonal covariance.
         likelihood: The meaning of the network's outputs.
 
     Raises:
-        InvalidArgument: Names, shapes or the scale do not fit, or batch normalisation has no inputs.
+        InvalidArgument: Names, shapes or the scale are not valid, or batch normalisation has no inputs.
     """
 
     def __init__(
@@ -156,17 +155,17 @@ def load(folder: Path, network: nn.Module) -> SWAG:
 
 
 def batch_normalised(network: nn.Module, items: int) -> bool:
-    """Whether there is batch normalisation, for which there must be items to estimate it on.
+    """Whether a network has batch normalisation, whose statistics need items.
 
     Args:
         network: The network.
-        items: How many items there are.
+        items: Number of items.
 
     Returns:
-        True if so.
+        True if it has.
 
     Raises:
-        InvalidArgument: There is, and there are fewer than two items.
+        InvalidArgument: It has, but there are fewer than two items.
     """
     if not any(isinstance(module, _BatchNorm) for module in network.modules()):
         return False
@@ -190,7 +189,7 @@ def perturbation(
         variance: Σ.
         deviations: D̂, or None.
         z1: Standard normal numbers.
-        z2: Standard normal numbers, the same ones for all weights of a sample.
+        z2: Standard normal numbers, equal for all weights of a sample.
         scale: s.
 
     Returns:
@@ -213,13 +212,13 @@ def _batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """As `functional.batch_norm`, but not seen by the `Dropouts` of the prediction that needs the statistics."""
+    """The same as `functional.batch_norm`, but not intercepted by `Dropouts`."""
     cudnn = torch.backends.cudnn.enabled
     return torch.batch_norm(x, weight, bias, running_mean, running_var, training, momentum, eps, cudnn)
 
 
 class _Estimating(Dropouts):
-    """Dropout is off, and batch normalisation normalises by the batch."""
+    """Turns dropout off, and lets batch normalisation use the statistics of the batch."""
 
     def __torch_function__(
         self,
@@ -236,13 +235,13 @@ class _Estimating(Dropouts):
 @torch.inference_mode(False)
 @torch.no_grad()
 def batch_statistics(network: nn.Module, weights: Weights, inputs: Batch) -> dict[str, Tensor]:
-    """The running statistics that a network's batch normalisation has with other weights.
+    """The running statistics of batch normalisation for other weights of a network.
 
-    They are cumulative averages over batches, each weighted by its items. Dropout is off, as when predicting.
+    They are averages over batches, weighted by the number of items. Dropout is off, as in predictions.
 
     Args:
-        network: Left untouched.
-        weights: Put in the place of its own.
+        network: The network; it is not changed.
+        weights: The weights to use instead of its own.
         inputs: A tree of tensors with the item as first axis.
 
     Returns:
@@ -270,7 +269,7 @@ def batch_statistics(network: nn.Module, weights: Weights, inputs: Batch) -> dic
 def _check(
     network: nn.Module, variances: Mapping[str, Tensor], deviations: Mapping[str, Tensor], scale: float
 ) -> int:
-    """How many columns of deviations there are, where everything fits."""
+    """Check all values, and return the number of columns of deviations."""
     shapes = {name: p.shape for name, p in network.named_parameters()}
     if not variances or any(shapes.get(name) != v.shape for name, v in variances.items()):
         raise InvalidArgument("the variances do not have the names and shapes of the network's weights")
@@ -292,7 +291,7 @@ def _check(
 
 
 def _flatten(x: Batch, leaves: dict[str, Tensor]) -> Any:
-    """Collect the tensors of a tree, and say in JSON where each goes."""
+    """Collect the tensors of a tree, and describe the tree as JSON."""
     if x is None:
         return None
     if isinstance(x, dict):
@@ -305,7 +304,7 @@ def _flatten(x: Batch, leaves: dict[str, Tensor]) -> Any:
 
 
 def _unflatten(form: Any, leaves: Mapping[str, Tensor]) -> Batch:
-    """The tree that `_flatten` took apart."""
+    """Rebuild the tree from the result of `_flatten`."""
     if form is None:
         return None
     if isinstance(form, str):

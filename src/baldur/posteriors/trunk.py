@@ -1,4 +1,4 @@
-"""The part of a network that no sample changes, known by what it computes."""
+"""The part of a network that is the same for all samples, identified by its computation."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -15,12 +15,12 @@ from baldur.posteriors.dropout.steps import Pooling
 
 @dataclass(frozen=True)
 class Trunk:
-    """A deterministic function of a batch with an identity, by which it is known again.
+    """A deterministic function of a batch, with an identity.
 
     Args:
-        function: What it computes.
-        identity: A text that is the same for functions that compute the same.
-        device: Where its outputs are.
+        function: The function.
+        identity: Returns a text that is equal for functions with equal results.
+        device: Returns the device of the outputs.
     """
 
     function: Callable[[Any], Tensor]
@@ -32,12 +32,12 @@ class Trunk:
 
 
 def identity(part: fx.GraphModule, ahead: Sequence[Callable[[Tensor], Tensor]], more: object = None) -> str:
-    """A hash of all that a traced network computes with: code, settings of modules, weights, and later functions.
+    """A hash of everything that a traced network depends on: code, settings of modules, weights, and later functions.
 
     Args:
         part: The traced network.
-        ahead: What is done to its outputs.
-        more: Anything else that it depends on.
+        ahead: Functions that are applied to its outputs.
+        more: All other dependencies.
 
     Returns:
         64 hexadecimal digits.
@@ -47,7 +47,7 @@ def identity(part: fx.GraphModule, ahead: Sequence[Callable[[Tensor], Tensor]], 
 
 
 def _described(thing: Any) -> str:
-    """A function with what it is bound to, without addresses in memory."""
+    """A description of a function and its bound values, without memory addresses."""
     if isinstance(thing, nn.Module):
         return repr(thing) + weights_hash(thing)
     if isinstance(thing, partial):

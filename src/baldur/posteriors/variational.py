@@ -23,17 +23,17 @@ KIND = "bayes-by-backprop"
 class BayesByBackprop(NetworkPosterior):
     """q(w) = Πᵢ N(wᵢ; μᵢ, σᵢ²) with σ = log(1 + e^ρ).
 
-    A sample is w = μ + σ ⊙ ε with ε ~ N(0, I), one ε for all items. Dropout is off, and batch normalisation keeps the
-    running statistics of training, which are averages over q. Memory is that of two networks and of the sampled
-    weights; T samples cost T passes.
+    A sample is w = μ + σ ⊙ ε with ε ~ N(0, I), and all items share one ε. Dropout is off. Batch normalisation keeps the
+    running statistics of the training, which are averages over q. Memory is that of two networks and of the sampled
+    weights. T samples cost T passes.
 
     Args:
         network: Holds μ; it is copied and never changed.
-        rho: ρ by the names of the weights. What is not named does not vary.
+        rho: ρ by the names of the weights. Other weights do not vary.
         likelihood: The meaning of the network's outputs.
 
     Raises:
-        InvalidArgument: ρ does not have the names and shapes of weights.
+        InvalidArgument: The names or shapes of ρ are not those of weights.
     """
 
     def __init__(
@@ -103,9 +103,9 @@ def deviation(rho: Tensor) -> Tensor:
     """σ = log(1 + e^ρ).
 
     Args:
-        rho: Of any shape.
+        rho: ρ, of any shape.
 
     Returns:
-        Standard deviations; ρ itself where it is large.
+        Standard deviations; for large ρ, ρ itself.
     """
     return functional.softplus(rho)

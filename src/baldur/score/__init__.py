@@ -1,4 +1,4 @@
-"""Evaluates draws over a whole pool, in one pass and in bounded memory."""
+"""Evaluates draws on a whole pool, in one pass and in bounded memory."""
 
 from baldur.score.passes import Precision, Progress, features, outputs, predict
 from baldur.score.scorer import PoolScorer, draws_of

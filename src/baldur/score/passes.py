@@ -1,4 +1,4 @@
-"""Evaluates draws over a whole pool, in one pass and in bounded memory."""
+"""Evaluates draws on a whole pool, in one pass and in bounded memory."""
 
 import errno
 import os
@@ -27,13 +27,13 @@ from baldur.protocols import Draws, Pool, Positions, Posterior
 from baldur.score.trunks import Trunks
 
 Progress = Callable[[int, int], None]
-"""Called with (items done, items in all)."""
+"""Called with (finished items, all items)."""
 
 Precision = Literal["float32", "bfloat16"]
-"""The type of matrix products. Log-probabilities and scores are float32 or more in either."""
+"""The type of matrix products. Log-probabilities and scores always have at least float32."""
 
-# What a network holds of one item at a time, in multiples of the item itself; layers come and go, so that even
-# wide convolutions on small images stay below it.
+# Upper bound of the activations of one item, in multiples of the size of the item. It also holds for wide convolutions
+# on small images.
 _ACTIVATIONS = 64
 
 
@@ -48,31 +48,32 @@ def predict(
     trunks: Trunks | None = None,
     progress: Progress | None = None,
 ) -> NDArray[Any]:
-    """Evaluate T functions on every item of a pool: `reduce` of log p(y | x_n, w_t).
+    """Evaluate T functions on every item of a pool, and reduce their log-probabilities log p(y | x_n, w_t).
 
-    The items are read once, in order. Boundaries of batches follow from the arguments and the shapes alone.
+    The items are read once, in order. The batches depend only on the arguments and the shapes.
 
     Args:
-        draws: T functions.
+        draws: T functions, from `posterior.draw(T, seed)`.
         pool: A pool, or an array of N inputs.
-        reduce: Log-probabilities (n, T, C, ...) to an array (n, ...), such as `acquire.bald`. Without it the
-            log-probabilities themselves are returned.
-        memory: What the pass may use beyond the pool, "1GiB" say. The returned log-probabilities are a
-            memory-mapped temporary file where they would take more than half of it.
-        batch_size: Items at a time; fewer where `memory` asks for it.
-        precision: "bfloat16" is faster where the processor or the GPU has it, and has two to three digits.
-        trunks: Keeps what an unchanged trunk gives, for the next pass.
+        reduce: A function of log-probabilities (n, T, C, ...) that returns an array (n, ...), such as `acquire.bald`.
+            Without it, the log-probabilities themselves are returned.
+        memory: Memory for the pass in addition to the pool, such as "1GiB". If the returned log-probabilities need more
+            than half of it, they are a memory-mapped temporary file.
+        batch_size: Maximum number of items in a batch; `memory` may reduce it.
+        precision: "bfloat16" is faster on hardware that supports it, and has two to three digits.
+        trunks: A cache for the outputs of unchanged trunks.
         progress: Called with the number of finished items.
 
     Returns:
-        (N, ...) float64 with `reduce`, else (N, T, C, ...) float32; (0,) of an empty pool.
+        (N, ...) float64 with `reduce`, otherwise (N, T, C, ...) float32; (0,) for an empty pool.
 
     Raises:
-        IdenticalDraws: All T > 1 samples gave the same for every item.
-        InvalidPredictions: Predictions are NaN, or, from `reduce`, not normalised.
+        InvalidArgument: `draws` is a posterior, or `reduce` is not a function.
+        IdenticalDraws: All T > 1 samples give the same predictions for every item.
+        InvalidPredictions: Predictions are NaN, or `reduce` finds that they are not normalised.
         NonFiniteItems: Inputs are not finite.
-        UnreadableItems: The pool cannot read them.
-        DiskFull: There is no room for the temporary file.
+        UnreadableItems: The pool cannot read some items.
+        DiskFull: There is no space for the temporary file.
     """
     _check_draws(draws)
     if reduce is not None and not callable(reduce):
@@ -122,7 +123,7 @@ def features(
         progress: Called with the number of finished items.
 
     Returns:
-        float32, memory-mapped where it would take more than half of `memory`.
+        float32, memory-mapped if it needs more than half of `memory`.
 
     Raises:
         Unsupported: The draws have no features.
@@ -142,19 +143,19 @@ def outputs(
     precision: Precision = "float32",
     progress: Progress | None = None,
 ) -> NDArray[np.float32]:
-    """One of the outputs that `draws.names` lists, of every item, (N, ...).
+    """One output of every item, (N, ...). `draws.names` lists the possible outputs.
 
     Args:
         draws: T functions.
         pool: A pool, or an array of N inputs.
-        name: Which: "features", or "loss" where the learner predicts it.
+        name: The output: "features", or "loss" if the posterior predicts it.
         memory: See `predict`.
         batch_size: Items at a time; fewer where `memory` asks for it.
         precision: "bfloat16" is faster where the processor or the GPU has it, and has two to three digits.
         progress: Called with the number of finished items.
 
     Returns:
-        float32, memory-mapped where it would take more than half of `memory`.
+        float32, memory-mapped if it needs more than half of `memory`.
 
     Raises:
         Unsupported: The draws have no such output.
@@ -162,7 +163,7 @@ def outputs(
     _check_draws(draws)
     if name != "features" and name not in draws.names:
         raise Unsupported(
-            f"this posterior gives {', '.join(draws.names)}, not {name!r}; it takes a learner whose draws do"
+            f"this posterior gives {', '.join(draws.names)}, not {name!r}; use a posterior that gives it"
         )
     whole = as_pool(pool)
     n, budget = len(whole), bytes_of(memory)
@@ -190,18 +191,18 @@ def _check_draws(draws: Any) -> None:
 
 
 def identical(draws: Draws, n: int) -> IdenticalDraws:
-    """The error that all samples gave the same for all items of a pass.
+    """The error for samples that give the same predictions in a whole pass.
 
     Args:
         draws: T > 1 functions.
-        n: Items.
+        n: Number of items.
 
     Returns:
-        To be raised.
+        The error.
     """
     return IdenticalDraws(
-        f"the {len(draws)} posterior samples agree on all {n} items, so disagreement is 0 everywhere and a ranking "
-        "by it would be the order of the pool; is dropout behind a layer whose output does not matter?"
+        f"the {len(draws)} posterior samples agree on all {n} items, so their disagreement is 0 everywhere and cannot "
+        "rank items; check that the network uses the output of its dropout layers"
     )
 
 
@@ -232,7 +233,7 @@ def _without_nan(log_probs: Any) -> Any:
 
 
 def _blamed(error: InvalidPredictions, log_probs: Any, pool: Pool, positions: Positions) -> Exception:
-    """The same error with the names of the items, and whether these or the network are to blame."""
+    """The same error with the names of the items. It says whether the inputs or the network caused it."""
     nan = torch.as_tensor(log_probs).isnan().flatten(1).any(1)  # (n,)
     bad = positions[nan.cpu().numpy()]
     if not len(bad):
@@ -245,26 +246,26 @@ def _blamed(error: InvalidPredictions, log_probs: Any, pool: Pool, positions: Po
         return NonFiniteItems(reasons)
     more = f" and of {len(bad) - 1} more" if len(bad) > 1 else ""
     return InvalidPredictions(
-        f"the predictions of {ids[int(bad[0])]}{more} hold NaN, and the inputs are finite: look at the fit's loss, "
-        "and lower the learning rate"
+        f"the predictions of {ids[int(bad[0])]}{more} are NaN, but the inputs are finite; check the training loss, and "
+        "lower the learning rate"
     )
 
 
 @contextmanager
 def _computed_in(precision: Precision) -> Iterator[None]:
-    """Matrix products in that type, wherever they are computed; what the caller asked for is left as it is."""
+    """Compute matrix products in a type, on any device. With float32, the caller's autocast stays active."""
     if precision == "float32":
         yield
         return
     if precision != "bfloat16":
-        raise InvalidArgument(f"the precision of scoring is float32 or bfloat16, not {precision!r}")
+        raise InvalidArgument(f"precision must be 'float32' or 'bfloat16', not {precision!r}")
     on_gpu = torch.autocast("cuda", torch.bfloat16, enabled=torch.cuda.is_available())
-    with torch.autocast("cpu", torch.bfloat16), on_gpu:  # what the draws are on is theirs to know
+    with torch.autocast("cpu", torch.bfloat16), on_gpu:  # the draws choose their device
         yield
 
 
 def _batch_size(draws: Draws, pool: Pool, budget: int, limit: int, precision: Precision) -> int:
-    """At most `limit` items, so that inputs, activations and log-probabilities stay within a quarter of the budget."""
+    """At most `limit` items. Inputs, activations and log-probabilities may use a quarter of the budget."""
     if not len(pool):
         return 1
     _, x = next(iter(pool.batches(np.arange(1), 1)))
@@ -280,21 +281,21 @@ def _to_numpy(values: Any) -> NDArray[Any]:
 
 
 def _allocate(shape: tuple[int, ...], dtype: np.dtype[Any], limit: int) -> NDArray[Any]:
-    """An array in memory, or in an unnamed temporary file where it is larger than `limit`."""
+    """An array in memory, or in an unnamed temporary file if it is larger than `limit`."""
     size = int(np.prod(shape)) * dtype.itemsize
     if size <= limit:
         return np.empty(shape, dtype)
     folder = tempfile.gettempdir()
     try:
-        # the mapping keeps the pages alive; the file itself has no name
+        # the mapping keeps the pages; the file itself has no name
         with tempfile.TemporaryFile(dir=folder) as file:
-            if hasattr(os, "posix_fallocate"):  # else a page without room would kill the process later
+            if hasattr(os, "posix_fallocate"):  # otherwise a full disk would kill the process later
                 os.posix_fallocate(file.fileno(), 0, size)
             return np.memmap(file, dtype, "w+", shape=shape)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         raise DiskFull(
-            f"there is no room for predictions of {size / 2**20:,.0f} MiB in {folder}; make room there, set TMPDIR to "
-            "another folder, or choose among fewer items (candidates). What was recorded before is safe: start again"
+            f"there is no space for predictions of {size / 2**20:,.0f} MiB in {folder}; free some space, set TMPDIR to "
+            "another folder, or choose among fewer items (--candidates). Earlier results are safe; then start again"
         ) from error

@@ -1,4 +1,4 @@
-"""A scorer: passes over pools with the settings of a run."""
+"""A scorer: makes passes over pools with the settings of a run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,39 +15,39 @@ from baldur.score.trunks import Trunks
 
 
 def draws_of(posterior: Posterior | Any, T: int | None = None, seed: int = 0) -> Draws:
-    """The functions that a pool is scored with: T of them, or all where there are only so many.
+    """The functions for scoring: T samples, or all functions of a posterior with a fixed number.
 
     Args:
         posterior: The posterior.
-        T: How many where there are as many as one likes; None for the posterior's own number.
+        T: Number of samples, unless the posterior has a fixed number; None for the posterior's default.
         seed: Seed of the samples.
 
     Returns:
         The functions.
 
     Raises:
-        InvalidArgument: It is no posterior.
+        InvalidArgument: The object is not a posterior.
     """
     if not isinstance(posterior, Posterior):
         raise InvalidArgument(
-            f"{type(posterior).__name__} is no posterior: it needs functions, networks, draw and save; let it inherit "
-            "from baldur.protocols.Posterior, where the first two are given"
+            f"a posterior was expected, not {type(posterior).__name__}; it needs functions, networks, draw and save "
+            "(the base class baldur.protocols.Posterior has the first two)"
         )
     return posterior.draw(T if posterior.functions is None else posterior.functions, seed)
 
 
 @dataclass(frozen=True)
 class PoolScorer:
-    """Binds how a pool is scored; see `protocols.Scorer`.
+    """Holds the settings of scoring; see `protocols.Scorer`.
 
     Args:
-        draws: Posterior samples T; None for the posterior's own number. Where there are only so many functions, as
-            in an ensemble of networks, all of them are taken.
+        draws: Number of posterior samples T; None for the posterior's default. A posterior with a fixed number of
+            functions, such as an ensemble of networks, always uses all of them.
         seed: Seed of the samples.
-        memory: What a pass may use beyond the pool.
-        batch_size: Items at a time.
-        precision: Of matrix products; see `predict`.
-        trunks: Keeps what an unchanged trunk gives, for the next pass.
+        memory: Memory for a pass, in addition to the pool.
+        batch_size: Maximum number of items in a batch.
+        precision: The type of matrix products; see `predict`.
+        trunks: A cache for the outputs of unchanged trunks.
         progress: Called with the number of finished items.
     """
 
@@ -64,26 +64,26 @@ class PoolScorer:
         return {"batch_size": self.batch_size, "precision": self.precision, "progress": self.progress}
 
     def items_at_once(self, draws: Draws, pool: Pool) -> int:
-        """How many items a batch has, which decides where batches are cut.
+        """Number of items in a batch.
 
         Args:
             draws: T functions.
             pool: The items.
 
         Returns:
-            At most `batch_size`; fewer where `memory` asks for it.
+            At most `batch_size`; `memory` may reduce it.
         """
         return _batch_size(draws, pool, bytes_of(self.memory), self.batch_size, self.precision)
 
     def predict(
         self, posterior: Posterior, pool: Pool, reduce: Callable[[Any], Any] | None = None
     ) -> NDArray[Any]:
-        """`predict` with what is bound here.
+        """Call `score.predict` with the settings of this scorer.
 
         Args:
             posterior: The posterior.
             pool: The items.
-            reduce: Log-probabilities to an array (n, ...).
+            reduce: A function of log-probabilities that returns an array (n, ...).
 
         Returns:
             See `predict`.
@@ -92,7 +92,7 @@ class PoolScorer:
         return predict(draws, pool, reduce, self.memory, trunks=self.trunks, **self._bound)
 
     def features(self, posterior: Posterior, pool: Pool) -> NDArray[np.float32]:
-        """`features` with what is bound here.
+        """Call `score.features` with the settings of this scorer.
 
         Args:
             posterior: The posterior.
@@ -104,12 +104,12 @@ class PoolScorer:
         return self.outputs(posterior, pool, "features")
 
     def outputs(self, posterior: Posterior, pool: Pool, name: str) -> NDArray[np.float32]:
-        """`outputs` with what is bound here.
+        """Call `score.outputs` with the settings of this scorer.
 
         Args:
             posterior: The posterior.
             pool: The items.
-            name: Which output.
+            name: The name of the output.
 
         Returns:
             (N, ...).

@@ -11,13 +11,13 @@ from baldur.protocols import Draws, Posterior
 
 @dataclass(frozen=True)
 class SomeSamples(Posterior):
-    """A posterior of which a scorer sees some samples only.
+    """A posterior that shows a scorer only some of its samples.
 
     Args:
         posterior: The posterior.
-        samples: Which of those that the scorer asks for.
-        part: Whether the pass is over a part of the pool, where samples may well agree on every item.
-        made: Draws that were made; what they have prepared is used again.
+        samples: The part of the requested samples.
+        part: Whether the pass covers only a part of the pool, in which the samples may agree on every item.
+        made: Earlier draws, which are used again.
     """
 
     posterior: Posterior
@@ -27,12 +27,12 @@ class SomeSamples(Posterior):
 
     @property
     def functions(self) -> int | None:
-        """As many as the scorer may ask for: those of the posterior."""
+        """The number of functions of the posterior."""
         return self.posterior.functions
 
     @property
     def networks(self) -> Sequence[Any]:
-        """Those of the posterior."""
+        """The networks of the posterior."""
         return self.posterior.networks
 
     def draw(self, T: int | None = None, seed: int = 0) -> Draws:
@@ -41,10 +41,10 @@ class SomeSamples(Posterior):
         return self.made[T, seed]
 
     def __reduce__(self) -> Any:
-        # The draws are made again where they arrive.
+        # The receiving process makes the draws again.
         return SomeSamples, (self.posterior, self.samples, self.part)
 
     def save(self, folder: Path) -> None:
-        """As the posterior; which samples they are tells these draws from others of the same weights."""
+        """Save the posterior and the choice of samples, which identifies these draws."""
         self.posterior.save(folder)
         (folder / "samples.txt").write_text(repr(self.samples))

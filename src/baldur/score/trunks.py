@@ -1,4 +1,4 @@
-"""A cache on disk for the outputs of a trunk: a frozen network runs once over a pool, not in every round."""
+"""A cache on disk for the outputs of frozen trunks, which then run once over a pool and not in every round."""
 
 import hashlib
 import os
@@ -21,25 +21,25 @@ from baldur.errors import DiskFull, InvalidArgument
 from baldur.posteriors.trunk import Trunk
 from baldur.protocols import Pool, Positions, View
 
-_BATCHES = 8  # in a file
-_WASTE = 1.5  # how many items may be computed for one that is asked for
-_POOLS = 4  # whose contents are remembered, so that they are not even read again
+_BATCHES = 8  # batches in a file
+_WASTE = 1.5  # maximum number of computed items for each requested item
+_POOLS = 4  # number of pools with remembered contents, which are not read again
 _LARGEST_ROW = 1 << 16  # bytes of an item
-_READ = 256 << 20  # bytes a second: what a plain disk gives; a trunk that is faster is computed again
+_READ = 256 << 20  # bytes per second of a plain disk; faster trunks are computed again
 
 
 @dataclass
 class Trunks:
-    """Keeps the outputs of trunks, each file under a hash of the trunk and of the items that it was given.
+    """A cache for the outputs of trunks. The key of a file is a hash of the trunk and of its items.
 
-    A trunk always sees the batches into which the whole pool is cut, whatever is labelled by now and whatever is
-    on disk, so that scores never depend on what is kept.
+    A trunk always gets the batches of the whole pool, whether or not items are labelled or cached. So scores never
+    depend on the content of the cache.
 
     Args:
-        folder: Where files are kept, a folder for each trunk.
-        limit: Bytes in all; what was not used for longest goes first.
-        message: Told why the first trunk that is not kept is not.
-        fixed: Pools that are scored as they are, as a test set is; of others that are views, the whole counts.
+        folder: The folder of the cache, with one subfolder for each trunk.
+        limit: Maximum size in bytes; the least recently used outputs are deleted first.
+        message: Called with the reason when outputs of a trunk are not cached, for the first such trunk.
+        fixed: Pools that are scored as they are, such as a test set. For other views, the whole pool is used.
     """
 
     folder: Path
@@ -48,7 +48,9 @@ class Trunks:
     fixed: tuple[Pool, ...] = ()
     _known: dict[int, tuple[Pool, dict[tuple[int, int], str]]] = field(default_factory=dict, repr=False)
     _refused: set[str] = field(default_factory=set, repr=False)
-    _admitted: set[str] = field(default_factory=set, repr=False)  # in this pass, with room for the rest of it
+    _admitted: set[str] = field(
+        default_factory=set, repr=False
+    )  # admitted in this pass, with space for the rest of it
 
     def rows(
         self,
@@ -61,15 +63,15 @@ class Trunks:
         """The trunk's outputs of the items of a pool, at most `size` at a time.
 
         Args:
-            trunk: The first half of `Draws.split`.
+            trunk: The first part of `Draws.split`.
             pool: The items.
             size: Items in a batch.
-            computed_in: The precision, as a context.
-            about: Its name.
+            computed_in: A context that sets the precision.
+            about: The name of the precision.
 
         Returns:
-            Positions in the pool, in order, and outputs; None where the trunk cannot be told from others, or where
-            the pool is a small part of a larger one.
+            Positions in the pool, in order, and outputs. None if the trunk has no identity, or if the pool is a small
+            part of a larger one.
         """
         base, wanted = (
             (pool.whole, pool.positions) if isinstance(pool, View) else (pool, np.arange(len(pool)))
@@ -103,12 +105,12 @@ class Trunks:
                 held, done = held - n, done + n
 
     def _block(self, run: "_Pass", place: Path, start: int) -> "_Rows":
-        """The outputs of the items from `start` on, `_BATCHES` batches of them: from disk, or computed."""
+        """The outputs of `_BATCHES` batches from `start` on, from the cache or computed."""
         known = self._known.setdefault(id(run.base), (run.base, {}))[1]
         if len(self._known) > _POOLS:
             del self._known[next(iter(self._known))]
         batches: list[Any] | None = None
-        items = (run.size, start)  # from there as many as the size says
+        items = (run.size, start)  # identifies the items
         if items not in known:
             batches = run.read(start)
             digest = hashlib.blake2b(digest_size=16)
@@ -135,18 +137,18 @@ class Trunks:
         return rows
 
     def _refuse(self, key: str, reason: str) -> None:
-        if not self._refused:  # where every round has another trunk, once is enough
-            self.message(f"what the network's trunk gives is not kept on disk: {reason}")
+        if not self._refused:  # every round may have another trunk, so tell only once
+            self.message(f"the outputs of the network's trunk are not cached: {reason}")
         self._refused.add(key)
 
     def _refusal(self, run: "_Pass", place: Path, start: int, rows: "_Rows", took: float) -> str:
-        """Why these outputs are not worth their room; "" if they are, and there is room by now."""
+        """The reason why these outputs are not cached; "" if they are, after space was made."""
         if run.key in self._admitted:
             return ""
         each = rows.values.nbytes // len(rows.values)
         rate = rows.values.nbytes / took
         if each > _LARGEST_ROW or rate > _READ:
-            return f"{each:,} bytes an item, which it computes at {rate / 2**20:,.0f} MiB a second, are slower to read"
+            return f"computing {each:,} bytes per item at {rate / 2**20:,.0f} MiB a second is faster than reading"
         needed, own = each * (len(run.base) - start), _size(place)
         if needed + own > self.limit:
             return (
@@ -188,12 +190,12 @@ class _Pass:
 
 @dataclass(frozen=True)
 class _Rows:
-    """Outputs of some items as they lie in memory: channels last stay last, bit for bit.
+    """Outputs of some items in their memory layout, so that channels-last tensors are restored bit for bit.
 
     Args:
-        values: The axes in the order of their strides.
-        order: Which axis of the tensor each of them is.
-        dtype: Of the tensor.
+        values: The outputs, with axes in the order of their strides.
+        order: The axis of the tensor for each of these axes.
+        dtype: The type of the tensor.
     """
 
     values: NDArray[Any]
@@ -219,7 +221,7 @@ def _rows_of(h: Tensor) -> _Rows:
 
 
 def _cut(parts: list[_Rows], n: int) -> tuple[_Rows, list[_Rows]]:
-    """The first n rows, and the rest."""
+    """Split into the first n rows and the rest."""
     values = np.concatenate([part.values for part in parts]) if len(parts) > 1 else parts[0].values
     order, dtype = parts[0].order, parts[0].dtype
     rest = [_Rows(values[n:], order, dtype)] if n < len(values) else []

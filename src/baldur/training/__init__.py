@@ -1,7 +1,7 @@
-"""The supervised loop: fits one network, always in the same way, and goes on where it was killed.
+"""The training loop: fits one network reproducibly, and resumes after a kill.
 
-All randomness of an epoch derives from the seed and the epoch's number, inside `fork_rng`. So nothing global
-changes, and what a fit needs to go on after an epoch is weights and optimiser, but no state of a generator.
+All randomness of an epoch follows from the seed and the number of the epoch, inside `fork_rng`. So no global random
+state changes, and a fit can resume from the weights and the optimiser alone.
 """
 
 from baldur.core.networks import call, initialise, weights_hash

@@ -1,6 +1,6 @@
-"""The states of fits that follow each other, in one file.
+"""The states of several consecutive fits, in one file.
 
-A fit of many networks that is killed goes on in the network where it was, with those before it intact.
+If a fit of many networks is killed, it resumes in the current network, and finished networks are kept.
 """
 
 import time
@@ -16,19 +16,19 @@ from baldur.errors import InvalidCheckpoint
 from baldur.protocols import Checkpoint
 
 _FORMAT = 2
-_SHARE = 0.05  # of the time, at most, goes into saving: five networks of 11 million weights take a second
-_REMEDY = "delete it, and the fit begins anew"
+_SHARE = 0.05  # maximum share of the time for saving: five networks with 11 million weights take a second
+_REMEDY = "delete it to start the fit anew"
 
 
 @dataclass(frozen=True)
 class State:
-    """What one fit needs to go on, or to be taken as done.
+    """The state of one fit.
 
     Args:
-        identity: What another state must agree with to be one of the same fit.
+        identity: Identifies the fit; all states of a fit have the same identity.
         seed: Seed of the fit.
-        done: Whether it has ended.
-        values: Numbers, as JSON has them.
+        done: Whether the fit is finished.
+        values: JSON values.
         groups: Tensors by group and name.
     """
 
@@ -40,16 +40,16 @@ class State:
 
 
 class Checkpoints:
-    """The states of a learner's fits, one after the other, in one slot.
+    """The states of a learner's consecutive fits, in one slot.
 
-    What another version of the library wrote is passed over.
+    Checkpoints from other versions of Baldur are ignored.
 
     Args:
-        slot: Where they are kept.
-        interval: Minimum seconds between two saves, more where saving takes long; 0 saves after every epoch.
+        slot: The slot.
+        interval: Minimum seconds between two saves; it grows if saving is slow. 0 saves after every epoch.
 
     Raises:
-        InvalidCheckpoint: What the slot holds cannot be read.
+        InvalidCheckpoint: The content of the slot cannot be read.
     """
 
     def __init__(self, slot: Checkpoint, interval: float = 10.0) -> None:
@@ -63,17 +63,17 @@ class Checkpoints:
         self._cost = 0.0  # seconds that the last save took
 
     def begin(self, identity: Mapping[str, Any], seed: int) -> State | None:
-        """The state that the next fit was left in. One of another seed is dropped with all that follow.
+        """The stored state of the next fit. A state with another seed is dropped, with all later ones.
 
         Args:
-            identity: Of the fit.
+            identity: The identity of the fit.
             seed: Seed of the fit.
 
         Returns:
-            The state, if there is one.
+            The state, or None.
 
         Raises:
-            InvalidCheckpoint: The fit was one of another recipe, network or labelled set.
+            InvalidCheckpoint: The state belongs to another recipe, network or labelled set.
         """
         if self._done < len(self._states):
             state = self._states[self._done]
@@ -100,20 +100,20 @@ class Checkpoints:
         return time.monotonic() - self._saved >= wait
 
     def save(self, state: State) -> None:
-        """Write the state of the fit that is going on, after those of the ended ones.
+        """Save the state of the current fit, after the finished ones.
 
         Args:
-            state: At the end of an epoch.
+            state: The state at the end of an epoch.
         """
         self._states[self._done :] = [state]
         self._write()
         self._states.pop()  # its tensors are those of the network, and will change
 
     def end(self, state: State) -> None:
-        """Keep the state of a fit that has ended; the next save writes it.
+        """Store the state of a finished fit; the next save writes it.
 
         Args:
-            state: Its tensors are copied.
+            state: The state; its tensors are copied.
         """
         if self._done == len(self._states) or not self._states[self._done].done:
             groups = {
@@ -146,7 +146,7 @@ def _read(path: Path) -> list[State]:
     try:
         tensors, said = read_tensors(path)
         if said["format"] != _FORMAT:
-            return []  # of another version: nothing but time is lost
+            return []  # written by another version: only time is lost
         groups: list[dict[str, dict[str, Tensor]]] = [{} for _ in said["fits"]]
         for name, members in tensors.items():
             number, _, group = name.partition(".")

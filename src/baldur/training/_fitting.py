@@ -1,4 +1,4 @@
-"""What the fit of one network and that of several at once have in common."""
+"""Shared parts of the fit of one network and of several networks at once."""
 
 import hashlib
 import math
@@ -32,7 +32,7 @@ _KEPT = ("epoch", "loss", "reason", "best_epoch", "accuracy", "nll", "seconds")
 
 @dataclass
 class Fit:
-    """One fit as it goes on; from `epoch` on, what a checkpoint keeps beside weights and optimiser."""
+    """The current state of one fit. Checkpoints store the fields from `epoch` on, weights and optimiser."""
 
     kept: ClassVar[tuple[str, ...]] = _KEPT
 
@@ -55,13 +55,13 @@ class Fit:
     best: dict[str, Tensor] = field(default_factory=dict)
 
     def state(self) -> State:
-        """Everything needed to go on from here."""
+        """The state from which the fit can resume."""
         groups = {"network": tensors(self.network), "best": self.best}
         groups |= {f"optimizer.{i}": own for i, own in enumerate(self.optimizer.moments) if own}
         return self._state(groups, done=False)
 
     def ended(self) -> State:
-        """What is needed of it once it has ended."""
+        """The state of the finished fit."""
         return self._state({"network": tensors(self.network)}, done=True)
 
     def _state(self, groups: dict[str, dict[str, Tensor]], *, done: bool) -> State:
@@ -72,7 +72,7 @@ class Fit:
         )
 
     def go_back(self, state: State) -> None:
-        """Put everything where it was when the state was taken."""
+        """Restore a stored state."""
         groups = {name: dict(members) for name, members in state.groups.items()}
         restore(self.network, groups.pop("network"))
         self.best = groups.pop("best", {})
@@ -84,7 +84,7 @@ class Fit:
         self.optimizer.load({int(name.removeprefix("optimizer.")): own for name, own in groups.items()})
 
     def result(self) -> TrainingResult:
-        """How it went."""
+        """The result of the fit."""
         return TrainingResult(
             self.epoch, self.loss, self.reason, self.seconds, self.best_epoch, self.accuracy, self.nll
         )
@@ -99,21 +99,23 @@ def autocast(fit: Fit) -> torch.autocast:
 
 
 def factors_of(x: Batch, y: Tensor, weights: Tensor | None, recipe: Recipe) -> Tensor | None:
-    """The weight of each item in the loss, mean 1; None where all are equal."""
+    """The weight of each item in the loss, with mean 1; None if all are equal."""
     n = len(y)
     if n == 0:
         raise EmptyLabelledSet("there are no labelled items to train on; label some first")
     lengths = {len(leaf) for leaf in leaves(x)}
     if lengths != {n} or (weights is not None and len(weights) != n):
         raise InvalidArgument(
-            f"{n} labels came with inputs of lengths {sorted(lengths)} or with other weights"
+            f"{n} labels need as many inputs and weights, but the inputs have lengths {sorted(lengths)}"
         )
     factors = torch.ones(n) if weights is None else weights.detach().to("cpu", torch.float32)
     if not bool(torch.isfinite(factors).all()) or bool((factors < 0).any()) or float(factors.sum()) == 0:
-        raise InvalidArgument("weights must be finite, not negative and not all zero")
+        raise InvalidArgument("weights must be finite and at least 0, and not all of them 0")
     if recipe.class_weights:
         if y.ndim > 1 or y.is_floating_point():
-            raise InvalidArgument("class_weights balance classes, so every item must have one")
+            raise InvalidArgument(
+                "class_weights need one class for each item; leave them out for other labels"
+            )
         if int(y.min()) < 0:
             raise InvalidLabel(
                 f"class index {int(y.min())} is negative; unlabelled items cannot be trained on"
@@ -125,12 +127,12 @@ def factors_of(x: Batch, y: Tensor, weights: Tensor | None, recipe: Recipe) -> T
 
 
 def optimizer_of(network: nn.Module, recipe: Recipe) -> Optimizer:
-    """The optimiser of the recipe over what can be trained."""
+    """The optimiser of the recipe, for all trainable parameters."""
     return Optimizer([p for p in network.parameters() if p.requires_grad], recipe)
 
 
 def check_output(fit: Fit, network: nn.Module, x: Batch, y: Tensor, classes: int | None) -> None:
-    """Refuse a network that does not take such inputs or give such outputs."""
+    """Raise an error if the network does not accept the inputs or has wrong outputs."""
     network.eval()
     try:
         with seeded(fit.seed, fit.device), torch.inference_mode(), autocast(fit):
@@ -139,28 +141,28 @@ def check_output(fit: Fit, network: nn.Module, x: Batch, y: Tensor, classes: int
         kinds: list[str] = []
         map_tree(lambda leaf: kinds.append(f"{leaf.dtype} {tuple(leaf.shape[1:])}".removeprefix("torch.")), x)
         raise UnsupportedNetwork(
-            f"the network cannot take inputs of {', '.join(kinds)}: {error}. "
-            "Numbers that are no codes belong in float32"
+            f"the network does not accept inputs of {', '.join(kinds)}: {error}. "
+            "Give numbers as float32, and only codes as integers"
         ) from error
     fit.likelihood.check(outputs, y, classes)
 
 
 def losses_of(fit: Fit, outputs: Tensor, y: Tensor) -> Tensor:
-    """The loss of each item, by the recipe or the likelihood."""
+    """The loss of each item, from the recipe or the likelihood."""
     if fit.recipe.loss is not None:
         return fit.recipe.loss(outputs, y)
     return fit.likelihood.losses(outputs, y, fit.recipe.label_smoothing)
 
 
 def order_of(n: int, size: int, seed: int) -> Tensor:
-    """`size` positions below n in random order, each as often as any other, give or take one."""
+    """`size` positions below n in random order; each occurs equally often, up to one."""
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(n, generator=generator)
     return order if size == n else order[torch.randperm(size, generator=generator) % n]
 
 
 def steps_of(order: Tensor, batch_size: int) -> list[Tensor]:
-    """Batches of positions; a last one of a single item joins the one before."""
+    """Batches of positions; a last batch with a single item is merged into the one before."""
     steps = list(torch.split(order, batch_size))
     if len(steps) > 1 and len(steps[-1]) == 1:
         steps[-2:] = [torch.cat(steps[-2:])]
@@ -168,7 +170,7 @@ def steps_of(order: Tensor, batch_size: int) -> list[Tensor]:
 
 
 def check_finite(fit: Fit) -> None:
-    """Refuse weights or a loss that are no longer finite."""
+    """Raise an error if a weight or the loss is no longer finite."""
     weights = [p.detach() for p in fit.network.parameters()]
     # a sum with a term that is not finite is not finite either, and costs an eighth of looking at each term
     quick = torch.stack([p.sum(dtype=torch.float32) for p in weights]).isfinite().all()
@@ -176,19 +178,19 @@ def check_finite(fit: Fit) -> None:
     if not math.isfinite(fit.loss) or not finite:
         raise TrainingDiverged(
             f"after epoch {fit.epoch} the training loss is {fit.loss} or a weight is not finite, with "
-            f"learning rate {fit.recipe.learning_rate:g}; try a tenth of it, and look for extreme inputs"
+            f"learning rate {fit.recipe.learning_rate:g}; try a tenth of this rate, and look for extreme inputs"
         )
 
 
 def architecture_of(network: nn.Module) -> str:
-    """A digest of the names, types and shapes of all tensors and of the kinds of all layers."""
+    """A digest of the names, types and shapes of all tensors, and of the classes of all layers."""
     parts = [f"{name} {t.dtype} {tuple(t.shape)}" for name, t in tensors(network).items()]
     parts += [f"{name} {type(module).__qualname__}" for name, module in network.named_modules()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def identity_of(network: nn.Module, recipe: Recipe, y: Tensor, factors: Tensor | None) -> dict[str, Any]:
-    """What a checkpoint must agree with to be that of this fit."""
+    """The identity of a fit, which its checkpoints contain."""
     values = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
     for name in ("augment", "schedule", "loss"):
         values[name] = _name(values[name])
@@ -201,7 +203,7 @@ def identity_of(network: nn.Module, recipe: Recipe, y: Tensor, factors: Tensor |
 
 
 def added_to(penalty: Penalty | None, after_epoch: AfterEpoch | None) -> dict[str, str | None]:
-    """What a checkpoint must agree with beside, of what is added to a fit."""
+    """The part of the identity that depends on the additions to a fit."""
     return {
         "penalty": _name(penalty),
         "after_epoch": None if after_epoch is None else _name(type(after_epoch)),
@@ -209,7 +211,7 @@ def added_to(penalty: Penalty | None, after_epoch: AfterEpoch | None) -> dict[st
 
 
 def _name(thing: Any) -> str | None:
-    """What a function or class is called, with the options bound to it or closed over; an object goes by its class."""
+    """The name of a function with its bound options, or the class of an object."""
     if isinstance(thing, partial):
         options = ", ".join(f"{key}={value!r}" for key, value in sorted(thing.keywords.items()))
         return f"{_name(thing.func)}({options})"

@@ -1,7 +1,7 @@
-"""Adam, AdamW and SGD by the functions of `torch.optim`, without its classes.
+"""Adam, AdamW and SGD with the functions of `torch.optim`, without its classes.
 
-The bookkeeping of the classes costs as much as a small layer in each step, and the first of them loads PyTorch's
-compiler, which takes a second. The numbers are the same, bit for bit.
+In each step, the classes cost as much time as a small layer. Their first use also loads PyTorch's compiler, which takes
+a second. The results are the same, bit for bit.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,11 +23,11 @@ class Optimizer:
     """The optimiser of a recipe over some parameters.
 
     Args:
-        parameters: What is trained.
-        recipe: Which optimiser, and its numbers.
+        parameters: The trainable parameters.
+        recipe: The recipe with the optimiser and its settings.
 
     Raises:
-        UnsupportedNetwork: There is nothing to train, or a parameter is no real number.
+        UnsupportedNetwork: There are no trainable parameters, or a parameter is not real.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], recipe: Recipe) -> None:
@@ -43,12 +43,12 @@ class Optimizer:
             raise UnsupportedNetwork(f"parameters must be real numbers to be trained, not {', '.join(odd)}")
 
     def clear(self) -> None:
-        """Forget all gradients."""
+        """Clear all gradients."""
         for parameter in self.parameters:
             parameter.grad = None
 
     def step(self) -> None:
-        """Change every parameter that has a gradient.
+        """Update every parameter that has a gradient.
 
         Raises:
             UnsupportedNetwork: A gradient is sparse.
@@ -115,10 +115,10 @@ class Optimizer:
             own["momentum_buffer"] = buffer
 
     def load(self, moments: Mapping[int, Mapping[str, Tensor]]) -> None:
-        """Put moments back.
+        """Restore the moments.
 
         Args:
-            moments: As `moments` had them, by the number of the parameter. They are copied.
+            moments: Earlier values of `moments`, by the number of the parameter. They are copied.
         """
         for number, (parameter, own) in enumerate(zip(self.parameters, self.moments, strict=True)):
             own.clear()

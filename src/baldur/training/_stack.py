@@ -1,4 +1,4 @@
-"""Several networks of one architecture as one module, and when that pays."""
+"""Several networks of one architecture as one module, and a test whether this is faster."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,18 +17,18 @@ _PREFIX = "of/"  # no layer of a network is called so
 
 
 def pays(network: nn.Module, recipe: Recipe) -> bool:
-    """Whether several of these are trained faster at once than in turn.
+    """Whether several such networks are trained faster at once than one after the other.
 
-    On a processor (one thread, batches of 64) a step of five took 0.6 to 0.9 times as long stacked for dense networks
-    of up to 20,000 weights, 1.0 to 1.7 times for larger ones, and 1.2 times for `batchbald2019`. A GPU waits for the
-    launch of small kernels, so that there dense networks of any size count as paying; that was not measured.
+    Measured on a processor (one thread, batches of 64), a stacked step of five networks took 0.6 to 0.9 times as long
+    for dense networks with up to 20,000 weights, 1.0 to 1.7 times for larger ones, and 1.2 times for `batchbald2019`.
+    On a GPU, the launch of small kernels dominates, so dense networks of any size are stacked. This was not measured.
 
     Args:
-        network: One of them.
-        recipe: How they are trained.
+        network: One of the networks.
+        recipe: The recipe of the training.
 
     Returns:
-        True if all its weights are those of linear layers and normalisation over features, and not too many.
+        True if all weights belong to linear layers or normalisation over features, and there are not too many.
     """
     own = [m for m in network.modules() if m._parameters]
     if not all(isinstance(m, nn.Linear | nn.LayerNorm | nn.RMSNorm) for m in own):
@@ -38,11 +38,11 @@ def pays(network: nn.Module, recipe: Recipe) -> bool:
 
 
 class Stack(nn.Module):
-    """Networks of one architecture as one module over a first axis of members.
+    """Networks of one architecture as one module with the networks as the first axis.
 
     Args:
-        networks: At least one; their weights are copied, the first is what is applied.
-        alike: Whether dropout is the same for all.
+        networks: At least one network. Their weights are copied; the first gives the code.
+        alike: Whether dropout is the same for all networks.
     """
 
     def __init__(self, networks: Sequence[nn.Module], *, alike: bool) -> None:
@@ -69,7 +69,7 @@ class Stack(nn.Module):
 
         Args:
             x: A tree of tensors (M, b, ...).
-            shared: Whether it is one batch (b, ...) for all.
+            shared: Whether x is one batch (b, ...) for all networks.
 
         Returns:
             Outputs (M, b, ...).
@@ -93,10 +93,10 @@ class Stack(nn.Module):
         """Set the mode of all networks.
 
         Args:
-            mode: True to train.
+            mode: True for training mode.
 
         Returns:
-            Itself.
+            The module itself.
         """
         self._one[0].train(mode)
         return super().train(mode)
@@ -105,20 +105,20 @@ class Stack(nn.Module):
         """The tensors of one network.
 
         Args:
-            row: Which.
-            values: Stacked tensors instead of its own.
+            row: The number of the network.
+            values: Stacked tensors to use instead of the module's.
 
         Returns:
-            By the names of the network.
+            Tensors by their names in the network.
         """
         values = values or tensors(self)
         return {_named(stored): t.detach()[row] for stored, t in values.items()}
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Leave out all other networks.
+        """Remove all other networks.
 
         Args:
-            rows: Which ones stay.
+            rows: The numbers of the networks to keep.
         """
         for parameter in self.parameters():
             parameter.data = parameter.data[rows]

@@ -1,8 +1,8 @@
-"""Random changes of inputs that keep their meaning: weak ones, strong ones, and which inputs are pictures.
+"""Weak and strong augmentation: random changes of inputs that keep their meaning.
 
-Each takes (batch, generator), so that it serves as `Recipe.augment` too; options are bound with `functools.partial`.
-Leaves of a batch that are floating tensors of shape (n, channels, height, width) are pictures; other floating ones
-get noise; codes stay as they are.
+Each function has the arguments (batch, generator), as `Recipe.augment` needs. Bind options with `functools.partial`.
+Floating-point tensors of shape (n, channels, height, width) are treated as pictures. Other floating-point tensors get
+noise, and integers stay the same.
 """
 
 import math
@@ -21,25 +21,26 @@ _SHEAR = 0.3
 _SCALE = 0.3  # of log2 of the size: 0.81 to 1.23
 _TRANSLATION = 0.2  # of a side
 _CONTRAST = 0.7
-_BRIGHTNESS = 0.7  # of an item's own standard deviation
+_BRIGHTNESS = 0.7  # in units of an item's standard deviation
 _OPERATIONS = 7  # rotation, two shears, scale, translation, contrast, brightness
 
 
 def weak(
     x: Batch, generator: torch.Generator, *, shift: float = 0.125, flip: bool = False, noise: float = 0.05
 ) -> Batch:
-    """Shift pictures by a few pixels, and add a little noise to anything else.
+    """Shift pictures by a few pixels, and add a little noise to other inputs.
 
-    x'[c, i, j] = x[c, i + u, j + v] with u, v uniform on the whole pixels within `shift` of a side, borders repeated;
-    x' = x + noise · σ ⊙ ε, ε ~ N(0, I), with σ the standard deviation of each feature in the batch. Sohn et al.,
+    x'[c, i, j] = x[c, i + u, j + v], with u, v uniform on the whole pixels within `shift` of a side and with repeated
+    borders. For other inputs, x' = x + noise · σ ⊙ ε, ε ~ N(0, I), where σ is the standard deviation of each feature in
+    the batch. Sohn et al.,
     "FixMatch: simplifying semi-supervised learning with consistency and confidence", NeurIPS 2020.
 
     Args:
         x: A batch, (n, ...) in each leaf.
         generator: On the device of the batch.
         shift: The largest shift, as a share of the side.
-        flip: Also mirror half of the pictures left to right. Digits and letters must not be.
-        noise: The standard deviation of the noise, in those of the features.
+        flip: Also mirror half of the pictures left to right. Do not use it for digits and letters.
+        noise: The standard deviation of the noise, in units of σ.
 
     Returns:
         A batch of the same form.
@@ -63,22 +64,22 @@ def strong(
     flip: bool = False,
     noise: float = 0.25,
 ) -> Batch:
-    """Change pictures so that a person still knows them but a network hardly, and add much noise to anything else.
+    """Change pictures strongly, but so that a person still recognises them, and add much noise to other inputs.
 
-    After `weak`, each picture gets `operations` different ones, at random, of rotation (30°), shear (0.3) along either
+    After the shift of `weak`, each picture gets several random operations: rotation (30°), shear (0.3) along either
     axis, scale (2^±0.3), translation (0.2 of a side), contrast (± 70 %) and brightness (± 0.7 of its standard
-    deviation), each uniform up to `magnitude` times that bound; then a square of it is set to its mean. A small
-    RandAugment (Cubuk et al., NeurIPS 2020) with Cutout (DeVries & Taylor, 2017), as FixMatch has them.
+    deviation). The strength is uniform up to `magnitude` times these bounds. Then a square is set to the picture's
+    mean. This is a small RandAugment (Cubuk et al., NeurIPS 2020) with Cutout (DeVries & Taylor, 2017), as in FixMatch.
 
     Args:
         x: A batch, (n, ...) in each leaf.
         generator: On the device of the batch.
-        operations: How many changes a picture gets, 0 to 7.
-        magnitude: How strong they are.
-        cutout: The largest side of the square, as a share of the picture's.
-        shift: As in `weak`.
-        flip: As in `weak`.
-        noise: The standard deviation of the noise, in those of the features.
+        operations: Number of different operations for each picture, 0 to 7.
+        magnitude: Strength of the operations.
+        cutout: The largest side of the square, as a share of the picture's side.
+        shift: See `weak`.
+        flip: See `weak`.
+        noise: See `weak`.
 
     Returns:
         A batch of the same form.
@@ -102,7 +103,7 @@ def _each(x: Batch, picture: Callable[[Tensor], Tensor], other: Callable[[Tensor
 
 
 def _uniform(leaf: Tensor, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Uniform on [-1, 1)."""
+    """Uniform random numbers in [-1, 1)."""
     return torch.rand(shape, generator=generator, device=leaf.device) * 2 - 1
 
 
@@ -114,7 +115,7 @@ def _noisy(x: Tensor, noise: float, generator: torch.Generator) -> Tensor:
 def _shifted(
     x: Float[Tensor, "n c h w"], shift: float, generator: torch.Generator
 ) -> Float[Tensor, "n c h w"]:
-    """Padding by repeated borders and cropping are one gather of rows and one of columns."""
+    """Shift with repeated borders, by one gather of rows and one of columns."""
     for axis in (2, 3):
         side = x.shape[axis]
         most = int(shift * side)
@@ -135,7 +136,7 @@ def _mirrored(x: Float[Tensor, "n c h w"], generator: torch.Generator) -> Float[
 def _changed(
     x: Float[Tensor, "n c h w"], operations: int, magnitude: float, generator: torch.Generator
 ) -> Float[Tensor, "n c h w"]:
-    """Some of the changes, at random strengths: the geometric ones as one affine map."""
+    """Apply random operations at random strengths. The geometric ones are one affine map."""
     n, height, width = len(x), x.shape[2], x.shape[3]
     # Sorting twice gives ranks: for each picture a random permutation of the operations.
     order = torch.rand(n, _OPERATIONS, generator=generator, device=x.device).argsort(1).argsort(1)  # (n, 7)
@@ -162,7 +163,7 @@ def _changed(
 
 
 def _cut(x: Float[Tensor, "n c h w"], cutout: float, generator: torch.Generator) -> Float[Tensor, "n c h w"]:
-    """A square somewhere, of a side uniform up to the largest, set to the mean of the picture's channels."""
+    """Set a random square to the mean of each channel. Its side is uniform up to the largest."""
     half = (
         cutout * torch.rand(len(x), 1, generator=generator, device=x.device) * min(x.shape[2:]) / 2
     )  # (n, 1)

@@ -1,4 +1,4 @@
-"""What a posterior is fitted with: a way to train networks, as often as it needs."""
+"""The contract between learners and posterior functions: training networks, as often as needed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,29 +13,29 @@ from baldur.training import AfterEpoch, Penalty, Recipe
 
 @runtime_checkable
 class Train(Protocol):
-    """Trains networks on the labelled items, one call each; a fit that is killed goes on in the call where it was.
+    """Trains networks on the labelled items, one network for each call. A killed fit resumes in its last call.
 
-    So the calls, and what is asked of each, must follow from the seed alone.
+    So the number of calls and their arguments must depend only on the seed.
     """
 
     @property
     def recipe(self) -> Recipe:
-        """How networks are trained where nothing else is said."""
+        """The recipe of the learner, used by default."""
         ...
 
     @property
     def classes(self) -> int:
-        """How many classes there are; labels or targets an item, where it is no question of classes."""
+        """Number of classes; with another likelihood, the number of labels or targets of an item."""
         ...
 
     @property
     def likelihood(self) -> Likelihood:
-        """What the networks' outputs mean."""
+        """The meaning of the networks' outputs."""
         ...
 
     @property
     def unlabelled(self) -> Pool:
-        """The items without labels."""
+        """The unlabelled items."""
         ...
 
     def __call__(
@@ -50,25 +50,25 @@ class Train(Protocol):
         """Train one network.
 
         Args:
-            seed: Seed of the order of the items, dropout and augmentation; without `network` also of the initial
+            seed: Seed of the order of the items, dropout and augmentation; without `network`, also of the initial
                 weights.
-            network: What to train, in place, instead of `build(seed)`.
-            penalty: Added to the mean loss of each step. A divergence of a whole posterior belongs here divided by
-                the number of training items, `len(data()[1])`; of maps, of labelled places.
-            after_epoch: Shown the network after each epoch.
-            recipe: Instead of the learner's.
+            network: The network to train in place, instead of `build(seed)`.
+            penalty: A term that is added to the mean loss of each step. Divide the divergence of a whole posterior by
+                the number of training items, `len(data()[1])`; for maps, by the number of labelled pixels.
+            after_epoch: Called with the network after each epoch.
+            recipe: The recipe; by default, the learner's.
 
         Returns:
-            The network, trained, in evaluation mode.
+            The trained network, in evaluation mode.
         """
         ...
 
     def build(self, seed: int, **options: Any) -> nn.Module:
-        """A network to begin with, at each call another one; last round's weights where the learner starts warm.
+        """Make an initial network. With a warm start, it has the weights of the previous round.
 
         Args:
             seed: Seed of the initial weights.
-            options: For the learner's factory: `width=0.5`.
+            options: Options of the learner's factory, such as `width=0.5`.
 
         Returns:
             The network.
@@ -76,12 +76,12 @@ class Train(Protocol):
         ...
 
     def data(self) -> tuple[Batch, Tensor, Tensor]:
-        """What is trained on: inputs, classes (n,) and weights (n,). What is held out is not in it."""
+        """The training data: inputs, classes (n,) and weights (n,), without held-out items."""
         ...
 
 
 Together = Literal["auto", "stacked", "turn"]
-"""How several networks are trained."""
+"""How several networks are trained: all at once, or one after the other."""
 
 
 @dataclass(frozen=True)
@@ -103,13 +103,13 @@ class TrainingRequest:
     recipe: Recipe | None = None
 
     def by(self, train: Train) -> nn.Module:
-        """The network, trained.
+        """Carry out the request.
 
         Args:
-            train: Trains it, in place.
+            train: Trains the network in place.
 
         Returns:
-            What `train` returns.
+            The trained network.
         """
         return train(
             self.seed,
@@ -122,47 +122,47 @@ class TrainingRequest:
 
 @runtime_checkable
 class TrainsTogether(Protocol):
-    """Can train several networks at once; what only wraps a `Train` need not."""
+    """A `Train` that can train several networks at once. Wrappers need not support it."""
 
     def worth(self, request: TrainingRequest, how: Together) -> bool:
-        """Whether to wait for the other networks, of which this is the first."""
+        """Whether to wait for the other networks, to train them together with this first one."""
         ...
 
     def together(self, requests: Sequence[TrainingRequest], how: Together) -> None:
-        """Train the networks, in place: at once where that can be done, else in turn."""
+        """Train the networks in place: at once if possible, otherwise one after the other."""
         ...
 
 
 @runtime_checkable
 class Fitting(Protocol):
-    """A posterior function: fits a posterior, and trains networks by `train` as often as it needs."""
+    """A posterior function. It fits a posterior, and calls `train` as often as it needs."""
 
     def __call__(self, train: Train, labelled: Labelled, seed: int, /) -> Posterior:
         """Fit a posterior to the labelled items.
 
         Args:
             train: Trains networks.
-            labelled: What it trains on, with what is known of each label.
-            seed: Seed of everything random.
+            labelled: The labelled items, with the round, weight and source of each label.
+            seed: Seed of all randomness.
 
         Returns:
-            What is now believed.
+            The posterior.
         """
         ...
 
 
 @runtime_checkable
 class BuildsWith(Protocol):
-    """What a posterior function may also have, if its networks are not those that the factory makes by default."""
+    """A posterior function whose networks need options of the factory."""
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """The options of the factory, by name; with them a learner builds the network of a saved posterior."""
+        """Options of the factory, by name. A learner also uses them to load a saved posterior."""
         ...
 
 
 def options_of(fitting: Fitting) -> Mapping[str, Any]:
-    """The options that a posterior function's networks are built with; most have none.
+    """The options of the factory that a posterior function uses; most use none.
 
     Args:
         fitting: A posterior function.
@@ -174,10 +174,10 @@ def options_of(fitting: Fitting) -> Mapping[str, Any]:
 
 
 class WrappingFitting:
-    """The base of a posterior function around another: whatever may be asked of one is passed on to that one."""
+    """Base class of a posterior function that wraps another one, to which it passes all requests."""
 
     inner: Fitting
-    """The posterior function within."""
+    """The wrapped posterior function."""
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -190,7 +190,7 @@ class WrappingFitting:
 
 
 class WrappingTrain:
-    """The base of a way to train around another, `self.train`; see `Train`."""
+    """Base class of a `Train` that wraps another one, `self.train`."""
 
     train: Train
 

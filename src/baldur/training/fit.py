@@ -1,4 +1,4 @@
-"""Fits one network."""
+"""Trains one network."""
 
 import math
 import time
@@ -50,43 +50,44 @@ def train(
     penalty: Penalty | None = None,
     after_epoch: AfterEpoch | None = None,
 ) -> TrainingResult:
-    """Minimise the weighted mean loss of a network, in place.
+    """Train a network in place: minimise its weighted mean loss.
 
-    L = 1/n Σᵢ wᵢ · −log p(yᵢ | f(xᵢ)) + penalty(f), the weights w scaled to mean 1. The network is left on the
-    recipe's device, in evaluation mode. One seed gives one set of weights, bit for bit on the same machine.
+    L = 1/n Σᵢ wᵢ · −log p(yᵢ | f(xᵢ)) + penalty(f), with the weights w scaled to mean 1. Afterwards, the network is on
+    the recipe's device and in evaluation mode. The same seed gives the same weights, bit for bit on the same machine.
 
     Args:
-        network: Gives outputs as the likelihood has them: logits (n, C); it is called as `call` says.
-        x: Inputs, a tree of tensors with the item as first axis. They are put on the device once.
-        y: Labels as the likelihood has them: class indices, shape (n,).
-        recipe: How to train.
+        network: The network. Its outputs must match the likelihood, such as logits (n, C). See `call` for its
+            arguments.
+        x: Inputs, a tree of tensors with the item as first axis. They are moved to the device once.
+        y: Labels that match the likelihood, such as class indices (n,).
+        recipe: The recipe of the training.
         seed: Seed of the order of the items, dropout and augmentation.
-        classes: How many columns the network must have; unset, any that the labels fit.
-        likelihood: What outputs and labels mean.
-        weights: How much each item counts, shape (n,), not negative.
+        classes: Number of columns that the network must have; by default, any number that the labels allow.
+        likelihood: The meaning of outputs and labels.
+        weights: Weights of the items, shape (n,), not negative.
         validation: Inputs and classes. The weights of the epoch with the highest accuracy on them (then the
-            lowest loss) are kept, and `recipe.patience` epochs without a better one end the fit.
-        checkpoint: Where the state is kept at the ends of epochs, and where an interrupted fit goes on from.
-            A checkpoint of another seed is that of another fit, and is passed over. `Checkpoints` keep several
-            fits, which must be made in the same order again.
-        interval: Minimum seconds between two checkpoints; `Checkpoints` have their own.
-        progress: Called after each epoch with ("training", epochs done, epochs at most).
-        penalty: Added to the mean loss of each step.
-        after_epoch: Shown the network after each epoch.
+            lowest loss) are kept. `recipe.patience` epochs without improvement end the fit.
+        checkpoint: Stores the state at the end of epochs, from which an interrupted fit continues. A checkpoint with
+            another seed belongs to another fit and is ignored. `Checkpoints` store several consecutive fits, which must
+            be repeated in the same order.
+        interval: Minimum seconds between two checkpoints; `Checkpoints` have their own interval.
+        progress: Called after each epoch with ("training", finished epochs, maximum number of epochs).
+        penalty: A term that is added to the mean loss of each step.
+        after_epoch: Called with the network after each epoch.
 
     Returns:
-        How it went.
+        The result of the training.
 
     Raises:
         EmptyLabelledSet: There are no items.
-        InvalidArgument: Lengths or weights do not fit, or there is no such device.
-        InvalidLabel: A label does not fit: a class is negative or beyond the columns of the network.
-        InvalidCheckpoint: The checkpoint is damaged, or that of another recipe, network or labelled set.
+        InvalidArgument: Lengths or weights do not match, or there is no such device.
+        InvalidLabel: A class is negative or exceeds the columns of the network, or another label is not valid.
+        InvalidCheckpoint: The checkpoint is damaged, or belongs to another recipe, network or labelled set.
         TrainingDiverged: The loss or a weight is no longer finite.
-        UnsupportedNetwork: The network has nothing to train, or does not give such outputs.
+        UnsupportedNetwork: The network has no trainable weights, or its outputs do not match the likelihood.
     """
     if validation is not None and len(validation[1]) == 0:
-        raise InvalidArgument("there are no validation items; give some, or None to train for all epochs")
+        raise InvalidArgument("the validation set is empty; give items, or None to train for all epochs")
     device = pick_device(recipe.device)
     if device.type == "cpu":
         warn_of_spinning(torch.get_num_threads())
@@ -94,7 +95,9 @@ def train(
     identity = identity_of(network, recipe, y, factors) | added_to(penalty, after_epoch)
     network.to(device)
     if isinstance(x, Tensor) and x.ndim == 4 and (x.shape[1] > 1 or device.type == "cpu"):
-        channels_last(network)  # on a processor a third less time for colour images, 8 to 29 % for grey ones
+        channels_last(
+            network
+        )  # on a processor, this saves a third of the time for colour images, and 8 to 29 % for grey ones
     x, y, factors = (place(part, device) for part in (x, y, factors))
     optimizer = optimizer_of(network, recipe)
     fit = Fit(network, optimizer, recipe, device, seed, identity, likelihood, penalty, after_epoch)
@@ -120,7 +123,7 @@ def _run(
     kept: Checkpoints | None,
     progress: Progress | None,
 ) -> None:
-    """All epochs that are left; then the best weights are those of the network."""
+    """Train for the remaining epochs; then load the best weights."""
     started = time.monotonic() - fit.seconds
     epochs = fit.recipe.epochs
     stopped = False
@@ -145,7 +148,7 @@ def _run(
 
 
 def _epoch(fit: Fit, x: Batch, y: Tensor, factors: Tensor | None) -> float:
-    """One pass; the mean training loss."""
+    """Train for one epoch, and return the mean training loss."""
     recipe, network = fit.recipe, fit.network
     size = max(len(y), recipe.epoch_size)
     generator = torch.Generator(fit.device).manual_seed(derive(fit.seed, "augment", fit.epoch))
@@ -179,7 +182,7 @@ def _epoch(fit: Fit, x: Batch, y: Tensor, factors: Tensor | None) -> float:
 
 
 def _judge(fit: Fit, x: Batch, y: Tensor) -> None:
-    """Keep the weights if none before were better on the validation items."""
+    """Store the weights if they are the best so far on the validation items."""
     fit.network.eval()
     right, nll = 0.0, 0.0
     with seeded(fit.seed, fit.device), torch.inference_mode():

@@ -1,4 +1,4 @@
-"""How a network is trained, what may be added to that, and what is told of it."""
+"""The settings, additions and results of a training."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -12,10 +12,10 @@ from baldur.errors import InvalidArgument
 from baldur.protocols import Batch
 
 Augment = Callable[[Batch, torch.Generator], Batch]
-"""Changes a batch of inputs at random; the generator lives on the device of the fit."""
+"""Changes a batch of inputs at random. The generator is on the device of the fit."""
 
 Progress = Callable[[str, int, int], None]
-"""Told what is done, how much of it and how much there is at most."""
+"""Called with the task, the finished units and the maximum number of units."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,12 @@ class Step:
     """One step of a fit, as a penalty sees it.
 
     Args:
-        x: The inputs, augmented.
+        x: The augmented inputs.
         y: Their labels.
-        outputs: What the network gave for them, with gradients.
-        losses: The loss of each item before weighting, nats, (n,), with gradients.
-        share: The share of the steps of all epochs that is done, in [0, 1).
-        chosen: Which of the items they are, positions in what is trained on.
+        outputs: The outputs of the network for them, with gradients.
+        losses: The loss of each item before weighting, in nats, (n,), with gradients.
+        share: The finished share of the steps of all epochs, in [0, 1).
+        chosen: The positions of these items in the training data.
     """
 
     x: Batch
@@ -40,22 +40,22 @@ class Step:
 
 
 Penalty = Callable[[nn.Module, Step], Tensor]
-"""A scalar in nats an item that is added to the mean loss of every step. Where it draws random numbers from
-PyTorch's generator, a fit that was killed and goes on draws the same ones."""
+"""Returns a scalar, in nats per item, that is added to the mean loss of every step. If it draws random numbers from
+PyTorch's generator, a resumed fit draws the same numbers."""
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""Outputs and labels to the loss of each item, (n,), instead of the likelihood's."""
+"""A function of outputs and labels that returns the loss of each item, (n,), instead of the likelihood's loss."""
 
 Schedule = Callable[[float], float]
-"""What the learning rate is multiplied by once a share of all steps, in [0, 1), is done."""
+"""Returns the factor for the learning rate, given the finished share of all steps, in [0, 1)."""
 
 
 @runtime_checkable
 class AfterEpoch(Protocol):
-    """Watches a fit; what it has seen is kept in the fit's checkpoints."""
+    """Watches a fit. Its state is stored in the checkpoints of the fit."""
 
     def __call__(self, network: nn.Module, epoch: int) -> None:
-        """Look at the network, in training mode, after an epoch; epochs count from 1. Nothing may be changed."""
+        """Inspect the network, in training mode, after an epoch, without changing it. Epochs count from 1."""
         ...
 
     def state(self) -> Mapping[str, Tensor]:
@@ -69,24 +69,24 @@ class AfterEpoch(Protocol):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained.
+    """The settings of a training.
 
     Args:
-        epochs: Passes over the labelled set, at most.
-        epoch_size: Items in an epoch at least; a smaller labelled set is repeated evenly. 1 takes each item once.
-        batch_size: Items in a step. A last one of a single item joins the one before (batch normalisation).
+        epochs: Maximum number of passes over the labelled items.
+        epoch_size: Minimum number of items in an epoch. Fewer labelled items are repeated evenly; 1 uses each once.
+        batch_size: Items in a step. A last batch with one item is merged into the one before (batch normalisation).
         optimizer: "adam", "adamw" or "sgd".
         learning_rate: Step size.
-        momentum: Of "sgd"; the others have their own.
+        momentum: Momentum of "sgd"; ignored by the others.
         weight_decay: L2 penalty; decoupled in "adamw".
-        loss: Instead of the likelihood's own, such as one that wrong labels harm less.
-        label_smoothing: The share of each target that is spread over all classes; not with another `loss`.
-        class_weights: Weight each item by the inverse frequency of its class, with mean 1 over the items.
+        loss: A loss instead of the likelihood's, for example one for noisy labels.
+        label_smoothing: Share of each target that is spread over all classes; not possible with `loss`.
+        class_weights: Whether to weight each item by the inverse frequency of its class, with mean 1.
         augment: Changes each batch of training inputs at random.
-        schedule: Multiplies the learning rate, by the share of the steps of all `epochs` that is done.
-        patience: Epochs without improvement after which a fit with validation items stops.
-        precision: "auto" is bfloat16 autocast on a GPU that has it, and float32 elsewhere.
-        device: "auto" takes a GPU where there is one; else "cpu", "cuda", "cuda:1", ...
+        schedule: Returns a factor for the learning rate, given the finished share of all steps.
+        patience: Epochs without improvement before a fit with validation items stops.
+        precision: "float32" or "bfloat16" (autocast). "auto" is bfloat16 on a GPU that supports it, else float32.
+        device: "cpu", "cuda", "cuda:1", ... "auto" uses a GPU if there is one.
     """
 
     epochs: int = 50
@@ -123,16 +123,16 @@ class Recipe:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How a fit went.
+    """The result of a training.
 
     Args:
-        epochs: Epochs that were run.
-        loss: Mean training loss of the last epoch with its penalty, nats.
-        reason: Why it ended: "epochs" or "patience".
-        seconds: Wall-clock time, that before an interruption included.
-        best_epoch: The epoch, counted from 1, whose weights were kept; the last one without validation.
-        accuracy: Validation accuracy of these weights, None without validation or where nothing is right or wrong.
-        nll: Their validation loss, nats, None without validation.
+        epochs: Number of finished epochs.
+        loss: Mean training loss of the last epoch with its penalty, in nats.
+        reason: Reason for the end: "epochs" or "patience".
+        seconds: Wall-clock time, including the time before an interruption.
+        best_epoch: The epoch, counted from 1, with the final weights; without validation, the last epoch.
+        accuracy: Validation accuracy of these weights; None without validation or for likelihoods without accuracy.
+        nll: Validation loss of these weights, in nats; None without validation.
     """
 
     epochs: int

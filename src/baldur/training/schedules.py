@@ -1,11 +1,11 @@
-"""What the learning rate is multiplied by as a fit goes on: functions of the share of its steps that is done."""
+"""Learning-rate schedules: functions of the finished share of the steps that return a factor for the rate."""
 
 import math
 from collections.abc import Sequence
 
 
 def cosine(share: float, *, warm_up: float = 0.0) -> float:
-    """½ (1 + cos π s), from 1 down to 0 (Loshchilov & Hutter, ICLR 2017).
+    """Cosine schedule ½ (1 + cos π s), from 1 down to 0 (Loshchilov & Hutter, ICLR 2017).
 
     Args:
         share: The share of the steps that is done, in [0, 1).
@@ -20,12 +20,12 @@ def cosine(share: float, *, warm_up: float = 0.0) -> float:
 
 
 def steps(share: float, *, at: Sequence[float] = (0.5, 0.75), factor: float = 0.1) -> float:
-    """Multiplied by `factor` each time one of the shares is reached (He et al., CVPR 2016).
+    """Step schedule: multiply the rate by `factor` at each of the given shares (He et al., CVPR 2016).
 
     Args:
         share: The share of the steps that is done, in [0, 1).
-        at: Where the rate falls.
-        factor: By how much.
+        at: The shares at which the rate falls.
+        factor: The factor at each of them.
 
     Returns:
         A factor.
@@ -34,7 +34,7 @@ def steps(share: float, *, at: Sequence[float] = (0.5, 0.75), factor: float = 0.
 
 
 def linear(share: float, *, warm_up: float = 0.0) -> float:
-    """1 - s, as transformers are fine-tuned (Devlin et al., NAACL 2019).
+    """Linear schedule 1 - s, as used to fine-tune transformers (Devlin et al., NAACL 2019).
 
     Args:
         share: The share of the steps that is done, in [0, 1).

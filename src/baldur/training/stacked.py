@@ -1,4 +1,4 @@
-"""Fits several networks of one architecture at once: their weights are stacked, and each step is one pass for all."""
+"""Trains several networks of one architecture at once, with stacked weights and one pass for each step."""
 
 import math
 import time
@@ -42,12 +42,12 @@ _AGREE = 1e-2  # of the largest output; a GPU multiplies in TF32
 
 
 class CannotStack(UnsupportedNetwork):
-    """Networks that cannot be trained at once; the message says why."""
+    """The networks cannot be trained at once; the message gives the reason."""
 
 
 @dataclass
 class _Several(Fit):
-    """The fits of several networks as they go on together; those that stopped early are left out of the stack."""
+    """The state of several fits. Networks that stop early leave the stack."""
 
     kept: ClassVar[tuple[str, ...]] = ("epoch", "loss", "seconds", "alive", "members")
 
@@ -79,7 +79,7 @@ class _Several(Fit):
         super().go_back(replace(state, groups=groups))
 
     def stop(self, stopped: Sequence[int]) -> None:
-        """Give these networks their weights and go on without them."""
+        """Load the final weights into these networks, and continue without them."""
         for m in stopped:
             row = self.alive.index(m)
             restore(self.networks[m], self.stack.member(row, self.best))
@@ -98,7 +98,7 @@ class _Several(Fit):
         self.alive = alive
 
     def results(self) -> list[TrainingResult]:
-        """How each went; the time is shared out evenly."""
+        """The result of each network, with an equal share of the time."""
         share = self.seconds / len(self.networks)
         return [TrainingResult(**{**member, "seconds": share}) for member in self.members]
 
@@ -118,44 +118,44 @@ def train_stacked(
     interval: float = 10.0,
     progress: Progress | None = None,
 ) -> list[TrainingResult]:
-    """Minimise the loss of each network by itself, all of them at once, in place; see `train`.
+    """Train several networks at once, in place, each with its own loss; see `train`.
 
-    Lₘ = 1/n Σᵢ wᵢ · −log p(yᵢ | fₘ(xᵢ)); the gradient of Σₘ Lₘ holds those of all, and the optimisers work element by
-    element. Each network has its own order of items, augmentation, dropout and early stopping, and goes on from its
-    own weights. Without dropout it ends where `train` would bring it, up to rounding; dropout has other masks.
+    Lₘ = 1/n Σᵢ wᵢ · −log p(yᵢ | fₘ(xᵢ)). The gradient of Σₘ Lₘ contains all gradients, because the networks share no
+    weights. Each network has its own initial weights, order of items, augmentation, dropout and early stopping. Without
+    dropout, the result equals that of `train` up to rounding. With dropout, the masks differ.
 
     Args:
-        networks: Of one architecture.
+        networks: Networks of one architecture.
         x: See `train`.
         y: See `train`.
         recipe: See `train`.
-        seeds: Of each network. Where all are one seed, all have the same order, augmentation and dropout.
+        seeds: The seed of each network. With equal seeds, order, augmentation and dropout are the same, too.
         classes: See `train`.
         likelihood: See `train`.
         weights: See `train`.
-        validation: See `train`. A network that is out of patience stops; the others go on.
-        checkpoint: See `train`. The networks are one fit there.
+        validation: See `train`. Each network stops by itself.
+        checkpoint: See `train`. All networks together are one fit.
         interval: See `train`.
         progress: See `train`.
 
     Returns:
-        How each went, with an even share of the time.
+        The result of each network, with an equal share of the time.
 
     Raises:
-        CannotStack: The networks differ, or PyTorch cannot vectorise them. Their weights are as before.
+        CannotStack: The networks differ, or PyTorch cannot vectorise them. Their weights are unchanged.
         EmptyLabelledSet: There are no items.
-        InvalidArgument: Lengths or weights do not fit, or there is no such device.
-        InvalidLabel: A label does not fit.
-        InvalidCheckpoint: The checkpoint is damaged, or that of another fit.
-        TrainingDiverged: The loss or a weight of one of them is no longer finite.
-        UnsupportedNetwork: The networks have nothing to train, or do not give such outputs.
+        InvalidArgument: Lengths or weights do not match, or there is no such device.
+        InvalidLabel: A label is not valid.
+        InvalidCheckpoint: The checkpoint is damaged, or belongs to another fit.
+        TrainingDiverged: The loss or a weight of a network is no longer finite.
+        UnsupportedNetwork: The networks have no trainable weights, or their outputs do not match the likelihood.
     """
     if not networks or len(networks) != len(seeds):
-        raise InvalidArgument(f"{len(networks)} networks came with {len(seeds)} seeds")
+        raise InvalidArgument(f"{len(networks)} networks need as many seeds, not {len(seeds)}")
     if validation is not None and len(validation[1]) == 0:
-        raise InvalidArgument("there are no validation items; give some, or None to train for all epochs")
+        raise InvalidArgument("the validation set is empty; give items, or None to train for all epochs")
     if len({architecture_of(network) for network in networks}) > 1:
-        raise CannotStack("the networks are not of one architecture")
+        raise CannotStack("the networks have different architectures")
     device = pick_device(recipe.device)
     if device.type == "cpu":
         warn_of_spinning(torch.get_num_threads())
@@ -185,7 +185,7 @@ def train_stacked(
 
 
 def _check_stack(fit: _Several, x: Batch) -> None:
-    """Refuse networks that PyTorch cannot vectorise, or that are not what their weights say."""
+    """Raise an error if PyTorch cannot vectorise the networks, or if they differ in more than their weights."""
     stack = fit.stack
     before = {name: buffer.clone() for name, buffer in stack.named_buffers()}
     trained = [p for p in stack.parameters() if p.requires_grad]
@@ -205,7 +205,7 @@ def _check_stack(fit: _Several, x: Batch) -> None:
     except (RuntimeError, ValueError, TypeError, AttributeError, NotImplementedError) as error:
         raise CannotStack(f"PyTorch cannot vectorise the network: {error}") from error
     if any("performance drop" in str(warning.message) for warning in said):
-        raise CannotStack("PyTorch can vectorise a part of the network only by a loop")
+        raise CannotStack("PyTorch can compute a part of the network only in a loop")
     if float((together - alone).abs().max()) > _AGREE * float(alone.abs().max()):
         raise CannotStack("the networks differ in more than parameters and buffers")
 
@@ -219,7 +219,7 @@ def _run(
     kept: Checkpoints | None,
     progress: Progress | None,
 ) -> None:
-    """All epochs that are left, until each network has its weights."""
+    """Train for the remaining epochs, until each network has its final weights."""
     started = time.monotonic() - fit.seconds
     while fit.alive:
         losses = _epoch(fit, x, y, factors)
@@ -246,7 +246,7 @@ def _run(
 
 
 def _epoch(fit: _Several, x: Batch, y: Tensor, factors: Tensor | None) -> list[float]:
-    """One pass; the mean training loss of each network."""
+    """Train for one epoch, and return the mean training loss of each network."""
     recipe, seeds = fit.recipe, [fit.seeds[m] for m in fit.alive]
     size = max(len(y), recipe.epoch_size)
     orders = torch.stack([order_of(len(y), size, derive(s, "order", fit.epoch)) for s in seeds]).to(
@@ -276,7 +276,7 @@ def _epoch(fit: _Several, x: Batch, y: Tensor, factors: Tensor | None) -> list[f
 
 
 def _batch(fit: _Several, x: Batch, chosen: Tensor, generators: Sequence[torch.Generator]) -> Batch:
-    """Each network's items, (M, b, ...)."""
+    """The batches of all networks, (M, b, ...)."""
     augment = fit.recipe.augment
     if augment is None:
         return map_tree(lambda leaf: leaf[chosen], x)
@@ -285,7 +285,7 @@ def _batch(fit: _Several, x: Batch, chosen: Tensor, generators: Sequence[torch.G
 
 
 def _judge(fit: _Several, x: Batch, y: Tensor) -> None:
-    """Keep the weights of each network if none before were better on the validation items."""
+    """Store the weights of each network if they are its best so far on the validation items."""
     fit.stack.eval()
     right, nll = [0.0] * len(fit.alive), [0.0] * len(fit.alive)
     with seeded(fit.seed, fit.device), torch.inference_mode():

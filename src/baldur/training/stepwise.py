@@ -1,4 +1,4 @@
-"""Posterior functions that pause at each training, so that several of them can have their networks trained at once."""
+"""Posterior functions that pause at each training, so that networks of several can be trained at once."""
 
 import inspect
 from collections.abc import Callable, Generator
@@ -15,17 +15,17 @@ Options = ParamSpec("Options")
 Fitted = TypeVar("Fitted", bound=Posterior)
 
 Steps = Generator[TrainingRequest, nn.Module, Fitted]
-"""Yields a request for each training, is sent the trained network, and returns the posterior."""
+"""Yields a request for each training, receives the trained network, and returns the posterior."""
 
 
 class Stepwise(Generic[Options, Fitted]):
-    """A posterior function that is written as a generator, which yields each training that it needs.
+    """A posterior function written as a generator, which yields a request for each training.
 
-    Called like any posterior function, it has `train` do one after the other. `ensemble` takes its `steps` instead: so
-    it can bring all members as far as their first training, train all networks at once, and go on with each.
+    A normal call carries out the requests one after the other. `ensemble` uses `steps` instead: it advances all members
+    to their first training, trains all networks at once, and continues with each member.
 
     Args:
-        function: A generator function `(train, labelled, seed, *, options)`. It can be pickled by its name.
+        function: A generator function `(train, labelled, seed, *, options)`. It is pickled by its name.
     """
 
     def __init__(self, function: Callable[Concatenate[Train, Labelled, int, Options], Steps[Fitted]]) -> None:
@@ -57,12 +57,12 @@ class Stepwise(Generic[Options, Fitted]):
 
 
 def finish(steps: Steps[Fitted], train: Train, trained: nn.Module | None = None) -> Fitted:
-    """Take steps to their end, one training after the other.
+    """Carry out all remaining steps, one training after the other.
 
     Args:
-        steps: Just made, or waiting for a network.
-        train: Trains the networks that they ask for.
-        trained: The network that they wait for; None where they were just made.
+        steps: The steps, either new or waiting for a network.
+        train: Trains the requested networks.
+        trained: The network that the steps wait for; None for new steps.
 
     Returns:
         The posterior.
@@ -78,13 +78,13 @@ def finish(steps: Steps[Fitted], train: Train, trained: nn.Module | None = None)
 
 
 def steps_of(fitting: Fitting) -> Callable[[Train, Labelled, int], Steps[Posterior]] | None:
-    """How a posterior function is taken step by step.
+    """The stepwise form of a posterior function.
 
     Args:
         fitting: A posterior function, or a `functools.partial` of one.
 
     Returns:
-        `(train, labelled, seed)` to its steps; None where it trains its networks itself.
+        A function `(train, labelled, seed) -> steps`; None if the posterior function is not stepwise.
     """
     if isinstance(fitting, partial):
         steps = steps_of(fitting.func)

@@ -1,4 +1,4 @@
-"""How a learner trains several networks: at once where that can be done."""
+"""Trains several networks of a learner, at once if possible."""
 
 import warnings
 from collections.abc import Sequence
@@ -15,15 +15,15 @@ from baldur.training.stacked import CannotStack, train_stacked
 
 
 def worth_waiting(first: TrainingRequest, how: Together, recipe: Recipe) -> bool:
-    """Whether networks of which this is the first are to be trained at once.
+    """Whether to wait for more networks, to train them together with the first.
 
     Args:
-        first: The network and what is asked of its training.
-        how: "stacked" if it can be, "auto" if it pays, too.
-        recipe: The learner's.
+        first: The request for the first network.
+        how: "stacked" waits if stacking is possible; "auto" only if it is also faster.
+        recipe: The learner's recipe.
 
     Returns:
-        True if so.
+        True if the networks are to be trained together.
     """
     if how == "turn" or not _plain(first, how):
         return False
@@ -33,18 +33,18 @@ def worth_waiting(first: TrainingRequest, how: Together, recipe: Recipe) -> bool
 def at_once(
     requests: Sequence[TrainingRequest], how: Together, x: Batch, y: Tensor, *, recipe: Recipe, **about: Any
 ) -> list[TrainingResult] | None:
-    """Train networks at once, in place.
+    """Train several networks at once, in place.
 
     Args:
-        requests: The networks, and what is asked of the training of each.
-        how: As the user said.
+        requests: The requests for all networks.
+        how: The user's choice.
         x: Inputs.
         y: Labels.
-        recipe: The learner's.
+        recipe: The learner's recipe.
         about: Further arguments of `train_stacked`.
 
     Returns:
-        How each went; None where they have to be trained in turn.
+        The results; None if the networks must be trained one after the other.
     """
     recipes = [one.recipe or recipe for one in requests]
     if not all(_plain(one, how) for one in requests):
@@ -62,7 +62,7 @@ def at_once(
 
 
 def _plain(request: TrainingRequest, how: Together) -> bool:
-    """Whether the loss is that of the recipe, and nobody watches."""
+    """Whether the training has no penalty and no watcher."""
     plain = request.penalty is None and request.after_epoch is None
     if not plain:
         _say_in_turn(how, "something is added to their training")

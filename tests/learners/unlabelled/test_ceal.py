@@ -205,7 +205,7 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
         def save(self, write):
             write(path)
 
-    with pytest.raises(InvalidCheckpoint, match="begins anew"):
+    with pytest.raises(InvalidCheckpoint, match="start the fit anew"):
         learner().fit(LABELLED, UNLABELLED, seed=0, round=0, checkpoint=Slot())
 
 

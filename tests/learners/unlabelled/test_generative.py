@@ -192,7 +192,7 @@ def test_what_is_no_image_of_a_class_is_refused():
         Game(Told(np.zeros((4, 5), np.float32), np.zeros(4, np.int64)), OPTIONS, 0)
     with pytest.raises(Unsupported, match="at least 8 pixels"):
         Game(Told(np.zeros((4, 1, 8, 7), np.float32), np.zeros(4, np.int64)), OPTIONS, 0)
-    with pytest.raises(Unsupported, match="no classes"):
+    with pytest.raises(Unsupported, match="not classes"):
         Game(Told(y=np.zeros((40, 3))), OPTIONS, 0)
 
 

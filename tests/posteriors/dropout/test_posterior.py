@@ -471,7 +471,7 @@ def test_tensors_outside_the_state_dict_are_noticed(tmp_path):
     network = Projection()
     MCDropout(network).save(tmp_path)
     posteriors.load(tmp_path, copy.deepcopy(network))
-    with pytest.raises(DamagedArtefact, match="register them as buffers"):
+    with pytest.raises(DamagedArtefact, match="register such tensors as buffers"):
         posteriors.load(tmp_path, Projection())
 
 

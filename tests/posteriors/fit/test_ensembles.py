@@ -156,14 +156,14 @@ def test_a_warm_start_goes_on_member_by_member():
     first, _ = fitted(ensemble(3))
     _, fits = fitted(ensemble(3), previous=first, warm_start=True)
     assert [fit.initial_hash for fit in fits] == hashes(first)
-    with pytest.raises(Unsupported, match="not another one"):
+    with pytest.raises(Unsupported, match="same network"):
         fitted(ensemble(3), plain, previous=first, warm_start=True)
 
 
 def test_narrower_members_need_a_factory_that_makes_them():
     posterior, _ = fitted(ensemble(2, capacity=0.25), wide)
     assert [member.network[0].out_features for member in posterior.members] == [4, 4]
-    with pytest.raises(Unsupported, match=r"takes no width, so it cannot be asked for width=0\.5"):
+    with pytest.raises(Unsupported, match=r"must accept width to make networks with width=0\.5"):
         fitted(ensemble(2, capacity=0.5), lambda: networks.mlp((5,), 3))
     with pytest.raises(Unsupported, match="give the learner a factory"):
         fitted(ensemble(2, capacity=0.5), plain())

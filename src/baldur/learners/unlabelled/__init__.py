@@ -1,1 +1,1 @@
-"""Learners that also use the items without labels."""
+"""Learners that also use the unlabelled items."""

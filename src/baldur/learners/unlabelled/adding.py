@@ -1,4 +1,4 @@
-"""A way to train that adds something to every fit: what semi-supervised learners put around supervised ones."""
+"""Adds a term to the loss of every training, as semi-supervised learners do."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from baldur.training.contract import Train, WrappingTrain
 
 @dataclass(frozen=True)
 class Addition:
-    """What is added to one fit.
+    """An addition to one training.
 
     Args:
-        penalty: Added to the mean loss of every step.
-        after_epoch: Keeps what the penalty gathers from step to step.
-        finish: Done with the network once it is trained.
+        penalty: A term that is added to the mean loss of every step.
+        after_epoch: Stores the state of the penalty in checkpoints.
+        finish: Called with the trained network.
     """
 
     penalty: Penalty
@@ -25,18 +25,18 @@ class Addition:
 
 
 Make = Callable[[int, nn.Module, Train], Addition]
-"""(seed of the fit, network before training, how it is trained) to what is added."""
+"""A function (seed, initial network, training) -> addition."""
 
 
 def adding(train: Train, make: Make) -> Train:
-    """Training with an addition to each fit, beside what a posterior function adds itself.
+    """Training with an addition, on top of any additions of the posterior function.
 
     Args:
-        train: How networks are trained.
-        make: What is added to each of them.
+        train: The training to wrap.
+        make: Makes the addition for each network.
 
     Returns:
-        How they are trained then.
+        The training with the addition.
     """
     return _Adding(train, make)
 
@@ -86,7 +86,7 @@ def _both(added: AfterEpoch | None, own: AfterEpoch | None) -> AfterEpoch | None
 
 @dataclass(frozen=True)
 class _Both:
-    """Two watchers of one fit, their states side by side."""
+    """Two watchers of one training, as one."""
 
     added: AfterEpoch
     own: AfterEpoch

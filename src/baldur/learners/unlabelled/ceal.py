@@ -1,4 +1,4 @@
-"""CEAL: what the model is sure of is learnt as if a person had said it.
+"""CEAL: confident predictions become pseudo-labels.
 
 Wang, Zhang, Li, Zhang & Lin, "Cost-effective active learning for deep image classification", IEEE TCSVT 2017.
 """
@@ -40,25 +40,25 @@ def ceal(
     weight: float = 1.0,
     most: int | None = None,
 ) -> "Ceal":
-    """Learns the unlabelled items of which the model is sure, with the label that it gives them itself.
+    """Also train on unlabelled items with confident predictions, which become their pseudo-labels.
 
-    D_H = {(x, argmax_c p̄_c(x)) : H(p̄(x)) < δ_r}, and the learner is fitted on D_L ∪ D_H. In round r, δ_r is
-    max(0, δ_0 - ρ r) or, cumulative, max(0, δ_0 - ρ r (r + 1) / 2): the model knows more items well by then, and is
-    to take fewer on trust. Pseudo-labels are made anew in each round and forgotten after it; nobody is asked for
-    them, and the items stay in the pool. (Wang et al., 2017.)
+    D_H = {(x, argmax_c p̄_c(x)) : H(p̄(x)) < δ_r}, and the learner is fitted to D_L ∪ D_H. In round r, δ_r is
+    max(0, δ_0 - ρ r) or, cumulative, max(0, δ_0 - ρ r (r + 1) / 2). The threshold falls because the model becomes
+    confident about more items. Each round makes new pseudo-labels, which are discarded after it. They cost no labels,
+    and the items stay in the pool. (Wang et al., 2017.)
 
-    As in the paper, last round's model gives the labels, so a round costs one fit and one pass over the pool. Where
-    there is none (the first round), the learner is fitted on D_L, gives the labels, and is fitted again.
+    As in the paper, the model of the previous round gives the pseudo-labels, so a round costs one fit and one pass over
+    the pool. In the first round, the learner is fitted to D_L, gives the pseudo-labels, and is fitted again.
 
     Args:
-        learner: Any learner of classes. One with `warm_start` is fine-tuned, as in the paper; others begin anew.
-        threshold: δ_0, nats. 0 is the learner as it is.
-        decay_rate: ρ, nats a round.
-        decay: How the paper's "δ - ρ r" is read: from δ_0, or from the round before.
-        model: Whose labels: last round's, which learnt pseudo-labels itself; or this round's, which learnt D_L
-            alone, for two fits a round.
-        weight: What a pseudo-label weighs in the loss against an answer.
-        most: How many pseudo-labels at most, those of the least entropy; unset, all.
+        learner: A learner of classes. With `warm_start`, it is fine-tuned, as in the paper.
+        threshold: δ_0, in nats. With 0, there are no pseudo-labels.
+        decay_rate: ρ, in nats per round.
+        decay: Reading of the paper's "δ - ρ r": "linear" from δ_0, or "cumulative" from the previous round.
+        model: The model that gives pseudo-labels: "previous", of the previous round; or "current", fitted to D_L alone,
+            which needs two fits in each round.
+        weight: Weight of a pseudo-label in the loss, relative to an answer.
+        most: Maximum number of pseudo-labels, with the least entropy; by default, all.
 
     Returns:
         A learner.
@@ -92,7 +92,7 @@ class Ceal(WrappingLearner):
     most: int | None
 
     def level(self, round: int) -> float:
-        """δ_r, below which an entropy is taken for certainty.
+        """δ_r, the entropy below which a prediction counts as confident.
 
         Args:
             round: r, from 0.
@@ -113,21 +113,21 @@ class Ceal(WrappingLearner):
         previous: Posterior | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> Posterior:
-        """Fit on what is labelled and on what the model is sure of.
+        """Fit a posterior to the labelled items and the pseudo-labels.
 
         Args:
             labelled: The labelled items.
-            unlabelled: Where pseudo-labels are given; it is read once, in batches.
+            unlabelled: The items for pseudo-labels; they are read once, in batches.
             seed: Seed of the fits and of the posterior's samples.
             round: r, from 0.
-            previous: Last round's posterior, which gives the labels.
-            checkpoint: Keeps both fits, where there are two.
+            previous: The posterior of the previous round, which gives the pseudo-labels.
+            checkpoint: Stores the states of one or two fits.
 
         Returns:
             The posterior.
 
         Raises:
-            Unsupported: The labels or the learner's predictions are not of classes.
+            Unsupported: The labels or the predictions are not classes.
         """
         level = self.level(round)
         if not level or not len(unlabelled):
@@ -166,7 +166,7 @@ class Ceal(WrappingLearner):
     ) -> Labelled:
         if labelled.labels.ndim != 1 or labelled.labels.dtype.kind != "i":
             raise Unsupported(
-                "CEAL gives an item one class; it has no pseudo-labels for maps, sets or numbers"
+                "CEAL needs one class for each item; it does not support maps, several labels or numbers"
             )
         positions, labels = pseudo_labels(posterior, unlabelled, self.level(round), seed, self.most)
         return enlarged(
@@ -177,24 +177,24 @@ class Ceal(WrappingLearner):
 def pseudo_labels(
     posterior: Posterior, pool: Pool, level: float, seed: int, most: int | None = None
 ) -> tuple[Positions, NDArray[np.int64]]:
-    """The items whose mean prediction has an entropy below a level, and their likeliest classes.
+    """The items with a confident mean prediction, and their most probable classes.
 
     Args:
-        posterior: Predicts classes.
+        posterior: A posterior over classes.
         pool: The items.
-        level: δ, nats.
+        level: δ, the largest entropy in nats.
         seed: Seed of the posterior's samples.
-        most: How many at most, those of the least entropy.
+        most: Maximum number of items, with the least entropy.
 
     Returns:
         Ascending positions and class indices, both (m,).
 
     Raises:
-        Unsupported: The posterior predicts something else than classes.
+        Unsupported: The posterior does not predict classes.
     """
     draws = posterior.draw(None, seed)
     if draws.kind != "categorical":
-        raise Unsupported(f"CEAL gives an item one class; this posterior is {draws.kind}")
+        raise Unsupported(f"CEAL needs one class for each item, but this posterior is {draws.kind}")
     told = score.predict(draws, pool, _entropy_and_class)  # (N, 2)
     sure = np.flatnonzero(told[:, 0] < level)
     if most is not None:
@@ -218,19 +218,19 @@ def enlarged(
     weight: float,
     source: str,
 ) -> Labelled:
-    """Labelled items and, after them, others with labels that nobody gave.
+    """Append items with pseudo-labels to the labelled items.
 
     Args:
         labelled: The labelled items.
-        pool: Where the others are.
-        positions: Which, shape (m,).
-        labels: Their classes, shape (m,).
-        round: When these labels were made.
-        weight: What each weighs.
-        source: Who made them.
+        pool: The pool of the other items.
+        positions: Positions of the items with pseudo-labels, shape (m,).
+        labels: Their pseudo-labels, shape (m,).
+        round: The round of the pseudo-labels.
+        weight: Weight of each pseudo-label.
+        source: The name of their source.
 
     Returns:
-        All of them; the first `len(labelled)` are as they were.
+        All items, beginning with the unchanged labelled ones.
     """
     m = len(positions)
     return Labelled(

@@ -1,4 +1,4 @@
-"""Consistency training: what is predicted of an unlabelled item shall not depend on noise."""
+"""Consistency training: the prediction of an unlabelled item must not depend on noise."""
 
 import copy
 import math
@@ -27,21 +27,21 @@ def pi_model(
     unlabelled_batch: int | None = None,
     augment: Augment | None = None,
 ) -> Supervised:
-    """Two predictions of an unlabelled item, under other noise and other dropout, shall be the same.
+    """Π-model: two predictions of an unlabelled item with different noise and dropout must be the same.
 
-    L = CE + w(s) · 1/(B·C) Σ_u ‖p(· | u') − p(· | u'')‖², w(s) = weight · exp(−5 (1 − min(s / ramp_up, 1))²), with s
-    the share of the steps that is done, u' and u'' two changes of u, and no gradient through p(· | u''). (S. Laine and
-    T. Aila, "Temporal ensembling for semi-supervised learning", ICLR 2017; the stopped gradient as in Oliver et al.,
-    NeurIPS 2018.) With a Gaussian likelihood the means are compared. Labelled items get the same noise, where the
-    recipe has no `augment` of its own. All passes are in training mode: batches are normalised by themselves, and
-    running statistics hear of unlabelled items too, which look like those to be predicted. A step costs two passes
-    more, one of them without gradients.
+    L = CE + w(s) · 1/(B·C) Σ_u ‖p(· | u') − p(· | u'')‖², w(s) = weight · exp(−5 (1 − min(s / ramp_up, 1))²). Here s is
+    the finished share of the steps, and u' and u'' are two noisy versions of u. No gradient flows through p(· | u'').
+    (S. Laine and T. Aila, "Temporal ensembling for semi-supervised learning", ICLR 2017; the stopped gradient as in
+    Oliver et al., NeurIPS 2018.) With a Gaussian likelihood, the means are compared. Labelled items get the same noise,
+    unless the recipe has its own `augment`. All passes are in training mode, so batch normalisation uses the statistics
+    of each batch, and its running statistics include the unlabelled items. A step costs two more passes, one of them
+    without gradients.
 
     Args:
         learner: The learner to wrap.
         weight: Weight of the consistency loss after the ramp-up.
         ramp_up: Share of the steps during which this weight grows, from 0 to 1.
-        unlabelled_batch: B; the recipe's batch size by default.
+        unlabelled_batch: B, the number of unlabelled items in a step; the recipe's batch size by default.
         augment: The noise; `augmentation.weak` by default.
 
     Returns:
@@ -80,23 +80,22 @@ def mean_teacher(
     augment: Augment | None = None,
     predict: str = "teacher",
 ) -> Supervised:
-    """A network learns to predict of unlabelled items what the running average of its weights does.
+    """Mean teacher: predictions of unlabelled items must agree with the running average of the network's weights.
 
-    θ'_t = α_t θ'_{t−1} + (1 − α_t) θ_t with α_t = min(1 − 1/(t + 1), decay), and the loss of the Π-model with
-    p(· | u''; θ') as target. (A. Tarvainen and H. Valpola, "Mean teachers are better role models", NIPS 2017.) The
-    teacher has dropout and noise of its own, normalises batches by themselves and keeps its own running statistics. Its
-    weights stand in the checkpoints. With validation items, early stopping judges the network that is trained; the
-    teacher is that of the last epoch.
+    θ'_t = α_t θ'_{t−1} + (1 − α_t) θ_t with α_t = min(1 − 1/(t + 1), decay). The loss is that of the Π-model with
+    the target p(· | u''; θ'). (A. Tarvainen and H. Valpola, "Mean teachers are better role models", NIPS 2017.) The
+    teacher has its own dropout, noise, batch statistics and running statistics. Checkpoints contain its weights. Early
+    stopping judges the trained network (the student), and the teacher is always that of the last epoch.
 
     Args:
         learner: The learner to wrap.
-        decay: α of the average. The papers' fits of ten thousands of steps take 0.99 to 0.999; those from few labels
-            last some hundreds.
+        decay: α of the average. The paper uses 0.99 to 0.999 for tens of thousands of steps; with few labels, a fit has
+            only some hundreds.
         weight: Weight of the consistency loss after the ramp-up.
         ramp_up: Share of the steps during which this weight grows, from 0 to 1.
         unlabelled_batch: Unlabelled items a step; the recipe's batch size by default.
         augment: The noise; `augmentation.weak` by default.
-        predict: "teacher": the posterior is over the average; "student": over the network that was trained.
+        predict: The network of the posterior: "teacher", the average; or "student", the trained network.
 
     Returns:
         A learner.
@@ -159,7 +158,7 @@ class _Teacher:
 
     @torch.no_grad()
     def follow(self, network: nn.Module) -> None:
-        """Take in what the network is at the beginning of a step."""
+        """Update the average with the weights of the network at the beginning of a step."""
         self.steps += 1
         keep = min(1 - 1 / float(self.steps), self.decay)
         own = dict(self.network.named_parameters())
@@ -170,7 +169,7 @@ class _Teacher:
             own[name].lerp_(weight, 1 - keep)
 
     def copy_to(self, network: nn.Module) -> None:
-        """Give a network the average, with the running statistics that belong to it."""
+        """Copy the average and its running statistics into a network."""
         restore(network, tensors(self.network))
 
     def __call__(self, network: nn.Module, epoch: int) -> None:
@@ -191,7 +190,7 @@ def _nothing(network: nn.Module) -> None:
 
 
 def _belief(likelihood: Likelihood, outputs: Tensor) -> Tensor:
-    """Probabilities, or the means of numbers."""
+    """Probabilities, or the means of a Gaussian likelihood."""
     told = likelihood.log_probs(outputs, 1)  # (n, C, ...); of numbers (n, 2, K), mean and variance
     return told[:, 0] if likelihood.kind == "gaussian" else told.exp()
 

@@ -1,4 +1,4 @@
-"""SimCLR: the encoder learns from all items, before anything is labelled, which of them are views of the same one."""
+"""SimCLR: the encoder is pre-trained on all items, without labels, to recognise two views of the same item."""
 
 import hashlib
 import inspect
@@ -49,26 +49,26 @@ def contrastive(
     seed: int = 0,
     cache: Path | str | None = None,
 ) -> Supervised:
-    """The networks of every round begin with an encoder that was trained on all items without labels.
+    """Pre-train an encoder on all items without labels. The networks of every round start from it.
 
-    ℓ(i, j) = −log exp(s(z_i, z_j)/τ) / Σ_{k≠i} exp(s(z_i, z_k)/τ), s the cosine, z = g(h) a projection of the features
-    h of a changed item, (i, j) the two changes of the same one among the 2B of a batch. (Chen, Kornblith, Norouzi and
-    Hinton, "A simple framework for contrastive learning of visual representations", ICML 2020.) The encoder is all
-    that comes before the last linear layer; that layer is drawn anew for each network, and g, of one hidden layer, is
-    dropped. The encoder is trained without dropout.
+    ℓ(i, j) = −log exp(s(z_i, z_j)/τ) / Σ_{k≠i} exp(s(z_i, z_k)/τ). Here s is the cosine, z = g(h) is a projection of
+    the features h of an augmented item, and (i, j) are the two views of one item among the 2B views of a batch. (Chen,
+    Kornblith, Norouzi and Hinton, "A simple framework for contrastive learning of visual representations", ICML 2020.)
+    The encoder is the part before the last linear layer. Each network draws a new last layer, and the projection g,
+    with one hidden layer, is discarded. The encoder is trained without dropout.
 
-    Training happens once, at the first fit, on labelled and unlabelled items alike, in the order of their ids: so it is
-    the same in every round, trial and process that has the same items. It is kept on the learner and, where a folder is
-    given, in a file there, with checkpoints on the way; without one, a process that starts again trains it again.
+    The encoder is trained once, at the first fit, on labelled and unlabelled items in the order of their ids. So it is
+    the same in every round, trial and process with the same items. The learner keeps it in memory. With `cache`, it is
+    also saved in a file, with checkpoints during the training. Otherwise a new process trains it again.
 
     Args:
         learner: The learner to wrap.
         epochs: Passes over all items.
         temperature: τ.
         batch_size: B.
-        projection: The length of z.
-        learning_rate: Of Adam, at the beginning of a cosine schedule.
-        augment: Changes items; `augmentation.strong` by default.
+        projection: Length of z.
+        learning_rate: Initial learning rate of Adam, with a cosine schedule.
+        augment: The augmentation; `augmentation.strong` by default.
         seed: Seed of the encoder's initial weights and training.
         cache: Folder for trained encoders.
 
@@ -99,7 +99,7 @@ def contrastive(
 
 @dataclass(frozen=True)
 class NTXent:
-    """The loss of two projections (n, 2D) of each of n items; see `contrastive`. A likelihood of no labels."""
+    """The contrastive loss of two projections (n, 2D) of each item; see `contrastive`. It needs no labels."""
 
     temperature: float
     name = kind = "contrastive"
@@ -125,7 +125,7 @@ class NTXent:
         return losses.mean(0)  # (n,)
 
     def log_probs(self, outputs: Any, axis: int) -> Tensor:
-        """There are no predictions.
+        """Raise an error, because there are no predictions.
 
         Args:
             outputs: Ignored.
@@ -137,7 +137,7 @@ class NTXent:
         raise Unsupported("a contrastive loss predicts nothing")
 
     def right(self, outputs: Tensor, y: Tensor) -> None:
-        """Nothing is right or wrong.
+        """Return None, because no output is right or wrong.
 
         Args:
             outputs: Ignored.
@@ -149,7 +149,7 @@ class NTXent:
         return None
 
     def check(self, outputs: Any, y: Tensor, classes: int | None) -> None:
-        """Anything goes.
+        """Accept any outputs.
 
         Args:
             outputs: Ignored.
@@ -160,7 +160,7 @@ class NTXent:
 
 @dataclass(frozen=True)
 class _Pretraining:
-    """How an encoder is trained."""
+    """The settings of the pre-training."""
 
     recipe: Recipe
     temperature: float
@@ -169,7 +169,7 @@ class _Pretraining:
     seed: int
 
     def identity(self) -> str:
-        """What another one of the same results has in common with it."""
+        """A text that is equal for settings with equal results."""
         given = self.augment
         augment, bound = (given.func, given.keywords) if isinstance(given, partial) else (given, {})
         named = augment if isinstance(augment, FunctionType | MethodType | type) else type(augment)
@@ -184,7 +184,7 @@ class _Pretraining:
 
 
 class Pretrained:
-    """A factory of networks whose encoder was trained on the items that are shown to it; see `contrastive`."""
+    """A factory of networks with an encoder that is pre-trained on given items; see `contrastive`."""
 
     def __init__(
         self, network: Network, pretraining: _Pretraining, cache: Path | None, progress: Progress | None
@@ -195,15 +195,15 @@ class Pretrained:
         self.progress = progress
         self.pool: Pool | None = None
         self._known: dict[str, dict[str, Tensor]] = {}
-        with suppress(TypeError, ValueError):  # some do not say what they take
-            made = isinstance(network, nn.Module)  # and cannot be made in another way
+        with suppress(TypeError, ValueError):  # some callables have no signature
+            made = isinstance(network, nn.Module)  # which accepts no options
             self.__signature__ = inspect.Signature() if made else inspect.signature(network)
 
     def __call__(self, **options: Any) -> nn.Module:
-        """A network; while items are shown, with the trained encoder.
+        """Make a network, with the trained encoder while items are shown.
 
         Args:
-            options: For the factory.
+            options: Options of the factory.
 
         Returns:
             The network.
@@ -214,25 +214,25 @@ class Pretrained:
         return network
 
     def show(self, labelled: Pool, unlabelled: Pool) -> None:
-        """Say which items there are; the encoder is trained when the next network is asked for.
+        """Set the items for the pre-training, which takes place when the next network is made.
 
         Args:
-            labelled: Some of them.
-            unlabelled: The others. What is in both counts once.
+            labelled: The labelled items.
+            unlabelled: The other items. Items in both pools count once.
         """
         pool = Joined(labelled, unlabelled)
         _, first = np.unique(np.array(pool.ids), return_index=True)
         self.pool = View(pool, first)
 
     def hide(self) -> None:
-        """No items are there any more: networks come as the factory makes them."""
+        """Remove the items. Networks are then made without the encoder."""
         self.pool = None
 
     def features(self, pool: Pool) -> NDArray[np.float32]:
-        """Features under the trained encoder, without dropout, while items are shown.
+        """Features of the trained encoder, without dropout, while items are shown.
 
         Args:
-            pool: Any items.
+            pool: The items.
 
         Returns:
             (N, D).
@@ -262,7 +262,7 @@ class Pretrained:
         return self._known[key]
 
     def _key(self, network: nn.Module) -> str:
-        """What decides the encoder: its training, the initial network, and the items, of which 64 are looked at."""
+        """A hash of the settings, the initial network, the ids, and the contents of 64 items."""
         assert self.pool is not None
         modules = [type(module).__qualname__ for module in network.modules()]
         text = "\n".join([self.pretraining.identity(), weights_hash(network), *modules, *self.pool.ids])
@@ -273,7 +273,7 @@ class Pretrained:
         return digest.hexdigest()[:32]
 
     def _kept(self, key: str) -> dict[str, Tensor]:
-        """An encoder that was trained before; nothing, if there is none or its file is damaged."""
+        """An encoder from the cache; empty if there is none or its file is damaged."""
         if self.cache is None or not (path := self.cache / f"{key}.encoder").exists():
             return {}
         try:
@@ -290,7 +290,7 @@ class Pretrained:
         except InvalidCheckpoint:
             if slot is None or slot.path.exists():
                 raise
-            # Another process was done, and took it away while it was opened here.
+            # Another process has finished, and deleted the checkpoint.
             return self._kept(key) or self._trained(key, network)
         seed = derive(self.pretraining.seed, "contrastive", "training")
         device = pick_device(self.pretraining.recipe.device)
@@ -313,7 +313,7 @@ class Pretrained:
         own = tensors(network).items()
         encoder = {name: t.detach().cpu().clone() for name, t in own if not name.startswith(last)}
         if slot is not None and self.cache is not None:
-            if faster := self._kept(key):  # another process's: all take the same
+            if faster := self._kept(key):  # of another process; all must use the same
                 encoder = faster
             else:
                 kept = FileSlot(self.cache / f"{key}.encoder")
@@ -323,7 +323,7 @@ class Pretrained:
 
 
 class _Views(nn.Module):
-    """Positions (n,) to the projections (n, 2D) of two changes of each of these items."""
+    """Maps positions (n,) to the projections (n, 2D) of two views of each item."""
 
     def __init__(self, network: nn.Module, pool: Sampler, pretraining: _Pretraining) -> None:
         super().__init__()
@@ -349,7 +349,7 @@ class _Views(nn.Module):
 
 
 def _last_linear(network: nn.Module, x: Any) -> tuple[str, int]:
-    """The name of the last linear layer that runs, and how many features it takes."""
+    """The name of the last linear layer that runs, and the number of its inputs."""
     seen: list[tuple[str, int]] = []
 
     def watch(name: str, width: int) -> Callable[..., None]:
@@ -366,13 +366,15 @@ def _last_linear(network: nn.Module, x: Any) -> tuple[str, int]:
         for handle in handles:
             handle.remove()
     if not seen or not seen[-1][0]:
-        raise Unsupported("an encoder is what comes before the last nn.Linear, and this network has none")
+        raise Unsupported(
+            "the encoder is the part before the last nn.Linear, but this network has no such layer"
+        )
     return seen[-1]
 
 
 @dataclass(frozen=True)
 class _FromPretrained(WrappingFitting):
-    """A posterior function whose networks begin with the trained encoder."""
+    """A posterior function whose networks start from the trained encoder."""
 
     inner: Fitting
     encoder: Pretrained

@@ -1,4 +1,4 @@
-"""FixMatch: what is sure of a weakly changed item is the label of the strongly changed one."""
+"""FixMatch: confident predictions for weak augmentations are pseudo-labels for strong ones."""
 
 import torch
 from torch import Tensor, nn
@@ -29,21 +29,20 @@ def fixmatch(
     weak: Augment | None = None,
     strong: Augment | None = None,
 ) -> Supervised:
-    """Unlabelled items that the network is sure of under weak changes are labels for their strong changes.
+    """FixMatch: a confident prediction for a weak augmentation is the pseudo-label of a strong augmentation.
 
     L = CE + weight · 1/(μB) Σ_u 1[max_c q_u(c) ≥ τ] · −log p(argmax_c q_u(c) | strong(u)), q_u = p(· | weak(u)) without
     gradient; μB = `ratio` times the recipe's batch size, τ = `threshold`. (Sohn et al., "FixMatch: simplifying
     semi-supervised learning with consistency and confidence", NeurIPS 2020; their λ is `weight`.) Labelled items are
-    changed weakly, too, where the recipe has no `augment` of its own. q_u is taken without dropout, so that it is what
-    the network would predict. Every pass normalises batches by themselves; running statistics hear of labelled and of
-    weakly changed items, not of strongly changed ones, which look unlike those to be predicted. A step costs
-    2 · `ratio` passes more, half of them without gradients.
+    also augmented weakly, unless the recipe has its own `augment`. q_u is computed without dropout. Batch normalisation
+    uses the statistics of each batch. Its running statistics include labelled and weakly augmented items, but not
+    strongly augmented ones. A step costs 2 · `ratio` more passes, half of them without gradients.
 
     Args:
         learner: The learner to wrap; each item must have one class.
         threshold: τ, in [0, 1].
         weight: λ.
-        ratio: μ, unlabelled items for each labelled one in a step; 7 in the paper.
+        ratio: μ, the number of unlabelled items for each labelled item in a step; 7 in the paper.
         weak: Augmentation of these items; `augmentation.weak` by default.
         strong: Augmentation of these items; `augmentation.strong` by default.
 

@@ -1,4 +1,4 @@
-"""Bayesian generative active learning: the labelled items are learnt with images that are made of them.
+"""Bayesian generative active learning: training on labelled images and on images generated from them.
 
 T. Tran, T.-T. Do, I. Reid and G. Carneiro, "Bayesian generative active deep learning", ICML 2019.
 """
@@ -39,37 +39,38 @@ def bayesian_generative(
     latent: int = 100,
     learning_rate: float = 1e-3,
 ) -> Supervised:
-    """Learns, beside each labelled image x* with label y*, images x' = g(e(x*), y*) and g(z, y*) with the same label.
+    """For each labelled image x* with label y*, also train on images x' = g(e(x*), y*) and g(z, y*) with this label.
 
-    An encoder e, a generator g and a discriminator d are trained with the classifier c, a step each for each of its
-    own. With code z' ~ q(z | x) = N(μ, σ²) of e, z ~ N(0, 1), x' = g(z', y) and x_z = g(z, y), they minimise
+    An encoder e, a generator g and a discriminator d are trained together with the classifier c, step by step. With
+    code z' ~ q(z | x) = N(μ, σ²) of e, z ~ N(0, 1), x' = g(z', y) and x_z = g(z, y), they minimise
 
         e: MSE(x', x) + β KL(q ‖ N(0, 1)) / pixels
         g: CE(d(x_z), real) + CE(c(x_z), y) + γ MSE(x', x)
         d: CE(d(x), real) + CE(d(x_z), made) + CE(d(x'), made)
         c: CE(c(x), y) + λ (CE(c(x_z), y) + CE(c(x'), y))
 
-    where c's loss does not reach e and g, and MSE is the mean over pixels in [0, 1]. Images are made anew in each
-    step, are never stored and cost no label. Batch normalisation in c keeps the statistics of real images. After
-    each query all networks begin anew. (Tran et al., ICML 2019.)
+    Here the loss of c has no gradient in e and g, and MSE is the mean over pixels in [0, 1]. Each step generates new
+    images, which are not stored and cost no labels. Batch normalisation in c keeps the statistics of real images. All
+    networks are trained anew in each round. (Tran et al., ICML 2019.)
 
-    Cost: c sees three times the images, and three small networks are trained: 2.6 times the time of the learner
-    (MNIST, two convolutions, one thread).
+    Cost: c gets three times as many images, and three small networks are trained. This took 2.6 times the time of the
+    learner (MNIST, two convolutions, one thread).
 
-    Use: measure it against the plain learner first. With 200 labels of MNIST and 15 to 50 epochs it cost 3 points of
-    accuracy (a point with `reconstruction=100, divergence=0.1, weight=0.3`): images that are invented from so few
-    are too poor to learn from. With more labels it was not measured.
+    Use: compare it with the plain learner first. With 200 labels of MNIST and 15 to 50 epochs, it cost 3 points of
+    accuracy (1 point with `reconstruction=100, divergence=0.1, weight=0.3`), because images generated from so few
+    labels are poor. It was not measured with more labels.
 
     Args:
-        learner: Trains classifiers of images (n, C, H, W) of at least 8 pixels a side; its posterior stays what it is.
-        weight: λ. 0 gives the weights of the learner as it is, bit for bit.
+        learner: The learner to wrap. It classifies images (n, C, H, W) with sides of at least 8 pixels.
+        weight: λ. With 0, the weights are those of the plain learner, bit for bit.
         reconstruction: γ.
-        divergence: β. Divided by the pixels, 1 is the sum over the code against the sum over the pixels.
+        divergence: β.
         latent: Length of the code.
-        learning_rate: Of e, g and d (Adam, moments .5 and .999).
+        learning_rate: Learning rate of e, g and d (Adam, moments .5 and .999).
 
     Returns:
-        A learner. After a fit, `pictures()` of its `posterior` is a PNG of newest items and what was made of them.
+        A learner. After a fit, `pictures()` of its `posterior` is a PNG of the newest items and of images generated
+        from them.
 
     Raises:
         InvalidArgument: A value is not valid.
@@ -96,11 +97,11 @@ class ImageOptions:
 
 @dataclass
 class Generative(WrappingFitting):
-    """A posterior function whose networks learn generated images, too; see `bayesian_generative`.
+    """A posterior function whose networks also train on generated images; see `bayesian_generative`.
 
     Args:
         inner: The posterior function.
-        images: How images are made.
+        images: The settings of the generated images.
     """
 
     inner: Fitting
@@ -119,24 +120,24 @@ class Generative(WrappingFitting):
         return posterior
 
     def pictures(self) -> bytes | None:
-        """Of the last fit: newest labelled items, each followed by an image that was made of it.
+        """The newest labelled items of the last fit, each followed by an image generated from it.
 
         Returns:
-            A PNG of one row; None where nothing was fitted or images have other than 1 or 3 channels.
+            A PNG with one row; None before the first fit, or if the images do not have 1 or 3 channels.
         """
         return self._sheet
 
 
 class Game:
-    """Encoder, generator and discriminator beside one classifier; it is the penalty and the watcher of its fit.
+    """Encoder, generator and discriminator of one classifier. The game is both penalty and watcher of its training.
 
     Args:
-        train: How the classifier is trained.
-        options: How images are made.
+        train: The training of the classifier.
+        options: The settings of the generated images.
         seed: Seed of initial weights and codes.
 
     Raises:
-        Unsupported: The items are no images, or the labels no classes.
+        Unsupported: The items are not images, or the labels are not classes.
     """
 
     def __init__(self, train: Train, options: ImageOptions, seed: int) -> None:
@@ -163,11 +164,11 @@ class Game:
         self.span = torch.where(span > 0, span, torch.ones_like(span))
 
     def penalty(self, network: nn.Module, step: Step) -> Tensor:
-        """One step of each part, and what the classifier is to learn of the images that were made.
+        """Train each part for one step, and return the loss of the classifier on generated images.
 
         Args:
             network: The classifier.
-            step: Its step.
+            step: The step of the classifier.
 
         Returns:
             λ (CE(c(x_z), y) + CE(c(x'), y)).
@@ -193,7 +194,7 @@ class Game:
     def _classified(
         self, network: nn.Module, made: Tensor, remade: Tensor, y: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The classifier's losses on images as constants, and the gradient of the first by these images."""
+        """The classifier's losses on generated images, and the gradient of the first with respect to its images."""
         leaf = made.detach().requires_grad_()
         given = self.low + self.span * torch.cat([leaf, remade.detach()])  # (2n, C, H, W)
         with statistics_kept(network):
@@ -204,7 +205,7 @@ class Game:
         return of_made, of_remade, wish
 
     def _move(self, losses: Mapping[str, Tensor]) -> None:
-        """A step of each part down its own loss; all gradients are those before the first step."""
+        """One optimiser step of each part. All gradients are computed before the first step."""
         e, g, d = (list(part.parameters()) for part in self.parts.values())
 
         def slopes(name: str, parameters: list[nn.Parameter]) -> tuple[Tensor, ...]:
@@ -225,11 +226,11 @@ class Game:
         """x' = g(e(x), y).
 
         Args:
-            x: Images as the classifier gets them.
+            x: Images in the range of the classifier's inputs.
             y: Their classes.
 
         Returns:
-            Images of the same range.
+            Images in the same range.
         """
         self.generator.eval()
         x, y = x.to(self.low.device), y.to(self.low.device)
@@ -241,10 +242,10 @@ class Game:
         return images
 
     def __call__(self, network: nn.Module, epoch: int) -> None:
-        """There is nothing to see in the classifier."""
+        """Do nothing: the classifier is not observed."""
 
     def state(self) -> Mapping[str, Tensor]:
-        """Weights and moments of all parts.
+        """The weights and moments of all parts.
 
         Returns:
             Tensors by name.
@@ -302,16 +303,18 @@ def _shape(x: Any, y: Tensor) -> tuple[int, int, int]:
     ):
         given = f"{x.dtype} {tuple(x.shape[1:])}" if isinstance(x, Tensor) else type(x).__name__
         raise Unsupported(
-            f"bayesian_generative makes images (C, H, W) of at least {_LEAST_SIDE} pixels a side, floating; the items "
-            f"are {given}"
+            f"bayesian_generative needs floating-point images (C, H, W) with sides of at least {_LEAST_SIDE} pixels, "
+            f"but the items are {given}"
         )
     if y.ndim != 1 or y.is_floating_point():
-        raise Unsupported("bayesian_generative makes images of one class each; the labels are no classes")
+        raise Unsupported(
+            "bayesian_generative needs one class for each image, but the labels are not classes"
+        )
     return x.shape[1], x.shape[2], x.shape[3]
 
 
 def _pairs(game: Game, labelled: Labelled) -> bytes | None:
-    """Newest items, each followed by what the generator makes of it."""
+    """The newest items, each followed by an image generated from it."""
     answered = np.array([source == "oracle" for source in labelled.sources], np.bool_)
     newest = np.flatnonzero(answered & (labelled.rounds == labelled.rounds[answered].max(initial=-1)))[
         :_SHOWN

@@ -1,4 +1,4 @@
-"""Small networks that make images of a class: an encoder, a generator and a discriminator."""
+"""Small networks that generate images of a class: an encoder, a generator and a discriminator."""
 
 import torch
 from jaxtyping import Float, Int
@@ -9,7 +9,7 @@ _NARROW, _WIDE = 32, 64
 
 
 class LatentEncoder(nn.Module):
-    """Images to the mean and the logarithm of the variance of their codes, q(z | x).
+    """Maps images to the mean and log-variance of their codes, q(z | x).
 
     Args:
         shape: Of one image: (channels, height, width).
@@ -35,7 +35,7 @@ class LatentEncoder(nn.Module):
 
 
 class Generator(nn.Module):
-    """Codes and classes to images.
+    """Maps codes and classes to images.
 
     Args:
         shape: Of one image.
@@ -76,7 +76,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images to the log-odds that they are real.
+    """Maps images to the log-odds that they are real.
 
     Args:
         shape: Of one image.

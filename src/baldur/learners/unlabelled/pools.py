@@ -1,4 +1,4 @@
-"""What learners that use unlabelled items share: pools put together, random batches, and modes of a network."""
+"""Shared parts of learners with unlabelled items: joined pools, random batches, and modes of a network."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +22,7 @@ _KEPT = 256 << 20  # bytes; a pool up to this size is read once and kept
 
 @dataclass(frozen=True)
 class Joined:
-    """Two pools, one after the other."""
+    """Two pools as one."""
 
     first: Pool
     second: Pool
@@ -52,18 +52,18 @@ class Joined:
                 if here.any()
                 for _, x in pool.batches(part[here] - offset, size)
             ]
-            # Items were read side by side: this puts them back in the order that was asked for.
+            # Items were read from one pool after the other: restore the requested order.
             back = np.argsort(np.concatenate([np.flatnonzero(here) for here in sides]))  # (b,)
             yield part, take(join(read), torch.from_numpy(back))
 
 
 @dataclass
 class Sampler:
-    """Random batches of a pool on a device; a pool that fits is read once, of a larger one each batch alone.
+    """Random batches of a pool on a device. A small pool is read once; from a large one, single batches are read.
 
     Args:
-        pool: What to draw from.
-        memory: Bytes that may be kept.
+        pool: The pool.
+        memory: Size in bytes up to which a pool is kept in memory.
     """
 
     pool: Pool
@@ -75,11 +75,11 @@ class Sampler:
         return len(self.pool)
 
     def draw(self, n: int, device: torch.device) -> Batch:
-        """Items drawn with replacement by PyTorch's generator.
+        """Draw items with replacement, with PyTorch's generator.
 
         Args:
-            n: How many.
-            device: Where they should be.
+            n: Number of items.
+            device: The device of the batch.
 
         Returns:
             A batch.
@@ -90,8 +90,8 @@ class Sampler:
         """The items at some positions.
 
         Args:
-            positions: On the CPU, (n,).
-            device: Where the items should be.
+            positions: Positions on the CPU, (n,).
+            device: The device of the batch.
 
         Returns:
             A batch.
@@ -112,7 +112,7 @@ class Sampler:
 
 @dataclass(frozen=True)
 class FileSlot:
-    """A checkpoint's slot that is one file, replaced as a whole."""
+    """A slot for a checkpoint in one file, which is always replaced as a whole."""
 
     path: Path
 
@@ -132,7 +132,7 @@ class Added(WrappingFitting):
 
     Args:
         inner: The posterior function.
-        begin: Called once a fit; makes what is added to each network that is trained.
+        begin: Called once for each fit; returns the maker of the additions.
     """
 
     inner: Fitting
@@ -143,12 +143,12 @@ class Added(WrappingFitting):
 
 
 def changed(x: Batch, augment: Augment, device: torch.device) -> Batch:
-    """A batch changed at random, by a generator that PyTorch's own one seeds.
+    """Augment a batch. PyTorch's generator seeds the random changes.
 
     Args:
         x: A batch on the device.
-        augment: How.
-        device: Where it is.
+        augment: The augmentation.
+        device: The device of the batch.
 
     Returns:
         A batch of the same form.
@@ -157,11 +157,11 @@ def changed(x: Batch, augment: Augment, device: torch.device) -> Batch:
 
 
 def augmented(recipe: Recipe, augment: Augment) -> Recipe:
-    """A recipe that changes labelled items, too.
+    """A recipe that also augments labelled items.
 
     Args:
-        recipe: How to train.
-        augment: Taken where the recipe has none of its own.
+        recipe: The recipe.
+        augment: The augmentation, used if the recipe has none.
 
     Returns:
         The recipe.
@@ -171,10 +171,10 @@ def augmented(recipe: Recipe, augment: Augment) -> Recipe:
 
 @contextmanager
 def without_dropout(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode, but batches are still normalised by themselves.
+    """Evaluation mode, except that batch normalisation still uses the statistics of each batch.
 
     Args:
-        network: In training mode, and again so afterwards.
+        network: The network, in training mode before and after.
 
     Yields:
         Nothing.
@@ -193,10 +193,10 @@ def without_dropout(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def statistics_kept(network: nn.Module) -> Iterator[None]:
-    """Batches are normalised by themselves, but the running statistics do not hear of it.
+    """Batch normalisation uses the statistics of each batch, but does not update its running statistics.
 
     Args:
-        network: In training mode.
+        network: The network, in training mode.
 
     Yields:
         Nothing.

@@ -1,4 +1,4 @@
-"""Label propagation: near neighbours of the very first labels get them, too, for as long as labels are few."""
+"""Label propagation: while labels are few, near neighbours of labelled items get their labels."""
 
 import warnings
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from baldur.protocols import Checkpoint, Labelled, Learner, Pool, Posterior, Vie
 
 SOURCE = "propagated"
 _READ = 512
-_ROUNDS = 5000  # of the iteration, at most; it contracts by alpha in each
+_ROUNDS = 5000  # maximum number of iterations; each contracts by alpha
 Encode = Callable[[Pool], NDArray[np.float32]]
 
 
@@ -35,22 +35,22 @@ def label_propagation(
     confidence: float = 0.5,
     most: int = 5000,
 ) -> Learner:
-    """While labels are few, the learner also learns from labels that spread over the graph of nearest neighbours.
+    """While labels are few, also train on labels that spread over the graph of nearest neighbours.
 
-    F = (1 − α)(I − αS)⁻¹ Y, S = D^{−½} W D^{−½}, W the symmetrised graph of the k nearest neighbours by cosine; item i
-    gets the class of the largest F_ic and weighs c_i = 1 − H(F_i / ΣF_i) / log C, if that is `confidence` or more.
-    (Zhou et al., "Learning with local and global consistency", NIPS 2003; the weights are those of Iscen et al., CVPR
-    2019.) The features are those of the encoder, where the learner has one trained by `contrastive`; else those of the
-    learner fitted to the labels alone, and there are two fits. Labels with the source "propagated" are made anew in
-    every round and are no one's answers. Memory is O(most · k), time O(most²).
+    F = (1 − α)(I − αS)⁻¹ Y, S = D^{−½} W D^{−½}, W the symmetrised graph of the k nearest neighbours by cosine. Item i
+    gets the class with the largest F_ic and the weight c_i = 1 − H(F_i / ΣF_i) / log C, if that is at least
+    `confidence`. (Zhou et al., "Learning with local and global consistency", NIPS 2003; the weights are those of Iscen
+    et al., CVPR 2019.) If the learner has an encoder trained by `contrastive`, it gives the features. Otherwise the
+    learner is first fitted to the labels alone, which makes two fits. Each round makes new pseudo-labels, with the
+    source "propagated". Memory is O(most · k), time O(most²).
 
     Args:
         learner: The learner to wrap; each item must have one class.
         neighbours: k.
         alpha: α, in (0, 1): how far labels spread.
-        labels: Labels a class, on average over the classes that were seen, up to which this is done.
-        confidence: The least c_i, in [0, 1].
-        most: Unlabelled items that are looked at, drawn at random.
+        labels: Mean number of labels per seen class up to which labels are propagated.
+        confidence: The smallest c_i for a pseudo-label, in [0, 1].
+        most: Maximum number of unlabelled items in the graph, drawn at random.
 
     Returns:
         A learner.
@@ -67,7 +67,7 @@ def label_propagation(
 
 @dataclass(frozen=True)
 class LabelPropagation(WrappingLearner):
-    """What `label_propagation` makes; see there."""
+    """A learner with propagated labels; see `label_propagation`."""
 
     learner: Learner
     neighbours: int
@@ -86,15 +86,15 @@ class LabelPropagation(WrappingLearner):
         previous: Posterior | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> Posterior:
-        """Fit on what is labelled and, while that is little, on its neighbours.
+        """Fit a posterior to the labelled items and, while they are few, to their neighbours.
 
         Args:
             labelled: The labelled items.
-            unlabelled: Where labels are spread.
-            seed: Seed of the fits and of which items are looked at.
+            unlabelled: The items that may get pseudo-labels.
+            seed: Seed of the fits and of the choice of items for the graph.
             round: The round.
-            previous: Last round's posterior, for the learner.
-            checkpoint: Keeps both fits, where there are two.
+            previous: The posterior of the previous round, for the learner.
+            checkpoint: Stores the states of one or two fits.
 
         Returns:
             The posterior.
@@ -109,7 +109,9 @@ class LabelPropagation(WrappingLearner):
             )
 
         if labelled.labels.ndim != 1 or labelled.labels.dtype.kind != "i":
-            raise Unsupported("labels are spread where an item has one class; not maps, sets or numbers")
+            raise Unsupported(
+                "label propagation needs one class for each item; it does not support maps, several labels or numbers"
+            )
         seen = len(np.unique(labelled.labels))
         if seen < 2 or len(labelled) > self.labels * seen or not len(unlabelled):
             return inner(labelled, checkpoint)
@@ -160,16 +162,16 @@ class LabelPropagation(WrappingLearner):
 def propagated(
     features: Float[ndarray, "n d"], labels: Int[ndarray, " n"], neighbours: int, alpha: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The class that reaches each item over the graph of nearest neighbours, and how certain that is.
+    """The class that spreads to each item over the graph of nearest neighbours, and its certainty.
 
     Args:
-        features: Shape (n, D); their directions count.
-        labels: Class indices, -1 where unknown; two classes or more.
+        features: Features (n, D); only their directions count.
+        labels: Class indices of at least two classes; -1 if unknown.
         neighbours: k.
-        alpha: How far labels spread.
+        alpha: Decides how far labels spread.
 
     Returns:
-        Class indices (n,), and 1 − H / log C of their distribution (n,); 0 where no label reaches.
+        Class indices (n,), and the certainty 1 − H / log C of each (n,), which is 0 if no label reaches the item.
     """
     from scipy.special import xlogy
     from sklearn.exceptions import ConvergenceWarning
@@ -190,7 +192,7 @@ def propagated(
 
 
 def _graph(directions: NDArray[np.float32], neighbours: int) -> object:
-    """1 between an item and its nearest neighbours, either way; sparse."""
+    """The sparse, symmetric graph of nearest neighbours."""
     from sklearn.neighbors import kneighbors_graph
 
     graph = kneighbors_graph(directions, neighbours, mode="connectivity")

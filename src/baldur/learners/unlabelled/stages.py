@@ -1,4 +1,4 @@
-"""Two fits, the second of which needs the first, in one checkpoint slot; for wrappers of any learner."""
+"""One checkpoint slot for two fits, when the second fit needs the first. Any wrapper of a learner may use it."""
 
 import tempfile
 from collections.abc import Callable
@@ -19,10 +19,10 @@ _FORMAT = 1
 class Stages:
     """A slot for two fits.
 
-    What it holds is the inner fit's own checkpoint and, in the second fit, the posterior of the first.
+    It holds the checkpoint of the current fit and, during the second fit, also the posterior of the first.
 
     Args:
-        slot: Where all is kept; None keeps nothing.
+        slot: The slot; None stores nothing.
         learner: Loads the posterior of the first fit.
 
     Raises:
@@ -51,16 +51,16 @@ class Stages:
         self._temporary.cleanup()
 
     def first(self, fit: Callable[[Checkpoint | None], Posterior]) -> Posterior:
-        """The posterior of the first fit: fitted, or as it was kept.
+        """The posterior of the first fit, either stored or fitted now.
 
         Args:
-            fit: Given the slot of the fit.
+            fit: Fits the posterior, given a slot for its checkpoints.
 
         Returns:
             The posterior.
 
         Raises:
-            InvalidCheckpoint: What was kept cannot be loaded.
+            InvalidCheckpoint: The stored posterior cannot be loaded.
         """
         if self._posterior:
             folder = self._folder / "posterior"
@@ -86,10 +86,10 @@ class Stages:
         return posterior
 
     def second(self) -> Checkpoint | None:
-        """The slot of the second fit, once the first is done.
+        """The slot of the second fit, after the first.
 
         Returns:
-            The slot, or None where nothing is kept.
+            The slot, or None if nothing is stored.
         """
         return self._part()
 
@@ -103,7 +103,7 @@ class Stages:
 
 
 class _StageSlot:
-    """The slot of one of the fits."""
+    """The slot of one of the two fits."""
 
     def __init__(self, found: Path | None, keep: Callable[[Path], None], temporary: Path) -> None:
         self.found = found
@@ -123,10 +123,10 @@ def _read(path: Path) -> dict[str, dict[str, Tensor]]:
         groups, said = read_tensors(path)
         if said["stages"] != 2:
             raise ValueError("it is that of something else")
-        return groups if said["format"] == _FORMAT else {}  # of another version: nothing but time is lost
+        return groups if said["format"] == _FORMAT else {}  # written by another version: only time is lost
     except (ValueError, KeyError) as error:
         raise InvalidCheckpoint(
-            f"the checkpoint {path} is not one of two fits ({error}); delete it, and the fit begins anew"
+            f"the checkpoint {path} is not one of two fits ({error}); delete it to start the fit anew"
         ) from None
 
 

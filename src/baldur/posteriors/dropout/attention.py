@@ -27,7 +27,7 @@ def attention(
         query: (n, ..., L, d).
         key: (n, ..., S, d).
         value: (n, ..., S, v).
-        attn_mask: What may be looked at, or what is added to the logits; broadcasts against (n, ..., L, S).
+        attn_mask: A mask of visible positions, or a term for the logits; broadcasts against (n, ..., L, S).
         dropout_p: The rate p.
         is_causal: Whether nothing that comes later may be looked at.
         scale: Instead of 1 / sqrt(d).

@@ -57,7 +57,7 @@ def arguments(
 
     Args:
         func: One of `KINDS`.
-        args: What it was called with.
+        args: The arguments of the call.
         kwargs: By name.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Cuts a network in two: a trunk that no dropout feeds, and a chain of layers with dropout between them.
+"""Cuts a network in two: a trunk before all dropout, and a chain of layers with dropout between them.
 
 A channel mask is a scale per channel that is not negative, so it commutes with ReLU and with pooling: those
 functions are moved in front of the mask, and each mask acts on the input of a layer's weights.
@@ -33,7 +33,7 @@ class Layer:
         weight: (O, I), or (O, I, height, width) for a convolution.
         bias: (O,).
         options: Stride, padding and dilation of a convolution; None for a linear layer.
-        after: What happens to its output: pointwise functions, and pooling behind a convolution.
+        after: Later functions: pointwise ones, and pooling after a convolution.
     """
 
     sites: tuple[int, ...]
@@ -92,7 +92,7 @@ class Tail:
         """The input of the last layer without dropout, (n, D).
 
         Args:
-            h: What the trunk gives.
+            h: The output of the trunk.
 
         Returns:
             Activations.
@@ -108,7 +108,7 @@ def find_tail(network: nn.Module, sites: Sequence[Site]) -> Tail | None:
 
     Args:
         network: The network in the modes of prediction (owners of sites in training mode).
-        sites: What `find_sites` found in it.
+        sites: The result of `find_sites`.
 
     Returns:
         The two parts, or None where the network is of another form or cannot be traced. They are the network only

@@ -1,4 +1,4 @@
-"""Puts dropout into a network that has none, without moving or renaming anything in it."""
+"""Inserts dropout into a network, without moving or renaming its modules."""
 
 import copy
 from collections.abc import Iterator
@@ -65,16 +65,16 @@ class SequenceDropout(nn.Module):
 
 
 def insert_dropout(network: nn.Module, rate: float, where: str = "last") -> nn.Module:
-    """A copy of a network with dropout in front of its last layer, or behind every layer but the last.
+    """A copy of a network with dropout before its last layer, or after every layer but the last.
 
-    Layers are linear, convolutional and recurrent ones and attention, in the order in which they are registered. Units
-    are dropped; behind a convolution whole channels, behind a recurrent layer features of whole sequences, and between
-    the layers inside one too. The dropout is called by hooks and has no weights, so that state dicts are those of the
-    plain network and fit either. Where the last layer is another one than that which runs last, `MCDropout` says so.
+    Layers are linear, convolutional, recurrent and attention layers, in the order of their registration. Dropout drops
+    units, or whole channels after a convolution. After and inside a recurrent layer, it drops features of whole
+    sequences. Hooks call the dropout, and it has no weights, so the state dict stays the same. If the last registered
+    layer is not the last to run, `MCDropout` raises an error.
     (Gal & Ghahramani, ICML 2016.)
 
     Args:
-        network: Any network; it is left as it is.
+        network: Any network; it is not changed.
         rate: The probability of dropping.
         where: "last" or "every".
 
@@ -82,9 +82,9 @@ def insert_dropout(network: nn.Module, rate: float, where: str = "last") -> nn.M
         The copy, to be trained, or given to `MCDropout`.
 
     Raises:
-        InvalidArgument: The rate is not a probability, `where` is neither, or the network has inserted dropout.
-        NoStochasticSite: There is no place for it.
-        UnsupportedNetwork: Layers have no shape yet, or the last is an attention.
+        InvalidArgument: The rate or `where` is not valid, or the network already has inserted dropout.
+        NoStochasticSite: The network has no place for dropout.
+        UnsupportedNetwork: Layers have no shape yet, or the last layer is attention.
     """
     if not 0 <= rate <= 1:
         raise InvalidArgument(f"a dropout rate is between 0 and 1, not {rate}")

@@ -1,4 +1,4 @@
-"""Dropout masks that are a function of (seed, site, sample, coordinates) and of nothing else.
+"""Dropout masks as a function of (seed, site, sample, coordinates) only.
 
 A counter-based generator: the random number of a unit is a hash of where it stands. So a mask is the same in
 every batch, order, device and process; T samples are a prefix of T + 1; and padding a sequence, along

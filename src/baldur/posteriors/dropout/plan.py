@@ -1,4 +1,4 @@
-"""How MC-dropout samples a network, and the checks before that."""
+"""The plan by which MC-dropout samples a network, and the checks before it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -69,7 +69,7 @@ def same(one: Tensor, other: Tensor, dtype: torch.dtype) -> bool:
     Args:
         one: Any outputs.
         other: Of the same shape.
-        dtype: What they were computed in.
+        dtype: The type of the computation.
 
     Returns:
         True if so.

@@ -47,14 +47,14 @@ class MCDropout(NetworkPosterior):
 
     Args:
         network: A trained network that returns logits (n, C); it is copied and never changed.
-        rate: Insert dropout of this rate, beside what the network has; see `insert_dropout`.
-        where: In front of the "last" layer, or behind "every" one but the last.
+        rate: Rate of dropout to insert, in addition to the dropout of the network; see `insert_dropout`.
+        where: "last", before the last layer; or "every", after each layer but the last.
         likelihood: The meaning of its outputs.
 
     Raises:
         InvalidArgument: The rate is not a probability, or dropout was inserted already.
         NoStochasticSite: There is no place for the rate.
-        UnsupportedNetwork: The network cannot be copied, or normalises by the batch.
+        UnsupportedNetwork: The network cannot be copied, or has batch normalisation without running statistics.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class MCDropout(NetworkPosterior):
         return DropoutDraws(self, seed, range(number_of_draws(T)))
 
     def save(self, folder: Path) -> None:
-        """Write the weights as safetensors, the kind and what was inserted as JSON.
+        """Write the weights as safetensors, and the inserted dropout as JSON.
 
         Args:
             folder: An existing folder.
@@ -100,7 +100,7 @@ class MCDropout(NetworkPosterior):
         save(folder, self.network, KIND, likelihood=self.likelihood, facts=facts)
 
     def report(self, x: Any) -> str:
-        """Which calls are stochastic on inputs like x, at which rate, and how they are computed.
+        """List the stochastic calls for inputs like x, with their rates and computation.
 
         Args:
             x: A batch.
@@ -124,7 +124,7 @@ class MCDropout(NetworkPosterior):
         )
 
     def plan(self, x: Any) -> SamplingPlan:
-        """How the network is sampled on inputs like x.
+        """The sampling plan for inputs like x.
 
         Args:
             x: A batch on the network's device.
@@ -195,7 +195,7 @@ class DropoutDraws(NumberedDraws):
 
     @property
     def degenerate(self) -> bool:
-        """Whether the samples are equal by the user's own word: every rate is 0, or T = 1."""
+        """Whether the user asked for identical samples: every rate is 0, or T = 1."""
         plans = self.posterior._plans.values()
         return len(self) == 1 or any(all(site.p == 0 for site in plan.sites) for plan in plans)
 
@@ -225,7 +225,7 @@ class DropoutDraws(NumberedDraws):
 
     @torch.inference_mode()
     def outputs(self, x: Any, names: Sequence[str]) -> dict[str, Tensor]:
-        """Several outputs of one batch, the trunk running once for all.
+        """Several outputs of one batch, from a single run of the trunk.
 
         Args:
             x: A batch.
@@ -250,7 +250,7 @@ class DropoutDraws(NumberedDraws):
         return {name: of_trunk[name](h) for name in names}
 
     def split(self) -> tuple[Callable[[Any], Tensor], Callable[[Tensor], Tensor]] | None:
-        """(trunk, rest) once a batch was seen and a tail found, else None.
+        """(trunk, rest) if a tail was found on an earlier batch, otherwise None.
 
         Returns:
             Two functions with rest(trunk(x)) equal to self(x).

@@ -1,4 +1,4 @@
-"""Which parts of a network the samples reach: those run for every sample, and all others once."""
+"""Finds the parts of a network that depend on the samples. These run for every sample, all others once."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,7 +11,7 @@ def reached(network: nn.Module, sample: Callable[[Tensor], Tensor], device: torc
     """The layers with weights, by path, whose output differs between samples.
 
     Args:
-        network: What `sample` runs.
+        network: The network that `sample` runs.
         sample: t to the outputs of sample t.
         device: Where the network is.
 

@@ -98,7 +98,7 @@ def recurrent(
 
     Args:
         function: One of `RECURRENT`.
-        args: What it was called with.
+        args: The arguments of the call.
         drop: `(p, output of a layer) -> Tensor`; not called where the call drops nothing.
 
     Returns:

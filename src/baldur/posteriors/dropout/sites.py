@@ -1,8 +1,8 @@
-"""Finds every dropout call that a network makes, and puts shared masks in its place.
+"""Finds all dropout calls of a network, and replaces them by shared masks.
 
-What is stochastic is learned by watching one forward pass as training would make it (`find_sites`), so that
-modules, functional calls and dropout inside attention are all seen. At prediction the network is in
-evaluation mode but for the modules that own a site, and `masking` replaces each call that is made then.
+`find_sites` watches a forward pass in training mode, so it finds modules, functional calls and dropout inside
+attention. For predictions, the network is in evaluation mode, except for modules that own a site. `masking` then
+replaces each dropout call.
 """
 
 from collections import Counter
@@ -155,7 +155,7 @@ class Dropouts(TorchFunctionMode):
         """Refuse a network that returned what a softmax or a sigmoid gave: these are no logits.
 
         Args:
-            outputs: What it returned.
+            outputs: The outputs of the network.
 
         Raises:
             UnsupportedNetwork: It did.
@@ -333,7 +333,7 @@ def apply_mask(kind: str, p: float, x: Tensor, mask: Tensor) -> Tensor:
     Args:
         kind: The kind of the site.
         p: The probability of dropping.
-        x: What it acts on.
+        x: The input of the dropout.
         mask: True where a unit is kept; broadcasts against x.
 
     Returns:
@@ -354,7 +354,7 @@ def masking(sites: Sequence[Site], mask: Callable[[int, Site, Tensor], Tensor]) 
     """One pass in which the s-th active dropout call takes `mask(s, site, x)` for its mask.
 
     Args:
-        sites: What `find_sites` found.
+        sites: The result of `find_sites`.
         mask: Gives the mask of a site, broadcasting against x.
 
     Yields:

@@ -38,9 +38,9 @@ class Function:
     """One function of a table.
 
     Args:
-        estimator: What predicts.
-        seen: The classes of its columns; of a multi-label estimator those of each label. None of a regressor.
-        columns: The features that it looks at; None for all.
+        estimator: The fitted estimator.
+        seen: The classes of its columns, or of each label of a multi-label estimator; None for a regressor.
+        columns: The features that it uses; None for all.
         tree: Whether it is a tree of a forest.
     """
 
@@ -50,7 +50,7 @@ class Function:
     tree: bool = False
 
     def probabilities(self, z: Table, classes: Sequence[Any]) -> NDArray[np.float64]:
-        """p(y | x) over all classes; 0 for those that it never saw.
+        """p(y | x) over all classes, with 0 for classes that the estimator never saw.
 
         Args:
             z: The table.
@@ -86,14 +86,14 @@ class Function:
 
 
 class CommitteeMember:
-    """A fitted estimator: what its pipeline does first, and the functions behind that.
+    """A fitted estimator: the first steps of its pipeline, and the functions after them.
 
     Args:
         estimator: A fitted classifier or regressor, perhaps at the end of a pipeline.
         regression: Whether it predicts numbers.
 
     Raises:
-        Unsupported: It has no functions that are the same for every item.
+        Unsupported: Its functions are not the same for every item.
     """
 
     def __init__(self, estimator: Any, regression: bool) -> None:
@@ -105,13 +105,13 @@ class CommitteeMember:
         self.functions = [] if self.linear is not None else _functions(core, regression)
 
     def prepare(self, table: Table) -> Table:
-        """The table as the functions take it.
+        """Prepare a table for the functions.
 
         Args:
             table: The inputs.
 
         Returns:
-            The same after all steps of the pipeline but the last.
+            The table after all steps of the pipeline except the last.
         """
         if self.before is None:
             return table
@@ -195,7 +195,7 @@ def _spread(p: NDArray[Any], seen: Any, classes: Sequence[Any]) -> NDArray[np.fl
 
 
 def positions_of(seen: Any, classes: Sequence[Any]) -> list[int]:
-    """Where classes stand.
+    """The positions of classes.
 
     Args:
         seen: Some classes.

@@ -32,21 +32,21 @@ _FILE = "estimators.skops"
 class Estimators(Posterior):
     """The equal mixture of the functions in fitted estimators: p(y | x) = 1/M Σ_m p_m(y | x).
 
-    A random forest, extra trees, bagging or voting gives its trees or members; a pipeline or search those at its
-    end; any other estimator is one function. `BayesianRidge` and `ARDRegression` are any number of functions,
-    whose weights are exact samples. Which function a sample is, the seed decides.
+    The functions of a random forest, extra trees, bagging or voting are its trees or members. A pipeline or search has
+    the functions of its last estimator. Any other estimator is one function. `BayesianRidge` and `ARDRegression` give
+    any number of functions, whose weights are exact samples. The seed decides the order of the functions.
 
     Args:
         members: One fitted estimator, or several.
-        classes: The classes in order, or their number where they are 0, 1, ...; of no effect on regressors.
-        smoothing: α of p' = (p + α/C)/(1 + α), so that no class is held impossible; 0 for none.
+        classes: The classes in order, or their number if they are 0, 1, ...; ignored for regressors.
+        smoothing: α of p' = (p + α/C)/(1 + α), so that no class has probability 0; 0 for no smoothing.
         noise: Variance of the noise around regressors, a number or one for each target, in units of the target squared;
             Bayesian linear models know their own.
-        likelihood: What is predicted; numbers for regressors and classes for others where unset, `BERNOULLI` for a
-            classifier of several labels.
-        inputs: A fitted transformer that makes features of the inputs. Unset: what a pipeline does before its last
-            step, or the inputs themselves.
-        trusted: Types beside scikit-learn's that may be saved, as `package.module.Class`.
+        likelihood: The kind of prediction. By default, numbers for regressors and classes for all others; use
+            `BERNOULLI` for a classifier of several labels.
+        inputs: A fitted transformer from inputs to features. By default, the first steps of a pipeline, or the inputs
+            themselves.
+        trusted: Types outside scikit-learn that may be saved, as `package.module.Class`.
 
     Raises:
         InvalidArgument: There is no member, one knows other classes or predicts something else, or regressors come
@@ -99,14 +99,14 @@ class Estimators(Posterior):
 
     @property
     def functions(self) -> int | None:
-        """How many functions there are; None for Bayesian linear models, which are as many as one likes."""
+        """Number of functions; None for Bayesian linear models, which give any number."""
         return None if self._linear else len(self._functions)
 
     def draw(self, T: int | None = None, seed: int = 0) -> "EstimatorDraws":
-        """T of the functions, no one twice. `draw(T)` is a prefix of `draw(T + 1)` with the same seed.
+        """Draw T different functions. `draw(T)` is a prefix of `draw(T + 1)` with the same seed.
 
         Args:
-            T: Number of samples. Unset: all that there are, where that is a number; else 20.
+            T: Number of functions. By default, all if their number is fixed, otherwise 20.
             seed: Decides which functions, and their order.
 
         Returns:

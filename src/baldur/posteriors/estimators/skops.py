@@ -26,7 +26,7 @@ def write(path: Path, value: Any, trusted: Sequence[str] = ()) -> None:
 
     Args:
         path: The file.
-        value: What to write.
+        value: The estimators.
         trusted: Types that are trusted beside scikit-learn's, as `package.module.Class`.
 
     Raises:

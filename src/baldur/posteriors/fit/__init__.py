@@ -1,4 +1,4 @@
-"""How each posterior is fitted: functions `(train, labelled, seed, *, options) -> Posterior`."""
+"""Posterior functions: each `(train, labelled, seed, *, options) -> Posterior` fits one kind of posterior."""
 
 from collections.abc import Callable, Mapping
 

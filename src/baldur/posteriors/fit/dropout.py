@@ -1,4 +1,4 @@
-"""Networks without dropout, trained and sampled with some."""
+"""Posterior functions for MC-dropout, inserted dropout and a single network."""
 
 from baldur.core.trees import take
 from baldur.posteriors.deterministic import Deterministic
@@ -13,7 +13,7 @@ from baldur.training.stepwise import Steps, Stepwise
 def inserted_dropout(
     train: Train, labelled: Labelled, seed: int, *, rate: float = 0.5, where: str = "last"
 ) -> Steps[MCDropout]:
-    """One network with dropout inserted, trained with it, whose dropout is the posterior.
+    """MC-dropout for a network without dropout: dropout is inserted before the training.
 
     (Gal & Ghahramani, ICML 2016.)
 
@@ -22,14 +22,15 @@ def inserted_dropout(
         labelled: The labelled items.
         seed: Seed of the training.
         rate: The probability of dropping, in training and in sampling.
-        where: In front of the "last" layer, or behind "every" one but the last; see `posteriors.insert_dropout`.
+        where: "last", before the last layer; or "every", after each layer but the last. See
+            `posteriors.insert_dropout`.
 
     Returns:
         An `MCDropout` with that rate.
 
     Raises:
         InvalidArgument: The rate is not a probability.
-        NoStochasticSite: There is no place for it.
+        NoStochasticSite: The network has no place for dropout.
         UnsupportedNetwork: The layers do not run in the order in which they are registered.
     """
     network = insert_dropout(train.build(seed), rate, where)
@@ -40,7 +41,7 @@ def inserted_dropout(
 
 @Stepwise
 def mc_dropout(train: Train, labelled: Labelled, seed: int) -> Steps[MCDropout]:
-    """One network, whose dropout is the posterior.
+    """MC-dropout with the dropout layers of the network.
 
     Args:
         train: Trains networks.
@@ -56,7 +57,7 @@ def mc_dropout(train: Train, labelled: Labelled, seed: int) -> Steps[MCDropout]:
 
 @Stepwise
 def deterministic(train: Train, labelled: Labelled, seed: int) -> Steps[Deterministic]:
-    """One network, taken at its word.
+    """A single network without uncertainty about its weights.
 
     Args:
         train: Trains networks.

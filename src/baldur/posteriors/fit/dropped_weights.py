@@ -1,4 +1,4 @@
-"""Networks trained and sampled with masked weights."""
+"""The posterior function for DropConnect."""
 
 from baldur.posteriors.dropconnect import LAYERS, DropConnect, Layers, weights_dropped
 from baldur.protocols import Labelled
@@ -10,10 +10,10 @@ from baldur.training.stepwise import Steps, Stepwise
 def dropconnect(
     train: Train, labelled: Labelled, seed: int, *, p: float = 0.3, layers: Layers = LAYERS
 ) -> Steps[DropConnect]:
-    """One network, trained with a fresh mask on its weights in each step, whose masks are the posterior.
+    """DropConnect: one network, trained with a new mask on its weights in each step, and sampled with masks.
 
-    W ⊙ M / (1 - p), M ~ Bernoulli(1 - p), shared by the items of a step. What is kept, and what early stopping
-    measures, is W. (Wan et al., ICML 2013; Mobiny et al., Scientific Reports 11, 2021.)
+    W ⊙ M / (1 - p), M ~ Bernoulli(1 - p), shared by the items of a step. The stored weights are W, and early
+    stopping also uses W. (Wan et al., ICML 2013; Mobiny et al., Scientific Reports 11, 2021.)
 
     Args:
         train: Trains networks.

@@ -1,4 +1,4 @@
-"""Deep ensembles: the same fit several times, from other weights and in another order.
+"""Deep ensembles: several fits that differ in their initial weights and the order of the items.
 
 Lakshminarayanan, Pritzel & Blundell, NeurIPS 2017; the switches are the factors of Beluch et al., "The power of
 ensembles for active learning in image classification", CVPR 2018.
@@ -47,27 +47,27 @@ def ensemble(
 ) -> Fitting:
     """M networks, each trained on all labelled items.
 
-    Where their weights are stacked, every step is one pass for all. Members then end where they would in turn, up to
-    rounding, as long as nothing is dropped; dropout has other masks, independent ones all the same.
+    Stacked members need one pass for each step. Without dropout, the result equals that of training one after the
+    other, up to rounding. With dropout, the masks differ but are still independent.
 
     Args:
         members: M.
-        init: Whether members begin with other weights or the same.
-        order: Whether they see the items in another order (with other augmentation and dropout) or the same. With
-            both shared, all members are one function.
-        capacity: The share of its units that each hidden layer keeps, 1/√M for about the parameters of one
-            network. Below 1 the learner's factory of networks must take `width=`.
-        each: The posterior that a member is: `mc_dropout` for an ensemble of dropout networks.
-        together: How members are trained. "turn" is one after the other. "stacked" is all at once, in the first
-            training that each of them asks for; with a warning in turn, where PyTorch cannot vectorise the network or
-            something is added to the loss. "auto" stacks what is faster so: small dense networks.
+        init: Whether members start from different weights.
+        order: Whether members get the items in different orders, with different augmentation and dropout. Without
+            `init` and `order`, all members are the same function.
+        capacity: Share of the units in each hidden layer; 1/√M gives about the parameters of one network. Below 1, the
+            learner's factory of networks must accept `width=`.
+        each: The posterior function of each member, such as `mc_dropout` for an ensemble of dropout networks.
+        together: How members are trained. "turn" means one after the other. "stacked" means all at once, for the first
+            training of each member. If PyTorch cannot vectorise the network, or something is added to the loss, they
+            are trained in turn, with a warning. "auto" stacks only small dense networks, for which this is faster.
 
     Returns:
-        A posterior function for `Supervised`. An ensemble of one is what `each` fits alone with the same seed, and a
-        larger one begins with the members of a smaller one, where they are trained in turn.
+        A posterior function for `Supervised`. An ensemble of one equals the result of `each` with the same seed. If
+        trained in turn, a larger ensemble begins with the members of a smaller one.
 
     Raises:
-        InvalidArgument: There is no member, or a value is not valid.
+        InvalidArgument: There are no members, or a value is not valid.
     """
     if members < 1:
         raise InvalidArgument(f"an ensemble has at least one member, not {members}")
@@ -107,10 +107,10 @@ def dropout_ensemble(
 
 
 def spread(fitting: Fitting, begin: Begin) -> Fitting:
-    """Fit the members of an ensemble side by side, where they would be trained in turn.
+    """Fit the members of an ensemble side by side instead of in turn.
 
     Args:
-        fitting: What `ensemble` gave; any other posterior function stays as it is.
+        fitting: The result of `ensemble`. Other posterior functions are returned unchanged.
         begin: Begins the fit of a member elsewhere, given a call that can be pickled.
 
     Returns:
@@ -121,7 +121,7 @@ def spread(fitting: Fitting, begin: Begin) -> Fitting:
 
 @dataclass(frozen=True)
 class EnsembleFitting:
-    """What `ensemble` gives; see there."""
+    """The posterior function of an ensemble; see `ensemble`."""
 
     members: int
     init: Sharing
@@ -133,7 +133,7 @@ class EnsembleFitting:
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """What networks are built with."""
+        """Options of the factory of networks."""
         return {**options_of(self.each), **({"width": self.capacity} if self.capacity < 1 else {})}
 
     def __call__(self, train: Train, labelled: Labelled, seed: int) -> Posterior:
@@ -149,10 +149,10 @@ class _EnsembleFit:
         self.begun: set[str] = set()  # hashes of the weights that networks began with
 
     def members(self) -> list[Posterior]:
-        """Fit all members: in two passes where their networks are trained at once, else in turn.
+        """Fit all members, in two passes if their networks are trained at once, and otherwise in turn.
 
-        The first pass takes each member as far as its first training. Then all these networks are trained together.
-        The second pass takes each member on from there, the last one first: checkpoints hold fits in that order.
+        The first pass advances each member to its first training. Then all these networks are trained together. The
+        second pass finishes each member, beginning with the last, because checkpoints have this order.
         """
         steps_of_each = steps_of(self.ensemble.each)
         self._say_why_in_turn(steps_of_each is not None)
@@ -180,11 +180,11 @@ class _EnsembleFit:
         return [fitted[number] for number in range(self.ensemble.members)]
 
     def fit(self, number: int) -> Posterior:
-        """Fit one member from its beginning to its end."""
+        """Fit one whole member."""
         return self.ensemble.each(_MemberTrain(self, number), self.labelled, self.seed)
 
     def begin_with(self, initial: str) -> None:
-        """Take note of a member's initial weights, and refuse those that another one had."""
+        """Record the initial weights of a member. Raise an error if another member had the same."""
         if initial in self.begun and self.ensemble.init != "shared":
             raise InvalidArgument(
                 "the members of the ensemble begin with the same weights; give the learner a factory that draws them, "
@@ -193,17 +193,17 @@ class _EnsembleFit:
         self.begun.add(initial)
 
     def _worth(self, request: TrainingRequest) -> bool:
-        """Whether the networks are to be trained at once, of which this is the first."""
+        """Whether to train the networks at once, given the first request."""
         if self.ensemble.members == 1 or self.ensemble.how == "turn":
             return False
         return isinstance(self.train, TrainsTogether) and self.train.worth(request, self.ensemble.how)
 
     def _go_on(self, number: int, steps: Steps[Posterior], request: TrainingRequest) -> Posterior:
-        """Train the network that a member asked for, and take the member to its end."""
+        """Train the requested network of a member, and finish the member."""
         return finish(steps, _MemberTrain(self, number), request.by(self.train))
 
     def _in_turn(self, fitted: list[Posterior], fit_next: Callable[[], Posterior]) -> list[Posterior]:
-        """Fit the members that are left, one after the other; or the first one here and the others elsewhere."""
+        """Fit the remaining members one after the other, or the first one here and the others elsewhere."""
         others = range(len(fitted) + 1, self.ensemble.members)
         if self.ensemble.begin is None or fitted:
             return [*fitted, fit_next(), *map(self.fit, others)]
@@ -219,7 +219,7 @@ class _EnsembleFit:
         return fitted
 
     def _say_why_in_turn(self, in_steps: bool) -> None:
-        """Warn where stacking was asked for and cannot be."""
+        """Warn if stacking was requested but is impossible."""
         each = self.ensemble.each
         if self.ensemble.how != "stacked" or self.ensemble.members == 1 or isinstance(each, EnsembleFitting):
             return
@@ -235,13 +235,13 @@ class _EnsembleFit:
 def _alone(
     ensemble: EnsembleFitting, train: Train, labelled: Labelled, seed: int, number: int
 ) -> tuple[Posterior, set[str]]:
-    """Fit one member, with the hashes of the weights that its networks began with."""
+    """Fit one member. Also returns the hashes of its initial weights."""
     fit = _EnsembleFit(ensemble, train, labelled, seed)
     return fit.fit(number), fit.begun
 
 
 class _MemberTrain(WrappingTrain):
-    """How one member is trained: its own seeds where they are not shared; see `Train`."""
+    """The training of one member, with its own seeds unless they are shared; see `Train`."""
 
     def __init__(self, fit: _EnsembleFit, number: int) -> None:
         self.fit = fit
@@ -253,7 +253,7 @@ class _MemberTrain(WrappingTrain):
         return member_seed(seed, self.number, self.ensemble.members)
 
     def own(self, request: TrainingRequest) -> TrainingRequest:
-        """What a member asks for, with its own seed of the order where that is not shared."""
+        """The request of a member, with its own seed for the order unless this is shared."""
         shared = self.ensemble.order == "shared"
         return request if shared else replace(request, seed=self._seed(request.seed))
 

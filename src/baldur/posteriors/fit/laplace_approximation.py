@@ -1,4 +1,4 @@
-"""One network, with Laplace's approximation in its last layer."""
+"""The posterior function for the Laplace approximation of the last layer."""
 
 from contextlib import suppress
 
@@ -26,12 +26,11 @@ def laplace(
     temperature: float = 1.0,
     refit: bool = True,
 ) -> Steps[Laplace]:
-    """One network, and a Gaussian over its last layer's weights.
+    """Laplace approximation: one network, and a Gaussian over the weights of its last layer.
 
-    The curvature is that of the training items as they are, without augmentation. What is held out for early
-    stopping is not in it. Items count in it as they do in training, class weights included. With a loss of the recipe's
-    own or with label smoothing nothing is moved: the trained weights are the mode for that loss, and the likelihood's
-    mode would be another.
+    The curvature comes from the training items without augmentation and without held-out items. Items have the same
+    weights as in training, including class weights. If the recipe has its own loss or label smoothing, the trained
+    weights are used as the mode, because the mode of the likelihood would be a different one.
 
     E. Daxberger et al., Laplace Redux: effortless Bayesian deep learning, NeurIPS 2021.
 
@@ -39,19 +38,18 @@ def laplace(
         train: Trains networks.
         labelled: The labelled items.
         seed: Seed of the training.
-        structure: What is kept of the curvature: "full", "kronecker" or "diagonal".
-        prior_precision: Of each weight; None for the one that maximises the marginal likelihood.
-        temperature: Below 1 the data count for more than they are.
-        refit: Move the last layer to the mode of its posterior first, where the recipe trains by the likelihood; see
-            `approximate`.
+        structure: The structure of the curvature: "full", "kronecker" or "diagonal".
+        prior_precision: Prior precision of each weight; None maximises the marginal likelihood.
+        temperature: Temperature of the likelihood; below 1, the data have more weight.
+        refit: Whether to move the last layer to the mode of its posterior first, if the recipe trains with the
+            likelihood; see `approximate`.
 
     Returns:
         A `Laplace`.
 
     Raises:
         InvalidArgument: An option is not valid.
-        UnsupportedNetwork: The network's last layer is not an `nn.Linear` of its own weights that gives one answer an
-            item.
+        UnsupportedNetwork: The last layer is not an `nn.Linear` with unshared weights and one output row per item.
     """
     network = train.build(seed)
     _check(network, train, structure)
@@ -73,7 +71,7 @@ def laplace(
 
 
 def _check(network: nn.Module, train: Train, structure: Structure) -> None:
-    """Refuse before training what would be refused after it."""
+    """Raise errors before the training that would otherwise come after it."""
     twin, (x, *_) = frozen(network), train.data()
     with suppress(RuntimeError):  # inputs of the wrong form: training says which
         path, _ = find(twin, copied(twin, take(x, slice(0, 4))), train.likelihood)
@@ -81,7 +79,7 @@ def _check(network: nn.Module, train: Train, structure: Structure) -> None:
 
 
 def _balanced(counts: Tensor, y: Tensor) -> Tensor:
-    """How often each item counts where each class counts the same; together as often as before."""
+    """Weights of the items that give each class the same weight. Their sum is unchanged."""
     labels = y.cpu()
     each = counts.cpu() / torch.bincount(labels)[labels]
     return each * (counts.sum().cpu() / each.sum())

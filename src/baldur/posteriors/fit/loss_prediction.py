@@ -1,4 +1,4 @@
-"""Learning loss: a module beside the network learns which items the network gets wrong.
+"""Learning loss: an additional module learns to predict the loss of the network.
 
 D. Yoo and I. S. Kweon, "Learning loss for active learning", CVPR 2019.
 """
@@ -40,29 +40,27 @@ def learning_loss(
     stop: float = 0.6,
     each: Fitting = deterministic,
 ) -> LearningLoss:
-    """A posterior and, trained beside its network, a module that predicts each item's loss.
+    """Learning loss: a posterior with a module, trained with its network, that predicts the loss of each item.
 
     Adds λ (2/B) Σ max(0, ξ - sign(l_i - l_j)(l̂_i - l̂_j)) to the loss of a batch, over its B/2 disjoint pairs (i, j),
-    where l are the losses of the items, taken as constants, and l̂ = `LossModule` of the network's feature maps. It
-    learns the order of the losses, for their scale falls as training goes on. A pair of equal losses has no order and
-    is skipped; an odd batch leaves one item out. (Yoo & Kweon, CVPR 2019.)
+    where l are the losses of the items, as constants, and l̂ is the `LossModule` of the network's feature maps. The
+    module learns only the order of the losses, because their scale falls during training. Pairs with equal losses are
+    skipped, and so is the last item of an odd batch. (Yoo & Kweon, CVPR 2019.)
 
     Args:
         train: Trains networks.
         labelled: The labelled items.
         seed: Seed of the training.
-        layers: Modules of the network, by name, whose outputs are the feature maps. Unset, of each number of channels
-            that its modules give, the last module that gives it, and of these the last 4; `posterior.layers` says
-            which. For a ResNet they are its four stages.
+        layers: Names of the modules whose outputs are the feature maps. By default, the last module with each number of
+            channels, and of these the last four, as listed in `posterior.layers`. For a ResNet, these are its stages.
         width: Units of the module for each map.
         margin: ξ.
         weight: λ.
-        stop: The share of the training after which the maps are constants for the module, so that it no longer shapes
-            the network.
-        each: The posterior of the network: it has to be of one network, and to run it once for a batch.
+        stop: Share of the training after which the module no longer changes the network.
+        each: The posterior function of the network. It must use one network, and run it once for each batch.
 
     Returns:
-        The posterior, whose draws have the further output "loss": what the strategy `learning_loss` asks for.
+        The posterior. Its draws have the additional output "loss", which the strategy `learning_loss` needs.
 
     Raises:
         InvalidArgument: A value is not valid.
@@ -97,9 +95,10 @@ def learning_loss(
 def ranking(
     predicted: Float[Tensor, " n"], losses: Float[Tensor, " n"], margin: float = 1.0
 ) -> Float[Tensor, ""]:
-    """How far predicted losses are out of order: the mean over pairs of max(0, ξ - sign(l_i - l_j)(l̂_i - l̂_j)).
+    """The ranking loss of predicted losses: the mean over pairs of max(0, ξ - sign(l_i - l_j)(l̂_i - l̂_j)).
 
-    The pairs are the first two items, the next two, ...; the order of a batch is random. (Yoo & Kweon, CVPR 2019.)
+    The pairs are the first two items, the next two, and so on, because the order of a batch is random. (Yoo & Kweon,
+    CVPR 2019.)
 
     Args:
         predicted: l̂.
@@ -107,7 +106,7 @@ def ranking(
         margin: ξ.
 
     Returns:
-        0 if each pair is in order by at least ξ, or equal in l; a batch of one has no pair.
+        A scalar. It is 0 if each pair is in order by at least ξ or has equal losses, and for a batch of one.
     """
     pairs = len(losses) // 2
     if not pairs:
@@ -120,13 +119,13 @@ def ranking(
 
 # Checkpoints of a fit hold the names of `Watched` and of `_Watching`: with others an old one would be refused.
 class Watched(nn.Module):
-    """A network and, beside it, the module that predicts its losses; they are trained as one.
+    """A network and the module that predicts its losses, which are trained together.
 
     Args:
-        network: Trained in place.
-        module: Its weights are trained, too.
-        layers: Whose outputs the module is given.
-        within: The part of the network in which the layers have these names; the whole where unset.
+        network: The network; it is trained in place.
+        module: The module; it is trained in place.
+        layers: Names of the modules whose outputs it gets.
+        within: The part of the network with these names; by default, the whole network.
     """
 
     def __init__(
@@ -142,14 +141,14 @@ class Watched(nn.Module):
         self._taken: list[Tensor] = []
 
     def forward(self, *arguments: Any, **named: Any) -> Any:
-        """What the network gives; what it gave on the way is kept for `predict`.
+        """Run the network, and keep its feature maps for `predict`.
 
         Args:
-            arguments: Of the network.
-            named: Of the network.
+            arguments: Arguments of the network.
+            named: Named arguments of the network.
 
         Returns:
-            Its outputs.
+            The outputs of the network.
         """
         with tapped(self._within[0], self.layers) as taken:
             outputs = self.network(*arguments, **named)
@@ -160,7 +159,7 @@ class Watched(nn.Module):
         """The predicted losses of the last batch.
 
         Args:
-            constant: Whether the network's features are constants.
+            constant: Whether the features are constants, without gradients.
 
         Returns:
             (n,).
@@ -171,7 +170,7 @@ class Watched(nn.Module):
 
 
 class _Watching(WrappingTrain):
-    """How the network is trained with its module beside it; see `Train`."""
+    """The training of a network together with its module; see `Train`."""
 
     def __init__(
         self,
@@ -279,7 +278,7 @@ def channels_of(network: nn.Module, x: Batch, layers: Sequence[str] | None = Non
 
 
 class _Within:
-    """Shows a watcher the plain network."""
+    """Passes the plain network to a watcher."""
 
     def __init__(self, own: AfterEpoch) -> None:
         self.own = own

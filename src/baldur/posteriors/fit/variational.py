@@ -46,35 +46,35 @@ def bayes_by_backprop(
 ) -> Steps[BayesByBackprop]:
     """One network whose weights are Gaussians, fitted to the evidence lower bound.
 
-    L = E_q[-1/N Σᵢ log p(yᵢ | xᵢ, w)] + β/N KL(q ‖ p), with N the number of training items, of maps that of their
-    labelled places, since the first term is a mean over them. q covers the weights and biases of all layers but the
-    scales and shifts of normalisations, which stay numbers. The KL takes the place of the recipe's weight decay. Early
-    stopping judges the mean weights, and a warm start takes them up, with ρ as at the beginning.
+    L = E_q[-1/N Σᵢ log p(yᵢ | xᵢ, w)] + β/N KL(q ‖ p), where N is the number of training items. For maps, N is the
+    number of labelled pixels. q covers the weights and biases of all layers, except the scales and shifts of
+    normalisations. The KL replaces the recipe's weight decay. Early stopping judges the mean weights. A warm start
+    begins from the mean weights and the initial ρ.
 
-    It doubles parameters and optimiser; on a processor a step took 1.4 times that of one network of convolutions, 3
-    times that of a dense one. Few steps hardly move ρ, and the larger it begins the more samples disagree: on MNIST
-    with 1,000 labels -5 kept the accuracy of one network, -4 gave BALD two to four times as large for half a point of
-    accuracy at most, and -3 underfitted.
+    Parameters and optimiser states are doubled. On a processor, a step took 1.4 times as long as that of one
+    convolutional network, and 3 times as long as that of a dense one. A few steps hardly change ρ, and a larger initial
+    ρ makes samples disagree more. On MNIST with 1,000 labels, -5 kept the accuracy of one network. -4 made BALD two to
+    four times as large, for at most half a point of accuracy, and -3 underfitted.
 
     Args:
         train: Trains networks.
         labelled: The labelled items.
         seed: Seed of the training.
-        prior: "gaussian" is N(0, s²), its KL in closed form; "mixture" is π N(0, σ₁²) + (1 - π) N(0, σ₂²), sampled.
-        prior_scale: s. Small ones pull the means to 0 where labels are few.
+        prior: "gaussian", N(0, s²) with a KL in closed form; or "mixture", π N(0, σ₁²) + (1 - π) N(0, σ₂²), sampled.
+        prior_scale: s. With few labels, a small s pulls the means to 0.
         mixture: π, σ₁ and σ₂.
-        kl_weight: β; 1 is the bound itself, less is a posterior that is colder.
-        warm_up: Share of all steps over which β grows from 0 to its value.
-        initial_rho: ρ to begin with; σ is log(1 + e^ρ).
-        draws: Into how many parts a batch is split, each with weights drawn for itself, for less noise in the
-            gradients. Four take 1.4 to 1.7 times as long as one. Batch normalisation sees the parts.
+        kl_weight: β; 1 is the evidence lower bound, and less gives a colder posterior.
+        warm_up: Share of all steps during which β grows from 0 to its value.
+        initial_rho: Initial ρ; σ is log(1 + e^ρ).
+        draws: Number of parts of a batch with separately drawn weights, for less noise in the gradients. Four parts
+            take 1.4 to 1.7 times as long as one. Batch normalisation uses the parts.
 
     Returns:
         The posterior.
 
     Raises:
         InvalidArgument: A value is not valid.
-        UnsupportedNetwork: The network has no weights to train but those of normalisations.
+        UnsupportedNetwork: The network has no trainable weights except those of normalisations.
     """
     share, wide, narrow = mixture
     if min(prior_scale, wide, narrow) <= 0 or not 0 < share < 1 or prior not in ("gaussian", "mixture"):
@@ -102,18 +102,18 @@ def bayes_by_backprop(
 
 
 def _labels(y: Tensor) -> int:
-    """How many labels there are: items, or labelled places of maps."""
+    """Number of labels: items, or labelled pixels of maps."""
     maps = y.ndim > 1 and not y.is_floating_point()
     return int((y != IGNORED).sum()) if maps else len(y)
 
 
 class Variational(nn.Module):
-    """A network whose weights are drawn anew at each call in training mode; in evaluation mode they are the means.
+    """A network with newly drawn weights at each call in training mode, and mean weights in evaluation mode.
 
     Args:
-        network: Its weights are μ, and are trained in place.
+        network: The network; its weights are μ, and are trained in place.
         rho: Initial ρ.
-        draws: Parts of a batch that get weights of their own.
+        draws: Number of parts of a batch with separately drawn weights.
     """
 
     def __init__(self, network: nn.Module, rho: float, draws: int = 1) -> None:
@@ -136,11 +136,11 @@ class Variational(nn.Module):
         """Apply the network.
 
         Args:
-            args: Its arguments.
-            kwargs: Its named arguments.
+            args: Arguments of the network.
+            kwargs: Named arguments of the network.
 
         Returns:
-            What it gives.
+            The outputs of the network.
         """
         if not self.training:
             return self.network(*args, **kwargs)
@@ -174,7 +174,7 @@ class Variational(nn.Module):
         """KL(q ‖ p) of all weights and biases, nats.
 
         Args:
-            kl: μ and ρ of one tensor to its divergence.
+            kl: A function of μ and ρ of one tensor that returns its divergence.
 
         Returns:
             A scalar with gradients.
@@ -201,7 +201,7 @@ def gaussian_kl(mean: Tensor, rho: Tensor, scale: float) -> Tensor:
 def mixture_kl(mean: Tensor, rho: Tensor, share: float, wide: float, narrow: float) -> Tensor:
     """An estimate of E_q[log q(w) - log p(w)] for a mixture prior: log q in closed form, log p at one draw of w.
 
-    The expectation of log q is -Σ log σ + ½ log 2πe; taking it exactly leaves less noise than log q(w) would.
+    The expectation of log q is -Σ log σ + ½ log 2πe. The exact value has less noise than log q(w).
 
     Args:
         mean: μ.
@@ -211,7 +211,7 @@ def mixture_kl(mean: Tensor, rho: Tensor, share: float, wide: float, narrow: flo
         narrow: σ₂.
 
     Returns:
-        A scalar, nats; unbiased, and so negative at times. The draw is from PyTorch's generator.
+        A scalar, in nats. It is unbiased and may be negative. The draw uses PyTorch's generator.
     """
     sigma = deviation(rho)
     drawn = mean + sigma * torch.randn_like(mean)
@@ -229,7 +229,7 @@ def mixture_log_density(w: Tensor, share: float, wide: float, narrow: float) -> 
         narrow: σ₂.
 
     Returns:
-        Of each weight, nats.
+        One value for each weight, in nats.
     """
     normal = partial(_log_normal, w)
     return torch.logaddexp(math.log(share) + normal(wide), math.log1p(-share) + normal(narrow))

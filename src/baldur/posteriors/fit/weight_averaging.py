@@ -1,4 +1,4 @@
-"""SWAG and MultiSWAG: what SGD with a constant rate visits once it has arrived.
+"""SWAG and MultiSWAG: Gaussians fitted to the weights that SGD with a constant rate visits.
 
 Maddox et al., "A simple baseline for Bayesian uncertainty in deep learning", NeurIPS 2019; Wilson & Izmailov, "Bayesian
 deep learning and a probabilistic perspective of generalization", NeurIPS 2020.
@@ -37,31 +37,30 @@ def swag(
     scale: float = 0.5,
     batch_norm_items: int = 1024,
 ) -> Steps[SWAG]:
-    """One network trained by the recipe, then SGD with a constant rate, whose weights are collected after each epoch.
+    """SWAG: train a network with the recipe, then with constant-rate SGD, and collect the weights after each epoch.
 
-    θ̄ = mean θᵢ, Σ = mean θᵢ² - θ̄², and the last K columns D̂ᵢ = θᵢ - θ̄ᵢ, where θ̄ᵢ is the mean up to and with θᵢ. Of the
-    recipe, the second phase has other epochs, optimiser and rate, no schedule and no early stopping. It costs
-    `collections` epochs more than one network, and memory for K + 3 networks.
+    θ̄ = mean θᵢ, Σ = mean θᵢ² - θ̄², and the last K columns D̂ᵢ = θᵢ - θ̄ᵢ, where θ̄ᵢ is the mean of θ₁, ..., θᵢ. The second
+    phase has its own number of epochs, SGD with its own rate, no schedule and no early stopping. It costs `collections`
+    more epochs than one network, and memory for K + 3 networks.
 
-    The samples differ as much as SGD moves. Where a network without dropout has come down to no loss, it hardly moves,
-    at any rate: pre-train for fewer epochs and take a higher rate, or take `multi_swag`.
+    The samples differ as much as SGD moves. If the training loss of a network without dropout is near 0, SGD hardly
+    moves at any rate. Then pre-train for fewer epochs and use a higher rate, or use `multi_swag`.
 
     Args:
         train: Trains networks.
         labelled: The labelled items.
         seed: Seed of the training.
-        rank: K, the deviations that are kept, at least 2; 0 for the diagonal alone.
+        rank: K, the number of stored deviations, at least 2; 0 for a diagonal covariance.
         collections: Epochs of the second phase, at least 2.
-        learning_rate: Of the second phase; its momentum is the recipe's.
-        scale: What the covariance is multiplied by: ½ in the paper.
-        batch_norm_items: On how many items, at most, batch normalisation is estimated for each sample; at least 2.
+        learning_rate: Learning rate of the second phase. Its momentum is that of the recipe.
+        scale: Factor of the covariance; ½ in the paper.
+        batch_norm_items: Maximum number of items for the statistics of batch normalisation; at least 2.
 
     Returns:
         The posterior.
 
     Raises:
-        InvalidArgument: A value is not valid, or the network has batch normalisation and only one item is
-            trained on.
+        InvalidArgument: A value is not valid, or the network has batch normalisation but only one training item.
     """
     if collections < 2 or rank < 0 or rank == 1 or batch_norm_items < 2:
         raise InvalidArgument(
@@ -107,13 +106,14 @@ def multi_swag(
     scale: float = 0.5,
     batch_norm_items: int = 1024,
 ) -> Posterior:
-    """The equal mixture of independent SWAGs; sample t is of member t mod M. It costs M times as much as one.
+    """MultiSWAG: the equal mixture of M independent SWAGs. Sample t belongs to member t mod M. It costs M times as
+    much.
 
     Args:
         train: Trains networks.
         labelled: The labelled items.
         seed: Seed of the training.
-        members: M; one alone is `swag`.
+        members: M; with 1, the result is `swag`.
         rank: See `swag`.
         collections: See `swag`.
         learning_rate: See `swag`.
@@ -138,13 +138,13 @@ def multi_swag(
 
 
 class Moments:
-    """Gathers the weights of a network after each epoch; see `training.AfterEpoch`.
+    """Collects the weights of a network after each epoch; see `training.AfterEpoch`.
 
-    In float64 and by updating the mean, since mean θ² - θ̄² cancels. On the processor, so that samples do not depend on
-    the device.
+    It updates the moments in float64, because mean θ² - θ̄² would cancel. It uses the processor, so that samples do not
+    depend on the device.
 
     Args:
-        rank: How many deviations are kept.
+        rank: Number of stored deviations.
     """
 
     def __init__(self, rank: int) -> None:
@@ -177,7 +177,7 @@ class Moments:
         return {n: (s / self.count).clamp(min=_LEAST_VARIANCE).float() for n, s in self._squares.items()}
 
     def deviations(self) -> dict[str, Tensor] | None:
-        """D̂ by name, (K, *shape), in order; None where none are kept.
+        """D̂ by name, (K, *shape), in order; None if no deviations are stored.
 
         Returns:
             Deviations.

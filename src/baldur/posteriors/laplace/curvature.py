@@ -55,7 +55,7 @@ class Curvature:
 
         Args:
             factors: Of each eigenvector.
-            weights: What they are applied to.
+            weights: The vectors of weights.
 
         Returns:
             The products.
@@ -103,9 +103,9 @@ def curvature(
     scalable Laplace approximation for neural networks, ICLR 2018).
 
     Args:
-        last: The last layer and what it sees of the items.
-        weights: Those of the layer.
-        structure: What is kept of H.
+        last: The last layer and its inputs.
+        weights: The weights of the layer.
+        structure: The structure of H.
 
     Returns:
         The curvature.
@@ -150,8 +150,8 @@ def mode(
     identity. They are chosen anew every few steps: where the loss is flat they are those of the prior alone.
 
     Args:
-        last: The last layer and what it sees of the items.
-        weights: Where the search begins.
+        last: The last layer and its inputs.
+        weights: The start of the search.
         y: The labels.
         prior_precision: δ.
         temperature: τ.
@@ -204,10 +204,10 @@ def evidence(
     """The logarithm of the marginal likelihood: log p(D | W)/τ - ½ (log det(H/τ + δI) - CD log δ + δ‖W‖²).
 
     Args:
-        last: The last layer and what it sees of the items.
+        last: The last layer and its inputs.
         y: The labels.
         weights: W, the mode.
-        h: H, or what to keep of it: then it is that of the items at W.
+        h: H, or its structure; then H is computed from the items at W.
         prior_precision: δ.
         temperature: τ.
 
@@ -220,10 +220,10 @@ def evidence(
 
 
 def most_likely(evidence: Callable[[float], float]) -> float:
-    """The prior precision of the largest evidence, sought in [e^-10, e^12].
+    """The prior precision with the largest evidence, in [e^-10, e^12].
 
     Args:
-        evidence: Of a prior precision.
+        evidence: The evidence as a function of the prior precision.
 
     Returns:
         The prior precision.
@@ -240,14 +240,14 @@ def most_likely(evidence: Callable[[float], float]) -> float:
 
 
 def check(structure: str, weights: Tensor) -> None:
-    """Refuse a structure that there is not, or that is too large.
+    """Raise an error if a structure does not exist or is too large.
 
     Args:
         structure: Its name.
         weights: Those of the layer.
 
     Raises:
-        InvalidArgument: It cannot be had.
+        InvalidArgument: The structure does not exist or is too large.
     """
     if structure not in get_args(Structure):
         raise InvalidArgument(f"structure is full, kronecker or diagonal, not {structure!r}")

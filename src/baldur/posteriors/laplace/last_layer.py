@@ -21,13 +21,13 @@ _BATCH = 256
 
 @dataclass(frozen=True)
 class LastLayer:
-    """The last layer of a network and what it saw of some items; float64 on the processor.
+    """The last layer of a network, and its inputs for some items, in float64 on the processor.
 
     Args:
-        path: Of the layer in the network.
+        path: The path of the layer in the network.
         shape: The shape of one item's outputs; their number is C.
-        inputs: φ̃, the layer's inputs, and 1 as the last where it has a bias.
-        counts: How often each item counts.
+        inputs: φ̃, the inputs of the layer, with a 1 as the last if it has a bias.
+        counts: Weights of the items.
         likelihood: The meaning of the outputs.
     """
 
@@ -67,12 +67,12 @@ class LastLayer:
 
 
 def last_layer(network: nn.Module, x: Any, likelihood: Likelihood, counts: Tensor | None = None) -> LastLayer:
-    """The linear layer whose outputs are those of the network, and what it sees of some items.
+    """The linear layer whose outputs are the network's outputs, and its inputs for some items.
 
     Args:
         network: In evaluation mode.
         x: A batch.
-        likelihood: What the outputs mean; a log-softmax or a new shape may follow the layer.
+        likelihood: The meaning of the outputs; a log-softmax or a new shape may follow the layer.
         counts: How often each item counts.
 
     Returns:
@@ -96,7 +96,7 @@ def last_layer(network: nn.Module, x: Any, likelihood: Likelihood, counts: Tenso
 
 
 def find(network: nn.Module, few: Any, likelihood: Likelihood) -> tuple[str, tuple[int, ...]]:
-    """Where the linear layer is whose outputs are those of the network.
+    """Find the linear layer whose outputs are the network's outputs.
 
     Args:
         network: In evaluation mode.
@@ -107,7 +107,7 @@ def find(network: nn.Module, few: Any, likelihood: Likelihood) -> tuple[str, tup
         Its path, and the shape of one item's outputs.
 
     Raises:
-        UnsupportedNetwork: There is none, or another module has its weights, too.
+        UnsupportedNetwork: There is no such layer, or another module shares its weights.
     """
     seen: list[tuple[str, Tensor, Tensor]] = []
 
@@ -145,7 +145,7 @@ def find(network: nn.Module, few: Any, likelihood: Likelihood) -> tuple[str, tup
 
 
 def _refuse_shared(network: nn.Module, path: str) -> None:
-    """Moving or sampling the last layer's weights must change nothing else."""
+    """Raise an error if another module shares the weights of the last layer."""
     layer = linear(network, path)
     for name, module in network.named_modules():
         if module is not layer and any(
@@ -158,10 +158,10 @@ def _refuse_shared(network: nn.Module, path: str) -> None:
 
 
 def copied(network: nn.Module, x: Any) -> Any:
-    """A batch where the network is, which the network may change.
+    """A copy of a batch on the device of the network, which may change it.
 
     Args:
-        network: Where to.
+        network: The network.
         x: A batch.
 
     Returns:
@@ -175,7 +175,7 @@ def linear(network: nn.Module, path: str) -> nn.Linear:
 
     Args:
         network: The network.
-        path: Of the layer.
+        path: The path of the layer.
 
     Returns:
         The layer.
@@ -194,7 +194,7 @@ def _bias(layer: nn.Linear) -> Tensor | None:
 
 
 def with_one(features: Tensor, layer: nn.Linear) -> Tensor:
-    """φ̃: features with the bias's 1 appended where the layer has a bias.
+    """φ̃: features, with a 1 appended if the layer has a bias.
 
     Args:
         features: (n, D).
@@ -208,7 +208,7 @@ def with_one(features: Tensor, layer: nn.Linear) -> Tensor:
 
 
 def weights_of(layer: nn.Linear) -> Float[Tensor, "C D"]:
-    """W: the weights of a layer, with the bias as the last column where there is one; float64.
+    """W: the weights of a layer in float64, with any bias as the last column.
 
     Args:
         layer: The layer.
@@ -238,8 +238,8 @@ def put(weights: Float[Tensor, "C D"], layer: nn.Linear) -> None:
     """Write weights into a layer.
 
     Args:
-        weights: As `weights_of` gives them.
-        layer: Changed in place.
+        weights: Weights in the form of `weights_of`.
+        layer: The layer; it is changed in place.
     """
     bias = _bias(layer)
     with torch.no_grad():
@@ -256,7 +256,7 @@ def information(outputs: Tensor, likelihood: Likelihood) -> Float[Tensor, "n C C
 
     Args:
         outputs: f, (n, ...).
-        likelihood: What they mean.
+        likelihood: The meaning of the outputs.
 
     Returns:
         One matrix an item.

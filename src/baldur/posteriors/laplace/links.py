@@ -1,4 +1,4 @@
-"""The mean prediction where outputs are Gaussian, in closed form."""
+"""Closed forms of the mean prediction for Gaussian outputs."""
 
 import math
 

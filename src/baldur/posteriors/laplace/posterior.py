@@ -48,21 +48,21 @@ def approximate(
 ) -> "Laplace":
     """Laplace's approximation for the last layer of a trained network.
 
-    W_MAP = argmax_W Σ_n log p(y_n | W)/τ - ½δ‖W‖², and the δ of the largest marginal likelihood. A network that was
-    trained until it fits a few items is far from that mode, where its loss is flat: taken for it, its weights give a δ
-    so small that samples hardly know what was learnt. (Where training is to end in W_MAP by itself, the weight decay is
+    W_MAP = argmax_W Σ_n log p(y_n | W)/τ - ½δ‖W‖², and δ maximises the marginal likelihood. A network that was trained
+    on a few items is far from this mode, because its loss is flat. If its weights were used as the mode, δ would be so
+    small that samples hardly reflect the training. (If the training itself should end in W_MAP, use the weight decay
     δ/n for a loss that is a mean over n items.)
 
     Args:
-        network: A trained network whose last layer is an `nn.Linear`; it is left untouched.
-        x: What it was trained on.
+        network: A trained network whose last layer is an `nn.Linear`; it is not changed.
+        x: The training inputs.
         y: The labels.
-        structure: What is kept of the curvature: "full", "kronecker" or "diagonal".
-        prior_precision: δ; None for the one that maximises the marginal likelihood.
-        temperature: τ; below 1 the data count for more.
+        structure: The structure of the curvature: "full", "kronecker" or "diagonal".
+        prior_precision: δ; None maximises the marginal likelihood.
+        temperature: τ; below 1, the data have more weight.
         likelihood: The meaning of the outputs.
-        counts: How often each item counts.
-        refit: Move the last layer to the mode; else its weights are taken for the mode.
+        counts: Weights of the items.
+        refit: Whether to move the last layer to the mode; otherwise its weights are used as the mode.
 
     Returns:
         The posterior.
@@ -79,7 +79,7 @@ def approximate(
     weights, given = trained, None if refit else curvature(last, trained, structure)
 
     def moved(delta: float) -> Tensor:
-        """The mode, sought from the last one."""
+        """The mode, searched from the previous one."""
         return trained if given is not None else mode(last, weights, labels, delta, temperature)
 
     def explains(delta: float) -> float:
@@ -103,14 +103,14 @@ def approximate(
 
 
 class Laplace(NetworkPosterior):
-    """A Gaussian over the last layer's weights around their mode, everything before them fixed.
+    """A Gaussian over the weights of the last layer, around their mode. All earlier layers are fixed.
 
     p(W | D) ≈ N(W_MAP, (H/τ + δI)⁻¹) with the curvature H of the loss, the temperature τ and the prior precision δ; the
     bias is a column of W. Sample t is one W_t for all items, so joint scores are those of functions. (Daxberger et
     al., NeurIPS 2021.) `approximate` makes one of a trained network.
 
     Args:
-        network: A network that has W_MAP in its last layer; it is copied and never changed.
+        network: A network with W_MAP in its last layer; it is copied and never changed.
         curvature: H.
         layer: The path of the last layer, an `nn.Linear`.
         shape: The shape of one item's outputs.
@@ -168,8 +168,8 @@ class Laplace(NetworkPosterior):
     def weights(self, samples: Sequence[int], seed: int) -> Float[Tensor, "T C D"]:
         """The last layer's weights in some samples.
 
-        W_t = W_MAP + (H/τ + δI)^(-1/2) E_t with the symmetric root, which does not depend on how eigenvectors of
-        equal eigenvalues were chosen, and so not on the processor.
+        W_t = W_MAP + (H/τ + δI)^(-1/2) E_t. The symmetric root does not depend on the choice of eigenvectors for equal
+        eigenvalues, and so not on the processor.
 
         Args:
             samples: The absolute numbers t.
@@ -183,14 +183,14 @@ class Laplace(NetworkPosterior):
         return self.mean + self.curvature.scaled(self.precision.rsqrt(), torch.stack(noise))  # (T, C, D)
 
     def log_marginal_likelihood(self, x: Any, y: Tensor, counts: Tensor | None = None) -> float:
-        """How well the model explains what it was trained on, all weights of the last layer considered.
+        """The logarithm of the marginal likelihood of the training data, over all weights of the last layer.
 
         log p(D) ≈ log p(D | W_MAP)/τ - ½ (log det(H/τ + δI) - CD log δ + δ‖W_MAP‖²).
 
         Args:
-            x: What was trained on.
-            y: Its labels.
-            counts: How often each item counts.
+            x: The training inputs.
+            y: The labels.
+            counts: Weights of the items.
 
         Returns:
             Nats.
@@ -201,11 +201,11 @@ class Laplace(NetworkPosterior):
     def predictive(
         self, x: Any, link: Link = "probit", *, T: int = 20, seed: int = 0
     ) -> Float[Tensor, "n C *K"]:
-        """The mean prediction of one batch, without samples where there is a formula.
+        """The mean prediction of one batch, by a formula or from samples.
 
         Args:
             x: A batch.
-            link: "probit" or "bridge", which take the covariance of the outputs; or "samples", the mean over T draws.
+            link: "probit" or "bridge", formulas of the covariance of the outputs; or "samples", the mean over T draws.
             T: Number of samples.
             seed: Seed of the samples.
 
@@ -214,7 +214,7 @@ class Laplace(NetworkPosterior):
 
         Raises:
             InvalidArgument: There is no such link.
-            Unsupported: It is not one of this likelihood.
+            Unsupported: The link does not support this likelihood.
         """
         if link not in ("probit", "bridge", "samples"):
             raise InvalidArgument(f"the link is probit, bridge or samples, not {link!r}")
@@ -233,7 +233,7 @@ class Laplace(NetworkPosterior):
         """The covariance of the outputs of some items.
 
         Args:
-            inputs: What the last layer sees, float64, with the bias's 1.
+            inputs: Inputs of the last layer, float64, with a 1 for the bias.
 
         Returns:
             Σ_f of each item.
