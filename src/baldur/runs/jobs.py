@@ -45,6 +45,12 @@ _ASKED = "as --jobs says"
 _SHORT = "the trials are too short for several processes to save time"
 _ONE = "only one trial is left"
 
+_FINISHED = "finished"
+"""The last message of a parent to its jobs. Without it a closed connection means that the parent is gone."""
+
+_IDLE = 5
+"""Seconds after which a process without work ends."""
+
 _INTERVAL = 0.5
 """Minimum seconds between two progress details from a job."""
 
@@ -187,9 +193,16 @@ class _Desk:
             self._open.append(connection)
             threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
 
-    def close(self) -> None:
-        """Close all connections, which tells the jobs that the parent is done."""
+    def close(self, finished: bool) -> None:
+        """Close all connections, which ends the processes of jobs, unless they have finished.
+
+        Args:
+            finished: Whether all jobs have ended as they should.
+        """
         for connection in self._open:
+            if finished:
+                with suppress(OSError):  # the job may have closed its side
+                    connection.send(_FINISHED)
             connection.close()
 
     def _answer(self, connection: Connection) -> None:
@@ -239,35 +252,41 @@ def side_by_side(
         JobFailed: A process was killed.
         BaldurError: The first error of a trial.
     """
-    from joblib import Parallel, delayed
+    from joblib import Parallel, delayed, parallel_config
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
     key = token_bytes(32)
     desk = _Desk(trials, observer)
-    with Listener(authkey=key, backlog=2 * choice.jobs) as listener:
+    finished = False
+    # A worker that waits for work does not notice that its parent was killed: it ends after a few idle seconds.
+    config = parallel_config(backend="loky", idle_worker_timeout=_IDLE)
+    with config, Listener(authkey=key, backlog=2 * choice.jobs) as listener:
         task = _Task(settings, given, out.absolute(), known, choice.threads, str(listener.address), key)
         threading.Thread(target=desk.serve, args=(listener,), daemon=True).start()
         try:
             # Arrays are not shared by memory maps, so that a job gets exactly the same data as a single process.
-            Parallel(n_jobs=choice.jobs, backend="loky", max_nbytes=None, batch_size=1)(
+            Parallel(n_jobs=choice.jobs, max_nbytes=None, batch_size=1)(
                 delayed(_work)(task, number) for number in range(choice.jobs)
             )
+            finished = True
         except BrokenProcessPool as error:
             raise JobFailed(
                 "a process that ran trials was killed, perhaps because memory ran out. Nothing is lost: run the same "
                 "command again to continue. With --jobs 1, the run needs less memory"
             ) from error
         finally:
-            desk.close()
+            desk.close(finished)
     return [desk.waits[trial] for trial in trials if desk.waits.get(trial)]
 
 
 def _work(task: _Task, number: int) -> None:
     """The work of one job, in its own process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends its jobs
-    talk = _Line(Client(task.address, authkey=task.key))
-    done = threading.Event()
-    _end_with(Client(task.address, authkey=task.key), done)
+    try:
+        talk = _Line(Client(task.address, authkey=task.key))
+        _end_with(Client(task.address, authkey=task.key))
+    except (OSError, EOFError):  # the parent is gone already
+        os._exit(1)
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(task.threads)
@@ -277,7 +296,6 @@ def _work(task: _Task, number: int) -> None:
         raise _portable(error) from None
     finally:
         torch.set_num_threads(threads)
-        done.set()
         talk.close()
 
 
@@ -324,14 +342,14 @@ def _take_trials(task: _Task, number: int, talk: _Line) -> None:
             talk.send("waits", trial, words)
 
 
-def _end_with(parent: Connection, done: threading.Event) -> None:
+def _end_with(parent: Connection) -> None:
     """End this process when the parent has ended: the connection then closes, even after a kill."""
 
     def watch() -> None:
         with suppress(EOFError, OSError):
-            parent.recv()
-        if not done.is_set():
-            os._exit(1)
+            if parent.recv() == _FINISHED:
+                return
+        os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
 
