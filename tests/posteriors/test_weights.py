@@ -152,7 +152,7 @@ def test_no_noise_is_the_mean_network_and_says_so_only_if_told():
 
 def test_what_cannot_be_drawn_is_refused():
     network = frozen(mlp())
-    with pytest.raises(InvalidArgument, match=r"no weights or buffers called 7\.weight"):
+    with pytest.raises(InvalidArgument, match=r"no weights or buffers with the names 7\.weight"):
         WeightDraws(network, lambda t: {"7.weight": torch.zeros(3)}, range(1))(A)
     with pytest.raises(InvalidArgument, match="T = 0"):
         WeightDraws(network, lambda t: {}, range(0))

@@ -218,7 +218,7 @@ class Scaled(nn.Linear):
     [
         ([Branching, Branching], "cannot vectorise"),
         ([Scaled, Scaled], "differ in more"),
-        ([dense, dropping], "one architecture"),
+        ([dense, dropping], "different architectures"),
     ],
 )
 def test_what_cannot_be_stacked_is_refused_and_left_alone(made, said):

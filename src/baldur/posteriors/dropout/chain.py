@@ -4,6 +4,7 @@ A channel mask is a scale per channel that is not negative, so it commutes with 
 functions are moved in front of the mask, and each mask acts on the input of a layer's weights.
 """
 
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -125,7 +126,8 @@ def find_tail(network: nn.Module, sites: Sequence[Site]) -> Tail | None:
 
 
 def _cut(network: nn.Module, sites: Sequence[Site]) -> Tail | None:
-    traced = fx.GraphModule(network, _Tracer().trace(network))
+    with _TRACING:
+        traced = fx.GraphModule(network, _Tracer().trace(network))
     modules = dict(traced.named_modules())
     first = next((n for n in traced.graph.nodes if step(n, modules)[0] == "dropout"), None)
     nodes = None if first is None else _chain(traced.graph, first)
@@ -138,10 +140,25 @@ def _cut(network: nn.Module, sites: Sequence[Site]) -> Tail | None:
     return Tail(_trunk(traced, first, builder.ahead, flat), tuple(builder.layers))
 
 
+_TRACING = threading.Lock()
+"""Tracing changes how any module is called, in all threads: one trace at a time puts back what it found."""
+
+
 class _Tracer(fx.Tracer):
-    """Sees the dropout that was inserted at a layer, which hooks call."""
+    """Sees the dropout that was inserted at a layer, which hooks call. Other threads call modules as ever."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = threading.get_ident()
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        if threading.get_ident() != self._thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def call_module(self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if threading.get_ident() != self._thread:
+            return forward(*args, **kwargs)
         dropout = inserted(m)
         if dropout is None or not self.is_leaf_module(m, self.path_of_module(m)):
             return super().call_module(m, forward, args, kwargs)
