@@ -65,7 +65,7 @@ def test_it_is_the_run_of_one_process(whole, tmp_path):
 @pytest.mark.parametrize("who", ["parent", "job"])
 def test_killed_again_and_again_it_comes_to_the_same(whole, tmp_path, who):
     rng, folder, kills = random.Random(who), tmp_path / "killed", 0
-    while kills < 6:
+    while kills < 4:
         before = phases(folder)
         process = begin(folder, 2)
         while process.poll() is None and phases(folder) < before + 2:
