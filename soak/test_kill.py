@@ -18,7 +18,7 @@ from baldur.testing.resume import history, repeated_phases
 RUN = (
     *("run", "digits", "--strategy", "random", "--strategy", "bald", "--seeds", "2", "--rounds", "6"),
     *("--query-size", "10", "--initial", "20", "--draws", "20", "--threads", "1"),
-    *("--checkpoint-seconds", "0.05", "--quiet"),
+    *("--checkpoint-seconds", "0.05", "--jobs", "1", "--quiet"),
 )
 # Long fits are killed in training, between checkpoints; with short ones it is scoring and writing that are hit.
 EPOCHS = {"long fits": 120, "short fits": 2}
