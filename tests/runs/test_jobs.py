@@ -9,6 +9,7 @@ import pytest
 from tests.tiny_runs import QUICK, blob_set, blobs, factory
 
 from baldur import errors
+from baldur.data import from_arrays, in_memory
 from baldur.errors import InvalidArgument, InvalidSettings
 from baldur.runs import jobs
 from baldur.runs.jobs import choose_jobs
@@ -55,6 +56,18 @@ def test_one_process_where_several_gain_nothing(options, why, monkeypatch):
 def test_a_run_keeps_the_threads_that_it_was_begun_with(monkeypatch):
     assert chosen(threads=2, monkeypatch=monkeypatch) == jobs.Choice(2, 2, "15 trials on 2 processors")
     assert chosen(threads=1, monkeypatch=monkeypatch, jobs=1) == jobs.Choice(1, 1, "as --jobs says")
+
+
+@pytest.mark.parametrize(("network", "threads"), [("mlp", 1), ("resnet18", 3), (f"{__name__}:factory", 3)])
+def test_one_trial_of_a_small_network_gets_one_thread(network, threads, monkeypatch):
+    monkeypatch.setattr("torch.get_num_threads", lambda: 3)
+    plan = make_plan(create(data="blobs", network=network), Given(dataset=images()))
+    assert choose_jobs(plan, images(), 1, 0).threads == threads
+
+
+def images():
+    x = np.random.default_rng(0).random((30, 1, 8, 8)).astype(np.float32)
+    return in_memory(from_arrays(x), np.arange(30) % 3, test_fraction=0.2)
 
 
 def test_large_data_are_not_held_several_times(monkeypatch):

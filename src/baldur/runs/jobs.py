@@ -23,12 +23,14 @@ from typing import Any
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
+from torch import nn
 
 from baldur.core.devices import pick_device
 from baldur.core.trees import map_tree
 from baldur.data import Dataset
-from baldur.errors import BaldurError, InvalidSettings, JobFailed
+from baldur.errors import BaldurError, InvalidArgument, InvalidSettings, JobFailed
 from baldur.runs.faults import Faults
+from baldur.runs.items import item_shape
 from baldur.runs.observer import Observer
 from baldur.runs.plan import Given, Plan, make_plan
 from baldur.runs.settings import Settings
@@ -40,6 +42,9 @@ ROLE = "job"
 
 _FEW_STEPS = 20_000
 """With fewer training steps, starting processes takes longer than they save: it takes some seconds."""
+
+_FEW_WEIGHTS = 200_000
+"""With fewer weights, a step takes longer on two threads than on one: measured for all named networks."""
 
 _ASKED = "as --jobs says"
 _SHORT = "the trials are too short for several processes to save time"
@@ -105,8 +110,27 @@ def choose_jobs(plan: Plan, dataset: Dataset, trials: int, threads: int) -> Choi
         jobs, why = 1, alone
     else:
         jobs, why = _fitting_number(plan, dataset, trials, processors // max(threads, 1))
-    unset = 1 if engine.jobs > 1 or jobs > 1 else torch.get_num_threads()
-    return Choice(jobs, threads or unset, why)
+    if not threads:
+        threads = 1 if engine.jobs > 1 or jobs > 1 or _small(plan, dataset) else torch.get_num_threads()
+    return Choice(jobs, threads, why)
+
+
+def _small(plan: Plan, dataset: Dataset) -> bool:
+    """Whether the network of the settings is so small that its threads mostly wait for each other."""
+    network, named = plan.network, ":" not in plan.settings.learn.network
+    if pick_device(plan.settings.engine.device).type != "cpu":
+        return False
+    if isinstance(network, nn.Module):
+        built = network
+    elif named:
+        try:
+            with torch.device("meta"):  # no memory, and no random number
+                built = network(item_shape(dataset.train), len(dataset.classes))
+        except InvalidArgument:  # not for these items: a learner without a network does not need it
+            return False
+    else:
+        return False  # a user's factory is called by fits only
+    return sum(weights.numel() for weights in built.parameters()) < _FEW_WEIGHTS
 
 
 def _alone(plan: Plan) -> str:

@@ -200,7 +200,8 @@ class EngineSettings(_Section):
         json_schema_extra=COMMON,
     )
     threads: Annotated[int, Field(ge=0)] = Field(
-        0, description="PyTorch threads in each process; 0 means 1 with several jobs, else PyTorch's default"
+        0,
+        description="PyTorch threads in each process; 0 chooses: 1 for several jobs or a small network",
     )
     engine: Literal["local", "ray"] = Field("local", description="local, or ray for a cluster")
     address: str | None = Field(
