@@ -122,6 +122,25 @@ def test_other_settings_are_refused_and_named(finished):
         run.run(blob_set(), finished, **QUICK | {"draws": 4})
 
 
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ({"strategies": ["blad"]}, "did you mean bald"),
+        ({"strategies": ["power_bald(beta=-1)"]}, "at least 0"),
+        ({"posterior": "swga"}, "did you mean swag"),
+        ({"learner": "fixmach"}, "did you mean fixmatch"),
+    ],
+)
+def test_a_misspelt_name_is_said_where_there_is_a_run(finished, option, words):
+    with pytest.raises(InvalidSettings, match=words):
+        run.run(blob_set(), finished, **QUICK | option)
+
+
+def test_no_strategy_at_all_is_refused(tmp_path):
+    with pytest.raises(InvalidSettings, match="strategies must be a list of at least one"):
+        run.run(blob_set(), tmp_path / "run", **QUICK | {"strategies": []})
+
+
 def test_a_run_can_be_made_longer_and_is_then_the_run_that_was_long_from_the_beginning(tmp_path):
     short = QUICK | {"strategies": ["random"], "seeds": 1, "rounds": 1}
     long = QUICK | {"strategies": ["bald", "random"], "seeds": 2, "rounds": 2}

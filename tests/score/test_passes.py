@@ -11,6 +11,7 @@ from baldur.data import from_arrays
 from baldur.errors import (
     DiskFull,
     IdenticalDraws,
+    InvalidArgument,
     InvalidPredictions,
     InvalidSettings,
     UnreadableItems,
@@ -217,3 +218,10 @@ def test_no_room_for_predictions_is_a_sentence(draws, inputs, monkeypatch):
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(DiskFull, match=r"no space for predictions of 0 MiB in .*TMPDIR.*start again"):
         score.predict(draws, inputs, memory="4KiB")
+
+
+def test_items_of_another_shape_are_an_error_in_words(draws):
+    with pytest.raises(
+        InvalidArgument, match=r"cannot predict items of shape \(7,\).*that it was trained with"
+    ):
+        score.predict(draws, np.zeros((4, 7), np.float32))

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from tests.store.one_round import go_through
 
-from baldur.errors import DiskFull, NewerStore, StoreError
+from baldur.errors import DiskFull, NewerStore, RunNotFound, StoreError
 from baldur.store import Request, Store, database, doctor, schema
 
 
@@ -228,3 +228,13 @@ def test_creating_on_a_network_file_system_is_refused(tmp_path, monkeypatch):
     )
     with pytest.raises(StoreError, match="network file system"):
         Store.create(tmp_path / "run", settings="", classes=["x"])
+
+
+def test_runs_near_a_wrong_folder_are_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("runs/demo", "runs/other"):
+        Store.create(tmp_path / name, settings="", classes=["x"]).close()
+    with pytest.raises(RunNotFound, match="there are runs in runs/demo, runs/other"):
+        Store.open(Path("runs/demos"))
+    with pytest.raises(RunNotFound, match="there are runs in runs/"):
+        Store.open(Path("runs"))

@@ -38,3 +38,18 @@ def test_typiclust_takes_vectors_as_they_are():
     other = MCDropout(nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Dropout(0.5), nn.Linear(16, 3)))
     again = strategies.typiclust(other, labelled, unlabelled, 3, np.random.default_rng(0), scorer)
     assert again.ids == choose(strategies.typiclust).ids  # whatever the network
+
+
+def test_typiclust_takes_vectors_as_they_are_when_nothing_is_labelled():
+    posterior, labelled, unlabelled, scorer = setting()
+    none = Labelled(View(labelled.pool, np.arange(0)), *(part[:0] for part in _parts(labelled)))
+    other = MCDropout(nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Dropout(0.5), nn.Linear(16, 3)))
+    first, again = (
+        strategies.typiclust(each, none, unlabelled, 3, np.random.default_rng(0), scorer)
+        for each in (posterior, other)
+    )
+    assert first.ids == again.ids
+
+
+def _parts(labelled):
+    return labelled.labels, labelled.rounds, labelled.weights, labelled.sources

@@ -3,14 +3,18 @@
 import ast
 import importlib
 import inspect
+import operator
 import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from functools import reduce
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
 
 from baldur.errors import InvalidSettings
 
@@ -254,7 +258,7 @@ def fits(value: Any, annotation: Any) -> bool:
     annotation = getattr(annotation, "__value__", annotation)  # the type behind `type X = ...`
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return fits(value, inner[0])
+        return fits(value, inner[0]) and all(_in_range(value, bound) for bound in inner[1:])
     if origin in (Union, types.UnionType):
         return any(fits(value, one) for one in inner)
     if origin is Literal:
@@ -273,6 +277,16 @@ def fits(value: Any, annotation: Any) -> bool:
         return isinstance(value, origin or annotation)
     except TypeError:  # a string, a type variable, `Any`, a protocol that cannot be looked at, ...
         return True
+
+
+def _in_range(value: Any, bound: Any) -> bool:
+    if isinstance(bound, Ge):
+        return bool(value >= bound.ge)
+    if isinstance(bound, Gt):
+        return bool(value > bound.gt)
+    if isinstance(bound, Le):
+        return bool(value <= bound.le)
+    return not isinstance(bound, Lt) or bool(value < bound.lt)
 
 
 def _row_fits(value: Any, origin: type, inner: Sequence[Any]) -> bool:
@@ -304,9 +318,18 @@ def _shown(name: str, signature: inspect.Signature, given: int) -> str:
         if option in NAMED and callable(default) and default is not parameter.empty:
             shown.append(f"{option}={default.__name__!r}")
         elif _can_be_written(parameter.annotation):
-            plain = parameter if _is_plain(default) else parameter.replace(default=parameter.empty)
+            plain = parameter.replace(annotation=_without_ranges(parameter.annotation))
+            plain = plain if _is_plain(default) else plain.replace(default=parameter.empty)
             shown.append(str(plain).replace("collections.abc.", ""))
     return f"{name.partition('(')[0].strip()}({', '.join(shown)})"
+
+
+def _without_ranges(annotation: Any) -> Any:
+    if get_origin(annotation) is Annotated:
+        return get_args(annotation)[0]
+    if get_origin(annotation) in (Union, types.UnionType):
+        return reduce(operator.or_, map(_without_ranges, get_args(annotation)))
+    return annotation
 
 
 def _is_plain(value: Any) -> bool:
@@ -329,6 +352,8 @@ def _words(annotation: Any) -> str:
     """A type in plain words."""
     annotation = getattr(annotation, "__value__", annotation)
     origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return " ".join([_words(inner[0]), *filter(None, map(_range_words, inner[1:]))])
     if origin in (Union, types.UnionType):
         return " or ".join(dict.fromkeys(_words(one) for one in inner))
     if origin is Literal:
@@ -340,3 +365,13 @@ def _words(annotation: Any) -> str:
     if (origin or annotation) is Callable:
         return "a function"
     return said.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def _range_words(bound: Any) -> str:
+    if isinstance(bound, Ge):
+        return f"of at least {bound.ge}"
+    if isinstance(bound, Gt):
+        return f"greater than {bound.gt}"
+    if isinstance(bound, Le):
+        return f"of at most {bound.le}"
+    return f"less than {bound.lt}" if isinstance(bound, Lt) else ""

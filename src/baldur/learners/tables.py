@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from baldur.core.ranges import Count, NotNegative, Positive
 from baldur.errors import InvalidArgument
 from baldur.learners.scikit_learn import Estimator
 
 
 def random_forest(
-    classes: int, *, trees: int = 100, min_samples_leaf: int = 1, smoothing: float = 0.01
+    classes: int, *, trees: Count = 100, min_samples_leaf: Count = 1, smoothing: NotNegative = 0.01
 ) -> Estimator:
     """A random forest; its trees are the samples (Breiman, Machine Learning, 2001).
 
@@ -30,7 +31,7 @@ def random_forest(
 
 
 def extra_trees(
-    classes: int, *, trees: int = 100, min_samples_leaf: int = 1, smoothing: float = 0.01
+    classes: int, *, trees: Count = 100, min_samples_leaf: Count = 1, smoothing: NotNegative = 0.01
 ) -> Estimator:
     """Extremely randomised trees; each is a sample (Geurts, Ernst and Wehenkel, Machine Learning, 2006).
 
@@ -49,7 +50,7 @@ def extra_trees(
     return Estimator(forest, classes=classes, smoothing=smoothing)
 
 
-def logistic_regression(classes: int, *, C: float = 1.0, smoothing: float = 0.0) -> Estimator:
+def logistic_regression(classes: int, *, C: Positive = 1.0, smoothing: NotNegative = 0.0) -> Estimator:
     """Logistic regression on standardised inputs, with a single sample.
 
     Args:
@@ -64,7 +65,7 @@ def logistic_regression(classes: int, *, C: float = 1.0, smoothing: float = 0.0)
 
 
 def committee(
-    classes: int, *, members: int = 10, of: str = "logistic-regression", smoothing: float = 0.01
+    classes: int, *, members: Count = 10, of: str = "logistic-regression", smoothing: NotNegative = 0.01
 ) -> Estimator:
     """Classifiers of one kind, each fitted to a bootstrap sample (Abe and Mamitsuka, ICML 1998).
 

@@ -39,8 +39,8 @@ def generator(seed: int, t: int) -> torch.Generator:
 class WeightDraws(NumberedDraws):
     """Sample t is the network with the weights w_t; see `protocols.Draws`.
 
-    Samples run one after the other. Under `torch.vmap` they were measured no faster on a processor for linear
-    layers, and three to four times slower for convolutions, which become grouped ones.
+    Samples run one after the other. `torch.vmap` was measured on a processor. It was no faster for linear layers, and
+    three to four times slower for convolutions, because they become grouped convolutions.
 
     Args:
         network: The mean network, always in evaluation mode; it gives the features.

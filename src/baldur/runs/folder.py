@@ -16,7 +16,7 @@ from baldur.errors import ItemChanged, RunNotFound, SettingsChanged
 from baldur.protocols import Pool
 from baldur.runs import settings as settings_
 from baldur.runs.items import item_shape
-from baldur.runs.names import canonical
+from baldur.runs.names import canonical, fitting_named, learner_named, network_named, strategy_named
 from baldur.runs.observer import Observer
 from baldur.runs.settings import Settings
 from baldur.store import Store
@@ -84,6 +84,7 @@ def _settled(store: Store, told: Mapping[str, Any]) -> Settled:
         if _empty(store, stored):
             anew = settings_.create(**told)
             return Settled(anew, threads=anew.engine.threads)
+        _check_names(now)
         changes = "; ".join(f"{name} was {old!r} and is now {new!r}" for name, (old, new) in refused.items())
         raise SettingsChanged(
             f"{store.folder} holds a run with other settings: {changes}. "
@@ -95,6 +96,18 @@ def _settled(store: Store, told: Mapping[str, Any]) -> Settled:
         i: (r.sha256, r.size, r.mtime_ns) for i, r in files if r.size is not None and r.mtime_ns is not None
     }
     return Settled(settings, stored, settings.engine.threads, known)
+
+
+def _check_names(told: Mapping[str, Any]) -> None:
+    """Raise an error for a misspelt name, which would otherwise look like another setting."""
+    for name in told.get("strategies", ()):
+        if ":" not in name:
+            strategy_named(name)
+    for option, named in (("learner", learner_named), ("network", network_named)):
+        if option in told and ":" not in told[option]:
+            named(told[option])
+    if "posterior" in told and ":" not in told["posterior"]:
+        fitting_named(told["posterior"])
 
 
 def as_stored(told: Mapping[str, Any], stored: Settings) -> dict[str, Any]:

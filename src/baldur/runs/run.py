@@ -106,7 +106,7 @@ def run(
         raise InvalidArgument(
             f"give a learner, not the class {learner.__name__}; call {learner.__name__}(...) first"
         )
-    if several:
+    if strategies is not None:
         told["strategies"] = _distinct([s if isinstance(s, str) else name_of(s) for s in several])
     for option, value in (("network", network), ("learner", learner)):
         if value is not None:

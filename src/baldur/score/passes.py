@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,6 +36,8 @@ Precision = Literal["float32", "bfloat16"]
 # Upper bound of the activations of one item, in multiples of the size of the item. It also holds for wide convolutions
 # on small images.
 _ACTIVATIONS = 64
+
+_SHAPES = re.compile("shape|size|dimension|channel|expected", re.IGNORECASE)
 
 
 def predict(
@@ -270,8 +273,24 @@ def _batch_size(draws: Draws, pool: Pool, budget: int, limit: int, precision: Pr
         return 1
     _, x = next(iter(pool.batches(np.arange(1), 1)))
     with _computed_in(precision):
-        item = _ACTIVATIONS * bytes_in(x) + 8 * int(draws(x).nbytes)
+        item = _ACTIVATIONS * bytes_in(x) + 8 * int(_first(draws, x).nbytes)
     return max(1, min(limit, budget // 4 // item))
+
+
+def _first(draws: Draws, x: Any) -> Any:
+    """The log-probabilities of the first item. An error about shapes is told in words."""
+    try:
+        return draws(x)
+    except (
+        RuntimeError
+    ) as error:  # matrix products, convolutions and normalisations have no class of their own
+        if isinstance(error, torch.OutOfMemoryError) or not _SHAPES.search(str(error)):
+            raise
+        found = " and ".join(str(tuple(leaf.shape[1:])) for leaf in leaves(x))
+        raise InvalidArgument(
+            f"the model cannot predict items of shape {found}: {str(error).splitlines()[0]}. Give items of the shape "
+            "that it was trained with"
+        ) from error
 
 
 def _to_numpy(values: Any) -> NDArray[Any]:

@@ -6,11 +6,13 @@ would drop SQLite's locks on it.
 """
 
 import errno
+import os
 import re
 import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,23 @@ _REMOTE = {
     *("fuse.rclone", "fuse.s3fs", "fuse.sshfs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4"),
     *("ocfs2", "orangefs", "smb3", "smbfs"),
 }
+
+
+def no_run(folder: Path, file: Path) -> RunNotFound:
+    """The error for a folder without a run. It names runs near the folder.
+
+    Args:
+        folder: The folder.
+        file: The missing database.
+
+    Returns:
+        The error.
+    """
+    near = sorted({*folder.glob(f"*/{FILE}"), *folder.parent.glob(f"*/{FILE}")})
+    names = {os.path.relpath(path.parent): path for path in near}
+    shown = get_close_matches(os.path.relpath(folder), names, 3, 0) or list(names)[:3]
+    hint = f"; there are runs in {', '.join(shown)}" if shown else ""
+    return RunNotFound(f"there is no run in {folder}: {file.name} does not exist{hint}")
 
 
 class Database:
@@ -97,7 +116,7 @@ class Database:
             NewerStore: A newer version of Baldur wrote it.
         """
         if self.file is not None and not self.file.exists():
-            raise RunNotFound(f"there is no run in {self.folder}: {self.file} does not exist")
+            raise no_run(self.folder, self.file)
         revision = self.revision()
         if revision is None:
             raise RunNotFound(f"there is no run in {self!r}: the database is empty")

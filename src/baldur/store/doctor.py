@@ -7,9 +7,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from baldur.errors import NewerStore, RunNotFound, StoreError
+from baldur.errors import NewerStore, StoreError
 from baldur.store import artefacts, backup, database, locks, schema
-from baldur.store.database import Database
+from baldur.store.database import Database, no_run
 from baldur.store.rows import Finding
 
 
@@ -28,7 +28,7 @@ def doctor(folder: Path, *, url: str | None = None) -> list[Finding]:
     """
     run = Database(folder, url)
     if run.file is not None and not run.file.exists():
-        raise RunNotFound(f"there is no run in {folder}: {run.file} does not exist")
+        raise no_run(folder, run.file)
     checks: tuple[Callable[[Database], Iterator[Finding]], ...] = (
         *(_integrity, _schema, _connection, _foreign_keys, _ledger, _rounds, _artefacts, _unnamed),
         *(_settings, _starts, _incidents),

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from baldur import acquire, select
+from baldur.core.ranges import Count, CountOrZero, NotNegative, Positive
 from baldur.protocols import Choice, Picks, Pool, Strategy, View
 from baldur.strategies.items import _epig, _targets, bald
 from baldur.strategies.recipe import QueryRound, Reduce, Scored, strategy
@@ -21,7 +22,7 @@ from baldur.strategies.recipe import QueryRound, Reduce, Scored, strategy
 def _inputs(pool: Pool) -> NDArray[Any] | None:
     """The items themselves if they are vectors, such as features of an encoder or rows of a table; else None."""
     parts = []
-    for _, x in pool.batches(np.arange(len(pool)), 4096):
+    for _, x in pool.batches(np.arange(len(pool)), 4096):  # x: (n, D)
         if not isinstance(x, torch.Tensor) or x.ndim != 2:
             return None
         parts.append(x.numpy())
@@ -30,9 +31,12 @@ def _inputs(pool: Pool) -> NDArray[Any] | None:
 
 def _representation(at: QueryRound) -> tuple[NDArray[Any], NDArray[Any]]:
     """Unit vectors of the unlabelled and the labelled items; from the inputs, which need no labels, if possible."""
-    pool, known = _inputs(at.unlabelled), _inputs(at.labelled.pool)
-    if pool is None or known is None:
-        pool, known = at.features(), at.known_features()
+    pool = _inputs(at.unlabelled)
+    if pool is None:
+        return _units(at.features()), _units(at.known_features())
+    known = _inputs(at.labelled.pool)
+    if known is None:  # nothing is labelled
+        known = pool[:0]
     return _units(pool), _units(known)
 
 
@@ -45,7 +49,7 @@ def _units(x: NDArray[Any]) -> NDArray[Any]:
 
 
 @strategy
-def power_bald(at: QueryRound, beta: float = 1.0) -> Scored:
+def power_bald(at: QueryRound, beta: NotNegative = 1.0) -> Scored:
     """A batch drawn with probabilities proportional to BALD^β (Kirsch et al. 2023).
 
     Args:
@@ -57,7 +61,7 @@ def power_bald(at: QueryRound, beta: float = 1.0) -> Scored:
 
 
 @strategy
-def softmax_bald(at: QueryRound, beta: float = 8.0) -> Scored:
+def softmax_bald(at: QueryRound, beta: NotNegative = 8.0) -> Scored:
     """A batch drawn with probabilities proportional to exp(β BALD) (Kirsch et al. 2023).
 
     BALD is small, so β = 1 is close to random. 8 was best in the published study.
@@ -71,7 +75,7 @@ def softmax_bald(at: QueryRound, beta: float = 8.0) -> Scored:
 
 
 @strategy
-def softrank_bald(at: QueryRound, beta: float = 1.0) -> Scored:
+def softrank_bald(at: QueryRound, beta: NotNegative = 1.0) -> Scored:
     """A batch drawn with probabilities proportional to rank^-β by BALD (Kirsch et al. 2023).
 
     Args:
@@ -83,7 +87,9 @@ def softrank_bald(at: QueryRound, beta: float = 1.0) -> Scored:
 
 
 @strategy
-def power_epig(at: QueryRound, targets: int | Pool = 100, weights: Any = None, beta: float = 1.0) -> Scored:
+def power_epig(
+    at: QueryRound, targets: Count | Pool = 100, weights: Any = None, beta: NotNegative = 1.0
+) -> Scored:
     """A batch drawn with probabilities proportional to EPIG^β; options as in `epig` (Kirsch et al. 2023).
 
     Args:
@@ -113,7 +119,7 @@ def batchbald(at: QueryRound) -> Picks | Scored:
 
 @strategy
 def batch_epig(
-    at: QueryRound, targets: int | Pool = 100, candidates: int = 100, configurations: int = 100
+    at: QueryRound, targets: Count | Pool = 100, candidates: Count = 100, configurations: Count = 100
 ) -> Scored:
     """The batch whose labels together have the most information about targets (after Bickford Smith et al. 2023).
 
@@ -143,7 +149,7 @@ def core_set(at: QueryRound) -> Picks:
 
 
 @strategy
-def robust_core_set(at: QueryRound, outliers: int | None = None) -> Picks:
+def robust_core_set(at: QueryRound, outliers: CountOrZero | None = None) -> Picks:
     """As `core_set`, but it passes over the farthest items, one in 10,000 (Sener & Savarese 2018).
 
     Args:
@@ -160,7 +166,7 @@ def facility_location(at: QueryRound) -> Picks:
 
 
 @strategy
-def discriminative(at: QueryRound, queries: int = 10) -> Picks:
+def discriminative(at: QueryRound, queries: Count = 10) -> Picks:
     """The items that a classifier separates best from the labelled ones (Gissin & Shalev-Shwartz 2019).
 
     Args:
@@ -183,7 +189,7 @@ def typiclust(at: QueryRound) -> Picks:
 
 
 @strategy
-def prob_cover(at: QueryRound, delta: float | None = None) -> Picks:
+def prob_cover(at: QueryRound, delta: NotNegative | None = None) -> Picks:
     """The balls that cover most uncovered items (Yehuda et al. 2022); representation as in `typiclust`.
 
     Args:
@@ -206,7 +212,7 @@ def badge(at: QueryRound) -> Picks:
 
 
 @strategy
-def bait(at: QueryRound, candidates: int = 2000, regularisation: float = 1.0) -> Picks:
+def bait(at: QueryRound, candidates: Count = 2000, regularisation: Positive = 1.0) -> Picks:
     """The batch that leaves the least Fisher information of the last layer unexplained (Ash et al. 2021).
 
     Args:
@@ -241,7 +247,7 @@ def suggestive_annotation(at: QueryRound, score: Reduce = acquire.mean_std) -> S
 
 
 @strategy
-def cluster_margin(at: QueryRound, clusters: int | None = None) -> Scored:
+def cluster_margin(at: QueryRound, clusters: Count | None = None) -> Scored:
     """Among the items with the smallest margins one from each cluster in turn (Citovsky et al. 2021).
 
     Args:
@@ -274,7 +280,7 @@ def ceal(at: QueryRound, criterion: str = "entropy") -> Picks:
 
 @strategy
 def two_stage(
-    at: QueryRound, first: Strategy = typiclust, then: Strategy = bald, per_class: int = 2
+    at: QueryRound, first: Strategy = typiclust, then: Strategy = bald, per_class: Count = 2
 ) -> Choice:
     """TypiClust until every class has two labels, then BALD: before, BALD is arbitrary (Hacohen et al. 2022).
 

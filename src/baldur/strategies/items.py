@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from baldur import acquire, select
+from baldur.core.ranges import Count, Part
 from baldur.errors import InvalidArgument
 from baldur.protocols import Picks, Pool
 from baldur.strategies import racing
@@ -18,7 +19,7 @@ from baldur.strategies.recipe import CLASSES, NamedStrategy, QueryRound, Reduce,
 def _by(name: str, score: Reduce, paper: str) -> NamedStrategy:
     """The strategy that takes the k items of the largest score."""
 
-    def recipe(at: QueryRound, race: float | None = None) -> Scored:
+    def recipe(at: QueryRound, race: Part | None = None) -> Scored:
         if race is None:
             scores = at.scores(score)
             return select.top(scores, at.k), scores
@@ -120,7 +121,7 @@ def expected_gradient_length(at: QueryRound) -> Scored:
 
 
 @strategy
-def emoc(at: QueryRound, references: int = 1000) -> Scored:
+def emoc(at: QueryRound, references: Count = 1000) -> Scored:
     """The largest expected change of the outputs, by the last layer (Käding et al. 2016).
 
     Args:
@@ -134,7 +135,7 @@ def emoc(at: QueryRound, references: int = 1000) -> Scored:
 
 
 @strategy
-def epig(at: QueryRound, targets: int | Pool = 100, weights: Any = None) -> Scored:
+def epig(at: QueryRound, targets: Count | Pool = 100, weights: Any = None) -> Scored:
     """The most information about predictions at target inputs (Bickford Smith et al. 2023).
 
     Args:
@@ -146,7 +147,7 @@ def epig(at: QueryRound, targets: int | Pool = 100, weights: Any = None) -> Scor
     return select.top(scores, at.k), scores
 
 
-def _targets(at: QueryRound, targets: int | Pool, weights: Any) -> tuple[NDArray[Any], NDArray[Any] | None]:
+def _targets(at: QueryRound, targets: Count | Pool, weights: Any) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Log-probabilities (M, T, C) of the targets, and their weights with the mean 1."""
     log_probs = at.log_probs(at.sample(targets) if isinstance(targets, int) else targets)
     if weights is None:

@@ -1,12 +1,12 @@
 """Channel dropout in front of a convolution, as algebra.
 
 A convolution is a sum over its input channels, and a channel mask weighs the terms: z_t = b + sum_i a_ti (W_i * h_i)
-with a_ti = m_ti / (1 - p). So each channel's contribution W_i * h_i is computed once for all samples, and the T
-samples are a product of a (T, I) matrix with the contributions. For an output channel that the next mask drops
-in some samples, those rows are left out.
+with a_ti = m_ti / (1 - p). So each channel's contribution W_i * h_i is computed once for all samples. The T samples are
+then the product of a (T, I) matrix with the contributions. If the next mask drops an output channel in some samples,
+those rows are left out.
 
-Inside, the items are the last axis: each product is then one large matrix product whatever the size of the
-picture, and pooling is vectorised over the items.
+Inside, the items are the last axis. Each product is then one large matrix product for pictures of any size, and pooling
+is vectorised over the items.
 """
 
 from collections.abc import Callable, Iterator, Sequence

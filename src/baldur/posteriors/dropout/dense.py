@@ -1,8 +1,8 @@
 """Masks become algebra: a dense tail behind the first dropout, as matrix products with cut weights.
 
-Because sample t has one mask for all items, dropout before a linear layer is h (m_t * W)^T: the weights are
-masked once instead of every item, the rows of units that the next mask drops are never computed, and the
-samples' weights are stacked so that the first and largest product is a single one over the whole batch.
+Sample t has one mask for all items, so dropout before a linear layer is h (m_t * W)^T. This saves work in three ways.
+The weights are masked once, instead of every item. Units that the next mask drops are never computed. The weights of
+all samples are stacked, so that the first and largest product is a single one over the whole batch.
 """
 
 from collections.abc import Iterator, Sequence

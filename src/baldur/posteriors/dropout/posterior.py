@@ -41,15 +41,15 @@ TailSamples = DenseSamples | ConvolutionalSamples
 class MCDropout(NetworkPosterior):
     """Dropout at prediction time as samples from an approximate posterior.
 
-    Sample t replaces each activation h by h ⊙ m_t / (1 - p) with m_t ~ Bernoulli(1 - p), the same m_t for every
-    item. Dropout between the layers inside an `nn.LSTM` or `nn.GRU` has one mask for all steps of a sequence.
+    Sample t replaces each activation h by h ⊙ m_t / (1 - p) with m_t ~ Bernoulli(1 - p). All items have the same m_t.
+    Dropout between the layers inside an `nn.LSTM` or `nn.GRU` has one mask for all steps of a sequence.
     (Gal & Ghahramani, ICML 2016.)
 
     Args:
-        network: A trained network that returns logits (n, C); it is copied and never changed.
+        network: A trained network that returns logits (n, C). It is copied and never changed.
         rate: Rate of dropout to insert, in addition to the dropout of the network; see `insert_dropout`.
-        where: "last", before the last layer; or "every", after each layer but the last.
-        likelihood: The meaning of its outputs.
+        where: "last": before the last layer. "every": after each layer except the last.
+        likelihood: The meaning of the network's outputs.
 
     Raises:
         InvalidArgument: The rate is not a probability, or dropout was inserted already.

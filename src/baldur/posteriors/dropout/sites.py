@@ -282,20 +282,20 @@ def _batch_axis(two: _Seen, three: _Seen) -> int | None:
 
 
 def find_sites(network: nn.Module, two: Any, three: Any) -> tuple[list[Site], list[nn.Module], list[str]]:
-    """Every dropout call that prediction makes of those that training would make, p = 0 included, in their order.
+    """Find the dropout calls of training that prediction makes as well, in order of execution; p = 0 is included.
 
     Args:
-        network: The network; its modes are as before on return.
-        two: A batch of two items, which the network may change.
+        network: The network. Its training modes are restored.
+        two: A batch of two items. The network may change it.
         three: A batch of three items of the same shape.
 
     Returns:
-        The sites, the modules that make the calls, and the names of what is random in training only and stays as
-        evaluation mode has it: calls that draw random numbers of their own (stochastic depth, say), and dropout
-        that other modules ask for only when they train (in an auxiliary head, say).
+        The sites, the modules that make the calls, and the names of modules that are random in training only. Such a
+        module draws its own random numbers (for example stochastic depth), or is called only in training (for example
+        in an auxiliary head). It stays in evaluation mode.
 
     Raises:
-        NoStochasticSite: All dropout is of that last kind.
+        NoStochasticSite: All dropout calls are made in training only.
         UnsupportedNetwork: A site has no batch axis of its own, its module draws other random numbers, or the network
             returns probabilities.
     """

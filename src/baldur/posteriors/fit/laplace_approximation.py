@@ -29,8 +29,8 @@ def laplace(
     """Laplace approximation: one network, and a Gaussian over the weights of its last layer.
 
     The curvature comes from the training items without augmentation and without held-out items. Items have the same
-    weights as in training, including class weights. If the recipe has its own loss or label smoothing, the trained
-    weights are used as the mode, because the mode of the likelihood would be a different one.
+    weights as in training, including class weights. Another loss, or label smoothing, has another mode than the
+    likelihood. The trained weights are then used as the mode.
 
     E. Daxberger et al., Laplace Redux: effortless Bayesian deep learning, NeurIPS 2021.
 

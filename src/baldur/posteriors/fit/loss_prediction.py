@@ -42,10 +42,10 @@ def learning_loss(
 ) -> LearningLoss:
     """Learning loss: a posterior with a module, trained with its network, that predicts the loss of each item.
 
-    Adds λ (2/B) Σ max(0, ξ - sign(l_i - l_j)(l̂_i - l̂_j)) to the loss of a batch, over its B/2 disjoint pairs (i, j),
-    where l are the losses of the items, as constants, and l̂ is the `LossModule` of the network's feature maps. The
-    module learns only the order of the losses, because their scale falls during training. Pairs with equal losses are
-    skipped, and so is the last item of an odd batch. (Yoo & Kweon, CVPR 2019.)
+    Adds λ (2/B) Σ max(0, ξ - sign(l_i - l_j)(l̂_i - l̂_j)) to the loss of a batch. The sum is over B/2 disjoint pairs
+    (i, j). Here l are the losses of the items, used as constants, and l̂ is the `LossModule` of the network's feature
+    maps. The module learns only the order of the losses, because their scale falls during training. Pairs with equal
+    losses are skipped, and so is the last item of an odd batch. (Yoo & Kweon, CVPR 2019.)
 
     Args:
         train: Trains networks.
@@ -240,19 +240,19 @@ class _Watching(WrappingTrain):
 
 
 def channels_of(network: nn.Module, x: Batch, layers: Sequence[str] | None = None) -> dict[str, int]:
-    """The channels of feature maps of a network, by the name of the module that gives them, in order of execution.
+    """The numbers of channels of a network's feature maps, by name of the module, in order of execution.
 
     Args:
         network: It is run once, in evaluation mode.
         x: A small batch, which may be changed.
-        layers: Which modules; unset, of each number of channels the last module that gives it, but for the outputs,
-            and for modules that give what they are given (dropout, flattening).
+        layers: Names of the modules. By default, the last module with each number of channels. The output layer and
+            modules that only pass on their input (dropout, flattening) do not count.
 
     Returns:
         Numbers of channels.
 
     Raises:
-        Unsupported: A layer that is named gives no feature map.
+        Unsupported: A named layer has no feature map.
     """
     modules = dict(network.named_modules())
     passive = (nn.Flatten, nn.Identity, nn.modules.dropout._DropoutNd)

@@ -51,10 +51,12 @@ def bayes_by_backprop(
     normalisations. The KL replaces the recipe's weight decay. Early stopping judges the mean weights. A warm start
     begins from the mean weights and the initial ρ.
 
-    Parameters and optimiser states are doubled. On a processor, a step took 1.4 times as long as that of one
-    convolutional network, and 3 times as long as that of a dense one. A few steps hardly change ρ, and a larger initial
-    ρ makes samples disagree more. On MNIST with 1,000 labels, -5 kept the accuracy of one network. -4 made BALD two to
-    four times as large, for at most half a point of accuracy, and -3 underfitted.
+    Parameters and optimiser states are doubled. On a processor, a step of a convolutional network took 1.4 times
+    as long as one of the plain network. For a dense network, it took 3 times as long.
+
+    A few steps hardly change ρ, and a larger initial ρ makes samples disagree more. On MNIST with 1,000 labels, -5 kept
+    the accuracy of one network. -4 made BALD two to four times as large, for at most half a point of accuracy, and -3
+    underfitted.
 
     Args:
         train: Trains networks.

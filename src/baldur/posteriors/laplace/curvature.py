@@ -23,14 +23,16 @@ _LEAST = 1e-7  # nats a round; what gains less is at the mode
 
 @dataclass(frozen=True)
 class Curvature:
-    """H = Σ_n w_n Λ_n ⊗ φ̃_n φ̃_nᵀ over C outputs and D inputs, of which the last is the bias's 1 where there is one.
+    """The curvature of the loss: H = Σ_n w_n Λ_n ⊗ φ̃_n φ̃_nᵀ, over C outputs and D inputs.
+
+    If the layer has a bias, the last input is the constant 1.
 
     With values h and orthogonal vectors V, H = V diag(h) Vᵀ. The axes of h are C and D.
 
     Args:
         structure: "full"; "kronecker", H ≈ B ⊗ A; or "diagonal".
-        values: h, (C, D), float64, none below 0.
-        vectors: V of the full structure, (CD, CD); those of B, (C, C), and of A, (D, D); none of the diagonal.
+        values: h, (C, D), float64, not negative.
+        vectors: For the full structure, V, (CD, CD). For the Kronecker structure, those of B, (C, C), and of A, (D, D).
     """
 
     structure: Structure
