@@ -55,6 +55,7 @@ class Dataset:
         records: The facts about each file; empty if the items are not files.
         quarantined: The id of each unreadable item, and the reason; these items are in neither pool.
         duplicates: Groups of ids with equal content, over both pools; at most 1,000 groups.
+        notes: How the data were understood, and what was left out and why; one sentence each, for the user.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Dataset:
     records: tuple[Record, ...] = ()
     quarantined: Quarantined = ()
     duplicates: tuple[tuple[str, ...], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def halves(

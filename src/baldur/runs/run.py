@@ -256,6 +256,8 @@ def _run(
         if dataset.records or dataset.quarantined:
             gone = store.items("quarantined")
             store.record_items(record for record in prepared.records() if record.id not in gone)
+        for note in dataset.notes:
+            observer.message(note)
         for name, reason in dataset.quarantined[:5]:
             observer.message(f"left out: {name}: {reason}")
         if (more := len(dataset.quarantined) - 5) > 0:
