@@ -92,10 +92,13 @@ def public_names(module: str) -> list[str]:
     Returns:
         Names in alphabetical order from `__all__`, else in the order in which they are written.
     """
+    joined: list[str] = []
     for node in tree_of(module).body:
         if _named(node) == "__all__" and isinstance(node, ast.Assign):
             return list(ast.literal_eval(node.value))
-    return defined_in(module)
+        if isinstance(node, ast.AugAssign) and ast.unparse(node.target) == "__all__":  # += part.__all__
+            joined += public_names(f"{module}.{ast.unparse(node.value).removesuffix('.__all__')}")
+    return joined or defined_in(module)
 
 
 def find(module: str, name: str) -> Found:
@@ -122,6 +125,8 @@ def find(module: str, name: str) -> Found:
     for node in ast.walk(tree_of(module)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("baldur"):
             for alias in node.names:
+                if alias.name == "*" and name in public_names(node.module or ""):
+                    return find(node.module or "", name)
                 if name == (alias.asname or alias.name):
                     return find(node.module or "", alias.name)
     raise LookupError(f"{module} has no {name}")

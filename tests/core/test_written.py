@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 from torch import nn
 
-from baldur.core.ranges import Count, NotNegative, Part, Share
+from baldur.core.ranges import Count, NotNegative, Risk, Share
 from baldur.core.written import check, fits, split
 from baldur.errors import InvalidSettings
 
@@ -31,7 +31,7 @@ def test_a_value_is_held_against_its_annotation(value, annotation, said):
 
 
 def call(
-    x, *, beta: NotNegative = 1.0, targets: Count | str = 100, race: Part | None = None, share: Share = 0.5
+    x, *, beta: NotNegative = 1.0, targets: Count | str = 100, race: Risk | None = None, share: Share = 0.5
 ):
     """A function whose options have ranges."""
 
@@ -49,8 +49,8 @@ def test_a_value_in_its_range_is_taken(options):
         ({"beta": -1}, "beta must be a number of at least 0, not -1"),
         ({"beta": float("nan")}, "beta must be a number of at least 0, not nan"),
         ({"targets": 0}, "targets must be a whole number of at least 1 or a text, not 0"),
-        ({"race": 0}, "race must be a number greater than 0 less than 1 or None, not 0"),
-        ({"share": 1.5}, "share must be a number of at least 0 of at most 1, not 1.5"),
+        ({"race": 1}, "race must be a number of at least 0 and less than 1 or None, not 1"),
+        ({"share": 1.5}, "share must be a number of at least 0 and at most 1, not 1.5"),
     ],
 )
 def test_a_value_out_of_its_range_is_named(options, words):

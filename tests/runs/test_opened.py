@@ -89,5 +89,5 @@ def test_images_are_normalised_as_in_the_run(tmp_path):
 def test_a_folder_without_a_run_names_those_that_are_near(folder, tmp_path):
     with pytest.raises(RunNotFound, match="mine"):
         baldur.open(folder.parent / "other")
-    with pytest.raises(RunNotFound, match=r"baldur\.run"):
+    with pytest.raises(RunNotFound, match="`baldur run DATA --out FOLDER` starts one"):
         baldur.open(tmp_path / "nothing")

@@ -1,4 +1,4 @@
-"""What any part may need: arrays, networks, trees of tensors, seeds, sizes, written names.
+"""Tools for all folders: arrays, networks, trees of tensors, seeds, sizes, written names.
 
-It knows no family and no settings.
+Nothing here knows the families of methods or the settings.
 """

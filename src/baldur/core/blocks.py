@@ -1,4 +1,4 @@
-"""Blocks of rows: large arrays are worked on a part at a time, so that memory stays bounded."""
+"""Blocks of rows. Large arrays are processed in parts, so that memory stays bounded."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,10 +19,10 @@ def on_cpu(x: Any) -> bool:
 
 
 def room(x: Any, on_processor: int, elsewhere: int = 2**26) -> int:
-    """How many numbers a temporary array may hold, so that memory stays bounded.
+    """The number of elements that a temporary array may have.
 
     Args:
-        x: An array on the device in question.
+        x: An array. Its device decides.
         on_processor: The number for a processor, whose caches are small.
         elsewhere: The number for a GPU, which needs large blocks to be busy.
 
@@ -33,12 +33,12 @@ def room(x: Any, on_processor: int, elsewhere: int = 2**26) -> int:
 
 
 def blocks(n: int, width: int, numbers: int) -> Iterator[slice]:
-    """Slices of 0..n, so that each block of rows holds a bounded count of numbers.
+    """Slices of 0..n, so that each block of rows has a bounded number of elements.
 
     Args:
-        n: How many rows there are.
-        width: How many numbers one row takes.
-        numbers: How many numbers a block may hold; a block has one row at least.
+        n: Number of rows.
+        width: Number of elements in a row.
+        numbers: Maximum number of elements in a block. A block has at least one row.
 
     Yields:
         The slices in order.

@@ -1,4 +1,4 @@
-"""Where tensors live, and random streams of PyTorch that touch no global state."""
+"""Devices, and PyTorch's random generators without changes of global state."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,13 +12,13 @@ def pick_device(name: str) -> torch.device:
     """The device of that name.
 
     Args:
-        name: "auto" takes a GPU where there is one; else "cpu", "cuda", "cuda:1", ...
+        name: "auto" is a GPU if there is one, else the processor. Other names: "cpu", "cuda", "cuda:1", ...
 
     Returns:
         The device.
 
     Raises:
-        InvalidArgument: There is no such device here.
+        InvalidArgument: This machine has no such device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -35,13 +35,13 @@ def pick_device(name: str) -> torch.device:
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed PyTorch's generators of the processor and of one GPU; afterwards everything is as it was.
+    """Seed PyTorch's generators of the processor and of one GPU, and restore them at the end.
 
-    On a GPU the convolutions are those that give the same bits each time.
+    On a GPU, convolutions are deterministic inside.
 
     Args:
-        seed: Of both generators.
-        device: Which device is used inside.
+        seed: Seed of both generators.
+        device: The device that is used inside.
 
     Yields:
         Nothing.

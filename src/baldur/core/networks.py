@@ -1,4 +1,4 @@
-"""What is done with any network: initialise it, apply it, name its tensors, seed what it draws."""
+"""Functions for any network: initialise it, apply it, name its tensors."""
 
 import copy
 import hashlib
@@ -13,15 +13,14 @@ from baldur.core.trees import bits
 
 
 def initialise(network: Callable[[], nn.Module] | nn.Module, seed: int) -> nn.Module:
-    """A network to be trained, with fresh weights that the seed decides.
+    """A network with initial weights, ready for training.
 
     Args:
-        network: A factory, called where PyTorch's generator is seeded; or a network, which is copied as it
-            is, so that each fit begins with its weights.
-        seed: Of the initial weights.
+        network: A factory, which is called with a seeded generator; or a network, which is copied with its weights.
+        seed: Seed of the initial weights.
 
     Returns:
-        A network that shares nothing with the one given.
+        A network that shares no tensor with the given one.
     """
     if isinstance(network, nn.Module):
         return copy.deepcopy(network)
@@ -34,10 +33,10 @@ def call(network: nn.Module, x: Any) -> Any:
 
     Args:
         network: Any network.
-        x: A batch as a pool gives it.
+        x: A batch of a pool.
 
     Returns:
-        What the network gives.
+        The output of the network.
     """
     try:
         return _apply(network, x)
@@ -54,13 +53,13 @@ def _apply(network: nn.Module, x: Any) -> Any:
 
 
 def wants_channels_first(error: RuntimeError) -> bool:
-    """Whether a network failed since `h.view(n, -1)` cannot take a convolution's output with its channels last.
+    """Whether a network failed because `h.view(n, -1)` does not accept channels-last tensors.
 
     Args:
-        error: What it failed with.
+        error: The error of the network.
 
     Returns:
-        True if so.
+        True for this error.
     """
     return "view size is not compatible" in str(error)
 
@@ -69,7 +68,7 @@ def channels_first(network: nn.Module) -> bool:
     """Undo `channels_last`.
 
     Args:
-        network: Changed in place; its values are not.
+        network: Its memory layout changes in place; its values stay.
 
     Returns:
         Whether there was anything to undo.
@@ -86,12 +85,12 @@ def channels_first(network: nn.Module) -> bool:
 
 
 def channels_last(network: nn.Module) -> nn.Module:
-    """Lay the weights of two-dimensional convolutions out with the channels last, which processors and GPUs prefer.
+    """Store the weights of two-dimensional convolutions channels-last, which is faster on processors and GPUs.
 
-    Outputs take the format of the weights, so that nothing else needs to know.
+    Outputs take the format of the weights, so no other code changes.
 
     Args:
-        network: Changed in place; its values are not.
+        network: Its memory layout changes in place; its values stay.
 
     Returns:
         The network.
@@ -122,7 +121,7 @@ def weights_hash(network: nn.Module) -> str:
 
 
 def tensors(network: nn.Module) -> dict[str, Tensor]:
-    """All weights and buffers by name, a shared one once.
+    """All weights and buffers by name. A shared tensor occurs once.
 
     Args:
         network: Any network.
@@ -138,7 +137,7 @@ def restore(network: nn.Module, values: dict[str, Tensor]) -> None:
 
     Args:
         network: Changed in place.
-        values: By name, as `tensors` gives them; what is not named stays.
+        values: New values by name; see `tensors`. Other tensors stay.
     """
     with torch.no_grad():
         own = tensors(network)

@@ -19,5 +19,5 @@ Positive = Annotated[float, Gt(0)]
 Share = Annotated[float, Ge(0), Le(1)]
 """A number from 0 to 1."""
 
-Part = Annotated[float, Gt(0), Lt(1)]
-"""A number between 0 and 1, without both."""
+Risk = Annotated[float, Ge(0), Lt(1)]
+"""A probability below 1."""

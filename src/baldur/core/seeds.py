@@ -6,14 +6,13 @@ import numpy as np
 
 
 def derive(seed: int, *roles: str | int) -> int:
-    """The seed of one stream: 63 bits that depend on the run's seed and on what the stream is for.
+    """The seed of one random stream: 63 bits from the SHA-256 of the run's seed and the roles.
 
-    The same everywhere and for ever: SHA-256 of the parts, so that a stream neither moves when another is
-    added nor depends on the version of a library.
+    It is the same on every machine and in every version. A new stream does not change the others.
 
     Args:
         seed: The seed of the run.
-        roles: What the stream is for, from the general to the particular: `"fit", 3`.
+        roles: The use of the stream, from the general to the particular: `"fit", 3`.
 
     Returns:
         A non-negative integer below 2**63.
@@ -23,11 +22,11 @@ def derive(seed: int, *roles: str | int) -> int:
 
 
 def generator(seed: int, *roles: str | int) -> np.random.Generator:
-    """A NumPy generator at the start of the stream that `derive` names.
+    """A NumPy generator with the seed of `derive`.
 
     Args:
         seed: The seed of the run.
-        roles: What the stream is for.
+        roles: The use of the stream; see `derive`.
 
     Returns:
         A new generator.

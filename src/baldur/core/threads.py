@@ -1,6 +1,6 @@
-"""How OpenMP's threads wait for each other: asleep, or by spinning on a processor that others need.
+"""How OpenMP's threads wait for each other: they sleep, or they spin on a processor that others need.
 
-torch is imported by no line of this module, for the choice must be made before.
+This must be decided before torch is imported, so this module does not import it.
 """
 
 import os
@@ -13,9 +13,8 @@ from baldur.errors import SpinningThreads
 
 _SLEEPING = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 _OTHER = ("GOMP_SPINCOUNT", "KMP_LIBRARY")  # these decide the same
-_CROWDED = (
-    1.5  # tasks a processor; two spinning threads beside one busy process on two processors come to this
-)
+# Tasks for each processor. Two spinning threads beside one busy process on two processors reach this.
+_CROWDED = 1.5
 
 
 def never_spin(environment: MutableMapping[str, str] | None = None) -> None:
@@ -25,7 +24,7 @@ def never_spin(environment: MutableMapping[str, str] | None = None) -> None:
     in a process that has imported torch, but has one in its children.
 
     Args:
-        environment: Changed in place; that of this process where unset.
+        environment: Changed in place; by default, the environment of this process.
     """
     environment = os.environ if environment is None else environment
     if not any(name in environment for name in (*_SLEEPING, *_OTHER)):
@@ -39,8 +38,8 @@ def warn_of_spinning(threads: int, environment: Mapping[str, str] | None = None)
     processes a small fit then takes ten times as long, or more.
 
     Args:
-        threads: How many threads PyTorch uses.
-        environment: That of this process where unset.
+        threads: Number of PyTorch threads.
+        environment: By default, the environment of this process.
     """
     environment = os.environ if environment is None else environment
     if threads > 1 and not _sleeps(environment) and _crowded():

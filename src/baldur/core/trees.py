@@ -35,7 +35,7 @@ def leaves(x: Any) -> list[Any]:
         x: A tree of tensors.
 
     Returns:
-        The tensors themselves; what is no tensor is there, too.
+        The leaves themselves, including leaves that are not tensors.
     """
     found: list[Any] = []
     map_tree(found.append, x)
@@ -46,7 +46,7 @@ def take(x: Any, which: Tensor | slice) -> Any:
     """Some items of a batch.
 
     Args:
-        x: A tree of tensors with the item as first axis.
+        x: A tree of tensors whose first axis is the item.
         which: Their positions.
 
     Returns:
@@ -56,10 +56,10 @@ def take(x: Any, which: Tensor | slice) -> Any:
 
 
 def join(parts: Sequence[Any]) -> Any:
-    """Batches of the same form one after the other, as one.
+    """Join batches of the same form into one, in order.
 
     Args:
-        parts: Trees of tensors with the item as first axis, at least one.
+        parts: Trees of tensors whose first axis is the item; at least one.
 
     Returns:
         A tree of the same form.
@@ -79,7 +79,7 @@ def place(x: Any, device: torch.device) -> Any:
 
     Args:
         x: A tree of tensors.
-        device: Where they should be; those that are there already are not copied.
+        device: The device. Tensors that are already there are not copied.
 
     Returns:
         A tree of the same form.
@@ -91,7 +91,7 @@ def bits(tensor: Tensor) -> bytes:
     """The elements of a tensor as they lie in memory, row by row.
 
     Args:
-        tensor: On any device.
+        tensor: A tensor on any device.
 
     Returns:
         Its bytes.
@@ -100,7 +100,7 @@ def bits(tensor: Tensor) -> bytes:
 
 
 def items_of(x: Any) -> int:
-    """How many items a batch holds.
+    """The number of items in a batch.
 
     Args:
         x: A tree of tensors whose first axis is the item.
@@ -109,7 +109,7 @@ def items_of(x: Any) -> int:
         n.
 
     Raises:
-        InvalidArgument: It is not made of tensors.
+        InvalidArgument: The batch is not made of tensors.
     """
     first = next(iter(leaves(x)), x)
     if not isinstance(first, Tensor):
@@ -118,7 +118,7 @@ def items_of(x: Any) -> int:
 
 
 def bytes_in(x: Any) -> int:
-    """The memory that a batch takes.
+    """The memory of a batch.
 
     Args:
         x: A tree of tensors.
@@ -130,11 +130,11 @@ def bytes_in(x: Any) -> int:
 
 
 def differ(a: Any, b: Any) -> bool:
-    """Whether two batches of the same form hold other values anywhere.
+    """Whether two batches of the same form have different values.
 
     Args:
         a: A tree of tensors.
-        b: Another.
+        b: A tree of the same form.
 
     Returns:
         True if they do.
@@ -159,7 +159,7 @@ def versions(x: Any) -> Any:
 
 
 def shapes(x: Any) -> Any:
-    """The shapes of a batch without the item axis: what a network's path may depend on.
+    """The shapes and types of a batch without the item axis. A network may take another path for other shapes.
 
     Args:
         x: A tree of tensors.

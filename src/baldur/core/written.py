@@ -353,7 +353,8 @@ def _words(annotation: Any) -> str:
     annotation = getattr(annotation, "__value__", annotation)
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return " ".join([_words(inner[0]), *filter(None, map(_range_words, inner[1:]))])
+        bounds = " and ".join(filter(None, map(_range_words, inner[1:])))
+        return f"{_words(inner[0])} {'of ' * bounds.startswith('at ')}{bounds}".strip()
     if origin in (Union, types.UnionType):
         return " or ".join(dict.fromkeys(_words(one) for one in inner))
     if origin is Literal:
@@ -369,9 +370,9 @@ def _words(annotation: Any) -> str:
 
 def _range_words(bound: Any) -> str:
     if isinstance(bound, Ge):
-        return f"of at least {bound.ge}"
+        return f"at least {bound.ge}"
     if isinstance(bound, Gt):
         return f"greater than {bound.gt}"
     if isinstance(bound, Le):
-        return f"of at most {bound.le}"
+        return f"at most {bound.le}"
     return f"less than {bound.lt}" if isinstance(bound, Lt) else ""

@@ -1,7 +1,7 @@
 """Active learning, one round after the other: request, label, fit, measure, choose.
 
-Everything that has happened is in the store, and every step begins by looking there. So calling `advance` again,
-after an answer that came late or after a kill, simply goes on.
+All state is in the store, and every step starts by reading it. So `advance` can simply be called again, after a late
+answer or after a kill.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,13 +23,13 @@ State = Literal["done", "waiting"]
 
 @dataclass(frozen=True)
 class Budget:
-    """How much a trial may ask for.
+    """The budget of a trial.
 
     Args:
-        rounds: How often it asks.
-        query_size: Items asked for in a round.
-        candidates: Random unlabelled items to choose among in each round; 0 means all.
-        until: The trial ends once its test accuracy is this.
+        rounds: Number of rounds after the initial labels.
+        query_size: Number of labels in a round.
+        candidates: Number of random unlabelled items to choose among in each round; 0 means all.
+        until: The trial ends at this test accuracy.
     """
 
     rounds: int
@@ -40,11 +40,11 @@ class Budget:
 
 @dataclass(frozen=True)
 class Measured:
-    """How good a posterior is.
+    """The measured quality of a posterior.
 
     Args:
         metrics: Values by (metric, split).
-        calibration: The reliability diagram: "count", "confidence" and "accuracy", one entry a bin.
+        calibration: The reliability diagram: "count", "confidence" and "accuracy", one value for each bin.
     """
 
     metrics: Mapping[tuple[str, str], float]
@@ -53,15 +53,15 @@ class Measured:
 
 @dataclass(frozen=True)
 class Event:
-    """What is going on: a phase that begins (`metrics` is None), or a round that was measured.
+    """Progress of a trial: a phase begins (`metrics` is None), or a round was measured.
 
     Args:
         strategy: The trial's strategy.
         seed: The trial's seed.
         round: The round.
         phase: label, fit, measure or choose.
-        labels: Labels that the round trains on.
-        metrics: What was measured.
+        labels: Number of labels that the round trains on.
+        metrics: The measured values.
     """
 
     strategy: str
@@ -74,21 +74,21 @@ class Event:
 
 @dataclass(frozen=True)
 class Parts:
-    """What the loop is handed; it knows each by its contract only.
+    """The parts of a trial. The loop knows only their contracts.
 
     Args:
-        pool: What there is to label.
+        pool: All items.
         classes: The names of the classes.
-        learner: Learns.
-        strategy: Chooses.
-        oracle: Answers.
+        learner: Fits the posterior.
+        strategy: Chooses items.
+        oracle: Answers requests.
         scorer: Makes the scorer of a round from a seed.
         measure: Measures a posterior, given a seed.
         initial: Chooses the first items, given a generator.
-        picture: A PNG of some items, or None where they have no picture.
-        generated: A PNG of what the learner made up in its last fit, or None.
-        observe: Told what is going on.
-        stopping: Says when it is enough; None where only the settings do.
+        picture: Makes a PNG of some items; None for items without pictures.
+        generated: Makes a PNG of the items that the learner generated in its last fit; None if there are none.
+        observe: Receives the progress.
+        stopping: The stopping criterion; None if only the settings end a trial.
     """
 
     pool: Pool
@@ -106,22 +106,22 @@ class Parts:
 
 
 def advance(trial: Trial, parts: Parts, budget: Budget) -> State:
-    """Take a trial as far as it goes: to its end, or to a question that is not answered yet.
+    """Advance a trial until its end, or until an answer is missing.
 
     Args:
-        trial: Where it stands.
-        parts: What does the work.
-        budget: How many rounds of how many items.
+        trial: The trial.
+        parts: The parts of the trial.
+        budget: The budget of the trial.
 
     Returns:
-        "done", or "waiting" for answers; the store has the reason in words.
+        "done", or "waiting" for answers. The store has the reason in words.
     """
     return _Going(trial, parts, budget).advance()
 
 
 @dataclass
 class _Going:
-    """A trial that is under way. Beside the store's facts it holds only what can be had again from there."""
+    """A trial in progress. Except for caches, all its state is in the store."""
 
     trial: Trial
     parts: Parts
@@ -310,7 +310,7 @@ class _Going:
         return self.budget.query_size if limit is None else min(self.budget.query_size, limit - labels)
 
     def _candidates(self, latest: Round, unlabelled: View) -> View:
-        """What a round may choose among: everything, or a random part, in the order of the pool."""
+        """The candidates of a round: all items or a random part, in the order of the pool."""
         m = self.budget.candidates
         if not 0 < m < len(unlabelled):
             return unlabelled
@@ -328,7 +328,7 @@ class _Going:
         return [(ids[unlabelled.positions[i]], float(scores[i])) for i in best]
 
     def _sides(self, latest: Round) -> tuple[Labelled, View]:
-        """What is labelled up to the round's cut, and everything else; read once a round."""
+        """The items that are labelled up to the round's cut, and the other items. Read once in each round."""
         if self._split is None or self._cut != latest.cut:
             self._cut, self._split = latest.cut, self._divided(latest.cut)
         return self._split

@@ -104,7 +104,7 @@ def newest_posterior(store: Store, trial: Trial) -> tuple[int, Path | None]:
 
 
 def about(store: Store) -> dict[str, Any]:
-    """What a model of a run needs to be rebuilt and applied: classes, preprocessing and settings.
+    """The facts that are needed to load and apply a model: classes, preprocessing and settings.
 
     Args:
         store: The run.

@@ -157,4 +157,4 @@ def _environment(store: Store) -> Iterator[Html]:
     incidents = store.incidents()
     if incidents:
         said = [[row.time[:19].replace("T", " "), row.what] for row in incidents[:_MOST_ROWS]]
-        yield table("Incidents; the run recovered from all of them", ["Time", "What happened"], said)
+        yield table("Incidents; the run recovered from all of them", ["Time", "Event"], said)

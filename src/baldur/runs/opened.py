@@ -1,12 +1,11 @@
 """Reads an existing run, finished or not: its curves, picks, labels, report and models."""
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baldur import report
-from baldur.errors import InvalidArgument, RunNotFound
+from baldur.errors import InvalidArgument
 from baldur.report.export import about, newest_posterior
 from baldur.runs import settings as settings_
 from baldur.runs.names import canonical
@@ -160,16 +159,7 @@ def open(folder: str | Path) -> Run:
     Raises:
         RunNotFound: The folder holds no run. The message names runs nearby.
     """
-    try:
-        return Run(folder)
-    except RunNotFound as error:
-        near = []
-        with suppress(OSError):
-            near = sorted(str(p.parent) for p in Path(folder).absolute().parent.glob("*/baldur.db"))
-        hint = (
-            f"; runs nearby: {', '.join(near[:5])}" if near else "; start one with baldur.run(DATA, FOLDER)"
-        )
-        raise RunNotFound(f"{error}{hint}") from None
+    return Run(folder)
 
 
 def _frame(rows: Iterable[Sequence[Any]], columns: Sequence[str]) -> "pd.DataFrame":

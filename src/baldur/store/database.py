@@ -47,8 +47,8 @@ def no_run(folder: Path, file: Path) -> RunNotFound:
     near = sorted({*folder.glob(f"*/{FILE}"), *folder.parent.glob(f"*/{FILE}")})
     names = {os.path.relpath(path.parent): path for path in near}
     shown = get_close_matches(os.path.relpath(folder), names, 3, 0) or list(names)[:3]
-    hint = f"; there are runs in {', '.join(shown)}" if shown else ""
-    return RunNotFound(f"there is no run in {folder}: {file.name} does not exist{hint}")
+    hint = f"there are runs in {', '.join(shown)}" if shown else "`baldur run DATA --out FOLDER` starts one"
+    return RunNotFound(f"there is no run in {folder}: {file.name} does not exist; {hint}")
 
 
 class Database:

@@ -1,83 +1,13 @@
-"""Named recipes: acquire + select + score. A strategy's name is its name here.
+"""Named recipes: acquire + select + score. The name of a strategy is the name of its function.
 
-A recipe takes what it needs from a `QueryRound` and returns `Picks`, with the score of every item where there is one.
-Its options are bound by keyword: `partial(power_bald, beta=8)`, or `--strategy "power_bald(beta=8)"`.
+A recipe takes predictions and features from a `QueryRound`. It returns `Picks`, with the score of every item if there
+is one. Options are bound by keyword: `partial(power_bald, beta=8)`, or `--strategy "power_bald(beta=8)"`.
 """
 
-from baldur.strategies.batches import (
-    badge,
-    bait,
-    batch_epig,
-    batchbald,
-    ceal,
-    cluster_margin,
-    core_set,
-    discriminative,
-    facility_location,
-    power_bald,
-    power_epig,
-    prob_cover,
-    robust_core_set,
-    softmax_bald,
-    softrank_bald,
-    suggestive_annotation,
-    two_stage,
-    typiclust,
-)
-from baldur.strategies.items import (
-    bald,
-    emoc,
-    entropy,
-    epig,
-    expected_entropy,
-    expected_gradient_length,
-    gaussian_information_gain,
-    learning_loss,
-    least_confidence,
-    margin,
-    mean_kl,
-    mean_std,
-    random,
-    rare_class,
-    variance,
-    variation_ratio,
-    vote_entropy,
-)
+from baldur.strategies import batches, items
+from baldur.strategies.batches import *
+from baldur.strategies.items import *
 
-__all__ = [
-    "badge",
-    "bait",
-    "bald",
-    "batch_epig",
-    "batchbald",
-    "ceal",
-    "cluster_margin",
-    "core_set",
-    "discriminative",
-    "emoc",
-    "entropy",
-    "epig",
-    "expected_entropy",
-    "expected_gradient_length",
-    "facility_location",
-    "gaussian_information_gain",
-    "learning_loss",
-    "least_confidence",
-    "margin",
-    "mean_kl",
-    "mean_std",
-    "power_bald",
-    "power_epig",
-    "prob_cover",
-    "random",
-    "rare_class",
-    "robust_core_set",
-    "softmax_bald",
-    "softrank_bald",
-    "suggestive_annotation",
-    "two_stage",
-    "typiclust",
-    "variance",
-    "variation_ratio",
-    "vote_entropy",
-]
+__all__: list[str] = []
+__all__ += batches.__all__
+__all__ += items.__all__

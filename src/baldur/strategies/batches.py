@@ -18,6 +18,27 @@ from baldur.protocols import Choice, Picks, Pool, Strategy, View
 from baldur.strategies.items import _epig, _targets, bald
 from baldur.strategies.recipe import QueryRound, Reduce, Scored, strategy
 
+__all__ = [
+    "badge",
+    "bait",
+    "batch_epig",
+    "batchbald",
+    "ceal",
+    "cluster_margin",
+    "core_set",
+    "discriminative",
+    "facility_location",
+    "power_bald",
+    "power_epig",
+    "prob_cover",
+    "robust_core_set",
+    "softmax_bald",
+    "softrank_bald",
+    "suggestive_annotation",
+    "two_stage",
+    "typiclust",
+]
+
 
 def _inputs(pool: Pool) -> NDArray[Any] | None:
     """The items themselves if they are vectors, such as features of an encoder or rows of a table; else None."""

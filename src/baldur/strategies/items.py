@@ -9,17 +9,37 @@ import torch
 from numpy.typing import NDArray
 
 from baldur import acquire, select
-from baldur.core.ranges import Count, Part
+from baldur.core.ranges import Count, Risk
 from baldur.errors import InvalidArgument
 from baldur.protocols import Picks, Pool
 from baldur.strategies import racing
 from baldur.strategies.recipe import CLASSES, NamedStrategy, QueryRound, Reduce, Scored, strategy
 
+__all__ = [
+    "bald",
+    "emoc",
+    "entropy",
+    "epig",
+    "expected_entropy",
+    "expected_gradient_length",
+    "gaussian_information_gain",
+    "learning_loss",
+    "least_confidence",
+    "margin",
+    "mean_kl",
+    "mean_std",
+    "random",
+    "rare_class",
+    "variance",
+    "variation_ratio",
+    "vote_entropy",
+]
+
 
 def _by(name: str, score: Reduce, paper: str) -> NamedStrategy:
     """The strategy that takes the k items of the largest score."""
 
-    def recipe(at: QueryRound, race: Part | None = None) -> Scored:
+    def recipe(at: QueryRound, race: Risk | None = None) -> Scored:
         if race is None:
             scores = at.scores(score)
             return select.top(scores, at.k), scores

@@ -112,7 +112,7 @@ def race_by(
 
     Args:
         scorer: Evaluates the posterior.
-        posterior: What the model believes.
+        posterior: The posterior of the model.
         pool: The items.
         score_of: Log-probabilities (n, t, C) to scores (n,).
         k: How many to choose.

@@ -28,14 +28,14 @@ Scored = tuple[Picks, NDArray[Any]]
 
 @dataclass(frozen=True)
 class QueryRound:
-    """One query: the items that a recipe chooses among. Predictions and features are made when they are asked for.
+    """One query: the items that a recipe chooses among. Predictions and features are computed on demand.
 
     Args:
-        posterior: What the model believes.
+        posterior: The posterior of the model.
         labelled: The labelled items.
-        unlabelled: The items to choose from, N of them.
-        k: How many to choose.
-        rng: For everything that is drawn.
+        unlabelled: The N items to choose from.
+        k: Number of items to choose.
+        rng: Generator for all random choices.
         scorer: Evaluates the posterior over a pool.
     """
 
@@ -47,11 +47,11 @@ class QueryRound:
     scorer: Scorer
 
     def scores(self, reduce: Reduce, kinds: tuple[str, ...] = CLASSES) -> NDArray[Any]:
-        """The score of every unlabelled item, (N,); the predictions are not kept.
+        """The score of every unlabelled item, (N,). The predictions are not kept.
 
         Args:
             reduce: Log-probabilities (n, T, C) to scores (n,). Scores of places or labels of an item are averaged.
-            kinds: The kinds of draws that it reads.
+            kinds: The kinds of draws that `reduce` accepts.
 
         Returns:
             Scores, (N,).
@@ -65,10 +65,10 @@ class QueryRound:
         return self.scorer.predict(self.posterior, self.unlabelled, per_item)
 
     def need(self, kinds: tuple[str, ...]) -> None:
-        """Refuse a posterior over something else.
+        """Raise an error if the posterior has draws of another kind.
 
         Args:
-            kinds: The kinds of draws that the recipe reads.
+            kinds: The kinds of draws that the recipe accepts.
 
         Raises:
             Unsupported: The posterior's draws are of another kind.
@@ -97,7 +97,7 @@ class QueryRound:
         return self.scorer.predict(self.posterior, self.unlabelled if pool is None else pool)
 
     def mean(self, pool: Pool | None = None) -> NDArray[Any]:
-        """The mean prediction; the samples are not kept.
+        """The mean prediction. The samples are not kept.
 
         Args:
             pool: The pool, if not the unlabelled items.
@@ -109,14 +109,14 @@ class QueryRound:
         return self.scorer.predict(self.posterior, self.unlabelled if pool is None else pool, mean_prediction)
 
     def reader(self) -> Callable[[Positions], NDArray[Any]]:
-        """A function that predicts some unlabelled items, (n, T, C); for recipes that need few of them."""
+        """A function that predicts some unlabelled items, (n, T, C). For recipes that need only few of them."""
         self.need(CLASSES)
         posterior = SomeSamples(self.posterior, slice(None), part=True)
         return lambda positions: self.scorer.predict(posterior, View(self.unlabelled, positions))
 
     @property
     def memory(self) -> int:
-        """The memory that may be used beyond the pool, in bytes."""
+        """Memory in addition to the pool, in bytes."""
         return bytes_of(self.scorer.memory)
 
     def features(self, bias: bool = False) -> NDArray[np.float32]:
@@ -149,7 +149,7 @@ class QueryRound:
         """At most n random unlabelled items, in the order of the pool.
 
         Args:
-            n: How many.
+            n: Maximum number of items.
 
         Returns:
             The items, as a pool.
@@ -169,7 +169,7 @@ class QueryRound:
         return QueryRound(self.posterior, self.labelled, pool, self.k, self.rng, self.scorer)
 
     def seen(self) -> NDArray[np.intp]:
-        """How many labels each class has, up to the last one that has any."""
+        """The number of labels of each class, up to the last class that has one."""
         self.need(("categorical",))
         labels = self.labelled.labels
         if labels.ndim != 1:
@@ -180,7 +180,7 @@ class QueryRound:
         return np.bincount(labels)
 
     def classes(self) -> int:
-        """How many classes the predictions have."""
+        """The number of classes of the predictions."""
         some = View(self.unlabelled, np.arange(min(64, len(self.unlabelled))))
         return int(self.log_probs(some).shape[2])
 
@@ -205,8 +205,8 @@ class NamedStrategy(Protocol):
             posterior: As in `protocols.Strategy`.
             labelled: As in `protocols.Strategy`.
             unlabelled: As in `protocols.Strategy`.
-            k: How many to choose.
-            rng: For everything that is drawn.
+            k: Number of items to choose.
+            rng: Generator for all random choices.
             scorer: As in `protocols.Strategy`.
             options: Options of the recipe.
 

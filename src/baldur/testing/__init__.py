@@ -1,4 +1,4 @@
-"""Verifiers: what every member of a family must satisfy, for our tests and for those who add their own."""
+"""Verifiers: checks for your own strategies, posteriors, learners, pools, oracles and acquisition functions."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        """Import a verifier when it is asked for: that of acquisition functions works without torch."""
+        """Import a verifier at its first use. `verify_acquisition` works without torch."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(import_module(f"{__name__}.{name.removeprefix('verify_')}"), name)

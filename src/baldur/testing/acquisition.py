@@ -24,12 +24,12 @@ def verify_acquisition(
     that are not normalised are refused. The input is never changed.
 
     Args:
-        function: Takes normalised log-probabilities and returns scores; larger means wanted more.
+        function: Takes normalised log-probabilities and returns scores. A larger score means wanted more.
         bounds: Gives the smallest and largest possible score for T samples and C classes.
         seed: The seed of the random predictions.
 
     Raises:
-        AssertionError: One of these does not hold; the message names it.
+        AssertionError: A check failed. The message names it.
     """
     rng = np.random.default_rng(seed)
     for shape in ((40, 5, 4), (30, 2, 2), (7, 20, 10)):

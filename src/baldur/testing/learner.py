@@ -1,4 +1,4 @@
-"""What every learner must satisfy."""
+"""The verifier of learners."""
 
 import tempfile
 from collections.abc import Callable
@@ -37,20 +37,19 @@ class _Slot:
 
 
 def verify_learner(make_learner: Callable[[], Learner], labelled: Labelled, unlabelled: Pool) -> None:
-    """Check that a learner is a function of its seed alone, can be killed, and comes back from disk.
+    """Check that a learner is reproducible, survives being killed, and loads what it saved.
 
-    The same seed gives the same posterior and another seed another; no global generator of PyTorch or NumPy
-    moves; a fit that is killed after a checkpoint and goes on ends where an uninterrupted one does, bit for bit; a
-    saved posterior gives the draws of the one that was saved. A learner that holds items out holds the same ones out
-    each time.
+    The same seed must give the same posterior, and another seed another posterior. No global generator of PyTorch or
+    NumPy may change. A fit that is killed after a checkpoint and resumed must end exactly like an uninterrupted fit. A
+    loaded posterior must give the same draws as before. A learner that holds items out must always hold out the same.
 
     Args:
-        make_learner: Gives a learner that saves a checkpoint at least once in a fit; called several times.
-        labelled: Something to learn from.
-        unlabelled: Items on which posteriors are compared.
+        make_learner: Makes a learner that saves at least one checkpoint in a fit. It is called several times.
+        labelled: Labelled items for the fits.
+        unlabelled: Items for comparing posteriors.
 
     Raises:
-        AssertionError: The learner breaks one of these; the message says which.
+        AssertionError: A check failed. The message names it.
     """
     _, x = next(unlabelled.batches(np.arange(min(len(unlabelled), 64)), 64))
 

@@ -1,4 +1,4 @@
-"""What every oracle must satisfy."""
+"""The verifier of oracles."""
 
 from collections.abc import Sequence
 
@@ -6,27 +6,27 @@ from baldur.protocols import Oracle
 
 
 def verify_oracle(oracle: Oracle, ids: Sequence[str], classes: Sequence[str]) -> None:
-    """Check an oracle: it answers what it is asked, with classes, and does not change its mind within a call's time.
+    """Check that an oracle answers only the given questions, with class names, and consistently.
 
     Args:
         oracle: The oracle.
-        ids: Items that it can be asked for, two or more.
-        classes: The names that an answer may have.
+        ids: Ids of at least two items that the oracle knows.
+        classes: The class names.
 
     Raises:
-        AssertionError: It does not; the message says what failed.
+        AssertionError: A check failed. The message names it.
     """
     answers = dict(oracle.ask(ids))
     for condition, message in (
-        (bool(oracle.annotator), "it has no name for the ledger"),
-        (set(answers) <= set(ids), "it answers what it was not asked"),
+        (bool(oracle.annotator), "the oracle has no name for the ledger; set `annotator`"),
+        (set(answers) <= set(ids), "the oracle answered a question that was not asked"),
         (set(answers.values()) <= set(classes), "an answer is not one of the classes"),
-        (dict(oracle.ask(ids)) == answers, "the same question got another answer"),
+        (dict(oracle.ask(ids)) == answers, "the same question got a different answer"),
         (
             dict(oracle.ask(ids[:1])) == {i: answers[i] for i in ids[:1] if i in answers},
-            "an item alone got another",
+            "an item that was asked alone got a different answer",
         ),
-        (dict(oracle.ask([])) == {}, "no question got an answer"),
+        (dict(oracle.ask([])) == {}, "an empty question got an answer"),
     ):
         if not condition:
             raise AssertionError(message)

@@ -1,4 +1,4 @@
-"""What every pool must satisfy."""
+"""The verifier of pools."""
 
 from typing import Any
 
@@ -13,16 +13,16 @@ from baldur.testing._checks import require
 def verify_pool(pool: Pool, seed: int = 0) -> None:
     """Check a pool of at least five items.
 
-    Ids are unique texts, as many as the length, the same at each look; batches come in the order asked for,
-    with no more than the size asked for; an item is the same in any batch; what was read can be changed without
-    changing the pool; groups, where there are any, are one for each item; a view of it is a pool, too.
+    There is one unique id for each item, and the ids do not change. Batches have the requested order and at most the
+    requested size. An item is the same in every batch. Changing a batch does not change the pool. If there are groups,
+    each item has one. A view of the pool is a pool, too.
 
     Args:
         pool: The pool.
-        seed: Of the orders that are tried.
+        seed: Seed of the orders that are tried.
 
     Raises:
-        AssertionError: It does not; the message says what failed.
+        AssertionError: A check failed. The message names it.
     """
     ids, n = list(pool.ids), len(pool)
     require(len(ids) == n >= 5, f"{len(ids)} ids for {n} items (five or more are needed)")

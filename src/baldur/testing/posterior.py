@@ -14,7 +14,7 @@ from baldur.core.networks import weights_hash
 from baldur.core.trees import map_tree, take
 from baldur.errors import InvalidArgument
 from baldur.protocols import Draws, Posterior
-from baldur.testing._checks import require as _require
+from baldur.testing._checks import require
 
 
 def verify_posterior(
@@ -25,73 +25,73 @@ def verify_posterior(
     T: int = 4,
     tolerance: float = 1e-5,
 ) -> None:
-    """Check that a posterior gives functions, and leaves everything else alone.
+    """Check that a posterior gives functions and has no side effects.
 
-    It and its draws have all members of their protocols, and it has as many functions as it says. Sample t is the
-    same function for any batch size, order and remainder; samples differ from each other; one seed gives the same
-    samples, another gives others; `draw(T)` is a prefix of `draw(T + 1)`, and slices are what they say; rows are
-    normalised, variances positive; the network's weights, buffers and modes, the input, and every global generator
-    are as before; features and the split agree; saved and loaded, the draws are equal bit for bit.
+    The posterior and its draws have all members of their protocols, and the stated number of functions. Sample t is the
+    same function for every batch size, order and remainder. Samples differ from each other. The same seed gives the
+    same samples, and another seed other samples. `draw(T)` is a prefix of `draw(T + 1)`, and slices are correct. Rows
+    are normalised, and variances are positive. The network, the input and all global generators stay unchanged.
+    Features and the split agree. After saving and loading, the draws are equal bit for bit.
 
     Args:
-        make: A trained network to a posterior, of any likelihood.
-        network: A network that the posterior can take; or whatever else it takes, such as fitted estimators.
+        make: Makes a posterior of a trained network, with any likelihood.
+        network: The trained network, or another argument of `make`, such as fitted estimators.
         x: A batch of at least seven items.
-        load: Rebuilds a saved posterior; checked where given.
-        T: How many samples to draw; 1 skips what needs two.
-        tolerance: How far log-probabilities may differ with the shape of a batch (rounding).
+        load: Loads a saved posterior. By default, loading is not checked.
+        T: Number of samples; 1 skips the checks that need two.
+        tolerance: Maximum difference of log-probabilities between batches of different shapes (rounding).
 
     Raises:
-        AssertionError: It does not; the message says what failed.
+        AssertionError: A check failed. The message names it.
     """
     before = _state_of(network)
     state, input_before = _generators(), map_tree(torch.clone, x)
     posterior = make(network)
     _check_members(posterior)
     draws = posterior.draw(T, seed=1)
-    _require(isinstance(draws, Draws), f"{type(draws).__name__} lacks a member of protocols.Draws")
+    require(isinstance(draws, Draws), f"{type(draws).__name__} lacks a member of protocols.Draws")
     _check_length(draws, T)
     whole = draws(x)
     n = len(whole)
-    _require(
+    require(
         whole.shape[:2] == (n, T), f"log-probabilities have the shape {tuple(whole.shape)}, not ({n}, {T}, C)"
     )
     _check_values(draws.kind, whole)
     _check_functions(draws, x, whole, n, tolerance)
     _check_samples(posterior, x, whole, T, tolerance)
     _check_outputs(draws, x, whole, tolerance)
-    _require(_state_of(network) == before, "the network's weights, buffers or modes were changed")
-    _require(_equal_trees(x, input_before), "the input was changed")
-    _require(_generators() == state, "a global random generator was used")
+    require(_state_of(network) == before, "the network's weights, buffers or modes were changed")
+    require(_equal_trees(x, input_before), "the input was changed")
+    require(_generators() == state, "a global random generator was used")
     if load is not None:
         with tempfile.TemporaryDirectory() as folder:
             posterior.save(Path(folder))
             again = load(Path(folder)).draw(T, seed=1)(x)
-            _require(bool((again == whole).all()), "a saved and loaded posterior gives other draws")
+            require(bool((again == whole).all()), "a saved and loaded posterior gives other draws")
 
 
 def _close(actual: Tensor, expected: Tensor, tolerance: float, message: str) -> None:
     difference = float(torch.where(actual == expected, 0, actual - expected).abs().max())  # -inf is -inf
-    _require(difference <= tolerance, f"{message} (by {difference:.2g})")
+    require(difference <= tolerance, f"{message} (by {difference:.2g})")
 
 
 def _check_members(posterior: Any) -> None:
     """A posterior has the members of its protocol, and draws as many functions as it says."""
-    _require(
+    require(
         isinstance(posterior, Posterior), f"{type(posterior).__name__} lacks a member of protocols.Posterior"
     )
     count = posterior.functions
-    _require(count is None or count >= 1, f"there are {count} functions; at least one, or None, was expected")
+    require(count is None or count >= 1, f"there are {count} functions; at least one, or None, was expected")
     strange = [type(n).__name__ for n in posterior.networks if not isinstance(n, nn.Module)]
-    _require(not strange, f"networks holds {', '.join(strange)}, which are no modules of torch")
+    require(not strange, f"networks holds {', '.join(strange)}, which are no modules of torch")
     _refuses(lambda: posterior.draw(0), "draw(0) raises no InvalidArgument")
     if count is not None:
-        _require(len(posterior.draw()) == count, f"draw() does not give all {count} functions")
+        require(len(posterior.draw()) == count, f"draw() does not give all {count} functions")
         _refuses(lambda: posterior.draw(count + 1), "draw(functions + 1) raises no InvalidArgument")
 
 
 def _check_length(draws: Draws, T: int) -> None:
-    _require(len(draws) == T, f"draw({T}) has the length {len(draws)}")
+    require(len(draws) == T, f"draw({T}) has the length {len(draws)}")
     _refuses(lambda: draws[T:], "a slice without samples raises no InvalidArgument")
 
 
@@ -106,8 +106,8 @@ def _refuses(call: Callable[[], Any], message: str) -> None:
 def _check_values(kind: str, whole: Tensor) -> None:
     """Draws of a kind hold only values of that kind."""
     if kind == "gaussian":
-        _require(bool(whole.isfinite().all()), "a mean or a variance is not finite")
-        _require(bool((whole[:, :, 1] > 0).all()), "a variance is not positive")
+        require(bool(whole.isfinite().all()), "a mean or a variance is not finite")
+        require(bool((whole[:, :, 1] > 0).all()), "a variance is not positive")
     else:  # classes, or the two answers for each label
         _close(whole.double().exp().sum(2), torch.ones(()), 1e-4, "rows are not normalised")
 
@@ -131,26 +131,26 @@ def _check_functions(draws: Any, x: Any, whole: Tensor, n: int, tolerance: float
 
 
 def _check_samples(posterior: Posterior, x: Any, whole: Tensor, T: int, tolerance: float) -> None:
-    _require(bool((posterior.draw(T, seed=1)(x) == whole).all()), "the same seed gives other samples")
+    require(bool((posterior.draw(T, seed=1)(x) == whole).all()), "the same seed gives other samples")
     if T == 1:
         return
-    _require(bool((whole[:, 0] != whole[:, 1]).any()), "two samples are the same function")
-    _require(bool((posterior.draw(T, seed=2)(x) != whole).any()), "another seed gives the same samples")
+    require(bool((whole[:, 0] != whole[:, 1]).any()), "two samples are the same function")
+    require(bool((posterior.draw(T, seed=2)(x) != whole).any()), "another seed gives the same samples")
     _close(
         posterior.draw(T - 1, seed=1)(x), whole[:, :-1], tolerance, "draw(T) is not a prefix of draw(T + 1)"
     )
     draws = posterior.draw(T, seed=1)
-    _require(len(draws[1:]) == T - 1, "a slice of the draws has another length")
+    require(len(draws[1:]) == T - 1, "a slice of the draws has another length")
     _close(draws[1:](x), whole[:, 1:], tolerance, "a slice of the draws gives other samples")
 
 
 def _check_outputs(draws: Any, x: Any, whole: Tensor, tolerance: float) -> None:
     outputs = draws.outputs(x, draws.names)
-    _require(set(outputs) == set(draws.names), f"outputs gives {set(outputs)}, not {set(draws.names)}")
+    require(set(outputs) == set(draws.names), f"outputs gives {set(outputs)}, not {set(draws.names)}")
     _close(outputs["log_probs"], whole, tolerance, "outputs gives other log-probabilities")
     if "features" in draws.names:
         features = draws.features(x)
-        _require(features.ndim == 2 and len(features) == len(whole), "features are not (n, D)")
+        require(features.ndim == 2 and len(features) == len(whole), "features are not (n, D)")
         _close(outputs["features"], features, tolerance, "outputs gives other features")
     if (parts := draws.split()) is not None:
         trunk, rest = parts

@@ -29,7 +29,7 @@ def history(folder: Path) -> dict[str, list[Any]]:
 
 
 def repeated_phases(folder: Path) -> int:
-    """How many phases were begun again because they had been interrupted.
+    """The number of phases that were repeated because they had been interrupted.
 
     Args:
         folder: The run's folder.
@@ -43,15 +43,15 @@ def repeated_phases(folder: Path) -> int:
 
 
 def verify_resume(start: Callable[[Path, Observer], Any], folder: Path, every: int = 1) -> None:
-    """Check that a run which is stopped at every phase in turn comes to what an uninterrupted one comes to.
+    """Check that a run that is stopped at every phase gives the same results as an uninterrupted run.
 
     Args:
-        start: Begins the run in a folder, or goes on with it, telling the observer.
+        start: Starts or resumes the run in a folder, with an observer.
         folder: An empty folder for the runs.
-        every: Stop at each phase (1), each second one (2), ...
+        every: Stop at every phase (1), at every second phase (2), ...
 
     Raises:
-        AssertionError: Picks, labels or curve differ, or more was done again than the interrupted phases.
+        AssertionError: Picks, labels or the curve differ, or other phases than the interrupted ones were repeated.
     """
     whole, broken = folder / "whole", folder / "broken"
     start(whole, Observer())
@@ -73,6 +73,6 @@ def verify_resume(start: Callable[[Path, Observer], Any], folder: Path, every: i
     if not interruptions:
         raise AssertionError("the run was too short to be interrupted")
     if history(broken) != history(whole):
-        raise AssertionError("the interrupted run came to something else")
+        raise AssertionError("the interrupted run has other results than the uninterrupted run")
     if (again := repeated_phases(broken)) > interruptions:
-        raise AssertionError(f"{again} phases were done again after {interruptions} interruptions")
+        raise AssertionError(f"{again} phases were repeated after {interruptions} interruptions")

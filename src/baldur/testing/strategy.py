@@ -1,4 +1,4 @@
-"""What every strategy must satisfy."""
+"""The verifier of strategies."""
 
 import numpy as np
 
@@ -12,13 +12,13 @@ def verify_strategy(
 
     Args:
         strategy: The strategy.
-        posterior: What the model believes.
-        labelled: What is labelled.
-        unlabelled: What is not: four items or more.
+        posterior: The posterior of the model.
+        labelled: The labelled items.
+        unlabelled: At least four unlabelled items.
         scorer: Evaluates the posterior.
 
     Raises:
-        AssertionError: It does not; the message says what failed.
+        AssertionError: A check failed. The message names it.
     """
     n, free = len(unlabelled), set(unlabelled.ids)
     for k in (1, 3, n, n + 5):
