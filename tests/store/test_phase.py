@@ -1,5 +1,5 @@
 import pytest
-from tests.store.one_round import go_through
+from tests.store.one_round import go_through, write
 
 from baldur.errors import InvalidArgument, NonFiniteScore, StoreError
 from baldur.store import Request
@@ -86,3 +86,25 @@ def test_fitting_a_lost_model_again_takes_nothing_back(trial):
         with trial.phase(0, phase) as handle:
             RESULTS[phase](handle)
     assert trial.latest().state == "measured"
+
+
+def test_the_end_of_a_phase_records_its_files(run, trial):
+    trial.artefact(0, "scores", ".txt", lambda path: write(path, b"old"))
+    with trial.phase(0, "label") as phase:
+        phase.artefact(0, "scores", ".txt", lambda path: write(path, b"new"))
+        assert trial.find(0, "scores").read_bytes() == b"old"
+        phase.labelled()
+    assert trial.find(0, "scores").read_bytes() == b"new"
+    assert len(list(run.folder.glob("artefacts/*/*/scores-*"))) == 1
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_phase_that_fails_leaves_no_file(run, trial, recorded):
+    trial.artefact(0, "scores", ".txt", lambda path: write(path, b"old"))
+    with pytest.raises(StoreError), trial.phase(0, "label") as phase:
+        phase.artefact(0, "scores", ".txt", lambda path: write(path, b"new"))
+        if recorded:
+            phase.measured({})  # refused: the round is not fitted
+        raise StoreError("another error")
+    assert trial.find(0, "scores").read_bytes() == b"old"
+    assert len(list(run.folder.glob("artefacts/*/*/scores-*"))) == 1

@@ -211,9 +211,9 @@ class _Going:
             previous=previous,
             checkpoint=self.trial.checkpoint(latest.round),
         )
-        self.trial.artefact_folder(latest.round, "posterior", posterior.save)
+        phase.artefact(latest.round, "posterior", "", _folder(posterior.save))
         if (sheet := self.parts.generated()) is not None:
-            self.trial.artefact(latest.round, "generated", ".png", lambda path: _write(path, sheet))
+            phase.artefact(latest.round, "generated", ".png", lambda path: _write(path, sheet))
         phase.fitted()
         return posterior
 
@@ -255,9 +255,7 @@ class _Going:
             measured = self.parts.measure(posterior, derive(self.trial.seed, "draws", latest.round))
             arrays = measured.calibration
             if arrays:
-                self.trial.artefact(
-                    latest.round, "calibration", ".npz", lambda path: _write_npz(path, arrays)
-                )
+                phase.artefact(latest.round, "calibration", ".npz", lambda path: _write_npz(path, arrays))
             metrics = dict(measured.metrics)
             if self.parts.stopping is not None:
                 labelled = self._sides(latest)[0]
@@ -297,10 +295,10 @@ class _Going:
                 Request(i, rank, float(s))
                 for rank, (i, s) in enumerate(zip(choice.ids, choice.scores, strict=True))
             ]
-            ranking = self._keep_scores(latest, choice, unlabelled)
+            ranking = self._keep_scores(latest, choice, unlabelled, phase)
             picture = self.parts.picture(choice.ids)
             if picture is not None:
-                self.trial.artefact(latest.round + 1, "picks", ".png", lambda path: _write(path, picture))
+                phase.artefact(latest.round + 1, "picks", ".png", lambda path: _write(path, picture))
             phase.chosen(requests, ranking)
         return True
 
@@ -317,12 +315,14 @@ class _Going:
         rng = generator(self.trial.seed, "candidates", latest.round)
         return View(unlabelled.whole, np.sort(rng.choice(unlabelled.positions, m, replace=False)))
 
-    def _keep_scores(self, latest: Round, choice: Choice, unlabelled: View) -> list[tuple[str, float]]:
+    def _keep_scores(
+        self, latest: Round, choice: Choice, unlabelled: View, phase: PhaseHandle
+    ) -> list[tuple[str, float]]:
         """Keep the scores of all candidates as a file; the best 1,000 with their ids."""
         scores = choice.pool_scores
         if scores is None:
             return []
-        self.trial.artefact(latest.round, "scores", ".npy", lambda path: _write_npy(path, scores))
+        phase.artefact(latest.round, "scores", ".npy", lambda path: _write_npy(path, scores))
         best = np.argsort(-scores, kind="stable")[:1000]
         ids = self.parts.pool.ids
         return [(ids[unlabelled.positions[i]], float(scores[i])) for i in best]
@@ -375,6 +375,14 @@ class _Going:
                 f"strategy {name!r} gave pool scores of shape {scores.shape} for {len(unlabelled)} items,"
                 " or some that are not finite"
             )
+
+
+def _folder(fill: Callable[[Path], None]) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        folder.mkdir()
+        fill(folder)
+
+    return write
 
 
 def _write(path: Path, content: bytes) -> None:

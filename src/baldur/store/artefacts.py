@@ -13,6 +13,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 from uuid import uuid4
@@ -108,6 +109,65 @@ def keep(
         InvalidArgument: `kind` or `suffix` cannot be part of a file's name.
         DiskFull: The disk is full; the last artefact of this kind is unchanged.
     """
+    placed = place(database, trial, round, kind, suffix, write)
+    try:
+        with database.write() as connection:
+            replaced = record(connection, placed)
+    except BaseException:
+        remove(database.folder, [placed.path])
+        raise
+    remove(database.folder, replaced)
+    return database.folder / placed.path
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A file or folder that is on the device, but has no row yet.
+
+    Args:
+        trial: The trial's number; None for an artefact of the whole run.
+        round: The round, or None.
+        kind: The kind of artefact.
+        path: Its path, relative to the run, with forward slashes.
+        sha256: Its digest.
+        bytes: Its size.
+        created: The time at which it was written.
+    """
+
+    trial: int | None
+    round: int | None
+    kind: str
+    path: str
+    sha256: str
+    bytes: int
+    created: str
+
+
+def place(
+    database: Database,
+    trial: int | None,
+    round: int | None,
+    kind: str,
+    suffix: str,
+    write: Callable[[Path], None],
+) -> Placed:
+    """Write an artefact; `record` gives it a row.
+
+    Args:
+        database: The run's.
+        trial: The trial's number; None for an artefact of the whole run.
+        round: The round, or None.
+        kind: As in `keep`.
+        suffix: As in `keep`.
+        write: As in `keep`.
+
+    Returns:
+        The facts about the written file or folder.
+
+    Raises:
+        InvalidArgument: `kind` or `suffix` cannot be part of a file's name.
+        DiskFull: The disk is full.
+    """
     if not re.fullmatch(r"[a-z0-9_-]+", kind) or not re.fullmatch(r"(\.[A-Za-z0-9]+)*", suffix):
         raise InvalidArgument(
             f"an artefact needs a kind like 'posterior' and a suffix like '.npy', not {kind!r}, {suffix!r}"
@@ -119,17 +179,23 @@ def keep(
     )
     path = database.folder.joinpath(*parts, f"{kind}-{uuid4().hex[:12]}{suffix}")
     sha256, size = _place(database.folder, write, path)
-    row = {"trial": trial, "round": round, "kind": kind, "sha256": sha256, "bytes": size}
-    row |= {"path": path.relative_to(database.folder).as_posix(), "created": schema.now()}
-    try:
-        with database.write() as connection:
-            replaced = drop(connection, matching(trial, round, kind))
-            connection.execute(_table.insert(), row)
-    except BaseException:
-        _remove(path)
-        raise
-    remove(database.folder, replaced)
-    return path
+    relative = path.relative_to(database.folder).as_posix()
+    return Placed(trial, round, kind, relative, sha256, size, schema.now())
+
+
+def record(connection: Connection, placed: Placed) -> list[str]:
+    """Give an artefact its row, in place of the last one of its kind.
+
+    Args:
+        connection: An open write transaction.
+        placed: The artefact.
+
+    Returns:
+        Paths of the replaced artefact. The caller removes the files after the commit.
+    """
+    replaced = drop(connection, matching(placed.trial, placed.round, placed.kind))
+    connection.execute(_table.insert(), vars(placed))
+    return replaced
 
 
 def find(database: Database, trial: int | None, round: int | None, kind: str) -> Path | None:

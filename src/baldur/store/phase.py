@@ -2,8 +2,10 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -36,6 +38,22 @@ class PhaseHandle:
     id: int
     _begun: float = field(default_factory=time.perf_counter, repr=False)
     _ended: bool = field(default=False, repr=False)
+    _placed: list[artefacts.Placed] = field(default_factory=list, repr=False)
+
+    def artefact(self, round: int, kind: str, suffix: str, write: Callable[[Path], None]) -> None:
+        """Write a file or folder now. The end of the phase records it, in place of the last one of its kind.
+
+        Args:
+            round: The round of the artefact.
+            kind: The kind of artefact, for example "scores".
+            suffix: Of the file's name, such as ".npy"; "" for a folder.
+            write: Called with a path that does not exist yet; creates a file or a folder there.
+
+        Raises:
+            InvalidArgument: `kind` or `suffix` cannot be part of a file's name.
+            DiskFull: The disk is full.
+        """
+        self._placed.append(artefacts.place(self.database, self.trial, round, kind, suffix, write))
 
     def labelled(self) -> int:
         """Record the round's cut: the round trains on all labels that exist now.
@@ -46,11 +64,8 @@ class PhaseHandle:
         Raises:
             StoreError: The trial has no such round.
         """
-        with self.database.write() as connection:
-            cut = record_cut(connection, self.trial, self.round)
-            self._end(connection)
-        self._ended = True
-        return cut
+        with self._ending() as (connection, _):
+            return record_cut(connection, self.trial, self.round)
 
     def fitted(self) -> None:
         """Record that the round's model is saved, and delete the checkpoint of its fit.
@@ -60,13 +75,10 @@ class PhaseHandle:
         Raises:
             StoreError: The round is not labelled yet, or is closed.
         """
-        with self.database.write() as connection:
+        with self._ending() as (connection, dropped):
             if state_of(connection, self.trial, self.round) not in ("fitted", "measured"):
                 advance(connection, self.trial, self.round, "labelled", "fitted")
-            dropped = artefacts.drop(connection, artefacts.matching(self.trial, self.round, checkpoint.KIND))
-            self._end(connection)
-        self._ended = True
-        artefacts.remove(self.database.folder, dropped)
+            dropped += artefacts.drop(connection, artefacts.matching(self.trial, self.round, checkpoint.KIND))
 
     def measured(self, metrics: Mapping[tuple[str, str], float]) -> None:
         """Record the metrics of the round's model.
@@ -82,12 +94,10 @@ class PhaseHandle:
             key | {"metric": metric, "split": split, "value": None if math.isnan(value) else float(value)}
             for (metric, split), value in metrics.items()
         ]
-        with self.database.write() as connection:
+        with self._ending() as (connection, _):
             advance(connection, self.trial, self.round, "fitted", "measured")
             if rows:
                 connection.execute(schema.metrics.insert(), rows)
-            self._end(connection)
-        self._ended = True
 
     def chosen(self, requests: Sequence[Request], ranking: Sequence[tuple[str, float]] = ()) -> None:
         """Close the round and open the next one with its requests; without requests, only close it.
@@ -106,28 +116,44 @@ class PhaseHandle:
             key | {"rank": rank, "item": item, "score": _finite(item, score)}
             for rank, (item, score) in enumerate(ranking[:BEST])
         ]
-        with self.database.write() as connection:
+        with self._ending() as (connection, _):
             advance(connection, self.trial, self.round, "measured", "closed")
             if rows:
                 connection.execute(schema.ranking.insert(), rows)
             if requests:
                 open_round(connection, self.trial, self.round + 1, requests)
-            self._end(connection)
-        self._ended = True
 
     def end(self) -> None:
         """Record that the phase ended, if its result has not done so already."""
         if not self._ended:
-            with self.database.write() as connection:
-                self._end(connection)
-            self._ended = True
+            with self._ending():
+                pass
 
-    def _end(self, connection: Connection) -> None:
+    def discard(self) -> None:
+        """Remove the files of a phase that failed."""
+        artefacts.remove(self.database.folder, [placed.path for placed in self._placed])
+        self._placed.clear()
+
+    @contextmanager
+    def _ending(self) -> Iterator[tuple[Connection, list[str]]]:
+        """The transaction that ends the phase and records its artefacts.
+
+        Yields:
+            The connection, and the paths to remove after the commit.
+        """
         if self._ended:
             raise StoreError(f"the phase {self.phase!r} of round {self.round} has ended already")
-        seconds = time.perf_counter() - self._begun
-        phases = schema.phases
-        connection.execute(phases.update().where(phases.c.id == self.id).values(seconds=seconds))
+        dropped: list[str] = []
+        with self.database.write() as connection:
+            yield connection, dropped
+            for placed in self._placed:
+                dropped += artefacts.record(connection, placed)
+            seconds = time.perf_counter() - self._begun
+            phases = schema.phases
+            connection.execute(phases.update().where(phases.c.id == self.id).values(seconds=seconds))
+        self._ended = True
+        self._placed.clear()
+        artefacts.remove(self.database.folder, dropped)
 
 
 def open_round(connection: Connection, trial: int, round: int, requests: Sequence[Request]) -> None:

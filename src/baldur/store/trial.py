@@ -109,8 +109,12 @@ class Trial:
             ).scalar_one()
             self._set(connection, "running", "")
         handle = PhaseHandle(self.database, self.id, round, phase, number)
-        yield handle
-        handle.end()
+        try:
+            yield handle
+            handle.end()
+        except BaseException:
+            handle.discard()
+            raise
 
     def cut(self, round: int) -> int:
         """The last ledger number that a round trains on. The first call records it; it never changes.
