@@ -198,4 +198,4 @@ def test_a_correction_supersedes_from_the_next_round_on(tmp_path):
         assert {row.item: row.value for row in trial.labels(trial.latest().cut)} == labels
     assert labels == {i: str(truth[i]) for i in labels}
     assert [row.value for row in events] == [str((truth[first] + 1) % 3), str(truth[first])]
-    assert (events[1].supersedes, events[1].source) == (events[0].number, "correction")
+    assert (events[1].supersedes, events[1].kind) == (events[0].number, "correction")

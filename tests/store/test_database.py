@@ -42,9 +42,9 @@ def test_the_write_ahead_log_is_for_mended_libraries(version, safe):
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE ledger SET value = 'dog'",
-        "DELETE FROM ledger",
-        "INSERT OR REPLACE INTO ledger SELECT * FROM ledger",
+        "UPDATE events SET value = 'dog'",
+        "DELETE FROM events",
+        "INSERT OR REPLACE INTO events SELECT * FROM events",
     ],
 )
 def test_the_ledger_is_append_only(run, opened, trial, statement):
@@ -53,7 +53,7 @@ def test_the_ledger_is_append_only(run, opened, trial, statement):
     with pytest.raises(StoreError, match="append-only"), opened.write() as connection:
         connection.exec_driver_sql(statement)
     with raw(run) as connection, pytest.raises(sqlite3.IntegrityError, match="append-only"):
-        connection.execute(statement if "REPLACE" not in statement else "DELETE FROM ledger")
+        connection.execute(statement if "REPLACE" not in statement else "DELETE FROM events")
     assert run.ledger() == before
 
 
@@ -170,27 +170,27 @@ def test_the_newest_migration_is_the_one_that_is_looked_for():
 
 
 def test_an_older_database_is_brought_up_to_date_in_one_transaction(run, opened, monkeypatch, tmp_path):
-    """A second migration, made here, is applied; one that fails leaves the first version whole."""
+    """A third migration, made here, is applied; one that fails leaves the first version whole."""
     import shutil
 
     migrations = tmp_path / "migrations"
     shutil.copytree(Path(database.__file__).parent / "migrations", migrations)
-    second = migrations / "versions" / "second.py"
-    text = "from alembic import op\nrevision, down_revision = '0002', '0001'\n"
+    third = migrations / "versions" / "third.py"
+    text = "from alembic import op\nrevision, down_revision = '0003', '0002'\n"
     text += "branch_labels = depends_on = None\n"
     body = "def upgrade():\n    op.execute('CREATE TABLE more (x INTEGER)')\n"
-    monkeypatch.setattr(schema, "REVISION", "0002")
+    monkeypatch.setattr(schema, "REVISION", "0003")
     config = database._alembic()
     config.set_main_option("script_location", str(migrations))
     monkeypatch.setattr(database, "_alembic", lambda: config)
-    second.write_text(text + body + "    raise KeyError('half way')\n")
-    assert any("older (0001)" in finding.what and "backup" in finding.mend for finding in doctor(run.folder))
+    third.write_text(text + body + "    raise KeyError('half way')\n")
+    assert any("older (0002)" in finding.what and "backup" in finding.mend for finding in doctor(run.folder))
     with pytest.raises(KeyError):
         Store.open(run.folder)
-    assert (opened.revision(), "more" in tables(opened.text(TABLES))) == ("0001", False)
-    second.write_text(text + body)
+    assert (opened.revision(), "more" in tables(opened.text(TABLES))) == ("0002", False)
+    third.write_text(text + body)
     Store.open(run.folder).close()
-    assert (opened.revision(), "more" in tables(opened.text(TABLES))) == ("0002", True)
+    assert (opened.revision(), "more" in tables(opened.text(TABLES))) == ("0003", True)
 
 
 def test_the_tables_and_writes_are_postgresqls_too():

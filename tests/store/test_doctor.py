@@ -21,7 +21,7 @@ def folder(run, trial):
 def spoil(folder, *statements):
     """Do what only somebody who goes past the library can do."""
     with closing(sqlite3.connect(folder / "baldur.db", isolation_level=None)) as connection:
-        connection.execute("DROP TRIGGER ledger_refuses_delete")
+        connection.execute("DROP TRIGGER events_refuse_delete")
         for statement in statements:
             connection.execute(statement)
 
@@ -57,8 +57,8 @@ def test_looking_changes_nothing(folder):
 @pytest.mark.parametrize(
     ("statement", "words"),
     [
-        ("DELETE FROM ledger WHERE number = 2", "lacks 1 of its 3 events"),
-        ("DELETE FROM ledger WHERE number = 3", "lacks 1 of its 3 events"),
+        ("DELETE FROM events WHERE number = 2", "lacks 1 of its 3 events"),
+        ("DELETE FROM events WHERE number = 3", "lacks 1 of its 3 events"),
         ("DELETE FROM rounds WHERE round = 0", "rows refer to missing rows"),
         ("UPDATE rounds SET round = 5 WHERE round = 1", "not consecutive"),
         ("UPDATE rounds SET cut = NULL", "without a recorded cut"),

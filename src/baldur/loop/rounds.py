@@ -363,6 +363,7 @@ class _Going:
         )
         rest = np.ones(len(self.parts.pool), dtype=bool)
         rest[positions] = False
+        rest[[self._positions[i] for i in self.trial.unlabelable(cut) if i in self._positions]] = False
         return labelled, View(self.parts.pool, np.flatnonzero(rest))
 
     def _check(self, choice: Choice, unlabelled: View, k: int) -> None:

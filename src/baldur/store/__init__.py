@@ -3,6 +3,7 @@
 from baldur.store.backup import restore
 from baldur.store.checkpoint import ArtefactCheckpoint
 from baldur.store.doctor import doctor
+from baldur.store.events import Event, Told
 from baldur.store.phase import PhaseHandle
 from baldur.store.rows import (
     ArtefactRow,
@@ -27,6 +28,7 @@ __all__ = [
     "ArtefactCheckpoint",
     "ArtefactRow",
     "CurrentLabel",
+    "Event",
     "Finding",
     "IncidentRow",
     "ItemRecord",
@@ -41,6 +43,7 @@ __all__ = [
     "RequestRow",
     "Round",
     "Store",
+    "Told",
     "Trial",
     "doctor",
     "restore",

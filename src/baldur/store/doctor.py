@@ -99,13 +99,13 @@ def _foreign_keys(run: Database) -> Iterator[Finding]:
 
 
 def _ledger(run: Database) -> Iterator[Finding]:
-    c = schema.ledger.c
+    c = schema.events.c
     count, last = run.rows(sa.select(sa.func.count(), sa.func.coalesce(sa.func.max(c.number), 0)))[0]
     cut = run.rows(sa.select(sa.func.coalesce(sa.func.max(schema.rounds.c.cut), 0)))[0][0]
     if run.file is None:  # a server leaves gaps where a transaction was rolled back
         lost = max(cut - last, 0)
     else:  # SQLite leaves none, and remembers the last number that it ever gave
-        given = run.text("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'ledger'")[0][0]
+        given = run.text("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'")[0][0]
         lost = max(given, last, cut) - count
     if lost:
         what = f"the ledger lacks {lost} of its {count + lost} events: labels were deleted by other means"

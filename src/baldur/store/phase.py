@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from baldur.errors import InvalidArgument, NonFiniteScore, StoreError
 from baldur.store import artefacts, checkpoint, schema
 from baldur.store.database import Database
+from baldur.store.events import LABELS, newest
 from baldur.store.rows import Request
 
 BEST = 1000
@@ -244,9 +245,11 @@ def record_cut(connection: Connection, trial: int, round: int) -> int:
     """
     if state_of(connection, trial, round) == "requested":
         advance(connection, trial, round, "requested", "labelled")
-        c = schema.ledger.c
-        known = sa.select(sa.func.coalesce(sa.func.max(c.number), 0), sa.func.count(c.item.distinct()))
-        cut, labels = connection.execute(known.where(c.trial == trial)).one()
+        c = schema.events.c
+        last = sa.select(sa.func.coalesce(sa.func.max(c.number), 0)).where(c.trial == trial)
+        cut = connection.execute(last).scalar_one()
+        labelled = sa.select(sa.func.count()).where(c.number.in_(newest(trial)), c.kind.in_(LABELS))
+        labels = connection.execute(labelled).scalar_one()
         here = (schema.rounds.c.trial == trial, schema.rounds.c.round == round)
         connection.execute(schema.rounds.update().where(*here).values(cut=cut, labels=labels))
     c = schema.rounds.c

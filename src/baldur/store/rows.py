@@ -127,7 +127,7 @@ class RequestRow(NamedTuple):
 
 
 class LedgerRow(NamedTuple):
-    """One event of the append-only ledger."""
+    """One event of the append-only ledger; `round` is None if no round had asked for the item."""
 
     number: int
     event: str
@@ -137,9 +137,11 @@ class LedgerRow(NamedTuple):
     annotator: str
     value: str
     time: str
-    round: int
+    round: int | None
     supersedes: int | None
     source: str
+    kind: str
+    purpose: str
 
 
 class ArtefactRow(NamedTuple):

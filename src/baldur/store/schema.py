@@ -13,6 +13,7 @@ from sqlalchemy import (
     Float,
     ForeignKey,
     ForeignKeyConstraint,
+    Index,
     Insert,
     Integer,
     MetaData,
@@ -21,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration: the value of `alembic_version` in a database of this version of Baldur."""
 
 metadata = MetaData(
@@ -145,7 +146,7 @@ ranking = Table(
     _of_round(),
 )
 
-ledger = Table(  # append-only: triggers of the migration refuse every update and delete
+ledger = Table(  # of the first version: `events` has a copy, and nothing is written here any more
     "ledger",
     metadata,
     Column("number", Integer, primary_key=True),
@@ -159,6 +160,27 @@ ledger = Table(  # append-only: triggers of the migration refuse every update an
     Column("supersedes", ForeignKey("ledger.number")),
     Column("source", String, nullable=False),
     ForeignKeyConstraint(["trial", "round", "item"], ["requests.trial", "requests.round", "requests.item"]),
+    sqlite_autoincrement=True,
+)
+
+events = Table(  # append-only: triggers of the migration refuse every update and delete
+    "events",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("event", String, nullable=False, unique=True),
+    Column("kind", String, nullable=False),
+    Column("purpose", String, nullable=False),
+    Column("trial", ForeignKey("trials.id")),
+    Column("round", Integer),
+    Column("item", String),
+    Column("annotator", String, nullable=False),
+    Column("value", String, nullable=False),
+    Column("time", String, nullable=False),
+    Column("supersedes", ForeignKey("events.number")),
+    Column("source", String, nullable=False),
+    _one_of("kind", "label", "correction", "withdrawal", "skip", "unlabelable", "note", "item", "class"),
+    _one_of("purpose", "train", "test", "audit", "gold"),
+    Index("ix_events_trial_item_number", "trial", "item", "number"),
     sqlite_autoincrement=True,
 )
 

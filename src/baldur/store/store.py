@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from baldur.errors import InvalidArgument, RunBusy, StoreError
 from baldur.store import artefacts, backup, locks, schema
 from baldur.store.database import Database, migrate, revision_of, upsert
+from baldur.store.events import LABELS, newest
 from baldur.store.rows import (
     ArtefactRow,
     CurrentLabel,
@@ -339,11 +340,11 @@ class Store:
         Returns:
             Rows ordered by strategy, seed, round and rank.
         """
-        r, e = schema.requests.c, schema.ledger.c
+        r, e = schema.requests.c, schema.events.c
         query = sa.select(_trials.strategy, _trials.seed, r.round, r.rank, r.item, r.score, r.state, e.value)
         query = query.join_from(schema.requests, schema.trials, r.trial == _trials.id)
-        this = sa.and_(e.trial == r.trial, e.item == r.item, e.number.in_(_newest()))
-        query = query.outerjoin(schema.ledger, this)
+        this = sa.and_(e.trial == r.trial, e.item == r.item, e.number.in_(newest()), e.kind.in_(LABELS))
+        query = query.outerjoin(schema.events, this)
         query = query.order_by(_trials.strategy, _trials.seed, r.round, r.rank, r.item)
         return [RequestRow(*row) for row in self._database.rows(query)]
 
@@ -353,12 +354,12 @@ class Store:
         Returns:
             One row for each event.
         """
-        e = schema.ledger.c
+        e = schema.events.c
         query = sa.select(
             *(e.number, e.event, _trials.strategy, _trials.seed, e.item, e.annotator, e.value, e.time),
-            *(e.round, e.supersedes, e.source),
+            *(e.round, e.supersedes, e.source, e.kind, e.purpose),
         )
-        query = query.join_from(schema.ledger, schema.trials, e.trial == _trials.id).order_by(e.number)
+        query = query.join_from(schema.events, schema.trials, e.trial == _trials.id).order_by(e.number)
         return [LedgerRow(*row) for row in self._database.rows(query)]
 
     def labels(self) -> list[CurrentLabel]:
@@ -367,10 +368,10 @@ class Store:
         Returns:
             One row for each item of each trial: the newest event about it.
         """
-        e = schema.ledger.c
+        e = schema.events.c
         query = sa.select(_trials.strategy, _trials.seed, e.item, e.value, e.annotator, e.time, e.round)
-        query = query.join_from(schema.ledger, schema.trials, e.trial == _trials.id)
-        rows = self._database.rows(query.where(e.number.in_(_newest())).order_by(e.number))
+        query = query.join_from(schema.events, schema.trials, e.trial == _trials.id)
+        rows = self._database.rows(query.where(e.number.in_(newest()), e.kind.in_(LABELS)).order_by(e.number))
         return [CurrentLabel(*row) for row in rows]
 
     def artefacts(self, kind: str | None = None) -> list[ArtefactRow]:
@@ -413,9 +414,3 @@ class Store:
             DiskFull: The disk is full.
         """
         backup.save(self._database, self.settings, archive)
-
-
-def _newest() -> sa.Select[Any]:
-    """The numbers of the newest event about each item of each trial."""
-    e = schema.ledger.c
-    return sa.select(sa.func.max(e.number)).group_by(e.trial, e.item)

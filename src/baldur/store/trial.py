@@ -7,7 +7,7 @@ instant leaves a round in one of these states, and only the interrupted phase is
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -21,6 +21,7 @@ from baldur.errors import InvalidArgument, InvalidLabel, StoreError
 from baldur.store import artefacts, schema
 from baldur.store.checkpoint import ArtefactCheckpoint
 from baldur.store.database import Database
+from baldur.store.events import LABELS, VOTE, Event, Told, newest, tell
 from baldur.store.phase import PhaseHandle, advance, open_round, record_cut, state_of
 from baldur.store.rows import LabelRow, PastRow, RankingRow, Request, Round
 
@@ -140,13 +141,36 @@ class Trial:
         Returns:
             One row for each item: the newest event about it.
         """
-        c = schema.ledger.c
-        newest = sa.select(sa.func.max(c.number)).where(c.trial == self.id)
-        if cut is not None:
-            newest = newest.where(c.number <= cut)
-        query = sa.select(c.item, c.value, c.round, c.annotator, c.number)
-        rows = self.database.rows(query.where(c.number.in_(newest.group_by(c.item))).order_by(c.number))
-        return [LabelRow(*row) for row in rows]
+        c = schema.events.c
+        query = sa.select(c.item, c.value, sa.func.coalesce(c.round, 0), c.annotator, c.number)
+        query = query.where(c.number.in_(newest(self.id, cut)), c.kind.in_(LABELS))
+        return [LabelRow(*row) for row in self.database.rows(query.order_by(c.number))]
+
+    def unlabelable(self, cut: int | None = None) -> list[str]:
+        """The items that cannot be labelled, as annotators said.
+
+        Args:
+            cut: The last ledger number that counts; None for all.
+
+        Returns:
+            Item ids, in ledger order.
+        """
+        c = schema.events.c
+        query = sa.select(c.item).where(c.number.in_(newest(self.id, cut)), c.kind == "unlabelable")
+        return [row.item for row in self.database.rows(query.order_by(c.number))]
+
+    def tell(self, events: Sequence[Event], known: Collection[str] | None = None) -> Told:
+        """Append events of annotators in one transaction. Events that cannot be believed are refused, with a reason.
+
+        Args:
+            events: The events, in order. An event that was sent before adds nothing.
+            known: The ids of all items; None accepts any item.
+
+        Returns:
+            The fate of each event.
+        """
+        with self.database.write() as connection:
+            return tell(connection, self.id, events, known)
 
     def votes(self) -> dict[str, dict[str, str]]:
         """The answers of each annotator, if labels are the majority of several answers.
@@ -154,8 +178,8 @@ class Trial:
         Returns:
             By annotator, class names by item id; the newest answer counts.
         """
-        c = schema.ledger.c
-        query = sa.select(c.annotator, c.item, c.value).where(c.trial == self.id, c.source == "vote")
+        c = schema.events.c
+        query = sa.select(c.annotator, c.item, c.value).where(c.trial == self.id, c.source == VOTE)
         said: dict[str, dict[str, str]] = {}
         for row in self.database.rows(query.order_by(c.number)):
             said.setdefault(row.annotator, {})[row.item] = row.value
@@ -201,7 +225,7 @@ class Trial:
             wanted = self._wanted(connection, round, answers)
             # Votes first: the current label of an item is the newest event about it, the consensus.
             said = [
-                *((name, given, "vote") for name, given in (votes or {}).items()),
+                *((name, given, VOTE) for name, given in (votes or {}).items()),
                 (annotator, answers, source),
             ]
             for name, given, way in said:
@@ -209,7 +233,8 @@ class Trial:
                 new = {item: given[item] for item in wanted if item in given}
                 events = self._new_events(connection, round, new, name)
                 if events:
-                    connection.execute(schema.ledger.insert(), [event | {"source": way} for event in events])
+                    more = {"source": way, "kind": "label", "purpose": "train"}
+                    connection.execute(schema.events.insert(), [event | more for event in events])
             if wanted:
                 c = schema.requests.c
                 this = (c.trial == self.id, c.round == round, c.item == sa.bindparam("answered"))
@@ -229,9 +254,9 @@ class Trial:
             StoreError: An item has no label yet.
             InvalidLabel: A correction is not one of the run's classes.
         """
-        c = schema.ledger.c
-        newest = sa.select(sa.func.max(c.number)).where(c.trial == self.id).group_by(c.item)
-        query = sa.select(c.item, c.value, c.round, c.number).where(c.number.in_(newest))
+        c = schema.events.c
+        query = sa.select(c.item, c.value, c.round, c.number)
+        query = query.where(c.number.in_(newest(self.id)), c.kind.in_(LABELS))
         if not labels:
             return
         with self.database.write() as connection:
@@ -252,9 +277,10 @@ class Trial:
                         "round": now.round,
                     }
                     row |= {"item": item, "value": value, "annotator": annotator, "time": time}
-                    events.append(row | {"supersedes": now.number, "source": "correction"})
+                    row |= {"kind": "correction", "purpose": "train"}
+                    events.append(row | {"supersedes": now.number, "source": "oracle"})
             if events:
-                connection.execute(schema.ledger.insert(), events)
+                connection.execute(schema.events.insert(), events)
 
     def metric(self, round: int, name: str, split: str = "test") -> float:
         """One metric of a round.
@@ -461,7 +487,7 @@ class Trial:
         self, connection: Connection, round: int, answers: Mapping[str, str], annotator: str
     ) -> list[dict[str, object]]:
         """Ledger rows for the new answers."""
-        c = schema.ledger.c
+        c = schema.events.c
         own = (c.trial == self.id, c.annotator == annotator)
         known = dict(connection.execute(sa.select(c.event, c.value).where(*own, c.round == round)).all())
         last = sa.select(c.item, sa.func.max(c.number)).where(*own).group_by(c.item)

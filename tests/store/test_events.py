@@ -1,0 +1,133 @@
+"""Events of annotators."""
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.store.one_round import CLASSES, go_through
+
+from baldur.store import Event, Request, Store
+
+
+def labels(trial, cut=None):
+    return {row.item: row.value for row in trial.labels(cut)}
+
+
+def test_an_event_that_is_sent_twice_counts_once(run, trial):
+    event = Event("1", "label", "a", "ann", "cat")
+    assert trial.tell([event, event]).repeated == ("1",)
+    assert trial.tell([event]) == ((), ("1",), {})
+    assert len(run.ledger()) == 1
+    told = trial.tell([event._replace(value="dog")])
+    assert "an id of its own" in told.refused["1"]
+    assert labels(trial) == {"a": "cat"}
+
+
+def test_a_correction_supersedes_and_a_withdrawal_takes_the_label_back(run, trial):
+    trial.tell([Event("1", "label", "a", "ann", "cat"), Event("2", "correction", "a", "ann", "dog")])
+    assert labels(trial) == {"a": "dog"}
+    trial.tell([Event("3", "withdrawal", "a", "ann")])
+    assert labels(trial) == {}
+    assert labels(trial, cut=2) == {"a": "dog"}
+    trial.tell([Event("4", "label", "a", "ann", "bird")])
+    assert labels(trial) == {"a": "bird"}
+    assert [(row.kind, row.supersedes) for row in run.ledger()] == [
+        ("label", None),
+        ("correction", 1),
+        ("withdrawal", 2),
+        ("label", None),
+    ]
+
+
+def test_requests_are_answered_and_skipped(run, trial):
+    trial.tell([Event("1", "label", "a", "ann", "cat"), Event("2", "skip", "b", "ann")])
+    assert trial.open_requests(0) == ["c"]
+    trial.tell([Event("3", "unlabelable", "c", "ann"), Event("4", "note", "a", "ann", "blurred")])
+    assert trial.open_requests(0) == []
+    assert [row.state for row in run.requests()] == ["answered", "skipped", "skipped"]
+    assert trial.unlabelable() == ["c"]
+    assert trial.cut(0) == 4
+    assert trial.latest().labels == 1
+    trial.tell([Event("5", "label", "b", "ann", "dog")])  # later
+    assert [row.state for row in run.requests()] == ["answered", "answered", "skipped"]
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        (Event("2", "label", "z", "ann", "cat"), "there is no item 'z'"),
+        (Event("2", "label", "b", "ann", "fish"), "'fish' is not a class; the classes are cat, dog, bird"),
+        (Event("2", "correction", "b", "ann", "cat"), "has no label yet"),
+        (Event("2", "withdrawal", "b", "ann"), "has no label yet"),
+        (Event("2", "label", "a", "ann", "dog"), "'ann' said 'cat' for 'a' before, and now 'dog'"),
+    ],
+)
+def test_an_event_that_cannot_be_believed_is_named_and_the_rest_is_taken(trial, event, words):
+    told = trial.tell(
+        [Event("1", "label", "a", "ann", "cat"), event, Event("3", "label", "c", "ann", "dog")], set("abc")
+    )
+    assert told.accepted == ("1", "3")
+    assert words in told.refused["2"]
+    assert labels(trial) == {"a": "cat", "c": "dog"}
+
+
+def test_an_item_that_no_round_asked_for_may_have_a_label(run, trial):
+    trial.tell([Event("1", "label", "x", "ann", "cat")])
+    assert labels(trial) == {"x": "cat"}
+    assert run.ledger()[0].round is None
+
+
+def test_votes_decide_nothing(trial):
+    trial.answer(0, {"a": "cat"}, "consensus", votes={"ann": {"a": "dog"}, "bob": {"a": "cat"}})
+    assert labels(trial) == {"a": "cat"}
+    assert trial.votes() == {"ann": {"a": "dog"}, "bob": {"a": "cat"}}
+
+
+SAID = st.lists(
+    st.tuples(
+        st.sampled_from(["label", "correction", "withdrawal", "skip", "unlabelable", "note"]),
+        st.sampled_from("abcx"),
+        st.sampled_from(["ann", "bob"]),
+        st.sampled_from([*CLASSES, "fish"]),
+    ),
+    max_size=25,
+)
+
+
+@given(said=SAID, cut=st.integers(0, 25))
+def test_the_current_labels_are_those_of_a_replay(tmp_path_factory, said, cut):
+    events = [Event(str(n), *row[:3], row[3]) for n, row in enumerate(said)]
+    with Store.create(tmp_path_factory.mktemp("run") / "run", settings="", classes=CLASSES) as run:
+        trial = run.trial("bald", 0)
+        trial.begin([Request(item, rank) for rank, item in enumerate("abc")])
+        told = trial.tell(events)
+        assert len(told.accepted) + len(told.refused) == len(events)
+        for until in (cut, None):
+            current = {}
+            for row in run.ledger()[:until]:
+                if row.kind in ("label", "correction"):
+                    current[row.item] = row.value
+                elif row.kind in ("withdrawal", "unlabelable"):
+                    current.pop(row.item, None)
+            assert labels(trial, until) == current
+
+
+def test_the_ledger_of_the_first_version_is_copied(run, trial):
+    """The second migration is taken back by hand, and applied again to labels in the old table."""
+    trial.answer(0, {"a": "cat", "b": "dog"}, "ann")
+    go_through(trial, 0, following="a")
+    trial.answer(1, {"a": "bird"}, "ann")
+    before, folder = run.ledger(), run.folder
+    run.close()
+    columns = "number, event, trial, item, annotator, value, time, round, supersedes, source"
+    with closing(sqlite3.connect(folder / "baldur.db", isolation_level=None)) as connection:
+        connection.execute(f"INSERT INTO ledger ({columns}) SELECT {columns} FROM events")
+        connection.execute("DROP TABLE events")
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    with Store.open(folder) as again:
+        assert again.ledger() == before
+        trial = again.trial("bald", 0)
+        trial.tell([Event("new", "label", "x", "ann", "cat")])
+        assert again.ledger()[-1].number == before[-1].number + 1
