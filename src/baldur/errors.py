@@ -35,7 +35,7 @@ class NoStochasticSite(BaldurError, ValueError):
 
 
 class IdenticalDraws(BaldurError, ValueError):
-    """All draws of a posterior gave the same predictions over a whole pass."""
+    """The network has dropout, but its outputs do not depend on it, so all posterior samples are the same."""
 
 
 class UnsupportedNetwork(BaldurError, ValueError):
@@ -136,7 +136,7 @@ class DiskFull(StoreError, OSError):
 
 
 class TieBreakWarning(UserWarning):
-    """All scores are the same by construction, so the ranking is just the order of the pool."""
+    """All scores are the same, so the ranking is just the order of the pool."""
 
 
 class SpinningThreads(UserWarning):

@@ -468,6 +468,15 @@ class Oracle(Protocol):
 
 
 @runtime_checkable
+class Corrects(Protocol):
+    """What an oracle may also have, if its answers may change later."""
+
+    def corrections(self, known: Mapping[str, str]) -> Mapping[str, str]:
+        """The new class names of items whose answer is now another one, given the class names known so far."""
+        ...
+
+
+@runtime_checkable
 class Panel(Protocol):
     """An oracle whose answers are a consensus; the loop records the votes, too."""
 

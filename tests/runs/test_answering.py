@@ -141,3 +141,61 @@ def test_noisy_answers_are_told_of_and_votes_are_exported(tmp_path):
     }
     assert len(rows) == 30
     assert {(r["strategy"], r["seed"]) for r in rows} == {("random", "0")}
+
+
+def filled(folder, labels):
+    """Write labels into the file of requests, as a person does in an editor."""
+    path = folder / "requests.csv"
+    header, *lines = path.read_text().splitlines()
+    path.write_text("\n".join([header, *(line + labels(line.split(",")[0]) for line in lines)]) + "\n")
+
+
+def test_labels_filled_into_the_requests_are_answers(tmp_path):
+    folder, options = tmp_path / "run", QUICK | {"oracle": "file", "rounds": 1, "seeds": 2}
+    dataset = blob_set()
+    truth = dict(zip(dataset.train.ids, dataset.labels.tolist(), strict=True))
+    written = []
+    for _ in range(12):
+        if run.run(dataset, folder, strategies=["random", "bald"], **options).state == "done":
+            break
+        filled(folder, lambda i: str(truth[i]))
+        written.append((folder / "requests.csv").read_text())
+    kept = sorted(folder.glob("requests-answered-*.csv"))
+    assert {path.read_text() for path in kept} | {(folder / "requests.csv").read_text()} >= set(written)
+    run.run(
+        dataset, tmp_path / "simulated", strategies=["random", "bald"], **QUICK | {"rounds": 1, "seeds": 2}
+    )
+    assert history(folder)["curve"] == history(tmp_path / "simulated")["curve"]
+
+
+def test_a_correction_supersedes_from_the_next_round_on(tmp_path):
+    folder, options = tmp_path / "run", QUICK | {"oracle": "file", "rounds": 2}
+    dataset = blob_set()
+    truth = dict(zip(dataset.train.ids, dataset.labels.tolist(), strict=True))
+
+    def go():
+        return run.run(dataset, folder, strategies=["random"], **options).state
+
+    def answer(wrong=()):
+        with Store.open(folder) as store:
+            asked = [row.item for row in store.requests()]
+        told = {i: truth[i] if i not in wrong else (truth[i] + 1) % 3 for i in asked}
+        (folder / "answers.csv").write_text("id,label\n" + "".join(f"{i},{c}\n" for i, c in told.items()))
+        return asked
+
+    go()
+    first = answer()[0]
+    answer({first})
+    assert go() == "waiting"
+    for _ in range(2):
+        answer()
+        go()
+    with Store.open(folder) as store:
+        labels = {row.item: row.value for row in store.labels()}
+        events = [row for row in store.ledger() if row.item == first]
+        (trial,) = store.trials()
+        assert trial.state == "done"
+        assert {row.item: row.value for row in trial.labels(trial.latest().cut)} == labels
+    assert labels == {i: str(truth[i]) for i in labels}
+    assert [row.value for row in events] == [str((truth[first] + 1) % 3), str(truth[first])]
+    assert (events[1].supersedes, events[1].source) == (events[0].number, "correction")

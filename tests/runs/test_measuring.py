@@ -1,5 +1,7 @@
 """What a run measures, and when it stops."""
 
+import warnings
+
 import numpy as np
 import pytest
 from tests.tiny_runs import QUICK, blob_set
@@ -52,3 +54,17 @@ def test_a_stop_by_validation_items_is_refused_where_the_learner_holds_none_out(
     )
     with pytest.raises(InvalidSettings, match="--validation N"):
         wrapped.validate(Deterministic(nn.Linear(4, 3)), some, 0)
+
+
+@pytest.mark.filterwarnings("default::baldur.errors.TieBreakWarning")
+def test_trees_that_agree_everywhere_end_no_run(tmp_path):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 60)
+    x = (4 * y[:, None] + 0.1 * rng.normal(size=(60, 1))).astype(np.float32)
+    options = {"strategies": ["random", "entropy", "bald"], "rounds": 2, "seeds": 1, "initial": 10}
+    with warnings.catch_warnings(record=True) as said:
+        outcome = run.run((x, y), tmp_path / "run", learner="random-forest(trees=5)", **options)
+    assert outcome.state == "done"
+    assert {str(one.message).split(",")[0] for one in said} == {"all posterior samples agree on every item"}
+    with Store.open(tmp_path / "run") as store:
+        assert {m.value for m in store.metrics("test") if m.metric == "accuracy"} == {1.0}

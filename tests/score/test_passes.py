@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from baldur import acquire, score
+from baldur.core.arrays import predictive
 from baldur.data import from_arrays
 from baldur.errors import (
     DiskFull,
@@ -14,6 +15,7 @@ from baldur.errors import (
     InvalidArgument,
     InvalidPredictions,
     InvalidSettings,
+    TieBreakWarning,
     UnreadableItems,
 )
 from baldur.posteriors import Deterministic, MCDropout
@@ -144,19 +146,44 @@ def test_an_empty_pool(draws):
     assert score.predict(draws, np.empty((0, 2, 3), np.float32), reduce=acquire.bald).shape == (0,)
 
 
-def test_draws_that_agree_everywhere_are_an_error(inputs):
-    """Dropout that nothing feeds on: BALD would be 0 everywhere and the picks the order of the pool."""
+class Dead(nn.Module):
+    """A network with dropout that its outputs do not depend on."""
 
-    class Dead(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.drop, self.out = nn.Dropout(0.5), nn.Linear(6, 3)
+    def __init__(self, factor):
+        super().__init__()
+        self.drop, self.out, self.factor = nn.Dropout(0.5), nn.Linear(6, 3), factor
 
-        def forward(self, x):
-            return self.out(x.flatten(1)) + 0 * self.drop(x.flatten(1)).sum(1, keepdim=True)
+    def forward(self, x):
+        dropped = self.drop(x.flatten(1)).sum(1, keepdim=True)
+        return self.out(x.flatten(1)) + (0 if self.factor is None else self.factor * dropped)
 
-    with pytest.raises(IdenticalDraws, match="agree on all 101 items"):
-        score.predict(MCDropout(Dead()).draw(3), inputs, reduce=acquire.bald)
+
+@pytest.mark.parametrize("factor", [None, 0])
+def test_dropout_that_never_acts_is_an_error(inputs, factor):
+    with pytest.raises(IdenticalDraws, match=r"do not depend on its dropout \('drop' \(unit\)\)"):
+        score.predict(MCDropout(Dead(factor)).draw(3), inputs, reduce=acquire.bald)
+
+
+class Silent(nn.Module):
+    """Its hidden units are 0, so that masks change nothing although they act."""
+
+    def __init__(self):
+        super().__init__()
+        self.drop, self.out = nn.Dropout(0.5), nn.Linear(6, 3)
+
+    def forward(self, x):
+        flat = x.flatten(1)
+        return self.out(self.drop(torch.relu(-flat.abs()))) + flat[:, :3]
+
+
+def test_samples_that_agree_are_measured_and_ties_are_warned_of(inputs):
+    draws = MCDropout(Silent()).draw(3)
+    single = score.predict(draws[:1], inputs, reduce=predictive)
+    assert score.predict(draws, inputs, reduce=predictive) == pytest.approx(single, abs=1e-6)
+    assert np.ptp(score.predict(draws, inputs, reduce=acquire.entropy)) > 0.01
+    for reduce in (acquire.bald, None):
+        with pytest.warns(TieBreakWarning, match="agree on every item"):
+            score.predict(draws, inputs, reduce=reduce)
 
 
 def test_one_sample_is_no_disagreement_and_no_error(inputs):

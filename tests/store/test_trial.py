@@ -135,3 +135,24 @@ def test_labels_are_the_last_word_up_to_any_cut(tmp_path_factory, said):
             assert {row.item: row.value for row in trial.labels(cut)} == dict(events[:cut])
             numbers = [row.number for row in trial.labels(cut)]
             assert numbers == sorted(numbers)
+
+
+def test_a_correction_is_a_newer_event_and_earlier_cuts_stay(run, trial):
+    trial.answer(0, {"a": "cat", "b": "cat", "c": "dog"}, "ann")
+    cut = trial.cut(0)
+    for _ in range(2):
+        trial.correct({"a": "dog", "b": "cat"}, "ann")
+    assert {row.item: row.value for row in trial.labels(cut)} == {"a": "cat", "b": "cat", "c": "dog"}
+    assert {row.item: row.value for row in trial.labels()} == {"a": "dog", "b": "cat", "c": "dog"}
+    trial.correct({"a": "cat"}, "bob")
+    events = [(row.value, row.annotator, row.supersedes) for row in run.ledger() if row.item == "a"]
+    assert events == [("cat", "ann", None), ("dog", "ann", 1), ("cat", "bob", 4)]
+    with pytest.raises(InvalidLabel, match="'horse'"):
+        trial.correct({"a": "horse"}, "ann")
+
+
+def test_only_what_has_a_label_can_be_corrected(trial):
+    trial.answer(0, {"a": "cat"}, "ann")
+    with pytest.raises(StoreError, match="'b' has no label yet"):
+        trial.correct({"a": "dog", "b": "dog"}, "ann")
+    assert [row.value for row in trial.labels()] == ["cat"]

@@ -46,10 +46,17 @@ def _root(
 
 @contextmanager
 def in_words() -> Iterator[None]:
-    """Turn errors of Baldur into a sentence and an exit code, without a traceback."""
+    """Turn errors of Baldur into a sentence and an exit code, without a traceback. A warning is said once."""
+    said: set[str] = set()
+
+    def say_once(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        if (text := str(message)) not in said:
+            said.add(text)
+            err_console.print(f"[yellow]warning:[/yellow] {escaped(text)}", highlight=False, soft_wrap=True)
+
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _say_warning
+            warnings.showwarning = say_once
             yield
     except (BaldurError, OSError) as error:
         err_console.print(
@@ -61,10 +68,6 @@ def in_words() -> Iterator[None]:
             "stopped. Nothing is lost: run the same command again to continue.", highlight=False
         )
         raise typer.Exit(INTERRUPTED) from None
-
-
-def _say_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    err_console.print(f"[yellow]warning:[/yellow] {escaped(str(message))}", highlight=False, soft_wrap=True)
 
 
 def escaped(text: str) -> str:

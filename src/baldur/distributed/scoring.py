@@ -69,7 +69,6 @@ class RayScorer:
             See `PoolScorer.predict`.
 
         Raises:
-            IdenticalDraws: All T > 1 samples give the same predictions for every item.
             InvalidPredictions: Predictions are NaN, or `reduce` finds that they are not normalised.
             ClusterFailed: Workers were lost several times; finished blocks are kept.
         """
@@ -78,7 +77,7 @@ class RayScorer:
         draws = score.draws_of(posterior, self.plain.draws, self.plain.seed)
         values, differ = self._pass(posterior, draws, pool, "log_probs", reduce)
         if not differ and not draws.degenerate:
-            raise passes.identical(draws, len(pool))
+            passes.warn_of_agreement(values, reduced=reduce is not None)
         return values
 
     def features(self, posterior: Posterior, pool: Pool) -> NDArray[np.float32]:

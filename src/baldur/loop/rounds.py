@@ -15,7 +15,19 @@ from numpy.typing import NDArray
 from baldur.core.seeds import derive, generator
 from baldur.errors import DamagedArtefact, InvalidArgument, NonFiniteScore
 from baldur.loop.stopping import Stopping
-from baldur.protocols import Choice, Labelled, Learner, Oracle, Panel, Pool, Posterior, Scorer, Strategy, View
+from baldur.protocols import (
+    Choice,
+    Corrects,
+    Labelled,
+    Learner,
+    Oracle,
+    Panel,
+    Pool,
+    Posterior,
+    Scorer,
+    Strategy,
+    View,
+)
 from baldur.store import PhaseHandle, Request, Round, Trial
 
 State = Literal["done", "waiting"]
@@ -181,6 +193,9 @@ class _Going:
         wanted = self.trial.open_requests(latest.round)
         with self.trial.phase(latest.round, "label") as phase:
             oracle = self.parts.oracle
+            if isinstance(oracle, Corrects):
+                known = {row.item: row.value for row in self.trial.labels()}
+                self.trial.correct(oracle.corrections(known), oracle.annotator)
             if isinstance(oracle, Panel):
                 oracle.recall(self.trial.votes())
             answers = oracle.ask(wanted) if wanted else {}

@@ -1,20 +1,25 @@
-"""An oracle that answers later: requests are in one file, and answers in another."""
+"""An oracle that answers later: requests are in one file, and answers in others."""
 
-import csv
-import json
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from baldur.errors import InvalidLabel
+from baldur.oracles.answers import Answer, blank, is_blank, read_answers
+
+_MOST = 5  # faults named in one message
 
 
 class FileOracle:
     """Writes requests to `requests.csv` and reads answers from `answers.csv` or `answers.jsonl`.
 
+    Labels that a person fills into `requests.csv` are answers, too. Such a file is never overwritten: before new
+    requests are written, it becomes `requests-answered-1.csv`, which is still read.
+
     Args:
-        folder: The folder of both files.
+        folder: The folder of these files.
         classes: The names that an answer may have.
         path_of: Gives the file or address where a person finds the item; empty if there is none.
         ids: The ids of all items; an answer for another id gives a warning. None if they are not known.
@@ -49,85 +54,88 @@ class FileOracle:
             Class names by id.
 
         Raises:
-            InvalidLabel: An answer is not a class, or a line cannot be read; the message names file and line.
+            InvalidLabel: An answer is not a class, two answers for an item differ, or a line cannot be read. The
+                message names file and line of each.
         """
-        wanted = set(ids)
-        known = wanted if self._ids is None else self._ids
-        given = [(i if i in known else i.strip(), label) for i, label in self._read()]
-        self._warn_of(i for i, _ in given)
-        answered = {i: label for i, label in given if i in wanted}
+        given = self._given(frozenset(ids))
+        answered = {i: given[i] for i in ids if i in given}
         self._open |= dict.fromkeys(i for i in ids if i not in answered)
         for i in answered:
             self._open.pop(i, None)
         self._write(list(self._open))
         return answered
 
-    def _read(self) -> Iterator[tuple[str, str]]:
-        for path in self.answers:
-            if not path.exists():
-                continue
-            for number, (i, label) in _rows(path):
-                label = label if label in self._classes else label.strip()
-                if label == "":
-                    continue
-                if label not in self._classes:
-                    known = ", ".join(sorted(self._classes)[:20])
-                    raise InvalidLabel(
-                        f"{path}, line {number}: {label!r} is not a class; the classes are {known}"
-                    )
-                yield i, label
+    def corrections(self, known: Mapping[str, str]) -> Mapping[str, str]:
+        """The answers that are now other ones.
 
-    def _warn_of(self, answered: Iterable[str]) -> None:
+        Args:
+            known: Earlier answers: class names by id.
+
+        Returns:
+            The new class names of the items whose answer changed.
+
+        Raises:
+            InvalidLabel: As in `ask`.
+        """
+        given = self._given(frozenset(known))
+        return {i: given[i] for i, label in known.items() if given.get(i, label) != label}
+
+    def _given(self, wanted: frozenset[str]) -> dict[str, str]:
+        """All answers in all files, by id."""
+        known = wanted if self._ids is None else self._ids
+        said: dict[str, Answer] = {}
+        faults: list[str] = []
+        moved = sorted(self.requests.parent.glob("requests-answered-*.csv"))
+        for path in (*moved, self.requests, *self.answers):
+            answers, unreadable = read_answers(path) if path.exists() else ([], [])
+            faults += unreadable
+            for one in answers:
+                answer = one.as_known(known, self._classes)
+                first = said.setdefault(answer.id, answer)
+                if answer.label not in self._classes:
+                    faults.append(
+                        f"{answer.where}: {answer.label!r} is not a class; {self._hint(answer.label)}"
+                    )
+                elif first.label != answer.label:
+                    faults.append(
+                        f"{answer.where}: {answer.label!r} for {answer.id!r}, but {first.where} says {first.label!r}; "
+                        "keep one of the two"
+                    )
+        if faults:
+            more = f"; and {len(faults) - _MOST} more" if len(faults) > _MOST else ""
+            raise InvalidLabel("; ".join(faults[:_MOST]) + more)
+        self._warn_of(said.values())
+        return {i: answer.label for i, answer in said.items()}
+
+    def _hint(self, label: str) -> str:
+        by_small = {name.casefold(): name for name in sorted(self._classes)}
+        near = get_close_matches(label.casefold(), by_small, 1)
+        hint = f"; did you mean {by_small[near[0]]!r}?" if near else ""
+        return f"the classes are {', '.join(sorted(self._classes)[:20])}{hint}"
+
+    def _warn_of(self, answers: Iterable[Answer]) -> None:
         """Warn once of answers for unknown items."""
         if self._ids is None or self._warned:
             return
-        unknown = [i for i in answered if i not in self._ids]
+        unknown = [answer for answer in answers if answer.id not in self._ids]
         if unknown:
             self._warned = True
             warnings.warn(
                 f"{len(unknown)} of the answers in {self.requests.parent} are for unknown items,"
-                f" the first for {unknown[0]!r}; give the ids as they stand in {self.requests.name}",
-                stacklevel=3,
+                f" the first for {unknown[0].id!r} ({unknown[0].where}); give the ids as they stand in"
+                f" {self.requests.name}",
+                stacklevel=4,
             )
 
     def _write(self, ids: Sequence[str]) -> None:
+        """Write the open requests. A file that a person has filled in keeps its content under another name."""
+        if self.requests.exists() and not is_blank(self.requests):
+            if not ids:
+                return
+            number = 1
+            while (kept := self.requests.with_name(f"requests-answered-{number}.csv")).exists():
+                number += 1
+            os.rename(self.requests, kept)
         part = self.requests.with_name(self.requests.name + ".part")
-        with part.open("w", newline="", encoding="utf-8") as file:
-            rows = csv.writer(file)
-            rows.writerow(("id", "path", "label"))
-            rows.writerows((i, self._path_of(i), "") for i in ids)
+        part.write_text(blank((i, self._path_of(i)) for i in ids), encoding="utf-8", newline="")
         os.replace(part, self.requests)
-
-
-def _rows(path: Path) -> Iterator[tuple[int, tuple[str, str]]]:
-    """(line, (id, label)) of every line of an answers file."""
-    try:
-        # Lines end at "\n" or "\r" only; a text may contain other line ends of Unicode.
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            yield from (_from_json if path.suffix == ".jsonl" else _from_csv)(path, file)
-    except UnicodeDecodeError as error:
-        raise InvalidLabel(f"{path} is not UTF-8 ({error}); save it as UTF-8") from None
-
-
-def _from_csv(path: Path, file: Iterable[str]) -> Iterator[tuple[int, tuple[str, str]]]:
-    rows = csv.DictReader(file)
-    if not {"id", "label"} <= set(rows.fieldnames or ()):
-        raise InvalidLabel(
-            f"{path} needs a first line that names the columns id and label, not {rows.fieldnames}"
-        )
-    for row in rows:
-        yield rows.line_num, (row["id"] or "", row["label"] or "")
-
-
-def _from_json(path: Path, file: Iterable[str]) -> Iterator[tuple[int, tuple[str, str]]]:
-    for number, line in enumerate(file, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            yield number, (str(row["id"]), str(row["label"]))
-        except (ValueError, KeyError, TypeError):
-            raise InvalidLabel(
-                f'{path}, line {number}: an object such as {{"id": "7", "label": "cat"}} was expected,'
-                f" not {line.strip()!r}"
-            ) from None

@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -18,10 +19,10 @@ from baldur.core.trees import bytes_in, leaves
 from baldur.data import as_pool
 from baldur.errors import (
     DiskFull,
-    IdenticalDraws,
     InvalidArgument,
     InvalidPredictions,
     NonFiniteItems,
+    TieBreakWarning,
     Unsupported,
 )
 from baldur.protocols import Draws, Pool, Positions, Posterior
@@ -36,6 +37,8 @@ Precision = Literal["float32", "bfloat16"]
 # Upper bound of the activations of one item, in multiples of the size of the item. It also holds for wide convolutions
 # on small images.
 _ACTIVATIONS = 64
+
+_ROUNDING = 1e-6  # scores that differ less are equal
 
 _SHAPES = re.compile("shape|size|dimension|channel|expected", re.IGNORECASE)
 
@@ -53,7 +56,8 @@ def predict(
 ) -> NDArray[Any]:
     """Evaluate T functions on every item of a pool, and reduce their log-probabilities log p(y | x_n, w_t).
 
-    The items are read once, in order. The batches depend only on the arguments and the shapes.
+    The items are read once, in order. The batches depend only on the arguments and the shapes. If all T > 1 samples
+    agree on every item, there is a `TieBreakWarning`, unless the returned values differ all the same.
 
     Args:
         draws: T functions, from `posterior.draw(T, seed)`.
@@ -72,7 +76,6 @@ def predict(
 
     Raises:
         InvalidArgument: `draws` is a posterior, or `reduce` is not a function.
-        IdenticalDraws: All T > 1 samples give the same predictions for every item.
         InvalidPredictions: Predictions are NaN, or `reduce` finds that they are not normalised.
         NonFiniteItems: Inputs are not finite.
         UnreadableItems: The pool cannot read some items.
@@ -102,7 +105,7 @@ def predict(
     if out is None:
         return np.empty((0,))
     if not differ and not draws.degenerate:
-        raise identical(draws, n)
+        warn_of_agreement(out, reduced=reduce is not None)
     return out
 
 
@@ -193,19 +196,20 @@ def _check_draws(draws: Any) -> None:
         )
 
 
-def identical(draws: Draws, n: int) -> IdenticalDraws:
-    """The error for samples that give the same predictions in a whole pass.
+def warn_of_agreement(values: NDArray[Any], *, reduced: bool) -> None:
+    """Warn of samples that agree on every item of a pass, where their disagreement may rank the items.
 
     Args:
-        draws: T > 1 functions.
-        n: Number of items.
-
-    Returns:
-        The error.
+        values: What the pass returns: log-probabilities, scores (N,), or other values of each item.
+        reduced: Whether these are no longer the log-probabilities of the samples.
     """
-    return IdenticalDraws(
-        f"the {len(draws)} posterior samples agree on all {n} items, so their disagreement is 0 everywhere and cannot "
-        "rank items; check that the network uses the output of its dropout layers"
+    if len(values) < 2 or (reduced and (values.ndim > 1 or np.ptp(values) > _ROUNDING)):
+        return
+    warnings.warn(
+        "all posterior samples agree on every item, so their disagreement is 0 everywhere and the order of the pool "
+        "decides. Use a strategy that needs no disagreement, such as entropy, or a posterior whose samples differ more",
+        TieBreakWarning,
+        stacklevel=3,
     )
 
 

@@ -216,6 +216,46 @@ class Trial:
                 update = schema.requests.update().where(*this).values(state="answered")
                 connection.execute(update, [{"answered": item} for item in wanted])
 
+    def correct(self, labels: Mapping[str, str], annotator: str) -> None:
+        """Append corrections to the ledger, all or none. The next cut has them; earlier cuts stay as they are.
+
+        A correction is a newer event about an item that has a label. One that changes nothing adds nothing.
+
+        Args:
+            labels: The right class names, by item id.
+            annotator: The name of the annotator.
+
+        Raises:
+            StoreError: An item has no label yet.
+            InvalidLabel: A correction is not one of the run's classes.
+        """
+        c = schema.ledger.c
+        newest = sa.select(sa.func.max(c.number)).where(c.trial == self.id).group_by(c.item)
+        query = sa.select(c.item, c.value, c.round, c.number).where(c.number.in_(newest))
+        if not labels:
+            return
+        with self.database.write() as connection:
+            self._check_classes(connection, labels)
+            current = {row.item: row for row in connection.execute(query)}
+            time, events = schema.now(), []
+            for item, value in labels.items():
+                if item not in current:
+                    raise StoreError(
+                        f"{item!r} has no label yet, so there is nothing to correct; answer it first"
+                    )
+                now = current[item]
+                if now.value != value:
+                    name = [self.id, now.round, item, annotator, now.number]
+                    row = {
+                        "event": str(uuid5(_EVENTS, json.dumps(name))),
+                        "trial": self.id,
+                        "round": now.round,
+                    }
+                    row |= {"item": item, "value": value, "annotator": annotator, "time": time}
+                    events.append(row | {"supersedes": now.number, "source": "correction"})
+            if events:
+                connection.execute(schema.ledger.insert(), events)
+
     def metric(self, round: int, name: str, split: str = "test") -> float:
         """One metric of a round.
 

@@ -14,7 +14,7 @@ from baldur.acquire import aggregate
 from baldur.acquire.missing import upper_bound
 from baldur.core.sizes import bytes_of
 from baldur.data import as_pool
-from baldur.errors import IdenticalDraws, InvalidArgument, Unsupported
+from baldur.errors import InvalidArgument, Unsupported
 from baldur.posteriors.draws import WrappedDraws
 from baldur.protocols import Draws, Picks, Pool, Positions, Posterior, Scorer, View
 from baldur.score.subset import SomeSamples
@@ -89,7 +89,7 @@ def race(
     parts: dict[tuple[int, int, bool], Draws] = {}  # what a slice has prepared is used again
 
     def predict(a: int, b: int, positions: Positions, reduce: Score | None) -> NDArray[Any]:
-        part = len(positions) < len(whole)
+        part = len(positions) < len(whole) or b - a < len(draws)
         few = parts.setdefault((a, b, part), WrappedDraws(draws[a:b], may_agree=part))
         shown = None if part else progress
         return score.predict(
@@ -127,14 +127,15 @@ def race_by(
         Unsupported: As `race`.
     """
     parts: dict[tuple[int, int | None, bool], SomeSamples] = {}
+    samples = 1
 
     def predict(a: int, b: int | None, positions: Positions, reduce: Score | None) -> NDArray[Any]:
-        part = len(positions) < len(pool)
+        part = len(positions) < len(pool) or b is None or b - a < samples
         leading = parts.setdefault((a, b, part), SomeSamples(posterior, slice(a, b), part))
         return scorer.predict(leading, View(pool, positions), reduce)
 
     one = np.arange(min(1, len(pool)), dtype=np.intp)
-    samples = int(predict(0, None, one, None).shape[1]) if len(one) else 1
+    samples = int(predict(0, None, one, None).shape[1]) if len(one) else samples
     return _raced(predict, len(pool), samples, score_of, k, risk, rng, bytes_of(scorer.memory))
 
 
@@ -233,9 +234,10 @@ def _raced(
     )
     everybody = np.arange(n, dtype=np.intp)
     if at:
-        try:
-            field.record(everybody, field.evaluate(0, at[0], everybody, rule.reduce(at[0])))
-        except IdenticalDraws:  # so few samples may agree on all items, and then nobody can leave
+        field.record(everybody, field.evaluate(0, at[0], everybody, rule.reduce(at[0])))
+        if (
+            np.ptp(field.scores) <= _ROUNDING
+        ):  # so few samples may agree on all items, and then nobody can leave
             at = ()
     if at:
         field.finish(everybody[top(field.scores, k).indices])

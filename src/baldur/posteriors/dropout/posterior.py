@@ -14,7 +14,13 @@ from torch import Tensor, nn
 from baldur.core.devices import seeded
 from baldur.core.networks import call, device_of
 from baldur.core.trees import differ, items_of, map_tree, place, shapes, take, versions
-from baldur.errors import DamagedArtefact, InvalidArgument, NoStochasticSite, UnsupportedNetwork
+from baldur.errors import (
+    DamagedArtefact,
+    IdenticalDraws,
+    InvalidArgument,
+    NoStochasticSite,
+    UnsupportedNetwork,
+)
 from baldur.likelihoods import CATEGORICAL, Likelihood
 from baldur.posteriors._saving import read, save
 from baldur.posteriors.draws import NumberedDraws, number_of_draws
@@ -25,7 +31,7 @@ from baldur.posteriors.dropout.insertion import insert_dropout, insertion, order
 from baldur.posteriors.dropout.lowered import Lowered, asked, exactly
 from baldur.posteriors.dropout.masks import keep
 from baldur.posteriors.dropout.plan import SamplingPlan, half_masks, repeats, same
-from baldur.posteriors.dropout.reach import reached, together
+from baldur.posteriors.dropout.reach import acts, reached, together
 from baldur.posteriors.dropout.sites import Dropouts, Site, find_sites, masking
 from baldur.posteriors.network import NetworkPosterior, frozen, penultimate
 from baldur.posteriors.trunk import Trunk
@@ -134,6 +140,7 @@ class MCDropout(NetworkPosterior):
 
         Raises:
             NoStochasticSite: Training would call no dropout.
+            IdenticalDraws: The outputs do not depend on any dropout.
             UnsupportedNetwork: A dropout call cannot share its mask; the message names it.
         """
         key = shapes(x)
@@ -172,6 +179,16 @@ class MCDropout(NetworkPosterior):
             module.training = True  # only the module itself: it is what makes the call
         self.lowered.forget()
         plan = SamplingPlan(sites, find_tail(self.network, sites), left_out, in_place)
+        if (
+            any(site.p > 0 for site in sites)
+            and not acts(self.network, probe)
+            and self.draw(8)._equal(plan, probe)
+        ):
+            names = ", ".join(dict.fromkeys(site.name for site in sites if site.p > 0))
+            raise IdenticalDraws(
+                f"the outputs of the network do not depend on its dropout ({names}), so all samples would be the same; "
+                "use the output of the dropout layers, have dropout inserted with rate=0.5, or use Deterministic"
+            )
         if plan.tail is not None and not self.draw(1)._agree(plan, probe):
             plan.tail = None
         return plan
@@ -342,6 +359,13 @@ class DropoutDraws(NumberedDraws):
             return self.posterior.likelihood.log_probs(logits, 1)
 
         return sample
+
+    def _equal(self, plan: SamplingPlan, x: Any) -> bool:
+        """Whether all samples of the network are equal on a batch."""
+        every = torch.arange(len(self), device=device_of(self.posterior.network)).unsqueeze(1)  # (T, 1)
+        with torch.inference_mode():
+            first, *others = (self._sample(plan, map_tree(torch.clone, x))(t) for t in every)
+        return all(torch.equal(first.nan_to_num(), one.nan_to_num()) for one in others)
 
     def _agree(self, plan: SamplingPlan, x: Any) -> bool:
         """Whether one sample of the tail and of the network agree on two items, the second of which becomes noise."""

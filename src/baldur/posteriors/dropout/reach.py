@@ -6,6 +6,43 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from baldur.core.devices import seeded
+from baldur.core.networks import call, device_of, restore
+from baldur.core.trees import leaves, map_tree
+from baldur.posteriors.dropout.sites import Dropouts
+
+_LOUD = 10  # times the largest value: enough to pass rectifiers that are off for all usual values
+
+
+def acts(network: nn.Module, x: Any) -> bool:
+    """Whether active dropout can change the outputs: whether they differ if its result is noise, and other noise.
+
+    Args:
+        network: As at prediction; its buffers do not change.
+        x: A batch.
+
+    Returns:
+        False where the outputs are the same.
+    """
+
+    def noise(kind: str, p: float, h: Tensor, in_place: bool) -> Tensor:
+        if p == 0:
+            return h
+        made = torch.randn_like(h) * _LOUD * (1 + h.abs().max())
+        return h.copy_(made) if in_place else made
+
+    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    found = []
+    try:
+        for seed in (0, 1):
+            with torch.inference_mode(), Dropouts(noise), seeded(seed, device_of(network)):
+                found.append(leaves(call(network, map_tree(torch.clone, x))))
+    except Exception:  # a network of a user may refuse noise in any way
+        return True
+    finally:
+        restore(network, before)
+    return not all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
 
 def reached(network: nn.Module, sample: Callable[[Tensor], Tensor], device: torch.device) -> set[str] | None:
     """The layers with weights, by path, whose output differs between samples.
