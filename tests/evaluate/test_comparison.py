@@ -193,3 +193,53 @@ def test_noise_of_a_test_set():
     assert evaluate.accuracy_half_width(0.95, 10_000) == pytest.approx(0.00427, abs=5e-6)
     with pytest.raises(InvalidArgument):
         evaluate.accuracy_half_width(90, 10_000)
+
+
+KINDS = {
+    "normal": lambda rng, shape: 0.8 + 0.02 * rng.normal(size=shape),
+    "skew": lambda rng, shape: rng.beta(19, 1, shape),
+    "coarse": lambda rng, shape: rng.binomial(50, 0.9, shape) / 50,
+    "sometimes fails": lambda rng, shape: (
+        0.8 + 0.02 * rng.normal(size=shape) - 0.3 * (rng.random(shape) < 0.1)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+def test_without_a_true_difference_a_report_rarely_has_a_verdict(kind, seeds):
+    """Eight strategies that are as good as random: 27 % of the reports had a verdict before Holm's correction."""
+    reports, rng = 500, np.random.default_rng(seeds)
+    shared = 0.01 * rng.normal(size=(reports, 1, seeds))  # a seed has its own initial labels
+    areas = shared + KINDS[kind](rng, (reports, 9, seeds))
+    pairs = [[evaluate.paired(a, report[0]) for a in report[1:]] for report in areas]
+    for strategies in (1, 3, 8):
+        told = [evaluate.corrected(each[:strategies]) for each in pairs]
+        false = np.mean([any(pair.verdict != "undecided" for pair in each) for each in told])
+        assert false <= 0.05 + 2.5 * math.sqrt(0.05 * 0.95 / reports), strategies
+
+
+def verdicts(areas, baseline):
+    return [pair.verdict for pair in evaluate.corrected([evaluate.paired(a, baseline) for a in areas])]
+
+
+def test_large_differences_are_found_all_the_same():
+    rng = np.random.default_rng(0)
+    found = [
+        verdicts(rng.normal(size=(3, 5)) + np.array([[5], [0], [-5]]), rng.normal(size=5)) for _ in range(200)
+    ]
+    assert [
+        np.mean([f[i] == word for f in found]) > 0.8
+        for i, word in enumerate(["better", "undecided", "worse"])
+    ]
+
+
+def test_the_correction_keeps_intervals_and_leaves_out_what_is_no_test():
+    two, five = evaluate.paired(A[:2], B[:2]), evaluate.paired(A, B)
+    again = evaluate.corrected([two, five])
+    assert again == [two, five]
+    three = evaluate.corrected([five, five, evaluate.paired(A, A)])
+    assert [pair.p for pair in three] == pytest.approx([3 * five.p, 3 * five.p, 1])
+    assert (three[0].low, three[0].verdict) == (five.low, "better")
+    many = evaluate.corrected([five] * 8)
+    assert {pair.verdict for pair in many} == {"undecided"}

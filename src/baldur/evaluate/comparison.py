@@ -9,7 +9,8 @@ decide: their t-test stands on a single degree of freedom.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Literal
 
@@ -194,6 +195,27 @@ def holm(p_values: ArrayLike) -> Float[np.ndarray, " m"]:
     steps = np.arange(len(order), 0, -1)
     p[order] = np.minimum(np.maximum.accumulate(steps * p[order]), 1)
     return p
+
+
+def corrected(pairs: Sequence[Paired], level: float = 0.95) -> list[Paired]:
+    """Comparisons that are made together, with Holm's p-values and the verdicts that follow from them.
+
+    With one verdict for each strategy against random, at most 5 % of reports without any true difference have one.
+    Each interval still holds for its own comparison alone.
+
+    Args:
+        pairs: The comparisons.
+        level: The level that they were made with; 1 - level bounds the probability of any false verdict.
+
+    Returns:
+        The comparisons in the same order.
+    """
+    counted = [pair.p if pair.n >= FEWEST else math.nan for pair in pairs]
+    found = []
+    for pair, p in zip(pairs, holm(counted).tolist(), strict=True):
+        claimed = pair.verdict if p < 1 - level else "undecided"
+        found.append(replace(pair, p=pair.p if math.isnan(p) else p, verdict=claimed))
+    return found
 
 
 def penalty_matrix(values: Float[Array, "M B n"], level: float = 0.95) -> Float[np.ndarray, "M M"]:
