@@ -175,7 +175,7 @@ def differing_starts(store: Store) -> list[str]:
 def _losses(store: Store) -> Iterator[str]:
     quarantined = sum(item.state == "quarantined" for item in store.items().values())
     if quarantined:
-        yield f"{count(quarantined, 'item')} could not be read and took no part. The section Data lists them."
+        yield f"{count(quarantined, 'item')} took no part. The section Data lists them."
     incidents = len(store.incidents())
     if incidents:
         yield f"The run recovered from {count(incidents, 'incident')}. The section Environment lists them."
