@@ -49,10 +49,12 @@ def test_the_split_of_digits_depends_on_the_seed():
 
 def test_mnist_files_are_read_compressed_or_not(mnist):
     data = load("mnist", data_dir=str(mnist))
-    assert data.train.ids == tuple(f"train/{i:05d}" for i in range(6))
+    assert list(data.train.ids) == [f"train/{i:05d}" for i in range(1, 5)]
+    assert dict(data.quarantined).keys() == {"train/00000", "train/00005"}  # one picture with two labels
+    assert "train/00000 (0) = train/00005 (5)" in data.notes[0]
     assert data.test_labels.tolist() == [0, 1, 2]
     ((_, x),) = data.train.batches(np.array([0]), 1)
-    raw = gzip.decompress((mnist / "train-images-idx3-ubyte.gz").read_bytes())[16 : 16 + 784]
+    raw = gzip.decompress((mnist / "train-images-idx3-ubyte.gz").read_bytes())[16 + 784 : 16 + 2 * 784]
     expected = (np.frombuffer(raw, np.uint8) / 255 - 0.1307) / 0.3081
     assert x.flatten().numpy() == pytest.approx(expected.astype(np.float32), abs=1e-5)
     assert data.duplicates == (("train/00000", "train/00005"), ("test/00000", "test/00002"))

@@ -85,8 +85,11 @@ def test_images_are_decoded_once_and_a_damaged_one_is_left_out(loaded, monkeypat
     steps = []
     data = loaded(table, progress=lambda *step: steps.append(step))
     assert steps[-1] == ("rows", 20, 20)
-    assert dict(data.quarantined).keys() == {"i4", "i9"}
-    assert len(data.train) + len(data.test) == 18
+    assert dict(data.quarantined).keys() == {"i4", "i9", "i11", "i12"}
+    assert len(data.train) + len(data.test) == 16
+    assert data.notes == (
+        "2 items are left out, each equal to an item with another label: i11 (y) = i12 (x)",
+    )
     assert data.duplicates == (("i11", "i12"),)
     x, mean, std = everything(data.train), *(np.array(data.preprocessing[k]) for k in ("mean", "std"))
     shade = int(data.train.ids[0][1:])
@@ -169,7 +172,7 @@ def test_a_file_without_rows_is_passed_over(loaded, tmp_path, table):
 @pytest.mark.parametrize("first", [[5.0], [], None])
 def test_the_first_file_that_has_a_list_says_how_wide_all_are(loaded, tmp_path, first):
     (tmp_path / "set").mkdir()
-    for name, rows in (("a", [None, []]), ("b", [[1.0, 2.0], [3.0, 4.0]])):
+    for name, rows in (("a", [None, []]), ("b", [[7.5, 2.0], [8.5, 4.0]])):
         table = {"label": ["a", "b"], "x": pa.array(rows, pa.list_(pa.float32()))}
         pq.write_table(pa.table(table), tmp_path / f"set/{name}.parquet")
     rows = [first, *LISTS["x"].to_pylist()[1:]]

@@ -160,7 +160,7 @@ def test_cohen():
         (lambda: majority(np.array([[0, 3]]), 3), InvalidLabel, "annotator 1 answers 3 for item 0"),
         (lambda: dawid_skene(np.array([[0], [-2]]), 3), InvalidLabel, "annotator 0 answers -2 for item 1"),
         (lambda: majority(np.array([[0]]), 1), InvalidArgument, "at least 2 classes"),
-        (lambda: dawid_skene(np.array([[0]]), 2, shrinkage=-1), InvalidArgument, "not be negative"),
+        (lambda: dawid_skene(np.array([[0]]), 2, shrinkage=-1), InvalidArgument, "at least 0, not -1"),
         (lambda: fleiss_kappa(np.array([[0, -1]]), 2), InvalidArgument, "no item has two votes"),
         (
             lambda: inspect.unwrap(cohen_kappa)(np.array([0]), np.array([0, 1])),

@@ -82,8 +82,36 @@ def test_temperature_of_samples_divides_each_of_them():
     assert evaluate.temperature(logits[:, :1], LOGIT_LABELS) == pytest.approx(2.088275, abs=1e-5)
 
 
+def test_a_temperature_without_an_optimum_is_refused_or_drawn_towards_one():
+    z, y = np.array([[4.0, 0.0], [0.0, 3.0]] * 6), np.array([0, 1] * 6)
+    with pytest.raises(InvalidArgument, match="these 12 items is 0, so they cannot calibrate"):
+        evaluate.temperature(z, y)
+    with pytest.raises(InvalidArgument, match="these 12 items is infinity"):
+        evaluate.temperature(z, 1 - y)
+    assert 0.3 < evaluate.temperature(z, y, strength=1) < 1 < evaluate.temperature(z, 1 - y, strength=1) < 18
+    assert evaluate.temperature(z, y, strength=1e6) == pytest.approx(1, abs=1e-3)
+
+
+def test_few_items_calibrate_no_worse_than_none_at_all():
+    """Predictions that are calibrated as they are: a temperature of 12 items without the prior made them far worse."""
+    rng = np.random.default_rng(0)
+    z = 2.5 * rng.normal(size=(3000, 3))
+    y = np.array([rng.choice(3, p=np.exp(row) / np.exp(row).sum()) for row in z])
+
+    def worse(strength):
+        found = []
+        for _ in range(40):
+            some = rng.choice(3000, 12, replace=False)
+            tau = evaluate.temperature(z[some], y[some], strength)
+            found.append(evaluate.nll(from_logits(z / tau)[:, 0], y) - evaluate.nll(from_logits(z)[:, 0], y))
+        return np.mean(found)
+
+    assert worse(1.0) < 0.04
+    assert worse(1e-6) > 0.1
+
+
 def test_no_bins_are_refused(example):
-    with pytest.raises(InvalidArgument, match="at least one bin"):
+    with pytest.raises(InvalidArgument, match="bins must be a whole number of at least 1, not 0"):
         evaluate.ece(*example, bins=0)
 
 

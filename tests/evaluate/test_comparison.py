@@ -1,4 +1,5 @@
 import math
+from statistics import median
 
 import numpy as np
 import pytest
@@ -90,10 +91,64 @@ def test_the_sign_test_is_that_of_scipy():
         assert evaluate.paired(a, b).p == pytest.approx(stats.binomtest(wins, wins + losses).pvalue)
 
 
-def test_quantiles_are_values_that_occurred():
+def test_quantiles_may_be_infinite():
     values = [80, 60, NEVER, 70, NEVER]
     assert [evaluate.quantile(values, q) for q in (0, 0.25, 0.5, 0.75, 1)] == [60, 70, 80, NEVER, NEVER]
-    assert evaluate.quantile([1, 2], 0.6) == 2
+    assert evaluate.quantile([60, NEVER], 0.5) == NEVER
+    assert evaluate.quantile([-NEVER, 5], 0.5) == -NEVER
+    assert math.isnan(evaluate.quantile([-NEVER, NEVER], 0.5))
+
+
+@pytest.mark.parametrize("n", range(1, 13))
+def test_a_median_is_that_of_statistics_for_every_number_of_seeds(n):
+    """It was the lower of the two in the middle for 2, 6 and 10 seeds, and the upper one for 4 and 8."""
+    x = np.random.default_rng(n).permutation(np.arange(n, dtype=np.float64) ** 2)
+    assert evaluate.quantile(x, 0.5) == median(x)
+    for q in (0.0, 0.07, 0.25, 0.5, 0.75, 1.0):
+        assert evaluate.quantile(x, q) == pytest.approx(np.quantile(x, q))
+        assert evaluate.quantile(-x, 1 - q) == pytest.approx(-evaluate.quantile(x, q))
+
+
+def test_two_seeds_claim_nothing():
+    assert evaluate.paired([0.9, 0.8001], [0.5, 0.4]).p < 0.05
+    assert evaluate.paired([0.9, 0.8001], [0.5, 0.4]).verdict == "undecided"
+
+
+def test_an_interval_stays_where_the_quantity_can_be():
+    values = [0.999, 0.97, 0.91]
+    assert evaluate.interval(values).high > 1
+    assert evaluate.interval(values, bounds=(0, 1)).high == 1
+    assert evaluate.interval([0.001, 0.02, 0.09], bounds=(0, 1)).low == 0
+    assert math.isnan(evaluate.interval([0.9], bounds=(0, 1)).high)
+    apart = evaluate.paired([0.999, 0.1, 0.7], [0.001, 0.5, 0.1], bounds=(0, 1))
+    assert (apart.low, apart.high) == (-1, 1)
+    with pytest.raises(InvalidArgument, match="values from 0 to 1 were expected"):
+        evaluate.interval([90.0], bounds=(0, 1))
+
+
+@pytest.mark.parametrize("n", [3, 5, 10])
+@pytest.mark.parametrize("mean", [0.8, 0.95, 0.99])
+def test_an_interval_of_accuracies_holds_the_truth_as_often_as_it_says(n, mean):
+    """Accuracies of runs: a beta distribution between 0 and 1 that is skew near 1."""
+    sd = 0.25 * (1 - mean)
+    size = mean * (1 - mean) / sd**2 - 1
+    x = np.random.default_rng(0).beta(mean * size, (1 - mean) * size, (4000, n))
+    found = [evaluate.interval(row, bounds=(0, 1)) for row in x]
+    assert all(0 <= i.low <= i.high <= 1 for i in found)
+    assert np.mean([i.low <= mean <= i.high for i in found]) >= 0.94
+
+
+def test_holm_is_that_of_the_textbook():
+    """By hand: .01, .03 and .04 of three become .03, .06 and .06."""
+    assert evaluate.holm([0.04, 0.01, 0.03]).tolist() == pytest.approx([0.06, 0.03, 0.06])
+    assert evaluate.holm([0.5]).tolist() == [0.5]
+    assert evaluate.holm([0.9, 0.8]).tolist() == [1, 1]
+    with_hole = evaluate.holm([0.04, math.nan, 0.01])
+    assert with_hole[[0, 2]].tolist() == pytest.approx([0.04, 0.02])
+    assert math.isnan(with_hole[1])
+    assert evaluate.holm([]).tolist() == []
+    with pytest.raises(InvalidArgument, match=r"p-values in \[0, 1\]"):
+        evaluate.holm([1.5])
 
 
 def test_a_mean_of_infinity_is_refused():
@@ -138,3 +193,53 @@ def test_noise_of_a_test_set():
     assert evaluate.accuracy_half_width(0.95, 10_000) == pytest.approx(0.00427, abs=5e-6)
     with pytest.raises(InvalidArgument):
         evaluate.accuracy_half_width(90, 10_000)
+
+
+KINDS = {
+    "normal": lambda rng, shape: 0.8 + 0.02 * rng.normal(size=shape),
+    "skew": lambda rng, shape: rng.beta(19, 1, shape),
+    "coarse": lambda rng, shape: rng.binomial(50, 0.9, shape) / 50,
+    "sometimes fails": lambda rng, shape: (
+        0.8 + 0.02 * rng.normal(size=shape) - 0.3 * (rng.random(shape) < 0.1)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+def test_without_a_true_difference_a_report_rarely_has_a_verdict(kind, seeds):
+    """Eight strategies that are as good as random: 27 % of the reports had a verdict before Holm's correction."""
+    reports, rng = 500, np.random.default_rng(seeds)
+    shared = 0.01 * rng.normal(size=(reports, 1, seeds))  # a seed has its own initial labels
+    areas = shared + KINDS[kind](rng, (reports, 9, seeds))
+    pairs = [[evaluate.paired(a, report[0]) for a in report[1:]] for report in areas]
+    for strategies in (1, 3, 8):
+        told = [evaluate.corrected(each[:strategies]) for each in pairs]
+        false = np.mean([any(pair.verdict != "undecided" for pair in each) for each in told])
+        assert false <= 0.05 + 2.5 * math.sqrt(0.05 * 0.95 / reports), strategies
+
+
+def verdicts(areas, baseline):
+    return [pair.verdict for pair in evaluate.corrected([evaluate.paired(a, baseline) for a in areas])]
+
+
+def test_large_differences_are_found_all_the_same():
+    rng = np.random.default_rng(0)
+    found = [
+        verdicts(rng.normal(size=(3, 5)) + np.array([[5], [0], [-5]]), rng.normal(size=5)) for _ in range(200)
+    ]
+    assert [
+        np.mean([f[i] == word for f in found]) > 0.8
+        for i, word in enumerate(["better", "undecided", "worse"])
+    ]
+
+
+def test_the_correction_keeps_intervals_and_leaves_out_what_is_no_test():
+    two, five = evaluate.paired(A[:2], B[:2]), evaluate.paired(A, B)
+    again = evaluate.corrected([two, five])
+    assert again == [two, five]
+    three = evaluate.corrected([five, five, evaluate.paired(A, A)])
+    assert [pair.p for pair in three] == pytest.approx([3 * five.p, 3 * five.p, 1])
+    assert (three[0].low, three[0].verdict) == (five.low, "better")
+    many = evaluate.corrected([five] * 8)
+    assert {pair.verdict for pair in many} == {"undecided"}

@@ -86,7 +86,7 @@ def test_active_gain():
         ([20, 20], [0.5, 0.6], "must grow"),
         ([20, 40], [0.5], "one length"),
         ([], [], "one length"),
-        ([20, 40], [0.5, math.nan], "not a finite number"),
+        ([20, 40], [0.5, math.nan], "must be finite numbers; the value at 1 is nan"),
     ],
 )
 def test_what_is_no_curve(labels, values, message):

@@ -84,7 +84,7 @@ def test_a_class_without_labels_is_not_proposed():
 
 def test_refused():
     _, log_probs, labels = made(3)
-    with pytest.raises(InvalidArgument, match="k is 0"):
+    with pytest.raises(InvalidArgument, match="k must be a whole number of at least 1, not 0"):
         relabelling_proposals(log_probs, labels, 0)
     with pytest.raises(InvalidLabel, match="label of item 0 is 4"):
         relabelling_proposals(log_probs, np.full(400, 4), 1)

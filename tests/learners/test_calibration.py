@@ -1,5 +1,6 @@
 """A learner that calibrates on held-out items."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -85,8 +86,19 @@ def test_the_temperature_is_the_best_one_on_what_is_held_out():
     held = [i for i in range(N) if str(POOL.ids[i]) not in trained]
     assert len(held) == 15
     log_probs = posterior.posterior.draw()(torch.from_numpy(X[held])).double().numpy()
-    expected = evaluate.temperature(log_probs, Y[held])
+    expected = evaluate.temperature(log_probs, Y[held], strength=1)
     assert posterior.parameters["temperature"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_dozen_items_that_are_all_right_do_not_decide_alone():
+    """Their likelihood is best at τ = 0, so the search ended at its bound e⁻³."""
+    learner = calibrated(supervised(epochs=60, posterior=deterministic), items=12)
+    apart = data.from_arrays(3 * np.eye(3, 5, dtype=np.float32)[Y])
+    given = replace(labelled(), pool=View(apart, np.arange(N)))
+    found = learner.fit(given, apart, seed=0, round=0)
+    assert 0.3 < found.parameters["temperature"] < 1.01
+    with pytest.raises(InvalidArgument, match="strength must be a number"):
+        calibrated(supervised(), strength=-1)
 
 
 def test_what_is_held_out_stays_so_and_self_made_labels_never_are():

@@ -78,8 +78,8 @@ def test_worse_undecided_and_too_few_seeds_are_said(run: Run) -> None:
 
     store = bare(value, run, strategies=("random", "worse", "same"), rounds=0, seeds=4)
     verdicts = [row.verdict for row in report.summarise([store], []).rows]
-    assert verdicts[1].startswith("no better than random")  # equal differences: the sign test needs six pairs
-    assert verdicts[2].startswith("no better than random")
+    assert verdicts[1].startswith("undecided")  # equal differences: the sign test needs six pairs
+    assert verdicts[2].startswith("undecided")
     jitter = bare(
         lambda s, seed, r: value(s, seed, r) + (s == "worse") * seed / 1000,
         run,
@@ -109,6 +109,81 @@ def test_areas_are_over_the_stretch_that_all_share(run: Run) -> None:
     assert summary.stretch == (20, 30)
     assert [row.aulc.mean for row in summary.rows if row.aulc] == pytest.approx([0.05, 0.05])
     assert any("20 to 30 labels" in note for note in summary.notes)
+
+
+def test_a_run_in_progress_compares_what_is_comparable(run: Run) -> None:
+    """A strategy that had just begun cut all comparisons to its first point, 20 labels."""
+
+    def value(s: str, seed: int, r: int) -> float:
+        return {"random": 0.5, "bald": 0.6, "entropy": 0.7}[s] + r * (1 + seed) / 100
+
+    done = bare(
+        value,
+        run,
+        strategies=("random", "bald", "entropy"),
+        seeds=3,
+        rounds=3,
+        stop=("entropy", 2, 1, "running"),
+    )
+    bald, entropy = report.summarise([done], []).rows[1:]
+    assert (bald.compared, bald.so_far, bald.against_random and bald.against_random.n) == ((20, 50), False, 3)
+    assert bald.against_random is not None
+    assert bald.against_random.difference == pytest.approx(0.1)
+    assert entropy.compared == (20, 50), "its two finished seeds count"
+    begun = bare(value, run, name="begun", seeds=4, rounds=3, stop=("bald", 0, 2, "running"))
+    _, bald = report.summarise([begun], []).rows
+    assert (bald.compared, bald.so_far, bald.verdict) == ((20, 30), True, "too few seeds to compare")
+    point = bare(
+        value,
+        run,
+        name="point",
+        strategies=("random", "bald", "entropy"),
+        seeds=1,
+        rounds=3,
+        stop=("entropy", 0, 1, "running"),
+    )
+    summary = report.summarise([point], [])
+    assert summary.stretch == (20, 50)
+    assert [row.compared for row in summary.rows] == [None, (20, 50), (20, 20)]
+    assert summary.rows[2].aulc is None
+
+
+def test_verdicts_are_corrected_for_their_number(run: Run) -> None:
+    def value(s: str, seed: int, r: int) -> float:
+        return (A if s == "bald" else B)[seed] + (
+            0 if s in ("bald", "random") else 0.01 * (-1) ** (seed + int(s[-1]))
+        )
+
+    many = ("random", "bald", *(f"null{i}" for i in range(1, 7)))
+    store = bare(value, run, strategies=many, seeds=5, rounds=0)
+    summary = report.summarise([store], [])
+    assert summary.rows[1].against_random is not None
+    assert summary.rows[1].against_random.p == pytest.approx(7 * 0.00945561, abs=1e-6)
+    assert summary.rows[1].verdict == "undecided (p = .066)"
+    assert any("corrected for 7 comparisons" in note for note in summary.notes)
+    assert any(note.startswith("Undecided does not mean equal.") for note in summary.notes)
+
+
+def test_no_interval_of_a_share_leaves_it(run: Run) -> None:
+    store = bare(lambda s, seed, r: (0.999, 0.97, 0.8)[seed] if s == "bald" else 0.001, run, rounds=0)
+    _, bald = report.summarise([store], []).rows
+    assert bald.aulc is not None
+    assert (bald.aulc.high, bald.final and bald.final.high) == (1, 1)
+    assert bald.against_random is not None
+    assert bald.against_random.high <= 1
+
+
+def test_the_median_of_an_even_number_of_seeds_is_the_middle(run: Run) -> None:
+    store = bare(lambda s, seed, r: 0.9 if r >= seed else 0.5, run, strategies=("bald",), seeds=4, rounds=4)
+    (row,) = report.summarise([store], [0.8]).rows
+    assert (row.to_target[0].low, row.to_target[0].median, row.to_target[0].high) == (27.5, 35, 42.5)
+    assert "with a median of 35 labels" in report.as_text(report.summarise([store], [0.8]))
+
+
+def test_seeds_that_reached_a_target_are_counted_where_the_median_did_not(run: Run) -> None:
+    store = bare(lambda s, seed, r: 0.9 if seed == 0 and s == "bald" else 0.5, run, rounds=0)
+    text = " ".join(report.as_text(report.summarise([store], [0.8])).split())
+    assert "bald reached 80 % accuracy in only 1 of 3 seeds. Random did not reach it." in text
 
 
 def test_several_runs_have_names_of_their_own(run: Run) -> None:

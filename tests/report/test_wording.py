@@ -40,7 +40,7 @@ def test_numbers() -> None:
 @pytest.mark.parametrize(
     ("result", "text"),
     [("better", "better than random (p = .02)"), ("worse", "worse than random (p = .02)"),
-     ("undecided", "no better than random (p = .02)")],
+     ("undecided", "undecided (p = .02)")],
 )  # fmt: skip
 def test_verdict(result: str, text: str) -> None:
     assert wording.verdict(Paired(0.1, 0.0, 0.2, 0.02, 5, result, "t"), True) == text
@@ -49,3 +49,12 @@ def test_verdict(result: str, text: str) -> None:
         == "too few seeds to compare"
     )
     assert wording.verdict(None, False) == "no random baseline to compare with"
+    two = Paired(0.1, 0.09, 0.11, 0.001, 2, result, "t")
+    assert wording.verdict(two, True) == "too few seeds to compare"
+    assert wording.verdict(Paired(0.1, 0.0, 0.2, 0.02, 5, result, "t"), True, so_far=True) == f"so far {text}"
+
+
+def test_a_difference_has_its_interval() -> None:
+    pair = Paired(0.009, 0.0037, 0.0143, 0.01, 5, "better", "t")
+    assert wording.difference(pair) == "+0.009, 95 % interval +0.004 to +0.014"
+    assert wording.difference(Paired(-0.1, math.nan, math.nan, 0.06, 5, "undecided", "sign")) == "−0.100"

@@ -9,6 +9,7 @@ import tarfile
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tests.tiny_runs import blobs
@@ -102,6 +103,26 @@ def test_it_goes_on_to_the_same_end(make, tmp_path):
     assert new_picks == picks
     if all(new_metrics[key] == value for key, value in before.items()):  # this machine computes the same bits
         assert new_metrics == metrics
+
+
+def tripled():
+    x, y = blobs(30)
+    return np.tile(x, (3, 1)), np.tile(y, 3)
+
+
+def test_a_split_with_copies_on_both_sides_stays_until_a_new_run(tmp_path):
+    """A run of the second format, as it was before copies were kept together."""
+    run(tripled(), tmp_path / "old", reading=1, **QUICK | {"rounds": 1})
+    with Store.open(tmp_path / "old") as store, store.lock("trainer"):
+        text = store.settings.replace("format = 3", "format = 2").replace("reading = 1\n", "")
+        assert "reading" not in text
+        store.change_settings(text)
+        before = store.preprocessing["facts"]["fingerprint"]
+    assert run(tripled(), tmp_path / "old", **QUICK).state == "done"
+    assert len(history(tmp_path / "old")[0]) == 2 * (12 + 3 * 4)
+    run(tripled(), tmp_path / "new", **QUICK)
+    with Store.open(tmp_path / "new") as store:
+        assert store.preprocessing["facts"]["fingerprint"] != before
 
 
 def test_it_goes_on_by_its_folder_alone(tmp_path):

@@ -98,13 +98,17 @@ def test_the_end_of_a_phase_records_its_files(run, trial):
     assert len(list(run.folder.glob("artefacts/*/*/scores-*"))) == 1
 
 
-@pytest.mark.parametrize("recorded", [True, False])
-def test_a_phase_that_fails_leaves_no_file(run, trial, recorded):
+@pytest.mark.parametrize("refused", [True, False])
+def test_a_phase_that_fails_leaves_no_file(run, trial, refused):
+    def fail():
+        with trial.phase(0, "label") as phase:
+            phase.artefact(0, "scores", ".txt", lambda path: write(path, b"new"))
+            if refused:
+                phase.measured({})  # the round is not fitted
+            raise StoreError("another error")
+
     trial.artefact(0, "scores", ".txt", lambda path: write(path, b"old"))
-    with pytest.raises(StoreError), trial.phase(0, "label") as phase:
-        phase.artefact(0, "scores", ".txt", lambda path: write(path, b"new"))
-        if recorded:
-            phase.measured({})  # refused: the round is not fitted
-        raise StoreError("another error")
+    with pytest.raises(StoreError):
+        fail()
     assert trial.find(0, "scores").read_bytes() == b"old"
     assert len(list(run.folder.glob("artefacts/*/*/scores-*"))) == 1

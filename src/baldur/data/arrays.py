@@ -42,6 +42,8 @@ class Normalise:
 
         mean, std = (np.array(v, np.float64).reshape(-1, 1, 1) for v in (self.mean, self.std))
         factor, shift = 1 / (self.scale * std), -mean / std
+        if x.dtype in (torch.uint16, torch.uint32, torch.uint64):  # PyTorch only stores these
+            x = x.float()
         out = torch.mul(x, torch.from_numpy(factor.astype(np.float32)))
         return out.add_(torch.from_numpy(shift.astype(np.float32))) if shift.any() else out
 
@@ -69,7 +71,8 @@ def image_preprocessing(shape: tuple[int, ...], normalise: Normalise) -> dict[st
         The `preprocessing` of a data set.
     """
     moments = {"scale": normalise.scale, "mean": list(normalise.mean), "std": list(normalise.std)}
-    return {"kind": "image", "mode": "L" if shape[0] == 1 else "RGB", "shape": list(shape), **moments}
+    mode = {1: "L", 3: "RGB", 4: "RGBA"}.get(shape[0], f"{shape[0]} channels")
+    return {"kind": "image", "mode": mode, "shape": list(shape), **moments}
 
 
 @dataclass(frozen=True)

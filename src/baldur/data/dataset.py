@@ -53,7 +53,8 @@ class Dataset:
         preprocessing: The steps from raw items to inputs, as values that JSON can hold. They are enough to
             prepare a new item.
         records: The facts about each file; empty if the items are not files.
-        quarantined: The id of each unreadable item, and the reason; these items are in neither pool.
+        quarantined: The id of each item that cannot be read, or was left out because of its copies, and the reason;
+            these items are in neither pool.
         duplicates: Groups of ids with equal content, over both pools; at most 1,000 groups.
         notes: How the data were understood, and what was left out and why; one sentence each, for the user.
     """

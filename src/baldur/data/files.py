@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from baldur.data import images
 from baldur.data.arrays import ArrayPool, Normalise, image_preprocessing
 from baldur.data.cache import Blocks, block, cut, gather, key_of
-from baldur.data.dataset import Dataset, KnownRecord, Quarantined, Record, equal_content, halves
+from baldur.data.copies import EARLIER, sides
+from baldur.data.dataset import Dataset, KnownRecord, Quarantined, Record, halves
 from baldur.data.download import Progress
 from baldur.data.listing import Item, Listing, ordered
-from baldur.data.splitting import held_out
+from baldur.data.scanning import first_of
 from baldur.errors import InvalidData, ItemChanged
 
 COLOUR = Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # the moments of ImageNet
@@ -51,6 +52,7 @@ def from_listing(
     known: Mapping[str, KnownRecord],
     colour: bool,
     progress: Progress | None,
+    reading: int = EARLIER + 1,
 ) -> Dataset:
     """A data set of image files.
 
@@ -65,6 +67,7 @@ def from_listing(
             left out, so that the pools and the split stay the same.
         colour: Whether grey images get three channels, too.
         progress: Called with "images", the number of decoded images, and their total number.
+        reading: The rules, as in `load`.
 
     Returns:
         The data set.
@@ -79,7 +82,7 @@ def from_listing(
     found, rows = _decoded(found, image_size, cache, progress)
     _refuse_changed(known, found)
     unread = [(f.item.id, f.reason) for f in found if f.reason]
-    quarantined = (*listing.quarantined, *lost, *late, *unread)
+    quarantined = [*listing.quarantined, *lost, *late, *unread]
     if rows is None or len(unread) == len(found):
         raise InvalidData(
             f"no image of {name} can be read; the first problem is {quarantined[0][0]}: {quarantined[0][1]}"
@@ -94,14 +97,33 @@ def from_listing(
     labels = np.array([where.get(f.item.label, -1) for f in found], np.int64)
     groups = tuple(f.item.group or f.item.id for f in found) if any(f.item.group for f in found) else None
     named = np.array([f.item.split == "test" for f in found], np.bool_)
-    test = held_out(named, usable, labels, groups, test_fraction, seed)
+    ids = tuple(f.item.id for f in found)
+    split = sides(
+        ids,
+        labels,
+        first_of([f.sha256 for f in found]),
+        test_fraction,
+        seed,
+        classes=classes,
+        named=named,
+        usable=usable,
+        groups=groups,
+        reading=reading,
+    )
     normalise = GREY if grey else COLOUR
-    pool = ArrayPool(rows, tuple(f.item.id for f in found), groups, labels, normalise)
-    records = tuple(_record(f, bool(t)) for f, t in zip(found, test, strict=True) if not f.reason)
-    equal = equal_content([record.id for record in records], [record.sha256 for record in records])
+    pool = ArrayPool(rows, ids, groups, labels, normalise)
+    records = tuple(_record(f, t) for f, t, k in zip(found, split.test, split.kept, strict=True) if k)
     preprocessing = image_preprocessing(rows.shape, normalise) | RESIZED
-    sides = halves(pool, labels, test, usable)
-    return Dataset(name, *sides, classes, preprocessing, records, quarantined, equal)
+    return Dataset(
+        name,
+        *halves(pool, labels, split.test, split.kept),
+        classes,
+        preprocessing,
+        records,
+        (*quarantined, *split.left_out),
+        split.duplicates,
+        (*listing.notes, *split.notes),
+    )
 
 
 def _look(items: Sequence[Item]) -> tuple[list[_Found], Quarantined]:
@@ -174,7 +196,7 @@ def _all_read(facts: dict[str, Any]) -> bool:
     return None not in facts["sha256"]
 
 
-def _record(found: _Found, test: bool) -> Record:
+def _record(found: _Found, test: np.bool_) -> Record:
     item = found.item
     side = "test" if test else "train"
     return Record(item.id, str(item.path), side, item.group or None, found.sha256, found.size, found.mtime_ns)

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from baldur.data.copies import EARLIER
 from baldur.data.dataset import Quarantined
+from baldur.data.folders import Layout, Place, Tree, arranged, subfolders
 from baldur.data.images import SUFFIXES
 from baldur.errors import InvalidData
 
@@ -43,49 +45,68 @@ class Listing(NamedTuple):
     Args:
         items: The usable files.
         quarantined: The unusable files, with the reason.
+        notes: How a folder was understood, in sentences.
     """
 
     items: list[Item]
     quarantined: Quarantined
+    notes: tuple[str, ...] = ()
 
 
-def from_folder(root: Path) -> Listing:
+def from_folder(root: Path, layout: Layout | None = None, reading: int = EARLIER + 1) -> Listing:
     """The images in a folder with a subfolder for each class.
 
-    If the subfolders are called train and test (or val), they are the splits, and their subfolders the classes.
+    If all subfolders have names of splits (train, test, val, unlabeled, ...), they are the splits, and their
+    subfolders the classes. Items below unlabeled have no class. Links to folders are followed.
 
     Args:
         root: The folder.
+        layout: Its subfolders: "classes", or "splits"; None recognises what is plain.
+        reading: The rules, as in `load`.
 
     Returns:
         Its images; images outside all class folders are quarantined.
 
     Raises:
-        InvalidData: There is no class folder, or a class folder has no image.
+        InvalidData: There is no class folder, a class folder has no image, or the layout is not plain.
     """
-    inside = _subfolders(root)
-    named = {name: SPLITS.get(name.lower(), "") for name in inside}
-    parts: list[tuple[Path, str]] = [(root, "")]
-    if inside and all(named.values()):
-        parts = [(root / name, split) for name, split in named.items()]
-    items, stray = [], []
-    for part, split in parts:
-        stray += [
-            part / name for name in os.listdir(part) if _is_image(part / name) and not (part / name).is_dir()
-        ]
-        for label in _subfolders(part):
-            images = sorted(_images(part / label))
-            if not images:
-                raise InvalidData(
-                    f"the class folder {part / label} has no image; remove the folder, or put images into it"
-                )
-            items += [Item(_id(path, root), path, label, split, "") for path in images]
+    tree = Tree(_is_image)
+    places, notes = (
+        arranged(root, layout, tree) if reading > EARLIER or layout else (_arranged_earlier(root), [])
+    )
+    tree = Tree(_is_image)  # counts each file once
+    items = []
+    for place in places:
+        images = tree.images(place.folder)
+        if not images:
+            kinds = f" (but {', '.join(sorted(tree.others))} files)" if tree.others else ""
+            raise InvalidData(
+                f"the folder {place.folder} has no image{kinds}; remove the folder, or put images into it"
+            )
+        items += [Item(_id(path, root), path, place.label, place.split, "") for path in images]
+    outside = {root, *(place.folder.parent for place in places)} - {place.folder for place in places}
+    placed = {place.folder.relative_to(root).parts[0] for place in places}
+    outside |= {root / name for name in subfolders(root) if name not in placed}
+    stray = {path for part in outside for path in tree.images(part, deep=False)}
     if not items:
         raise InvalidData(
             f"{root} has no subfolder with images; make one for each class, or write a manifest (path, label)"
         )
     unusable = [(_id(path, root), "lies in no class folder") for path in sorted(stray)]
-    return _listing(items, unusable)
+    return _listing(items, unusable, (*notes, *tree.notes()))
+
+
+def _arranged_earlier(root: Path) -> list[Place]:
+    """The places as earlier versions saw them: all subfolders are splits, or all are classes."""
+    inside = subfolders(root)
+    named = {name: SPLITS.get(name.lower(), "") for name in inside}
+    if inside and all(named.values()):
+        return [
+            Place(root / part / label, label, split)
+            for part, split in named.items()
+            for label in subfolders(root / part)
+        ]
+    return [Place(root / label, label, "") for label in inside]
 
 
 def from_manifest(file: Path) -> Listing:
@@ -137,7 +158,7 @@ def ordered(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(once, key=(lambda name: (int(name), name)) if numbers else (lambda name: (0, name))))
 
 
-def _listing(items: list[Item], quarantined: list[tuple[str, str]]) -> Listing:
+def _listing(items: list[Item], quarantined: list[tuple[str, str]], notes: tuple[str, ...] = ()) -> Listing:
     """The sorted items; "val" counts as the test split if there is no other, else as part of train."""
     val = "train" if any(item.split == "test" for item in items) else "test"
     settled = []
@@ -148,7 +169,7 @@ def _listing(items: list[Item], quarantined: list[tuple[str, str]]) -> Listing:
             quarantined.append((ascii(item.id), "its name is not UTF-8"))
         else:
             settled.append(item._replace(split=val if item.split == "val" else item.split))
-    return Listing(settled, tuple(quarantined))
+    return Listing(settled, tuple(quarantined), notes)
 
 
 def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -181,18 +202,8 @@ def _require(file: Path, line: int, row: Any) -> None:
         raise InvalidData(f"{file}, line {line}: {' and '.join(missing)} is missing; it has {has}")
 
 
-def _subfolders(root: Path) -> list[str]:
-    return sorted(e.name for e in os.scandir(root) if e.is_dir() and not e.name.startswith((".", "__")))
-
-
-def _images(root: Path) -> Iterator[Path]:
-    for place, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith((".", "__"))]
-        yield from (Path(place, name) for name in files if _is_image(Path(name)))
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+def _is_image(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
 def _id(path: Path, root: Path) -> str:

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Literal
 
 from baldur.data import named
+from baldur.data.copies import EARLIER
 from baldur.data.dataset import Dataset, KnownRecord
 from baldur.data.download import Progress
 from baldur.data.encoders.exported import Encoder, encoded, load_encoder
@@ -29,6 +31,8 @@ def load(
     image_size: int = 64,
     test_fraction: float = 0.2,
     seed: int = 0,
+    layout: Literal["classes", "splits"] | None = None,
+    reading: int = EARLIER + 1,
     encoder: str | Encoder | None = None,
     cache: Path | None = None,
     device: str = "cpu",
@@ -49,6 +53,9 @@ def load(
         image_size: The side of photographs in pixels, after resizing to squares.
         test_fraction: The share of test items, if the data name no test split.
         seed: Of that split.
+        layout: The subfolders of a folder of images: "classes", or "splits" with class folders inside. By default,
+            it is recognised, if it is plain.
+        reading: The rules of reading. 2 keeps equal items on one side of a split; 1 is as in early versions.
         encoder: A pretrained network that turns images into features: FILE.pt2,
             package.module:factory, or an encoder that is loaded.
         cache: The folder for downloads, decoded images and features; by default $BALDUR_CACHE, or else
@@ -68,10 +75,10 @@ def load(
         ItemChanged: The content of a known file changed, or the file is missing.
         DownloadFailed: Official files are missing, and cannot be downloaded.
     """
-    loaded = _named(name_or_path, data_dir, cache, test_fraction, seed, progress)
+    loaded = _named(name_or_path, data_dir, cache, test_fraction, seed, progress, reading)
     path = Path(name_or_path).expanduser()
     if loaded is None:
-        loaded = _arrays(path, test_fraction, seed)
+        loaded = _arrays(path, test_fraction, seed, reading)
     if loaded is None and parquet_files(path):
         loaded = from_parquet(
             path,
@@ -81,11 +88,12 @@ def load(
             cache=cache_folder(cache),
             colour=encoder is not None,
             progress=progress,
+            reading=reading,
         )
     if loaded is None:
         loaded = from_listing(
             name_or_path,
-            _listing(path),
+            _listing(path, layout, reading),
             image_size=image_size,
             test_fraction=test_fraction,
             seed=seed,
@@ -93,6 +101,7 @@ def load(
             known=known or {},
             colour=encoder is not None,
             progress=progress,
+            reading=reading,
         )
     if encoder is None:
         return loaded
@@ -107,30 +116,31 @@ def _named(
     test_fraction: float,
     seed: int,
     progress: Progress | None,
+    reading: int,
 ) -> Dataset | None:
     match name:
         case "digits":
-            return named.digits(test_fraction, seed)
+            return named.digits(test_fraction, seed, reading)
         case "mnist":
-            return named.mnist(data_dir, cache, progress)
+            return named.mnist(data_dir, cache, progress, reading)
         case "fashion-mnist":
-            return named.fashion_mnist(data_dir, cache, progress)
+            return named.fashion_mnist(data_dir, cache, progress, reading)
         case "cifar10":
-            return named.cifar10(data_dir, cache, progress)
+            return named.cifar10(data_dir, cache, progress, reading)
     return None
 
 
-def _arrays(path: Path, test_fraction: float, seed: int) -> Dataset | None:
+def _arrays(path: Path, test_fraction: float, seed: int, reading: int) -> Dataset | None:
     if path.suffix.lower() == ".npz" and path.is_file():
-        return from_npz(path, test_fraction, seed)
+        return from_npz(path, test_fraction, seed, reading)
     if (path.suffix.lower() == ".npy" and path.is_file()) or (path / "x.npy").is_file():
-        return from_npy(path, test_fraction, seed)
+        return from_npy(path, test_fraction, seed, reading)
     return None
 
 
-def _listing(path: Path) -> Listing:
+def _listing(path: Path, layout: Literal["classes", "splits"] | None, reading: int) -> Listing:
     if path.is_dir():
-        return from_folder(path)
+        return from_folder(path, layout, reading)
     if path.is_file() and path.suffix.lower() in MANIFESTS:
         return from_manifest(path)
     if path.exists():

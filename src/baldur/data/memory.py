@@ -1,19 +1,30 @@
 """A data set from a pool and labels in memory."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from baldur.data.arrays import ArrayPool, class_indices, digests
-from baldur.data.dataset import Dataset, equal_content, halves
-from baldur.data.splitting import split
+from baldur.data.array_images import understood
+from baldur.data.arrays import ArrayPool, Normalise, class_indices, image_preprocessing
+from baldur.data.copies import EARLIER, sides
+from baldur.data.dataset import Dataset, halves
+from baldur.data.scanning import Scan, as_numpy, first_of, scan
 from baldur.data.stored_arrays import classes_of
+from baldur.data.torch_dataset import DatasetPool
 from baldur.errors import InvalidArgument, InvalidLabel
-from baldur.protocols import Pool
+from baldur.protocols import Pool, View
 
 
 def in_memory(
-    pool: Pool, labels: Any, *, test_fraction: float, seed: int = 0, classes: tuple[str, ...] | None = None
+    pool: Pool,
+    labels: Any,
+    *,
+    test_fraction: float,
+    seed: int = 0,
+    classes: tuple[str, ...] | None = None,
+    images: bool = False,
+    reading: int = EARLIER + 1,
 ) -> Dataset:
     """A data set from your own items; a part of them becomes the test set.
 
@@ -23,6 +34,9 @@ def in_memory(
         test_fraction: The share of test items, the same for each class.
         seed: Of the split.
         classes: The class names; by default "0", "1", ...
+        images: Whether to look for images in a pool of one plain array. Their channels are then put before height and
+            width, and whole numbers are scaled, as in an .npz file.
+        reading: The rules, as in `load`.
 
     Returns:
         The data set.
@@ -40,18 +54,77 @@ def in_memory(
     names = classes or classes_of("the data", [y])
     if y.max() >= len(names):
         raise InvalidLabel(f"label {y.max()} at position {y.argmax()}, but there are {len(names)} classes")
-    test = split(y, test_fraction, seed, pool.groups)
+    found = _scanned(pool)
+    notes: tuple[str, ...] = ()
+    if images and reading > EARLIER and isinstance(pool, ArrayPool):
+        pool, notes = _as_images(pool, found)
+    preprocessing = _preprocessing(pool)
+    split = sides(
+        pool.ids,
+        y,
+        found.first,
+        test_fraction,
+        seed,
+        classes=names,
+        groups=pool.groups,
+        rows=preprocessing["kind"] == "array" and len(preprocessing["shape"]) == 1,
+        reading=reading,
+    )
+    return Dataset(
+        "in memory",
+        *halves(pool, y, split.test, split.kept),
+        names,
+        preprocessing,
+        quarantined=split.left_out,
+        duplicates=split.duplicates,
+        notes=(*notes, *split.notes),
+    )
+
+
+def _preprocessing(pool: Pool) -> dict[str, Any]:
     first = next(iter(pool.batches(np.zeros(1, np.intp), 1)))[1]
-    preprocessing: dict[str, Any] = {"kind": "tree"}
-    equal: tuple[tuple[str, ...], ...] = ()
-    if hasattr(first, "shape"):
-        dtype = str(first.dtype).removeprefix("torch.")
-        preprocessing = {"kind": "array", "shape": list(first.shape[1:]), "dtype": dtype}
-        equal = _equal(pool) if isinstance(pool, ArrayPool) else ()
-    sides = halves(pool, y, test, np.ones(len(y), np.bool_))
-    return Dataset("in memory", *sides, names, preprocessing, duplicates=equal)
+    if not hasattr(first, "shape"):
+        return {"kind": "tree"}
+    if isinstance(pool, ArrayPool) and isinstance(pool.transform, Normalise) and first.ndim == 4:
+        return image_preprocessing(tuple(first.shape[1:]), pool.transform)
+    dtype = str(first.dtype).removeprefix("torch.")
+    return {"kind": "array", "shape": list(first.shape[1:]), "dtype": dtype}
 
 
-def _equal(pool: Pool) -> tuple[tuple[str, ...], ...]:
-    batches = pool.batches(np.arange(len(pool)), 4096)
-    return equal_content(pool.ids, [digest for _, x in batches for digest in digests(x.cpu().numpy())])
+def _scanned(pool: Pool) -> Scan:
+    """The equal items of a pool that holds its items or their digests; others are not read."""
+    if isinstance(pool, DatasetPool) and pool.content:
+        return Scan(first_of(pool.content), 0, 0)
+    if isinstance(pool, View):
+        whole = _scanned(pool.whole)
+        return whole._replace(first=first_of(whole.first[pool.positions].tolist()))
+    arrays = [x if isinstance(x, np.ndarray) else as_numpy(x) for x in _held(pool)]
+    each = [scan([x], finite=len(arrays) == 1) for x in arrays]
+    if not each:
+        return Scan(np.arange(len(pool)), 0, 0)
+    first = first_of(zip(*(one.first.tolist() for one in each), strict=True))
+    return each[0] if len(each) == 1 else Scan(first, 0, 0)
+
+
+def _held(pool: Pool) -> list[Any]:
+    """The arrays and tensors of a pool; none if it reads its items from elsewhere."""
+    from torch import Tensor
+
+    from baldur.core.trees import leaves
+
+    found = leaves(pool.x) if isinstance(pool, ArrayPool) else []
+    return found if all(isinstance(x, np.ndarray | Tensor) for x in found) else []
+
+
+def _as_images(pool: ArrayPool, found: Scan) -> tuple[Pool, tuple[str, ...]]:
+    """A pool whose images have their channels before height and width, and scaled values."""
+    from torch import Tensor
+
+    x = pool.x
+    if pool.transform is not None or not isinstance(x, np.ndarray | Tensor):
+        return pool, ()
+    values = x if isinstance(x, np.ndarray) else as_numpy(x)
+    read = understood("the data", values.shape, values.dtype, found.low, found.high)
+    if read.transform is None and read.channels in (-1, 1):
+        return pool, read.notes
+    return replace(pool, x=read.upright(values), transform=read.transform), read.notes

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from baldur.data.arrays import ArrayPool, Normalise, digests, image_preprocessing
-from baldur.data.dataset import Dataset, equal_content, halves
+from baldur.data.arrays import ArrayPool, Normalise, image_preprocessing
+from baldur.data.copies import EARLIER, sides
+from baldur.data.dataset import Dataset, halves
 from baldur.data.download import Progress
 from baldur.data.official import Official, data_roots, download, find
-from baldur.data.splitting import split
+from baldur.data.scanning import scan
 from baldur.errors import InvalidData, InvalidLabel
+from baldur.protocols import View
 
 _DIGITS = tuple("0123456789")
 _CLOTHES = (
@@ -83,12 +85,13 @@ _CIFAR10_BATCH = 10_000  # items in a file
 _CIFAR10_MEAN, _CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 
-def digits(test_fraction: float, seed: int) -> Dataset:
+def digits(test_fraction: float, seed: int, reading: int = EARLIER + 1) -> Dataset:
     """The 1,797 handwritten digits (8×8 pixels) that come with scikit-learn.
 
     Args:
         test_fraction: The share of test items, the same for each class.
         seed: Of the split.
+        reading: The rules, as in `load`.
 
     Returns:
         The data set; ids are positions in the original.
@@ -98,54 +101,64 @@ def digits(test_fraction: float, seed: int) -> Dataset:
     images, labels = load_digits(return_X_y=True)
     x, labels = images.astype(np.uint8).reshape(-1, 1, 8, 8), labels.astype(np.int64)
     ids = tuple(map(str, range(len(x))))
-    test = split(labels, test_fraction, seed)
+    split = sides(ids, labels, scan([x]).first, test_fraction, seed, classes=_DIGITS, reading=reading)
     normalise = Normalise((0.0,), (1.0,), scale=16.0)
     whole = ArrayPool(x, ids, labels=labels, transform=normalise)
-    sides = halves(whole, labels, test, np.ones(len(x), np.bool_))
     return Dataset(
         "digits",
-        *sides,
+        *halves(whole, labels, split.test, split.kept),
         _DIGITS,
         image_preprocessing((1, 8, 8), normalise),
-        duplicates=equal_content(ids, digests(x)),
+        quarantined=split.left_out,
+        duplicates=split.duplicates,
+        notes=split.notes,
     )
 
 
-def mnist(data_dir: str | None, cache: Path | None, progress: Progress | None) -> Dataset:
+def mnist(
+    data_dir: str | None, cache: Path | None, progress: Progress | None, reading: int = EARLIER + 1
+) -> Dataset:
     """MNIST (Y. LeCun, C. Cortes, C. Burges, 1998): 60,000 + 10,000 handwritten digits, 28×28.
 
     Args:
         data_dir: The folder with its files, or with a folder "mnist".
         cache: The folder for downloads.
         progress: Called during downloads.
+        reading: The rules, as in `load`.
 
     Returns:
         The data set.
     """
-    return _idx_set("mnist", _MNIST, _DIGITS, (0.1307, 0.3081), data_dir, cache, progress)
+    return _idx_set("mnist", _MNIST, _DIGITS, (0.1307, 0.3081), data_dir, cache, progress, reading)
 
 
-def fashion_mnist(data_dir: str | None, cache: Path | None, progress: Progress | None) -> Dataset:
+def fashion_mnist(
+    data_dir: str | None, cache: Path | None, progress: Progress | None, reading: int = EARLIER + 1
+) -> Dataset:
     """Fashion-MNIST (H. Xiao, K. Rasul, R. Vollgraf, 2017): 60,000 + 10,000 pictures of clothes, 28×28.
 
     Args:
         data_dir: The folder with its files, or with a folder "fashion-mnist".
         cache: The folder for downloads.
         progress: Called during downloads.
+        reading: The rules, as in `load`.
 
     Returns:
         The data set.
     """
-    return _idx_set("fashion-mnist", _FASHION, _CLOTHES, (0.2860, 0.3530), data_dir, cache, progress)
+    return _idx_set("fashion-mnist", _FASHION, _CLOTHES, (0.2860, 0.3530), data_dir, cache, progress, reading)
 
 
-def cifar10(data_dir: str | None, cache: Path | None, progress: Progress | None) -> Dataset:
+def cifar10(
+    data_dir: str | None, cache: Path | None, progress: Progress | None, reading: int = EARLIER + 1
+) -> Dataset:
     """CIFAR-10 (A. Krizhevsky, 2009): 50,000 + 10,000 colour images of ten classes, 32×32.
 
     Args:
         data_dir: The folder with "cifar-10-batches-bin", with its files, or with the official archive.
         cache: The folder for downloads.
         progress: Called during downloads.
+        reading: The rules, as in `load`.
 
     Returns:
         The data set.
@@ -159,7 +172,7 @@ def cifar10(data_dir: str | None, cache: Path | None, progress: Progress | None)
         contents = _members(next(iter(files.values())), names)
     parts = [_cifar_batch(name, contents.pop(name)) for name in names]
     train = np.concatenate([x for x, _ in parts[:-1]]), np.concatenate([y for _, y in parts[:-1]])
-    return _pixels("cifar10", train, parts[-1], _THINGS, _CIFAR10_MEAN, _CIFAR10_STD)
+    return _pixels("cifar10", train, parts[-1], _THINGS, _CIFAR10_MEAN, _CIFAR10_STD, reading)
 
 
 def _pixels(
@@ -169,16 +182,37 @@ def _pixels(
     classes: tuple[str, ...],
     mean: tuple[float, ...],
     std: tuple[float, ...],
+    reading: int,
 ) -> Dataset:
     """A data set of two arrays of pixels (n, channels, height, width) with their labels."""
-    sides = {"train": train, "test": test}
-    ids = {side: tuple(f"{side}/{i:05d}" for i in range(len(y))) for side, (_, y) in sides.items()}
+    halved = {"train": train, "test": test}
+    ids = {side: tuple(f"{side}/{i:05d}" for i in range(len(y))) for side, (_, y) in halved.items()}
     normalise = Normalise(mean, std)
-    pools = {side: ArrayPool(x, ids[side], labels=y, transform=normalise) for side, (x, y) in sides.items()}
-    equal = equal_content(ids["train"] + ids["test"], digests(train[0]) + digests(test[0]))
+    pools = {side: ArrayPool(x, ids[side], labels=y, transform=normalise) for side, (x, y) in halved.items()}
+    split = sides(
+        ids["train"] + ids["test"],
+        np.concatenate([train[1], test[1]]),
+        scan([train[0], test[0]]).first,
+        0.5,
+        0,
+        classes=classes,
+        named=np.repeat([False, True], [len(train[1]), len(test[1])]),
+        reading=reading,
+    )
+    kept = np.flatnonzero(split.kept[: len(train[1])])
+    pool = pools["train"] if len(kept) == len(train[1]) else View(pools["train"], kept)
     preprocessing = image_preprocessing(train[0].shape[1:], normalise)
     return Dataset(
-        name, pools["train"], train[1], pools["test"], test[1], classes, preprocessing, duplicates=equal
+        name,
+        pool,
+        train[1][kept],
+        pools["test"],
+        test[1],
+        classes,
+        preprocessing,
+        quarantined=split.left_out,
+        duplicates=split.duplicates,
+        notes=split.notes,
     )
 
 
@@ -190,6 +224,7 @@ def _idx_set(
     data_dir: str | None,
     cache: Path | None,
     progress: Progress | None,
+    reading: int,
 ) -> Dataset:
     roots = data_roots(data_dir, cache)
     files = find(official, roots) or download(official, roots[0], progress)
@@ -206,7 +241,7 @@ def _idx_set(
             raise InvalidData(f"{where} has {len(x)} images, but {len(y)} labels; download its files again")
         if len(y) and y.max() >= len(classes):
             raise InvalidLabel(f"{where} has the label {y.max()}, but {name} has {len(classes)} classes")
-    return _pixels(name, train, test, classes, moments[:1], moments[1:])
+    return _pixels(name, train, test, classes, moments[:1], moments[1:], reading)
 
 
 def _idx(path: Path, axes: int) -> NDArray[np.uint8]:

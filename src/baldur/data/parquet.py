@@ -17,11 +17,12 @@ from baldur.data import images
 from baldur.data._table import Facts, Inputs, inputs_of, matrix, texts
 from baldur.data.arrays import ArrayPool, as_float, image_preprocessing
 from baldur.data.cache import Blocks, block, gather, key_of
-from baldur.data.dataset import Dataset, equal_content, halves
+from baldur.data.copies import EARLIER, sides
+from baldur.data.dataset import Dataset, halves
 from baldur.data.download import Progress
 from baldur.data.files import COLOUR, GREY, RESIZED
 from baldur.data.listing import SPLITS, ordered
-from baldur.data.splitting import held_out
+from baldur.data.scanning import first_of
 from baldur.errors import InvalidData, Unsupported
 
 SUFFIXES = (".parquet", ".pq")
@@ -63,6 +64,7 @@ def from_parquet(
     cache: Path,
     colour: bool,
     progress: Progress | None,
+    reading: int = EARLIER + 1,
 ) -> Dataset:
     """A data set of the rows of Parquet files.
 
@@ -78,6 +80,7 @@ def from_parquet(
         cache: The folder for decoded rows.
         colour: Whether grey images get three channels, too.
         progress: Called with "rows", the number of decoded rows, and their total number.
+        reading: The rules, as in `load`.
 
     Returns:
         The data set; an unusable row is quarantined under its id.
@@ -105,13 +108,30 @@ def from_parquet(
         tuple(g or i for g, i in zip(facts.groups, facts.ids, strict=True)) if any(facts.groups) else None
     )
     named = np.array([split == "test" for split in facts.splits], np.bool_)
-    test = held_out(named, usable, labels, groups, test_fraction, seed)
+    split = sides(
+        facts.ids,
+        labels,
+        first_of(told["digest"]),
+        test_fraction,
+        seed,
+        classes=classes,
+        named=named,
+        usable=usable,
+        groups=groups,
+        rows=inputs.kind != "image",
+        reading=reading,
+    )
     transform, preprocessing = _prepared(inputs, rows, grey)
     pool = ArrayPool(rows, facts.ids, groups, labels, transform)
-    good = np.flatnonzero(usable).tolist()
-    equal = equal_content([facts.ids[i] for i in good], [told["digest"][i] for i in good])
-    sides = halves(pool, labels, test, usable)
-    return Dataset(str(path), *sides, classes, preprocessing, quarantined=unread, duplicates=equal)
+    return Dataset(
+        str(path),
+        *halves(pool, labels, split.test, split.kept),
+        classes,
+        preprocessing,
+        quarantined=(*unread, *split.left_out),
+        duplicates=split.duplicates,
+        notes=split.notes,
+    )
 
 
 def _opened(path: Path) -> list[_Source]:

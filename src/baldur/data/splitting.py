@@ -10,17 +10,24 @@ from baldur.errors import InvalidArgument, InvalidData
 
 
 def split(
-    labels: NDArray[np.int64], fraction: float, seed: int, groups: Sequence[str] | None = None
+    labels: NDArray[np.int64],
+    fraction: float,
+    seed: int,
+    groups: Sequence[str] | None = None,
+    first: NDArray[np.int64] | None = None,
 ) -> NDArray[np.bool_]:
     """Draw the test items: the same share of each class, or whole groups if there are groups.
 
     An item with an unknown label is never a test item. The training items keep at least one item of each class.
+    Without copies, the draw is the same with `first` as without.
 
     Args:
         labels: The class of each item, shape (N,); -1 if unknown.
         fraction: The share of the labelled items to hold out, between 0 and 1.
         seed: Of the draw.
         groups: The group of each item (a patient, a track), which is never divided.
+        first: For each item the position of the first one with equal content, shape (N,). If there are no groups,
+            the copies of a class are not divided.
 
     Returns:
         True for the items held out, shape (N,).
@@ -36,7 +43,9 @@ def split(
             f"there are {len(labels)} labels, but {len(groups)} groups; give one for each item"
         )
     rng = generator(seed, "split")
-    return _by_class(labels, fraction, rng) if groups is None else _by_group(labels, fraction, rng, groups)
+    if groups is not None:
+        return _by_group(labels, fraction, rng, groups)
+    return _by_class(labels, fraction, rng, np.arange(len(labels)) if first is None else first)
 
 
 def held_out(
@@ -46,6 +55,7 @@ def held_out(
     groups: Sequence[str] | None,
     fraction: float,
     seed: int,
+    first: NDArray[np.int64] | None = None,
 ) -> NDArray[np.bool_]:
     """The test items: those that the data name, or else a random share.
 
@@ -56,6 +66,7 @@ def held_out(
         groups: The group of each item, which is never divided.
         fraction: The share, if the data name no test items.
         seed: Of the draw.
+        first: As in `split`.
 
     Returns:
         True for the items held out, shape (N,).
@@ -64,7 +75,7 @@ def held_out(
         InvalidData: All items are test items, or a group is in both splits.
     """
     if not named.any():
-        return split(np.where(usable, labels, -1), fraction, seed, groups)
+        return split(np.where(usable, labels, -1), fraction, seed, groups, first)
     if named.all():
         raise InvalidData("every item is in the test split; some must be in train")
     if groups is not None:
@@ -78,7 +89,9 @@ def held_out(
     return named
 
 
-def _by_class(labels: NDArray[np.int64], fraction: float, rng: np.random.Generator) -> NDArray[np.bool_]:
+def _by_class(
+    labels: NDArray[np.int64], fraction: float, rng: np.random.Generator, first: NDArray[np.int64]
+) -> NDArray[np.bool_]:
     test = np.zeros(len(labels), np.bool_)
     classes, counts = np.unique(labels[labels >= 0], return_counts=True)
     wanted = fraction * counts
@@ -87,8 +100,24 @@ def _by_class(labels: NDArray[np.int64], fraction: float, rng: np.random.Generat
     for i in np.argsort(-(wanted - quota), kind="stable")[: round(wanted.sum()) - quota.sum()]:
         quota[i] = min(quota[i] + 1, counts[i] - 1)
     for c, k in zip(classes, quota, strict=True):
-        test[rng.permutation(np.flatnonzero(labels == c))[:k]] = True
+        order = rng.permutation(np.flatnonzero(labels == c))
+        test[
+            order[:k] if len(np.unique(first[order])) == len(order) else _whole(order, first[order], int(k))
+        ] = True
     return test
+
+
+def _whole(order: NDArray[np.intp], first: NDArray[np.int64], k: int) -> NDArray[np.intp]:
+    """About k items of a class, in a random order, without dividing copies; one content at least is left."""
+    contents, where = np.unique(first, return_inverse=True)
+    sizes = np.bincount(where)
+    taken, chosen = 0, np.zeros(len(contents), np.bool_)
+    for content in where[np.sort(np.unique(where, return_index=True)[1])]:  # as they come in the order
+        size = int(sizes[content])
+        if abs(taken + size - k) < abs(taken - k) and taken + size < len(order):
+            chosen[content] = True
+            taken += size
+    return order[chosen[where]]
 
 
 def _by_group(

@@ -2,7 +2,7 @@
 
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from baldur.data.arrays import ArrayPool, Normalise, as_float, class_indices, digests, image_preprocessing
-from baldur.data.dataset import Dataset, equal_content, halves
+from baldur.data.array_images import Understood, understood
+from baldur.data.arrays import ArrayPool, Normalise, as_float, class_indices, image_preprocessing
+from baldur.data.copies import EARLIER, sides
+from baldur.data.dataset import Dataset, halves
 from baldur.data.listing import ordered
-from baldur.data.splitting import split
+from baldur.data.scanning import Scan, scan
 from baldur.errors import DataNotFound, InvalidData, InvalidLabel
-from baldur.protocols import Batch
+from baldur.protocols import View
 
 _NAMES = frozenset({"x_train", "y_train", "x_test", "y_test", "x", "y", "classes"})
 
@@ -32,13 +34,14 @@ class Part(NamedTuple):
     y: NDArray[Any]
 
 
-def from_npz(file: Path, test_fraction: float, seed: int) -> Dataset:
+def from_npz(file: Path, test_fraction: float, seed: int, reading: int = EARLIER + 1) -> Dataset:
     """A data set from an .npz file: x_train, y_train, x_test and y_test, or x and y; optionally classes (the names).
 
     Args:
         file: The file.
         test_fraction: The share of test items, the same for each class, if there is no x_test.
         seed: Of that split.
+        reading: The rules, as in `load`.
 
     Returns:
         The data set.
@@ -53,14 +56,14 @@ def from_npz(file: Path, test_fraction: float, seed: int) -> Dataset:
     for names in (("x_train", "y_train", "x_test", "y_test"), ("x", "y")):
         if set(names) <= arrays.keys():
             parts = [Part(arrays[a], arrays[b]) for a, b in zip(names[::2], names[1::2], strict=True)]
-            return _from_parts(file, parts, classes, test_fraction, seed)
+            return _from_parts(file, parts, classes, test_fraction, seed, reading)
     raise InvalidData(
         f"{file} has {', '.join(arrays) or 'no such arrays'};"
         " x and y, or x_train, y_train, x_test and y_test are needed"
     )
 
 
-def from_npy(file: Path, test_fraction: float, seed: int) -> Dataset:
+def from_npy(file: Path, test_fraction: float, seed: int, reading: int = EARLIER + 1) -> Dataset:
     """A data set from NAME.npy and its labels NAME_labels.npy, or from x.npy and y.npy in a folder.
 
     The inputs are memory-mapped, so they may be larger than memory.
@@ -69,6 +72,7 @@ def from_npy(file: Path, test_fraction: float, seed: int) -> Dataset:
         file: The inputs, or the folder.
         test_fraction: The share of test items, the same for each class.
         seed: Of that split.
+        reading: The rules, as in `load`.
 
     Returns:
         The data set.
@@ -92,7 +96,7 @@ def from_npy(file: Path, test_fraction: float, seed: int) -> Dataset:
         x = np.load(inputs, mmap_mode="r", allow_pickle=False)
     with _explained(beside):
         y = np.load(beside, allow_pickle=False)
-    return _from_parts(file, [Part(x, y)], None, test_fraction, seed)
+    return _from_parts(file, [Part(x, y)], None, test_fraction, seed, reading)
 
 
 @contextmanager
@@ -108,10 +112,16 @@ def _explained(file: Path) -> Iterator[None]:
 
 
 def _from_parts(
-    file: Path, parts: list[Part], names: tuple[str, ...] | None, test_fraction: float, seed: int
+    file: Path,
+    parts: list[Part],
+    names: tuple[str, ...] | None,
+    test_fraction: float,
+    seed: int,
+    reading: int,
 ) -> Dataset:
     """A data set of one part, which is split, or of two parts, train and test."""
-    parts = [Part(_upright(file, part.x), part.y) for part in parts]
+    for part in parts:
+        _refuse_strange(file, part.x)
     if len({part.x.shape[1:] for part in parts}) > 1:
         shapes = " and ".join(str(part.x.shape[1:]) for part in parts)
         raise InvalidData(f"in {file} training and test items differ in shape: {shapes}")
@@ -122,32 +132,69 @@ def _from_parts(
             )
     classes = names or classes_of(str(file), [part.y for part in parts])
     labels = [_labels(file, part.y, classes) for part in parts]
-    x = parts[0].x
-    transform = _transform(x)
-    sides = ("",) if len(parts) == 1 else ("train/", "test/")
+    found = scan([part.x for part in parts])
+    read = _earlier(parts[0].x) if reading <= EARLIER else _understood(file, parts[0].x, found)
+    prefixes = ("",) if len(parts) == 1 else ("train/", "test/")
     pools = [
-        ArrayPool(part.x, tuple(f"{side}{i}" for i in range(len(y))), labels=y, transform=transform)
-        for side, part, y in zip(sides, parts, labels, strict=True)
+        ArrayPool(
+            read.upright(part.x),
+            tuple(f"{prefix}{i}" for i in range(len(y))),
+            labels=y,
+            transform=read.transform,
+        )
+        for prefix, part, y in zip(prefixes, parts, labels, strict=True)
     ]
-    ids = [id for pool in pools for id in pool.ids]
-    equal = equal_content(ids, [digest for part in parts for digest in digests(part.x)])
+    split = sides(
+        [id for pool in pools for id in pool.ids],
+        np.concatenate(labels),
+        found.first,
+        test_fraction,
+        seed,
+        classes=classes,
+        named=np.repeat([side == "test/" for side in prefixes], [len(y) for y in labels]),
+        rows=read.channels < 0,
+        reading=reading,
+    )
     if len(parts) == 1:
-        test = split(labels[0], test_fraction, seed)
-        halved = halves(pools[0], labels[0], test, np.ones(len(x), np.bool_))
+        halved = halves(pools[0], labels[0], split.test, split.kept)
     else:
-        halved = pools[0], labels[0], pools[1], labels[1]
-    return Dataset(str(file), *halved, classes, _preprocessing(x, transform), duplicates=equal)
+        kept = np.flatnonzero(split.kept[: len(labels[0])])
+        whole = len(kept) == len(labels[0])
+        halved = pools[0] if whole else View(pools[0], kept), labels[0][kept], pools[1], labels[1]
+    preprocessing = _preprocessing(pools[0].x, read.transform)
+    return Dataset(
+        str(file),
+        *halved,
+        classes,
+        preprocessing,
+        quarantined=split.left_out,
+        duplicates=split.duplicates,
+        notes=(*read.notes, *split.notes),
+    )
 
 
-def _upright(file: Path, x: NDArray[Any]) -> NDArray[Any]:
-    """Inputs with the channels of images before height and width, without a copy."""
+def _understood(file: Path, x: NDArray[Any], found: Scan) -> Understood:
+    return understood(str(file), x.shape, x.dtype, found.low, found.high)
+
+
+def _earlier(x: NDArray[Any]) -> Understood:
+    """How earlier versions read an array."""
+    channels = -1
+    if x.ndim == 4:
+        channels = 3 if x.shape[3] in (1, 3) and x.shape[1] not in (1, 3) else 1
+    elif x.ndim == 3 and x.dtype == np.uint8:
+        channels = 0
+    if x.dtype != np.uint8:
+        return Understood(channels, None)
+    count = 1 if channels == 0 else x.shape[channels]
+    return Understood(channels, Normalise((0.0,) * count, (1.0,) * count) if channels >= 0 else as_float)
+
+
+def _refuse_strange(file: Path, x: NDArray[Any]) -> None:
     if x.dtype.kind not in "biuf" or x.ndim < 2:
         raise InvalidData(
             f"in {file} x is {x.dtype} of shape {x.shape}; numbers of shape (items, ...) are needed"
         )
-    if x.ndim == 4 and x.shape[3] in (1, 3) and x.shape[1] not in (1, 3):
-        return np.moveaxis(x, 3, 1)
-    return x[:, None] if x.ndim == 3 and x.dtype == np.uint8 else x
 
 
 def classes_of(source: str, labels: list[NDArray[Any]]) -> tuple[str, ...]:
@@ -191,13 +238,7 @@ def _labels(file: Path, y: NDArray[Any], classes: tuple[str, ...]) -> NDArray[np
     return labels
 
 
-def _transform(x: NDArray[Any]) -> Callable[[Batch], Batch] | None:
-    if x.dtype != np.uint8:
-        return None
-    return Normalise((0.0,) * x.shape[1], (1.0,) * x.shape[1]) if x.ndim == 4 else as_float
-
-
-def _preprocessing(x: NDArray[Any], transform: Callable[[Batch], Batch] | None) -> dict[str, Any]:
+def _preprocessing(x: NDArray[Any], transform: Any) -> dict[str, Any]:
     if isinstance(transform, Normalise):
         return image_preprocessing(x.shape[1:], transform)
     dtype = "float32" if transform or x.dtype.kind == "f" else str(x.dtype)

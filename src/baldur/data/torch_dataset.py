@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baldur.data.arrays import class_indices, from_arrays
+from baldur.data.scanning import digest_of
 from baldur.errors import InvalidArgument, UnreadableItems
 from baldur.protocols import Batch, Pool, Positions
 
@@ -22,12 +23,14 @@ class DatasetPool:
         ids: Unique.
         groups: The group of each item; a split never divides a group.
         ahead: Whether a thread reads the next batch while the last one is used.
+        content: A digest of each item as it was first read, to find equal ones; None where there is none.
     """
 
     source: Any
     ids: tuple[str, ...]
     groups: tuple[str, ...] | None = None
     ahead: bool = True
+    content: tuple[bytes | None, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -115,11 +118,14 @@ def from_dataset(dataset: Any, ahead: bool = True) -> tuple[Pool, NDArray[np.int
         x, y = dataset.tensors
         pool: Pool = from_arrays(x)
         return pool, class_indices(y)
-    labels = class_indices([_label(dataset, i) for i in range(len(dataset))])
-    return DatasetPool(dataset, tuple(map(str, range(len(labels)))), ahead=ahead), labels
+    read = [_read(dataset, i) for i in range(len(dataset))]
+    labels = class_indices([label for label, _ in read])
+    content = tuple(digest for _, digest in read)
+    return DatasetPool(dataset, tuple(map(str, range(len(labels)))), ahead=ahead, content=content), labels
 
 
-def _label(dataset: Any, position: int) -> Any:
+def _read(dataset: Any, position: int) -> tuple[Any, bytes | None]:
+    """The label of an item, and a digest of its input."""
     try:
         item = dataset[position]
     except MemoryError:
@@ -131,4 +137,4 @@ def _label(dataset: Any, position: int) -> Any:
         raise InvalidArgument(
             f"item {position} is not a pair (x, y), but {type(item).__name__}; give arrays as a tuple (x, y)"
         )
-    return item[1].item() if hasattr(item[1], "item") else item[1]
+    return item[1].item() if hasattr(item[1], "item") else item[1], digest_of(item[0])

@@ -6,10 +6,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from jaxtyping import Float, Int, Integer
 
+from baldur.core.arrays import Array
 from baldur.errors import InvalidArgument, InvalidLabel
+from baldur.evaluate._checks import indices, number, numbers, whole
 
-Votes: TypeAlias = Integer[np.ndarray, "N A"]
-"""Class indices, one row an item and one column an annotator; -1 where there is no answer."""
+Votes: TypeAlias = Integer[Array, "N A"]
+"""Class indices, one row an item and one column an annotator; -1 where there is no answer. Of NumPy or torch."""
 
 _TIE = 1e-9
 
@@ -59,6 +61,7 @@ class Consensus:
             InvalidArgument: There is not one column for each annotator.
         """
         annotators, classes = self.confusion.shape[:2]
+        votes = _checked(votes, classes)
         if votes.shape[1] != annotators:
             raise InvalidArgument(
                 f"{annotators} columns were expected, one an annotator, not {votes.shape[1]}"
@@ -85,7 +88,7 @@ def majority(votes: Votes, classes: int) -> Int[np.ndarray, " N"]:
     return decide(_counts(votes, classes), votes)
 
 
-def decide(scores: Float[np.ndarray, "N C"], votes: Votes) -> Int[np.ndarray, " N"]:
+def decide(scores: Float[Array, "N C"], votes: Votes) -> Int[np.ndarray, " N"]:
     """The class of the largest score; among equals the first one that an annotator gave.
 
     Args:
@@ -97,8 +100,14 @@ def decide(scores: Float[np.ndarray, "N C"], votes: Votes) -> Int[np.ndarray, " 
 
     Raises:
         InvalidLabel: A vote is neither a class nor -1.
+        InvalidArgument: There is not one row of votes for each row of scores, or a score is NaN.
     """
-    _check(votes, scores.shape[1])
+    scores = numbers("scores", scores, 2, finite=False)
+    votes = _checked(votes, scores.shape[1])
+    if len(votes) != len(scores):
+        raise InvalidArgument(f"{len(scores)} rows of votes were expected, one an item, not {len(votes)}")
+    if not len(votes):
+        return np.zeros(0, np.int64)
     best = scores >= scores.max(axis=1, keepdims=True) - _TIE  # (N, C)
     named = (votes >= 0) & np.take_along_axis(best, np.maximum(votes, 0), axis=1)  # (N, A)
     first = np.take_along_axis(votes, named.argmax(axis=1)[:, None], axis=1)[:, 0]  # (N,)
@@ -134,10 +143,9 @@ def dawid_skene(
         InvalidLabel: A vote is neither a class nor -1.
         InvalidArgument: There are fewer than two classes, or a number is negative.
     """
-    if shrinkage < 0 or iterations < 1:
-        raise InvalidArgument(
-            f"shrinkage must not be negative and iterations be at least 1, not {shrinkage} and {iterations}"
-        )
+    shrinkage, iterations = number("shrinkage", shrinkage, 0), whole("iterations", iterations, 1)
+    number("tolerance", tolerance, 0)
+    votes = _checked(votes, classes)
     counts = _counts(votes, classes)
     voted = counts.sum(axis=1, keepdims=True)  # (N, 1)
     probs = np.divide(counts, voted, out=np.full(counts.shape, 1 / classes), where=voted > 0)  # (N, C)
@@ -154,7 +162,7 @@ def dawid_skene(
     return Consensus(probs, confusion, prior)
 
 
-def cohen_kappa(first: Integer[np.ndarray, " N"], second: Integer[np.ndarray, " N"]) -> float:
+def cohen_kappa(first: Integer[Array, " N"], second: Integer[Array, " N"]) -> float:
     """Cohen's kappa of two annotators: κ = (p_o - p_e) / (1 - p_e), agreement beyond chance.
 
     J. Cohen, A Coefficient of Agreement for Nominal Scales, Educational and Psychological Measurement, 1960.
@@ -167,8 +175,10 @@ def cohen_kappa(first: Integer[np.ndarray, " N"], second: Integer[np.ndarray, " 
         At most 1; 0 is chance. It is 1 where both always give one and the same class.
 
     Raises:
+        InvalidLabel: The answers are not integers.
         InvalidArgument: There are no items, or not equally many.
     """
+    first, second = indices("first", first, 1), indices("second", second, 1)
     if len(first) != len(second) or len(first) == 0:
         raise InvalidArgument(
             f"equally many answers of both were expected, at least one, not {len(first)} and {len(second)}"
@@ -211,30 +221,31 @@ def _beyond_chance(observed: float, chance: float) -> float:
     return 1.0 if chance >= 1 - 1e-12 else (observed - chance) / (1 - chance)
 
 
-def _check(votes: Votes, classes: int) -> None:
-    if classes < 2:
+def _checked(votes: Votes, classes: int) -> Int[np.ndarray, "N A"]:
+    if whole("classes", classes, 1) < 2:
         raise InvalidArgument(f"there must be at least 2 classes to tell apart, not {classes}")
-    bad = (votes < -1) | (votes >= classes)
+    said = indices("votes", votes, 2)
+    bad = (said < -1) | (said >= classes)
     if bad.any():
         n, a = np.argwhere(bad)[0]
         raise InvalidLabel(
-            f"annotator {a} answers {votes[n, a]} for item {n}; expected 0 to {classes - 1}, or -1 for no answer"
+            f"annotator {a} answers {said[n, a]} for item {n}; expected 0 to {classes - 1}, or -1 for no answer"
         )
+    return said
 
 
 def _counts(votes: Votes, classes: int) -> Float[np.ndarray, "N C"]:
     """How many votes each class of each item has."""
-    _check(votes, classes)
-    n, a = np.nonzero(votes >= 0)
-    flat = np.bincount(n * classes + votes[n, a], minlength=len(votes) * classes)
-    return flat.reshape(len(votes), classes).astype(np.float64)  # (N, C)
+    said = _checked(votes, classes)
+    n, a = np.nonzero(said >= 0)
+    flat = np.bincount(n * classes + said[n, a], minlength=len(said) * classes)
+    return flat.reshape(len(said), classes).astype(np.float64)  # (N, C)
 
 
 def _incidence(votes: Votes, classes: int) -> Any:
     """1 where annotator a answers l for item n, shape (A * C, N), row a * C + l, as a sparse array."""
     from scipy.sparse import csr_array
 
-    _check(votes, classes)
     n, a = np.nonzero(votes >= 0)
     shape = (votes.shape[1] * classes, len(votes))
     return csr_array((np.ones(len(n)), (a * classes + votes[n, a], n)), shape=shape)

@@ -5,9 +5,20 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 
-from baldur.core.arrays import log_sum_exp
-from baldur.errors import InvalidArgument
-from baldur.evaluate._checks import Labels, LogProbs, check_labels
+from baldur.core.arrays import FLOOR, Array, check_shape, log_sum_exp, map_samples
+from baldur.errors import InvalidArgument, InvalidPredictions
+from baldur.evaluate._checks import (
+    Labels,
+    LogProbs,
+    as_array,
+    checked,
+    checked_labels,
+    number,
+    numbers,
+    whole,
+)
+
+_RANGE = 3.0
 
 LEAST = -80.0
 """Log-probabilities are raised to this before a linear map of them; e^-80 is still a float32."""
@@ -44,7 +55,7 @@ def reliability(log_probs: LogProbs, labels: Labels, bins: int = 15) -> Reliabil
     A confidence on an edge belongs to the bin below it, and 0 belongs to the first bin.
 
     Args:
-        log_probs: Mean log-probabilities, shape (N, C).
+        log_probs: Mean log-probabilities, shape (N, C), of NumPy or torch.
         labels: Class indices, shape (N,).
         bins: How many bins.
 
@@ -52,6 +63,7 @@ def reliability(log_probs: LogProbs, labels: Labels, bins: int = 15) -> Reliabil
         Count, mean confidence and accuracy of each bin.
 
     Raises:
+        InvalidPredictions: The shape or type does not fit, or a row is not normalised.
         InvalidLabel: A label is not one of the classes.
         InvalidArgument: There are no items, not one label for each, or no bins.
     """
@@ -64,7 +76,7 @@ def ece(log_probs: LogProbs, labels: Labels, bins: int = 15) -> float:
     C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, On Calibration of Modern Neural Networks, ICML 2017.
 
     Args:
-        log_probs: Mean log-probabilities, shape (N, C).
+        log_probs: Mean log-probabilities, shape (N, C), of NumPy or torch.
         labels: Class indices, shape (N,).
         bins: How many bins.
 
@@ -72,6 +84,7 @@ def ece(log_probs: LogProbs, labels: Labels, bins: int = 15) -> float:
         A number in [0, 1]; smaller is better.
 
     Raises:
+        InvalidPredictions: The shape or type does not fit, or a row is not normalised.
         InvalidLabel: A label is not one of the classes.
         InvalidArgument: There are no items, not one label for each, or no bins.
     """
@@ -85,7 +98,7 @@ def mce(log_probs: LogProbs, labels: Labels, bins: int = 15) -> float:
     Binning, AAAI 2015.
 
     Args:
-        log_probs: Mean log-probabilities, shape (N, C).
+        log_probs: Mean log-probabilities, shape (N, C), of NumPy or torch.
         labels: Class indices, shape (N,).
         bins: How many bins.
 
@@ -93,6 +106,7 @@ def mce(log_probs: LogProbs, labels: Labels, bins: int = 15) -> float:
         A number in [0, 1]; smaller is better.
 
     Raises:
+        InvalidPredictions: The shape or type does not fit, or a row is not normalised.
         InvalidLabel: A label is not one of the classes.
         InvalidArgument: There are no items, not one label for each, or no bins.
     """
@@ -102,11 +116,14 @@ def mce(log_probs: LogProbs, labels: Labels, bins: int = 15) -> float:
 def adaptive_ece(log_probs: LogProbs, labels: Labels, bins: int = 15) -> float:
     """Expected calibration error over bins with equally many items (within one).
 
+    Items of equal confidence may lie in two bins. Each of them counts with the accuracy of all items of this
+    confidence, so the order of the items does not matter.
+
     J. Nixon, M. W. Dusenberry, L. Zhang, G. Jerfel and D. Tran, Measuring Calibration in Deep Learning,
     CVPR Workshops 2019.
 
     Args:
-        log_probs: Mean log-probabilities, shape (N, C).
+        log_probs: Mean log-probabilities, shape (N, C), of NumPy or torch.
         labels: Class indices, shape (N,).
         bins: How many bins.
 
@@ -114,13 +131,16 @@ def adaptive_ece(log_probs: LogProbs, labels: Labels, bins: int = 15) -> float:
         A number in [0, 1]; smaller is better.
 
     Raises:
+        InvalidPredictions: The shape or type does not fit, or a row is not normalised.
         InvalidLabel: A label is not one of the classes.
         InvalidArgument: There are no items, not one label for each, or no bins.
     """
     confidence, correct = _confidence(log_probs, labels, bins)
-    rank = np.empty(len(confidence), np.intp)
-    rank[np.argsort(confidence, kind="stable")] = np.arange(len(confidence))
-    return _binned(confidence, correct, rank * bins // len(confidence), bins).error
+    levels, tied = np.unique(confidence, return_inverse=True)  # levels grow
+    share = np.bincount(tied, weights=correct) / np.bincount(tied)
+    rank = np.arange(len(confidence))
+    ordered = np.sort(tied)
+    return _binned(levels[ordered], share[ordered], rank * bins // len(rank), bins).error
 
 
 def classwise_ece(log_probs: LogProbs, labels: Labels, bins: int = 15) -> float:
@@ -132,7 +152,7 @@ def classwise_ece(log_probs: LogProbs, labels: Labels, bins: int = 15) -> float:
     NeurIPS 2019.
 
     Args:
-        log_probs: Mean log-probabilities, shape (N, C).
+        log_probs: Mean log-probabilities, shape (N, C), of NumPy or torch.
         labels: Class indices, shape (N,).
         bins: How many bins.
 
@@ -140,16 +160,18 @@ def classwise_ece(log_probs: LogProbs, labels: Labels, bins: int = 15) -> float:
         A number in [0, 1]; smaller is better.
 
     Raises:
+        InvalidPredictions: The shape or type does not fit, or a row is not normalised.
         InvalidLabel: A label is not one of the classes.
         InvalidArgument: There are no items, not one label for each, or no bins.
     """
-    _check(log_probs, labels, bins)
+    log_probs, labels = checked(log_probs, labels)
+    bins = whole("bins", bins, 1)
     by_class = np.exp(log_probs, dtype=np.float64).T  # (C, N)
     errors = [_equal_width(p, labels == c, bins).error for c, p in enumerate(by_class)]
     return float(np.mean(errors))
 
 
-def detection_auroc(inside: Float[np.ndarray, " n"], outside: Float[np.ndarray, " m"]) -> float:
+def detection_auroc(inside: Float[Array, " n"], outside: Float[Array, " m"]) -> float:
     """How well a score detects items of another distribution: P(outside > inside) + ½ P(outside = inside).
 
     D. Hendrycks and K. Gimpel, A baseline for detecting misclassified and out-of-distribution examples, ICLR 2017.
@@ -164,49 +186,79 @@ def detection_auroc(inside: Float[np.ndarray, " n"], outside: Float[np.ndarray, 
     Raises:
         InvalidArgument: One of them is empty or contains NaN.
     """
-    if not len(inside) or not len(outside) or np.isnan(inside).any() or np.isnan(outside).any():
-        raise InvalidArgument("scores without NaN of at least one item inside and one outside were expected")
-    ordered = np.sort(inside)
-    below, above = (np.searchsorted(ordered, outside, side) for side in ("left", "right"))
-    return float(np.mean(below + above) / (2 * len(inside)))
+    own, other = (numbers(name, x, 1, finite=False) for name, x in (("inside", inside), ("outside", outside)))
+    if not len(own) or not len(other):
+        raise InvalidArgument("scores of at least one item inside and one outside were expected")
+    ordered = np.sort(own)
+    below, above = (np.searchsorted(ordered, other, side) for side in ("left", "right"))
+    return float(np.mean(below + above) / (2 * len(own)))
 
 
-def temperature(logits: Float[np.ndarray, "N *T C"], labels: Labels) -> float:
+def temperature(logits: Float[Array, "N *T C"], labels: Labels, strength: float = 0.0) -> float:
     """The temperature that calibrates held-out predictions best.
 
-    argmin_τ -(1/N) Σ_n log (1/T) Σ_t softmax(z_nt / τ)_(y_n).
+    argmin_τ -(1/N) Σ_n log (1/T) Σ_t softmax(z_nt / τ)_(y_n) + (λ / N) (log τ)².
 
-    The logits of each sample are divided by τ, then the mean over samples is taken. log τ is searched in [-3, 3].
+    The logits of each sample are divided by τ, then the mean over samples is taken. log τ is searched in [-3, 3]. The
+    last term is a normal prior of log τ with variance 1 / (2 λ). It keeps a few items from deciding alone.
 
     C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, On Calibration of Modern Neural Networks, ICML 2017.
 
     Args:
-        logits: Logits z, shape (N, C) or (N, T, C).
-        labels: Class indices, shape (N,).
+        logits: Logits z, shape (N, C) or (N, T, C), of NumPy or torch.
+        labels: Class indices, shape (N,), of NumPy or torch.
+        strength: λ, at least 0; larger draws τ towards 1.
 
     Returns:
         The temperature τ.
 
     Raises:
+        InvalidPredictions: The shape or type of the logits does not fit, or one is NaN or +inf.
         InvalidLabel: A label is not one of the classes.
-        InvalidArgument: There are no items, or not one label for each.
+        InvalidArgument: There are no items, not one label for each, or λ is negative. Or no τ is best: without λ, a
+            few items that are all predicted right ask for τ = 0.
     """
     from scipy.optimize import minimize_scalar
 
-    check_labels(logits.shape, labels)
-    z = logits.astype(np.float64).reshape(len(logits), -1, logits.shape[-1])  # (N, T, C)
+    strength = number("strength", strength, 0)
+    z = _logits(logits)  # (N, T, C)
+    labels = checked_labels(labels, z.shape)
+    z = np.maximum(z - z.max(axis=2, keepdims=True), FLOOR)
 
     def loss(log_temperature: float) -> float:
         scaled = z / np.exp(log_temperature)
         own = np.take_along_axis(scaled, labels[:, None, None], axis=2)  # (N, T, 1)
         right = own - log_sum_exp(scaled, axis=2)
-        return float(-np.mean(log_sum_exp(right, axis=1)))
+        return float(-np.mean(log_sum_exp(right, axis=1))) + strength * log_temperature**2 / len(z)
 
-    return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded", options={"xatol": 1e-8}).x))
+    best = minimize_scalar(loss, bounds=(-_RANGE, _RANGE), method="bounded", options={"xatol": 1e-8}).x
+    least = loss(best) + 1e-9
+    if loss(0.0) <= least and loss(-_RANGE) <= least and loss(_RANGE) <= least:
+        return 1.0  # all classes are equally probable, whatever the temperature
+    if strength == 0 and min(loss(-_RANGE), loss(_RANGE)) <= least:
+        limit = "0" if loss(-_RANGE) <= least else "infinity"
+        raise InvalidArgument(
+            f"the best temperature for these {len(z)} items is {limit}, so they cannot calibrate; "
+            "give more items, or a strength such as 0.5"
+        )
+    return float(np.exp(best))
+
+
+def _logits(logits: Float[Array, "N *T C"]) -> Float[np.ndarray, "N T C"]:
+    z = as_array("logits", logits)
+    if z.ndim not in (2, 3) or z.shape[-1] < 2 or 0 in z.shape[1:]:
+        raise InvalidPredictions(
+            f"logits (N, C) or (N, T, C) of at least two classes were expected, not the shape {z.shape}"
+        )
+    if not np.issubdtype(z.dtype, np.number) or np.isnan(z).any() or np.isposinf(z).any():
+        raise InvalidPredictions("logits must be numbers, and none of them NaN or +inf")
+    if np.isneginf(z).all(axis=-1).any():
+        raise InvalidPredictions("a row of logits has -inf for every class, which is no prediction")
+    return z.astype(np.float64) if z.ndim == 3 else z.astype(np.float64)[:, None, :]  # (N, T, C)
 
 
 def dirichlet(
-    log_probs: Float[np.ndarray, "N T C"], labels: Labels, strength: float
+    log_probs: Float[Array, "N T C"], labels: Labels, strength: float
 ) -> tuple[Float[np.ndarray, "C C"], Float[np.ndarray, " C"]]:
     """The map p -> softmax(W log p + b) that calibrates held-out predictions best.
 
@@ -217,23 +269,29 @@ def dirichlet(
     calibration, NeurIPS 2019.
 
     Args:
-        log_probs: Log-probabilities of T samples, shape (N, T, C); below -80 they count as -80.
-        labels: Class indices, shape (N,).
+        log_probs: Log-probabilities of T samples, shape (N, T, C), of NumPy or torch; below -80 they count as -80.
+        labels: Class indices, shape (N,), of NumPy or torch.
         strength: λ.
 
     Returns:
-        W and b.
+        W and b, in NumPy.
 
     Raises:
+        InvalidPredictions: The shape or type does not fit, or a row is not normalised.
         InvalidLabel: A label is not one of the classes.
         InvalidArgument: There are no items, not one label for each, or λ is not positive.
     """
     from scipy.optimize import minimize
 
-    check_labels(log_probs.shape, labels)
-    if not 0 < strength < np.inf:
-        raise InvalidArgument(f"strength is {strength}; it must be positive and finite")
-    x = np.maximum(log_probs.astype(np.float64), LEAST)  # (N, T, C)
+    strength = number("strength", strength, 0, inside=True)
+    check_shape(log_probs)
+    if len(log_probs.shape) != 3:
+        raise InvalidPredictions(
+            f"log-probabilities (N, T, C) were expected, not the shape {log_probs.shape}"
+        )
+    labels = checked_labels(labels, tuple(log_probs.shape))
+    map_samples(log_probs, lambda s: s.first[:, 0])  # raises where a row is not normalised
+    x = np.maximum(as_array("log_probs", log_probs).astype(np.float64), LEAST)  # (N, T, C)
     count, _, classes = x.shape
     apart = (1 - np.eye(classes)) * strength / (classes * max(classes - 1, 1))
 
@@ -256,17 +314,12 @@ def dirichlet(
     return found[:-classes].reshape(classes, classes), found[-classes:]  # (C, C) and (C,)
 
 
-def _check(log_probs: LogProbs, labels: Labels, bins: int) -> None:
-    check_labels(log_probs.shape, labels)
-    if bins < 1:
-        raise InvalidArgument(f"at least one bin was expected, not {bins}")
-
-
 def _confidence(
     log_probs: LogProbs, labels: Labels, bins: int
 ) -> tuple[Float[np.ndarray, " N"], Bool[np.ndarray, " N"]]:
-    _check(log_probs, labels, bins)
-    return np.exp(np.max(log_probs, axis=1), dtype=np.float64), np.argmax(log_probs, axis=1) == labels
+    whole("bins", bins, 1)
+    log_probs, labels = checked(log_probs, labels)
+    return np.exp(np.max(log_probs, axis=1)), np.argmax(log_probs, axis=1) == labels
 
 
 def _equal_width(
@@ -278,7 +331,7 @@ def _equal_width(
 
 def _binned(
     confidence: Float[np.ndarray, " N"],
-    correct: Bool[np.ndarray, " N"],
+    correct: Bool[np.ndarray, " N"] | Float[np.ndarray, " N"],
     which: Integer[np.ndarray, " N"],
     bins: int,
 ) -> Reliability:

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from baldur.errors import InvalidArgument
+from baldur.evaluate._checks import number, numbers
 
 Convention: TypeAlias = Literal["measured", "interpolated", "optimistic"]
 
@@ -34,6 +35,7 @@ def labels_to_target(
         InvalidArgument: The curve is not a curve, or the convention has another name.
     """
     n, a = _curve(labels, values)
+    _level("target", target)
     if convention not in ("measured", "interpolated", "optimistic"):
         raise InvalidArgument(f"convention is 'measured', 'interpolated' or 'optimistic', not {convention!r}")
     reached = np.flatnonzero(a >= target)
@@ -91,7 +93,14 @@ def challenge_score(area: float, chance: float) -> float:
 
     Returns:
         1 for a curve that is 1 everywhere, 0 for chance.
+
+    Raises:
+        InvalidArgument: The area or the chance is not a number, or the chance is not below 1.
     """
+    _level("area", area)
+    _level("chance", chance)
+    if chance >= 1:
+        raise InvalidArgument(f"chance must be below 1, not {chance!r}: nothing is better than 1")
     return (area - chance) / (1 - chance)
 
 
@@ -145,10 +154,10 @@ def deficiency(values: ArrayLike, reference: ArrayLike, best: float | None = Non
         Below 1 where the loss is smaller than the reference's; NaN if the reference has none.
 
     Raises:
-        InvalidArgument: The curves have different numbers of points.
+        InvalidArgument: The curves have different numbers of points, or a value is not finite.
     """
     a, b = _pair(values, reference)
-    top = b[-1] if best is None else best
+    top = b[-1] if best is None else _level("best", best)
     missed = float(np.sum(top - b))
     return float(np.sum(top - a)) / missed if missed else math.nan
 
@@ -170,7 +179,7 @@ def active_gain(
         Gains, shape (R,); positive is better.
 
     Raises:
-        InvalidArgument: The curves have different numbers of points.
+        InvalidArgument: The curves have different numbers of points, or a value is not finite.
     """
     a, b = _pair(values, reference)
     gain: Float[np.ndarray, " R"] = a - b if larger_is_better else b - a
@@ -178,18 +187,20 @@ def active_gain(
 
 
 def _pair(first: ArrayLike, second: ArrayLike) -> tuple[Float[np.ndarray, " R"], Float[np.ndarray, " R"]]:
-    a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    if a.ndim != 1 or a.shape != b.shape or len(a) == 0:
+    a, b = numbers("a curve", first, 1), numbers("a curve", second, 1)
+    if len(a) != len(b) or not len(a):
         raise InvalidArgument(
-            f"two sequences of one length were expected, not the shapes {a.shape} and {b.shape}"
+            f"two sequences of one length were expected, not of {len(a)} and {len(b)} numbers"
         )
     return a, b
 
 
 def _curve(labels: ArrayLike, values: ArrayLike) -> tuple[Float[np.ndarray, " R"], Float[np.ndarray, " R"]]:
     n, a = _pair(labels, values)
-    if not (np.isfinite(n).all() and np.isfinite(a).all()):
-        raise InvalidArgument("a learning curve has a value that is not a finite number")
     if (np.diff(n) <= 0).any():
         raise InvalidArgument(f"label counts must grow from round to round, not {n.tolist()}")
     return n, a
+
+
+def _level(name: str, value: float) -> float:
+    return number(name, value, -math.inf)

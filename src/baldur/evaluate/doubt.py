@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from baldur.errors import InvalidArgument
-from baldur.evaluate._checks import Labels, LogProbs, check_labels
+from baldur.evaluate._checks import Labels, LogProbs, checked, whole
 from baldur.evaluate.agreement import Votes, dawid_skene, normalised
 
 
@@ -53,14 +53,16 @@ def relabelling_proposals(
         At most k proposals; fewer where fewer labels are doubtful.
 
     Raises:
+        InvalidPredictions: The shape or type does not fit, or a row is not normalised.
         InvalidLabel: A label or a vote is not one of the classes.
         InvalidArgument: There are no items, lengths differ, or k is less than 1.
     """
-    check_labels(log_probs.shape, labels)
-    if k < 1:
-        raise InvalidArgument(f"k is {k}; it must be at least 1")
-    if votes is not None and len(votes) != len(labels):
-        raise InvalidArgument(f"{len(labels)} rows of votes were expected, one an item, not {len(votes)}")
+    whole("k", k, 1)
+    log_probs, labels = checked(log_probs, labels)
+    if votes is not None and np.shape(votes)[:1] != (len(labels),):
+        raise InvalidArgument(
+            f"{len(labels)} rows of votes were expected, one an item, not the shape {np.shape(votes)}"
+        )
     probs = _believed(log_probs, votes)
     own = probs[np.arange(len(labels)), labels]
     counts = np.bincount(labels, minlength=probs.shape[1])
@@ -76,7 +78,7 @@ def relabelling_proposals(
 
 
 def _believed(log_probs: LogProbs, votes: Votes | None) -> Float[np.ndarray, "N C"]:
-    log_weights = log_probs.astype(np.float64)
+    log_weights = np.asarray(log_probs)
     if votes is not None:
         log_weights = log_weights + dawid_skene(votes, log_probs.shape[1]).log_likelihood(votes)
     return normalised(log_weights)

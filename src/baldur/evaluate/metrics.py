@@ -1,13 +1,12 @@
-"""Quality of predictions: mean log-probabilities (N, C) against labels (N,), in NumPy."""
+"""Quality of predictions: mean log-probabilities (N, C) against labels (N,), of NumPy or torch."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
 
-from baldur.core.arrays import predictive
 from baldur.errors import InvalidArgument
-from baldur.evaluate._checks import Labels, LogProbs, check_labels
+from baldur.evaluate._checks import Labels, LogProbs, checked
 from baldur.evaluate.calibration import adaptive_ece, ece
 
 
@@ -15,17 +14,18 @@ def accuracy(log_probs: LogProbs, labels: Labels) -> float:
     """The share of items whose most probable class is the label.
 
     Args:
-        log_probs: Mean log-probabilities, shape (N, C).
+        log_probs: Mean log-probabilities, shape (N, C), of NumPy or torch.
         labels: Class indices, shape (N,).
 
     Returns:
         A number in [0, 1].
 
     Raises:
+        InvalidPredictions: The shape or type does not fit, or a row is not normalised.
         InvalidLabel: A label is not one of the classes.
         InvalidArgument: There are no items, or not one label for each.
     """
-    check_labels(log_probs.shape, labels)
+    log_probs, labels = checked(log_probs, labels)
     return float(np.mean(np.argmax(log_probs, axis=1) == labels))
 
 
@@ -33,17 +33,18 @@ def nll(log_probs: LogProbs, labels: Labels) -> float:
     """Negative log-likelihood: -(1/N) Σ_n log p̄_n(y_n).
 
     Args:
-        log_probs: Mean log-probabilities, shape (N, C).
+        log_probs: Mean log-probabilities, shape (N, C), of NumPy or torch.
         labels: Class indices, shape (N,).
 
     Returns:
         Nats per item; infinite if the prediction gave a label the probability 0.
 
     Raises:
+        InvalidPredictions: The shape or type does not fit, or a row is not normalised.
         InvalidLabel: A label is not one of the classes.
         InvalidArgument: There are no items, or not one label for each.
     """
-    check_labels(log_probs.shape, labels)
+    log_probs, labels = checked(log_probs, labels)
     return float(-np.mean(log_probs[np.arange(len(labels)), labels], dtype=np.float64))
 
 
@@ -53,17 +54,18 @@ def brier(log_probs: LogProbs, labels: Labels) -> float:
     G. W. Brier, Verification of Forecasts Expressed in Terms of Probability, Monthly Weather Review, 1950.
 
     Args:
-        log_probs: Mean log-probabilities, shape (N, C).
+        log_probs: Mean log-probabilities, shape (N, C), of NumPy or torch.
         labels: Class indices, shape (N,).
 
     Returns:
         A number in [0, 2]; smaller is better.
 
     Raises:
+        InvalidPredictions: The shape or type does not fit, or a row is not normalised.
         InvalidLabel: A label is not one of the classes.
         InvalidArgument: There are no items, or not one label for each.
     """
-    check_labels(log_probs.shape, labels)
+    log_probs, labels = checked(log_probs, labels)
     error = np.exp(log_probs, dtype=np.float64)  # (N, C)
     error[np.arange(len(labels)), labels] -= 1
     return float(np.mean(np.sum(error**2, axis=1)))
@@ -73,17 +75,18 @@ def auroc(log_probs: LogProbs, labels: Labels) -> float | None:
     """Area under the receiver operating curve; for more than two classes the mean of each class against the rest.
 
     Args:
-        log_probs: Mean log-probabilities, shape (N, C).
+        log_probs: Mean log-probabilities, shape (N, C), of NumPy or torch.
         labels: Class indices, shape (N,).
 
     Returns:
         A number in [0, 1], or None if it is undefined because a class has no item or every item.
 
     Raises:
+        InvalidPredictions: The shape or type does not fit, or a row is not normalised.
         InvalidLabel: A label is not one of the classes.
         InvalidArgument: There are no items, or not one label for each.
     """
-    check_labels(log_probs.shape, labels)
+    log_probs, labels = checked(log_probs, labels)
     classes = log_probs.shape[1]
     if len(np.unique(labels)) < classes:
         return None
@@ -98,17 +101,18 @@ def f1(log_probs: LogProbs, labels: Labels) -> Float[np.ndarray, " C"]:
     """F1 of each class: 2 TP / (2 TP + FP + FN).
 
     Args:
-        log_probs: Mean log-probabilities, shape (N, C).
+        log_probs: Mean log-probabilities, shape (N, C), of NumPy or torch.
         labels: Class indices, shape (N,).
 
     Returns:
-        Numbers in [0, 1]; NaN for a class without items that is never predicted.
+        Numbers in [0, 1], in NumPy; NaN for a class without items that is never predicted.
 
     Raises:
+        InvalidPredictions: The shape or type does not fit, or a row is not normalised.
         InvalidLabel: A label is not one of the classes.
         InvalidArgument: There are no items, or not one label for each.
     """
-    check_labels(log_probs.shape, labels)
+    log_probs, labels = checked(log_probs, labels)
     classes = log_probs.shape[1]
     predicted = np.argmax(log_probs, axis=1)
     hits = np.bincount(labels[predicted == labels], minlength=classes)
@@ -133,12 +137,11 @@ def measure(log_probs: LogProbs, labels: Labels, classes: Sequence[str]) -> dict
         Names and values.
 
     Raises:
-        InvalidPredictions: A row is not normalised.
+        InvalidPredictions: The shape or type does not fit, or a row is not normalised.
         InvalidLabel: A label is not one of the classes.
         InvalidArgument: There are no items, not one label for each or not one name for each class.
     """
-    check_labels(log_probs.shape, labels)
-    log_probs = predictive(log_probs[:, None, :])  # (N, C)
+    log_probs, labels = checked(log_probs, labels)
     if len(classes) != log_probs.shape[1]:
         raise InvalidArgument(f"{log_probs.shape[1]} class names were expected, not {len(classes)}")
     area = auroc(log_probs, labels)

@@ -1,5 +1,6 @@
 """A learner that calibrates its posterior on held-out items."""
 
+import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ def calibrated(
     share: float = 0.2,
     items: int | None = None,
     split_seed: int = 0,
+    strength: float = 1.0,
 ) -> Learner:
     """A learner that trains on a part of the labelled items, and calibrates on the rest.
 
@@ -48,8 +50,9 @@ def calibrated(
     round to round, and count as labels. They never include pseudo-labels. If each class cannot keep an item to train
     on, the learner trains on all items without calibration, and warns.
 
-    With a few dozen items, the map is mostly noise and can make predictions worse. A temperature needs a hundred items
-    or more; the Dirichlet map needs several items for each parameter. Calibrate either all compared strategies or
+    With a few dozen items, the map is mostly noise and can make predictions worse. So `strength` draws a temperature
+    towards 1, like a normal prior of log τ with a standard deviation of .7. A temperature needs a hundred items or
+    more; the Dirichlet map needs several items for each parameter. Calibrate either all compared strategies or
     none, because a temperature changes the picks.
 
     Args:
@@ -58,6 +61,7 @@ def calibrated(
         share: Share of the labelled items that is held out.
         items: Number of held-out items, instead of the share.
         split_seed: Seed of the choice of held-out items.
+        strength: How much a temperature is drawn towards 1; see `evaluate.temperature`. 0 is not at all.
 
     Returns:
         The learner.
@@ -70,8 +74,10 @@ def calibrated(
         raise InvalidArgument(f"method must be 'temperature' or 'dirichlet', not {method!r}")
     if not 0 < share < 1 or (items is not None and items < 1):
         raise InvalidArgument(f"share must be between 0 and 1, or items at least 1; not {share} and {items}")
+    if not 0 <= strength < math.inf:
+        raise InvalidArgument(f"strength must be a number of at least 0, not {strength}")
     _check_kind(kind_of(learner), method)
-    return _Calibrated(learner, method, share, items, split_seed)
+    return _Calibrated(learner, method, share, items, split_seed, strength)
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,7 @@ class _Calibrated(WrappingLearner):
     share: float
     items: int | None
     split_seed: int
+    strength: float
 
     def fit(
         self,
@@ -108,9 +115,8 @@ class _Calibrated(WrappingLearner):
         _check_kind(draws.kind, self.method)
         log_probs, labels = _rows(draws, labelled, held)
         if self.method == "temperature":
-            return Calibrated(
-                posterior, self.method, {"temperature": evaluate.temperature(log_probs, labels)}
-            )
+            best = evaluate.temperature(log_probs, labels, self.strength)
+            return Calibrated(posterior, self.method, {"temperature": best})
         strength = _strength(log_probs, labels, derive(seed, "calibration", "folds"))
         weights, intercept = evaluate.dirichlet(log_probs, labels, strength)
         parameters = {"weights": weights.tolist(), "intercept": intercept.tolist()}

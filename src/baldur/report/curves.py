@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -19,6 +20,8 @@ HEADER = ("strategy", "seed", "round", "labels", "metric", "value")
 LOSSES = frozenset({"nll", "ece", "adaptive_ece", "brier"})
 """The metrics for which smaller is better."""
 
+_NO_SHARE = {"nll": (0.0, math.inf), "brier": (0.0, 2.0)}
+
 RANDOM = "random"
 """The strategy that all others are compared with."""
 
@@ -34,6 +37,7 @@ class Curve:
         state: The state of the trial: "running", "waiting", "done" or "failed".
         labels: The number of labels that each round was trained on, strictly growing, shape (R,).
         values: The metric after each round, finite, shape (R,).
+        metric: The metric.
     """
 
     run: str
@@ -42,6 +46,7 @@ class Curve:
     state: str
     labels: Float[NDArray[np.float64], " R"]
     values: Float[NDArray[np.float64], " R"]
+    metric: str = "accuracy"
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,18 @@ class Point:
 
     labels: float
     value: Interval
+
+
+def bounds_of(metric: str) -> tuple[float, float]:
+    """The least and the largest value that a metric can have.
+
+    Args:
+        metric: Its name in the store.
+
+    Returns:
+        (0, 1) for most.
+    """
+    return _NO_SHARE.get(metric, (0.0, 1.0))
 
 
 def name_runs(stores: Sequence[Store]) -> list[str]:
@@ -114,7 +131,7 @@ def read_curves(store: Store, run: str, metric: str) -> list[Curve]:
     for trial in store.trials():
         curve = sorted(points.get((trial.strategy, trial.seed), {}).items())
         labels, values = np.array(curve, np.float64).reshape(-1, 2).T
-        curves.append(Curve(run, trial.strategy, trial.seed, trial.state, labels, values))
+        curves.append(Curve(run, trial.strategy, trial.seed, trial.state, labels, values, metric))
     return curves
 
 
@@ -177,7 +194,9 @@ def mean_curve(curves: Iterable[Curve]) -> list[Point]:
     Returns:
         Points by growing number of labels.
     """
-    return _over_seeds((curve.labels, curve.values) for curve in curves)
+    curves = list(curves)
+    bounds = bounds_of(curves[0].metric) if curves else (0.0, 1.0)
+    return _over_seeds(((curve.labels, curve.values) for curve in curves), bounds)
 
 
 def difference_curve(curves: Sequence[Curve], baseline: Sequence[Curve]) -> list[Point]:
@@ -197,15 +216,18 @@ def difference_curve(curves: Sequence[Curve], baseline: Sequence[Curve]) -> list
             other = others[curve.seed]
             labels, mine, theirs = np.intersect1d(curve.labels, other.labels, return_indices=True)
             pairs.append((labels, curve.values[mine] - other.values[theirs]))
-    return _over_seeds(pairs)
+    least, most = bounds_of(curves[0].metric) if curves else (0.0, 1.0)
+    return _over_seeds(pairs, (least - most, most - least))
 
 
-def _over_seeds(curves: Iterable[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> list[Point]:
+def _over_seeds(
+    curves: Iterable[tuple[NDArray[np.float64], NDArray[np.float64]]], bounds: tuple[float, float]
+) -> list[Point]:
     values: dict[float, list[float]] = {}
     for labels, heights in curves:
         for n, a in zip(labels.tolist(), heights.tolist(), strict=True):
             values.setdefault(n, []).append(a)
-    return [Point(n, interval(values[n])) for n in sorted(values)]
+    return [Point(n, interval(values[n], bounds=bounds)) for n in sorted(values)]
 
 
 def write_curves(store: Store, path: Path) -> None:

@@ -2,9 +2,10 @@
 
 import math
 
+from baldur.evaluate.comparison import FEWEST
 from baldur.report.curves import LOSSES
 from baldur.report.summary import Row, Summary, ToTarget
-from baldur.report.wording import count, full_name, labels, target, value
+from baldur.report.wording import count, difference, full_name, labels, target, value
 
 
 def quartiles(reached: ToTarget) -> str:
@@ -49,14 +50,20 @@ def _finding(row: Row, summary: Summary) -> str:
         return said
     if baseline is None:
         return f"{said} There is no random baseline for a comparison."
-    if row.against_random is None or row.against_random.n < 2:
-        return f"{said} There are too few seeds for a comparison with random."
+    compared = row.against_random
+    if compared is None or compared.n < FEWEST:
+        return f"{said} There are too few seeds for a comparison with random: at least {FEWEST} are needed."
     where = (
-        f"from {summary.stretch[0]:.0f} to {summary.stretch[1]:.0f} labels"
-        if summary.stretch
-        else "over all its labels"
+        f"from {row.compared[0]:.0f} to {row.compared[1]:.0f} labels" if row.compared else "over its labels"
     )
-    return f"{said} By mean {name} {where}, {row.name} was {row.verdict}."
+    so_far = "So far, by" if row.so_far else "By"
+    known = f"{so_far} mean {name} {where}"
+    if compared.verdict == "undecided":
+        return (
+            f"{said} {known}, it is undecided whether {row.name} is better or worse than random "
+            f"({difference(compared)})."
+        )
+    return f"{said} {known}, {row.name} was {compared.verdict} than random ({difference(compared)})."
 
 
 def _outcome(row: Row, baseline: "Row | None", metric: str, name: str) -> str:
@@ -68,18 +75,23 @@ def _outcome(row: Row, baseline: "Row | None", metric: str, name: str) -> str:
     goal = f"{target(first.target, metric)} {name}"
     if math.isinf(first.median):
         outcome = f"did not reach {goal} with {count(first.end, 'label')}"
+        if first.reached:
+            outcome = f"reached {goal} in only {first.reached} of {count(first.seeds, 'seed')}"
     else:
         median = "a median of " if first.seeds > 1 else ""
-        outcome = f"reached {goal} with {median}{count(int(first.median), 'label')}"
+        outcome = f"reached {goal} with {median}{labels(first.median, first.end)} labels"
     if baseline is None or baseline is row or not baseline.to_target:
         return outcome
     other = baseline.to_target[0]
-    if math.isfinite(first.median):
-        if math.isfinite(other.median):
-            return f"{outcome}, random with {other.median:.0f}"
-        return f"{outcome}. Random did not reach it with {other.end}"
     if math.isfinite(other.median):
+        if math.isfinite(first.median):
+            return f"{outcome}, random with {other.median:.0f}"
         return f"{outcome}. Random reached it with {other.median:.0f}"
-    return f"{outcome}. Random did not reach it either" + (
+    if other.reached:
+        return f"{outcome}. Random reached it in only {other.reached} of {count(other.seeds, 'seed')}"
+    if math.isfinite(first.median):
+        return f"{outcome}. Random did not reach it with {other.end}"
+    either = "" if first.reached else " either"
+    return f"{outcome}. Random did not reach it{either}" + (
         "" if other.end == first.end else f" with its {other.end}"
     )

@@ -67,11 +67,6 @@ def _comparability(store: Store, groups: Sequence[Group]) -> Iterator[str]:
             f"Only {count(fewest, 'seed')}: chance plays a large part. "
             f"Use at least {ENOUGH_SEEDS} seeds to tell a difference from chance."
         )
-    if len(measured) > 2 and any(group.strategy == RANDOM for group in measured):
-        yield (
-            "Each strategy is compared with random separately. "
-            "The p-values are not corrected for multiple comparisons."
-        )
     if not _paired(store):
         yield (
             "Trials with the same seed did not all start from the same labels, "
@@ -180,7 +175,7 @@ def differing_starts(store: Store) -> list[str]:
 def _losses(store: Store) -> Iterator[str]:
     quarantined = sum(item.state == "quarantined" for item in store.items().values())
     if quarantined:
-        yield f"{count(quarantined, 'item')} could not be read and took no part. The section Data lists them."
+        yield f"{count(quarantined, 'item')} took no part. The section Data lists them."
     incidents = len(store.incidents())
     if incidents:
         yield f"The run recovered from {count(incidents, 'incident')}. The section Environment lists them."

@@ -2,17 +2,19 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from baldur.errors import InvalidArgument
-from baldur.evaluate import Interval, Paired, aulc, interval, labels_to_target, paired, quantile
+from baldur.evaluate import Interval, Paired, aulc, corrected, interval, labels_to_target, paired, quantile
+from baldur.evaluate.comparison import FEWEST
 from baldur.report.curves import (
     LOSSES,
     RANDOM,
     Curve,
     Group,
     between,
+    bounds_of,
     group_curves,
     name_runs,
     overlap,
@@ -32,7 +34,8 @@ class ToTarget:
 
     Args:
         target: The target value.
-        median: Over seeds; a seed that never reached the target counts as infinity.
+        median: Over seeds; a seed that never reached the target counts as infinity. Of an even number of seeds, it is
+            the mean of the two in the middle.
         low: Lower quartile.
         high: Upper quartile.
         reached: The number of seeds that reached it.
@@ -63,8 +66,11 @@ class Row:
         to_target: Labels to each target; empty if nothing is measured.
         aulc: Area under the learning curve, mean and 95 % interval over seeds; None if there is none.
         final: The last value of each curve, mean, standard deviation and interval; None if there is none.
-        against_random: AULC minus that of random, paired by seed; None if there is nothing to compare with.
+        against_random: AULC minus that of random, paired by seed; None if there is nothing to compare with. Its p-value
+            is corrected for all comparisons of the report.
         verdict: The comparison in words; empty for random itself.
+        compared: The first and the last number of labels of this comparison; None without one.
+        so_far: Whether trials of the comparison are not done yet.
     """
 
     run: str
@@ -78,6 +84,8 @@ class Row:
     final: Interval | None
     against_random: Paired | None
     verdict: str
+    compared: Stretch = None
+    so_far: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,7 +123,9 @@ def summarise(stores: Sequence[Store], targets: Sequence[float], metric: str = "
     """Labels to each target, area under the curve, last value, and a paired comparison with random.
 
     If a strategy has finished trials, only those count; otherwise all its trials count as far as they are.
-    Areas are taken over the range of labels that all curves share. If the runs share none, each run has its own.
+    Areas are taken over the range of labels that all curves share. If the runs share none, each run has its own. A
+    comparison with random is over the range that the compared curves share. In a run in progress, each seed is compared
+    as far as both of its trials are. Holm's correction counts all comparisons of the report.
 
     Args:
         stores: One run or several.
@@ -135,14 +145,16 @@ def summarise(stores: Sequence[Store], targets: Sequence[float], metric: str = "
         raise InvalidArgument(f"{metric!r} was not measured; choose one of {', '.join(sorted(known))}")
     runs = list(zip(name_runs(stores), stores, strict=True))
     groups = {run: group_curves(read_curves(store, run, metric)) for run, store in runs}
-    common = overlap(curve for own in groups.values() for group in own for curve in group.counted)
+    common = _shared([group for own in groups.values() for group in own])
     rows, notes = [], []
     for run, store in runs:
-        stretch = common or overlap(curve for group in groups[run] for curve in group.counted)
+        stretch = common or _shared(groups[run])
         own = _rows(groups[run], stretch, tuple(targets), metric, named=len(runs) > 1)
         rows += own
         said = notes_on(store, groups[run], stretch)
         notes += [f"{run}: {note}" if len(runs) > 1 else note for note in said]
+    rows = _judged(rows)
+    notes += _on_verdicts(rows)
     if len(runs) > 1 and common is None and any(row.aulc for row in rows):
         notes.append(
             "The runs have no range of labels in common, so their areas under the curve cannot be compared."
@@ -158,9 +170,9 @@ def _rows(
     rows = []
     for group in groups:
         areas = _areas(group.counted, stretch)
-        compared = None
+        compared, over, so_far = None, None, False
         if baseline is not None and group is not baseline:
-            compared = _compare(areas, _areas(baseline.counted, stretch), metric)
+            compared, over, so_far = _compare(group.counted, baseline.counted, metric)
         final = [float(curve.values[-1]) for curve in group.counted]
         row = Row(
             run=group.run,
@@ -170,26 +182,88 @@ def _rows(
             unfinished=group.unfinished,
             labels=group.labels,
             to_target=tuple(_to_target(group, target, metric) for target in targets if group.counted),
-            aulc=interval(list(areas.values())) if areas else None,
-            final=interval(final) if final else None,
+            aulc=interval(areas, bounds=bounds_of(metric)) if areas else None,
+            final=interval(final, bounds=bounds_of(metric)) if final else None,
             against_random=compared,
-            verdict="" if group is baseline else verdict(compared, baseline is not None),
+            verdict="" if group is baseline else verdict(None, baseline is not None),
+            compared=over,
+            so_far=so_far,
         )
         rows.append(row)
     return rows
 
 
-def _areas(curves: Sequence[Curve], stretch: Stretch) -> dict[int, float]:
-    """Areas by seed."""
-    return {curve.seed: aulc(*between(curve, *stretch)) for curve in curves} if stretch else {}
+def _shared(groups: Sequence[Group]) -> Stretch:
+    """The labels that all curves share. A trial that has just begun does not cut the others to its first point."""
+    curves = [curve for group in groups for curve in group.counted]
+    return overlap([curve for curve in curves if len(curve.labels) > 1] or curves)
 
 
-def _compare(areas: dict[int, float], baseline: dict[int, float], metric: str) -> Paired | None:
-    seeds = [seed for seed in areas if seed in baseline]
-    if not seeds:
-        return None
-    mine, theirs = [areas[seed] for seed in seeds], [baseline[seed] for seed in seeds]
-    return paired(mine, theirs, larger_is_better=metric not in LOSSES)
+def _areas(curves: Sequence[Curve], stretch: Stretch) -> list[float]:
+    """The areas of the curves that cover the stretch."""
+    if stretch is None:
+        return []
+    start, end = stretch
+    covering = (c for c in curves if c.labels[0] <= start and end <= c.labels[-1])
+    return [aulc(*between(curve, start, end)) for curve in covering]
+
+
+def _compare(
+    curves: Sequence[Curve], baseline: Sequence[Curve], metric: str
+) -> tuple[Paired | None, Stretch, bool]:
+    """A strategy against random: the comparison, the labels that it is about, and whether trials are under way.
+
+    Finished pairs are compared over what all of them share, the others each as far as both of its trials are.
+    """
+    others = {curve.seed: curve for curve in baseline}
+    pairs = [(curve, others[curve.seed]) for curve in curves if curve.seed in others]
+    so_far = any(curve.state != "done" for pair in pairs for curve in pair)
+    common = overlap(curve for pair in pairs for curve in pair)
+    over = [overlap(pair) if so_far else common for pair in pairs]
+    if so_far and any(part is not None and part[0] < part[1] for part in over):
+        over = [None if part is None or part[0] == part[1] else part for part in over]
+    mine: list[float] = []
+    theirs: list[float] = []
+    for (curve, other), part in zip(pairs, over, strict=True):
+        mine, theirs = mine + _areas([curve], part), theirs + _areas([other], part)
+    known = [part for part in over if part is not None]
+    if not known:
+        return None, None, so_far
+    found = paired(mine, theirs, larger_is_better=metric not in LOSSES, bounds=bounds_of(metric))
+    return found, (min(start for start, _ in known), max(end for _, end in known)), so_far
+
+
+def _judged(rows: Sequence[Row]) -> list[Row]:
+    """Rows with the verdicts of all comparisons together."""
+    pairs = iter(corrected([row.against_random for row in rows if row.against_random is not None]))
+    judged = []
+    for row in rows:
+        if row.against_random is not None:
+            pair = next(pairs)
+            row = replace(row, against_random=pair, verdict=verdict(pair, True, row.so_far))
+        judged.append(row)
+    return judged
+
+
+def _on_verdicts(rows: Sequence[Row]) -> list[str]:
+    claimed = [row for row in rows if row.against_random is not None and row.against_random.n >= FEWEST]
+    notes = []
+    if any(row.against_random and row.against_random.verdict == "undecided" for row in claimed):
+        notes.append(
+            "Undecided does not mean equal. The interval of AULC − random says how large the difference may be. More "
+            "seeds make it narrower."
+        )
+    if len(claimed) > 1:
+        notes.append(
+            f"The p-values are corrected for {len(claimed)} comparisons with random (Holm). Each interval holds for "
+            "its own comparison."
+        )
+    if any(row.so_far for row in claimed):
+        notes.append(
+            "Verdicts “so far” come from trials under way. To look again and again makes false ones likelier. Wait "
+            "for the end."
+        )
+    return notes
 
 
 def _to_target(group: Group, target: float, metric: str) -> ToTarget:

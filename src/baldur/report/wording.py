@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from baldur.evaluate import Interval, Paired
+from baldur.evaluate.comparison import FEWEST
 
 _FULL_NAMES = {
     "accuracy": "accuracy",
@@ -138,22 +139,37 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def verdict(compared: Paired | None, has_random: bool) -> str:
+def verdict(compared: Paired | None, has_random: bool, so_far: bool = False) -> str:
     """The comparison with random, in words.
 
     Args:
         compared: The paired comparison; None if no seed was measured for both.
         has_random: Whether the run has a random baseline.
+        so_far: Whether its trials are not done yet.
 
     Returns:
-        Text such as "better than random (p = .0095)".
+        Text such as "better than random (p = .0095)" or "undecided (p = .31)".
     """
     if not has_random:
         return "no random baseline to compare with"
-    if compared is None or compared.n < 2:
+    if compared is None or compared.n < FEWEST:
         return "too few seeds to compare"
-    word = {"better": "better", "worse": "worse"}.get(compared.verdict, "no better")
-    return f"{word} than random ({p_value(compared.p)})"
+    word = {"better": "better than random", "worse": "worse than random"}.get(compared.verdict, "undecided")
+    return f"{'so far ' if so_far else ''}{word} ({p_value(compared.p)})"
+
+
+def difference(compared: Paired) -> str:
+    """A difference with its interval, for a sentence.
+
+    Args:
+        compared: The comparison.
+
+    Returns:
+        Text such as "+0.009, 95 % interval +0.004 to +0.014".
+    """
+    if math.isnan(compared.low):
+        return signed(compared.difference)
+    return f"{signed(compared.difference)}, 95 % interval {signed(compared.low)} to {signed(compared.high)}"
 
 
 def listed(words: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from baldur.core.trees import bits, map_tree
 from baldur.data import Dataset
+from baldur.data.copies import EARLIER
 from baldur.errors import ItemChanged, RunNotFound, SettingsChanged
 from baldur.protocols import Pool
 from baldur.runs import settings as settings_
@@ -254,9 +255,12 @@ def open_run(out: Path, settings: Settings, dataset: Dataset, observer: Observer
             with ExitStack() as stack:
                 stack.enter_context(store)
                 if not _same_data(store, dataset):
+                    early = " An early version began it, so make the data set with reading=1."
                     raise ItemChanged(
                         f"the run in {out} was started with other data (items, labels, splits or contents differ); "
-                        "give the same data as before, or another folder for a new run"
+                        "give the same data as before, or another folder for a new run."
+                        + early
+                        * (settings.data.reading <= EARLIER)
                     )
                 stack.pop_all()
             return store

@@ -30,7 +30,7 @@ from baldur.runs.live import Live, in_notebook
 from baldur.runs.names import NetworkFactory, name_of
 from baldur.runs.observer import Observer
 from baldur.runs.plan import IN_MEMORY, Given, make_plan
-from baldur.runs.settings import Settings
+from baldur.runs.settings import DataSettings, Settings
 from baldur.runs.trials import Prepared, go_on, prepare
 from baldur.stopping import Criterion
 from baldur.store import Store, Trial
@@ -118,7 +118,7 @@ def run(
         told["stop"] = [str(c) for c in ([stop] if isinstance(stop, str | Criterion) else stop)]
     settled = settle(told, Path(out))
     given = Given(
-        dataset=None if isinstance(data, str) else _dataset(data, settled.settings.data.test_fraction),
+        dataset=None if isinstance(data, str) else _dataset(data, settled.settings.data),
         network=None if isinstance(network, str) else network,
         learner=None if isinstance(learner, str) else learner,
         strategies={name_of(s): s for s in several if not isinstance(s, str)},
@@ -180,13 +180,15 @@ def _distinct(names: list[str]) -> list[str]:
     return names
 
 
-def _dataset(data: Any, test_fraction: float) -> Dataset:
+def _dataset(data: Any, settings: DataSettings) -> Dataset:
     if isinstance(data, Dataset):
         return data
     pool, labels = (
         (data_sets.from_arrays(data[0]), data[1]) if isinstance(data, tuple) else data_sets.from_dataset(data)
     )
-    return data_sets.in_memory(pool, labels, test_fraction=test_fraction)
+    return data_sets.in_memory(
+        pool, labels, test_fraction=settings.test_fraction, images=True, reading=settings.reading
+    )
 
 
 def start(settled: Settled, out: Path, observer: Observer, given: Given | None = None) -> Outcome:
@@ -253,15 +255,16 @@ def _run(
         grow(store, settings)
         store.sweep()
         store.record_start(_environment(settings, choice))
+        gone = store.items("quarantined")
         if dataset.records or dataset.quarantined:
-            gone = store.items("quarantined")
             store.record_items(record for record in prepared.records() if record.id not in gone)
         for note in dataset.notes:
             observer.message(note)
         for name, reason in dataset.quarantined[:5]:
-            observer.message(f"left out: {name}: {reason}")
+            before = gone[name].reason if name in gone else None
+            observer.message(f"left out: {name}: {before or reason}")
         if (more := len(dataset.quarantined) - 5) > 0:
-            observer.message(f"... and {more} more unreadable items, named in the report")
+            observer.message(f"... and {more} more items, named in the report")
         compare = settings.compare
         seeds = range(compare.first_seed, compare.first_seed + compare.seeds)
         trials = (store.trial(name, seed) for seed in seeds for name in compare.strategies)

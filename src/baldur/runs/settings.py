@@ -18,10 +18,10 @@ from pydantic_core import ErrorDetails
 from baldur.core.sizes import bytes_of
 from baldur.errors import InvalidSettings
 
-FORMAT = 2
-"""The format of a settings file: 1 has flat names, 2 has sections."""
+FORMAT = 3
+"""The format of a settings file: 1 has flat names, 2 has sections, and since 3 the rules of reading are set."""
 
-ABSENT: Mapping[int, Mapping[str, Any]] = {1: {}}
+ABSENT: Mapping[int, Mapping[str, Any]] = {1: {"reading": 1}, 2: {"reading": 1}}
 """For each format, the values of settings that a file leaves out, if they differ from the current defaults."""
 
 COMMON: JsonDict = {"common": True}
@@ -54,6 +54,14 @@ class DataSettings(_Section):
         None,
         description="pretrained network: FILE.pt2 or module:factory",
         json_schema_extra=COMMON,
+    )
+    layout: Literal["classes", "splits"] | None = Field(
+        None,
+        description="subfolders of a folder of images: classes, or splits with class folders inside",
+    )
+    reading: Annotated[int, Field(ge=1, le=2)] = Field(
+        2,
+        description="rules of reading: 1 as in early versions, where a split ignores copies; a run keeps its own",
     )
 
 

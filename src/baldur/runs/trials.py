@@ -125,6 +125,8 @@ def prepare(
         data_dir=settings.data.data_dir,
         image_size=settings.data.image_size,
         test_fraction=settings.data.test_fraction,
+        layout=settings.data.layout,
+        reading=settings.data.reading,
         encoder=plan.encoder,
         device=str(pick_device(settings.engine.device)),
         progress=observer.detail,
