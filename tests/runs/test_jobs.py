@@ -114,6 +114,12 @@ def test_an_error_of_a_trial_is_raised_as_it_was(tmp_path):
         assert (trial.state, trial.reason) == ("failed", "this strategy cannot choose")
 
 
+def test_a_worker_that_ends_just_as_it_gets_work_is_replaced(tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs, "_IDLE", 0.001)
+    for folder in ("a", "b"):
+        assert run(blobs(), tmp_path / folder, jobs=2, **TWO).state == "done"
+
+
 def test_objects_that_cannot_travel_stay_in_one_process(tmp_path):
     lock, messages = threading.Lock(), []
 

@@ -284,7 +284,7 @@ def side_by_side(
     finished = False
     # A worker that waits for work does not notice that its parent was killed: it ends after a few idle seconds.
     config = parallel_config(backend="loky", idle_worker_timeout=_IDLE)
-    with config, Listener(authkey=key, backlog=2 * choice.jobs) as listener:
+    with config, _replaced_quietly(), Listener(authkey=key, backlog=2 * choice.jobs) as listener:
         task = _Task(settings, given, out.absolute(), known, choice.threads, str(listener.address), key)
         threading.Thread(target=desk.serve, args=(listener,), daemon=True).start()
         try:
@@ -301,6 +301,17 @@ def side_by_side(
         finally:
             desk.close(finished)
     return [desk.waits[trial] for trial in trials if desk.waits.get(trial)]
+
+
+@contextmanager
+def _replaced_quietly() -> Iterator[None]:
+    """Ignore the warning that an idle worker ended just as it got work, as happens on a busy machine.
+
+    joblib then starts another worker. Where warnings are errors, its thread would end instead, and the run would hang.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor")
+        yield
 
 
 def _work(task: _Task, number: int) -> None:
