@@ -173,7 +173,10 @@ def test_splits_inside_the_classes_are_splits(tmp_path):
             ("train/images/1.png", "train/labels/1.txt", "test/images/1.png"),
             "test the name images is hardly that of classes. If they are, give --layout splits",
         ),
-        (("images/cat/1.png", "images/dog/1.png"), "name images is hardly that of classes"),
+        (
+            ("images/cat/1.png", "images/dog/1.png"),
+            "has one subfolder, images, with the subfolders cat and dog",
+        ),
         (("pets/cat/1.png", "pets/dog/1.png"), "has one subfolder, pets, with the subfolders cat and dog"),
         (
             ("pets/train/cat/1.png", "pets/test/cat/1.png"),

@@ -285,3 +285,22 @@ def test_a_run_over_images_goes_on_with_the_same_data(tmp_path, monkeypatch):
     pq.write_table(pa.table({"image": contents, "label": ["a", "b"] * 20}), tmp_path / "p.parquet")
     with pytest.raises(ItemChanged, match="started with other data"):
         run.run(str(tmp_path / "p.parquet"), tmp_path / "run", **(options | {"rounds": 3}))
+
+
+def test_deep_and_transparent_images_are_read_as_in_files(loaded):
+    deep = [np.full((9, 9), 100 * (i + 1), np.uint16) for i in range(10)]
+    files = [io.BytesIO() for _ in deep]
+    for file, pixels in zip(files, deep, strict=True):
+        Image.fromarray(pixels).save(file, "PNG")
+    table = {"image": [file.getvalue() for file in files], "label": ["a", "b"] * 5}
+    data = loaded(table)
+    assert data.preprocessing["depth"] == 10
+    assert in_order(data, 10)[:, 0, 0, 0] * 0.226 + 0.449 == pytest.approx(
+        np.arange(1, 11) * 100 / 1023, abs=1 / 255
+    )
+    assert "white is 1,023 (10 bits)" in data.notes[0]
+    clear = [picture((0, 0, 0, 0), "RGBA"), *[picture((i, 0, 0)) for i in range(9)]]
+    data = loaded({"image": clear, "label": ["a", "b"] * 5})
+    assert data.notes == ("1 image is transparent, and put on white: 0",)
+    with pytest.raises(ItemChanged, match="reads 0 otherwise"):
+        loaded({"image": clear, "label": ["a", "b"] * 5}, reading=1)

@@ -217,6 +217,8 @@ def _classes(root: Path, split: str, layout: Layout | None, tree: Tree) -> tuple
     below = {name: subfolders(root / name) for name in names}
     if layout is None:
         hint = f"--layout {'splits' if split else 'classes'}"
+        if len(names) == 1:
+            _refuse_nested(root, names, below, hint, tree)
         if structure := [name for name in names if _STRUCTURE.fullmatch(name.lower())]:
             raise InvalidData(
                 f"in {root} the {_called(structure, 'hardly')} of classes. If they are, give {hint}."

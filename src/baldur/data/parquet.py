@@ -20,14 +20,15 @@ from baldur.data.cache import Blocks, block, gather, key_of
 from baldur.data.copies import EARLIER, sides
 from baldur.data.dataset import Dataset, halves
 from baldur.data.download import Progress
-from baldur.data.files import COLOUR, GREY, RESIZED
+from baldur.data.files import COLOUR, GREY, OTHERWISE, RESIZED
 from baldur.data.listing import SPLITS, ordered
 from baldur.data.scanning import first_of
-from baldur.errors import InvalidData, Unsupported
+from baldur.errors import InvalidData, ItemChanged, Unsupported
 
 SUFFIXES = (".parquet", ".pq")
 """The suffixes of Parquet files, in lower case."""
 
+_TOLD = ("peak", "clear", "several")
 _BLOCK_BYTES, _BLOCK_ITEMS, _READ_BYTES = 16 << 20, 4096, 32 << 20
 _BUFFER = 1 << 16  # of each column: a row group is streamed, however large it is; a page is held whole
 
@@ -94,6 +95,12 @@ def from_parquet(
     inputs = _inputs(path, sources)
     facts = _facts(sources)
     rows, told = _decoded(sources, inputs, image_size, cache, progress)
+    depth = images.depth_of(max(told["peak"], default=0))
+    if depth < 16 and any(told["peak"]):
+        rows, told = _decoded(sources, inputs, image_size, cache, progress, depth)
+    about = [images.Facts(*fact) for fact in zip(facts.ids, *(told[n] for n in _TOLD), strict=True)]
+    if reading <= EARLIER and (other := [a.id for a in about if a.clear or (a.peak and depth < 16)]):
+        raise ItemChanged(OTHERWISE.format(other[0]))
     usable = np.array([not reason for reason in told["reason"]], np.bool_)
     unread = tuple((id, why) for id, why in zip(facts.ids, told["reason"], strict=True) if why)
     if not usable.any():
@@ -122,6 +129,7 @@ def from_parquet(
         reading=reading,
     )
     transform, preprocessing = _prepared(inputs, rows, grey)
+    preprocessing |= {"depth": depth} if any(told["peak"]) else {}
     pool = ArrayPool(rows, facts.ids, groups, labels, transform)
     return Dataset(
         str(path),
@@ -130,7 +138,7 @@ def from_parquet(
         preprocessing,
         quarantined=(*unread, *split.left_out),
         duplicates=split.duplicates,
-        notes=split.notes,
+        notes=(*images.notes_on(about), *split.notes),
     )
 
 
@@ -240,11 +248,17 @@ def _of_name(place: str) -> str:
 
 
 def _decoded(
-    sources: Sequence[_Source], inputs: Inputs, size: int, cache: Path, progress: Progress | None
+    sources: Sequence[_Source],
+    inputs: Inputs,
+    size: int,
+    cache: Path,
+    progress: Progress | None,
+    depth: int = 16,
 ) -> tuple[Blocks, dict[str, list[Any]]]:
     """The inputs of all rows, with zeros for unusable ones; and for each row its digest, "grey" and the reason."""
     total, done = sum(source.file.metadata.num_rows for source in sources), 0
     told: dict[str, list[Any]] = {"digest": [], "grey": [], "reason": []}
+    told |= {name: [] for name in _TOLD}
     paths, lengths = [], []
     with ThreadPoolExecutor(images.threads()) as pool:
         for source in sources:
@@ -255,12 +269,19 @@ def _decoded(
                 for start in range(0, chunks.rows, chunks.step):
                     shape = size if inputs.kind == "image" else inputs.width
                     key = key_of(
-                        "parquet 1", inputs.kind, inputs.names, shape, about, group, start, chunks.step
+                        *(("parquet 2", depth) if inputs.kind == "image" else ("parquet 1",)),
+                        inputs.kind,
+                        inputs.names,
+                        shape,
+                        about,
+                        group,
+                        start,
+                        chunks.step,
                     )
-                    make = partial(_make, chunks, start // chunks.step, inputs, size, pool)
+                    make = partial(_make, chunks, start // chunks.step, inputs, size, pool, depth)
                     path, facts = block(cache / "parquet", key, make)
                     for name, values in told.items():
-                        values += facts[name]
+                        values += facts.get(name) or [False] * min(chunks.step, chunks.rows - start)
                     paths.append(path)
                     lengths.append(min(chunks.step, chunks.rows - start))
                     done += lengths[-1]
@@ -316,7 +337,7 @@ class _Chunks:
 
 
 def _make(
-    chunks: _Chunks, number: int, inputs: Inputs, size: int, pool: ThreadPoolExecutor
+    chunks: _Chunks, number: int, inputs: Inputs, size: int, pool: ThreadPoolExecutor, depth: int
 ) -> tuple[NDArray[Any], dict[str, Any]]:
     batch = chunks.read(number)
     if inputs.kind != "image":
@@ -326,11 +347,13 @@ def _make(
     column = batch.column(0)
     contents = (column.field("bytes") if inputs.nested else column).to_pylist()
     rows = np.zeros((len(contents), 3, size, size), np.uint8)
-    made = list(pool.map(lambda content: images.decode_bytes(content, size), contents))
+    deep = () if depth == 16 else (depth,)
+    made = list(pool.map(lambda content: images.decode_bytes(content, size, *deep), contents))
     for row, image in zip(rows, made, strict=True):
         if image.pixels is not None:
             row[:] = image.pixels
     names = {"digest": "sha256", "grey": "grey", "reason": "reason"}
+    names |= {name: name for name in _TOLD}
     return rows, {name: [getattr(image, field) for image in made] for name, field in names.items()}
 
 
