@@ -168,10 +168,10 @@ def test_splits_inside_the_classes_are_splits(tmp_path):
 @pytest.mark.parametrize(
     ("files", "says"),
     [
-        (("images/1.png", "labels/1.txt"), "names images and labels are hardly those of classes"),
+        (("images/1.png", "labels/1.txt"), "images and labels do not look like classes"),
         (
             ("train/images/1.png", "train/labels/1.txt", "test/images/1.png"),
-            "test the name images is hardly that of classes. If they are, give --layout splits",
+            "test, images does not look like a class. If all subfolders are classes, give --layout splits",
         ),
         (
             ("images/cat/1.png", "images/dog/1.png"),
