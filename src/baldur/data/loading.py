@@ -12,6 +12,7 @@ from baldur.data.download import Progress
 from baldur.data.encoders.exported import Encoder, encoded, load_encoder
 from baldur.data.files import from_listing
 from baldur.data.listing import MANIFESTS, Listing, from_folder, from_manifest
+from baldur.data.near import with_near_copies
 from baldur.data.official import cache_folder
 from baldur.data.parquet import from_parquet, parquet_files
 from baldur.data.stored_arrays import from_npy, from_npz
@@ -103,10 +104,10 @@ def load(
             progress=progress,
             reading=reading,
         )
-    if encoder is None:
-        return loaded
-    network = load_encoder(encoder, device) if isinstance(encoder, str) else encoder
-    return encoded(loaded, network, cache_folder(cache), progress)
+    if encoder is not None:
+        network = load_encoder(encoder, device) if isinstance(encoder, str) else encoder
+        loaded = encoded(loaded, network, cache_folder(cache), progress)
+    return with_near_copies(loaded) if reading > EARLIER else loaded
 
 
 def _named(

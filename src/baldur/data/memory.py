@@ -9,6 +9,7 @@ from baldur.data.array_images import understood
 from baldur.data.arrays import ArrayPool, Normalise, class_indices, image_preprocessing
 from baldur.data.copies import EARLIER, sides
 from baldur.data.dataset import Dataset, halves
+from baldur.data.near import with_near_copies
 from baldur.data.scanning import Scan, as_numpy, first_of, scan
 from baldur.data.stored_arrays import classes_of
 from baldur.data.torch_dataset import DatasetPool
@@ -70,7 +71,7 @@ def in_memory(
         rows=preprocessing["kind"] == "array" and len(preprocessing["shape"]) == 1,
         reading=reading,
     )
-    return Dataset(
+    loaded = Dataset(
         "in memory",
         *halves(pool, y, split.test, split.kept),
         names,
@@ -79,6 +80,8 @@ def in_memory(
         duplicates=split.duplicates,
         notes=(*notes, *split.notes),
     )
+    held = isinstance(pool, ArrayPool) and reading > EARLIER  # others may read from disk
+    return with_near_copies(loaded) if held else loaded
 
 
 def _preprocessing(pool: Pool) -> dict[str, Any]:
