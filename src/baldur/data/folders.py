@@ -199,6 +199,8 @@ def _splits(
             said.append(name if name.lower() == split else f"{name} ({split})")
             if not inner:
                 notes.append(f"{name} has no class folders, so its images were left out")
+    if said and not any(place.split in ("test", "val") for place in places):
+        notes.append("the test items are drawn from the training items")
     there = set(named.values())
     if "val" in there:
         notes.append(
