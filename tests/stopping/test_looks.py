@@ -87,11 +87,11 @@ def test_the_reason_has_the_accuracy_and_its_lower_end():
 
 def test_a_trial_looks_where_the_guesses_are_near_and_the_labels_have_grown():
     wrong, guess = model(np.random.default_rng(4), 0.97, "honest")
-    labels = [20, 30, 40, 44, 47, 48, 60]
-    guesses = [0.4, NEAR * 0.1 + 0.01, 0.1, 0.1, 0.1, 0.05, 0.2]
+    labels = [20, 30, 40, 44, 51, 52, 70]
+    guesses = [0.4, NEAR * 0.1 + 0.01, 0.1, 0.1, 0.1, 0.05, 0.4]
     history = past(wrong, guess, ORDERS[0], labels, guesses)
     assert looks(history, 0.1) == [2, 5], (
-        f"48 labels are {GROWTH} times 40; in round 6 the guesses are far again"
+        f"52 labels are {GROWTH} times 40; in round 6 the guesses are far again"
     )
     assert shown(history, 0.1, 0.95) is None
     assert looks(past(wrong, guess, ORDERS[0], labels[:6], guesses[:6]), 0.1) == [2, 5]
@@ -107,7 +107,7 @@ def test_the_levels_of_all_looks_add_up():
 
 
 def test_test_labels_are_wanted_once_the_guesses_are_near():
-    far = [{("guess", "reserve"): 0.3, ("size", "reserve"): 500.0, ("items", "reserve"): 0.0}]
+    far = [{("guess", "reserve"): 0.4, ("size", "reserve"): 500.0, ("items", "reserve"): 0.0}]
     near = [*far, {("guess", "reserve"): 0.12, ("size", "reserve"): 500.0, ("items", "reserve"): 0.0}]
     back = [*near, *far]
     assert wanted(History([20], far), 0.1, 0.95, None) == 0

@@ -51,7 +51,7 @@ def target(
     The test items are drawn uniformly from a reserve, which no strategy may choose from. They are asked for once the
     model's own guesses of its errors come near the target. They cost labels, and are never trained on. The interval is
     that of `evaluate.audited_mean`. It holds at all looks together: the k-th look spends α / (k (k + 1)), and there is
-    one after each growth of the training labels by a fifth.
+    one after each growth of the training labels by three tenths.
 
     Validation items are held out of what the strategy chose. So they are no random sample: a strategy that asks for
     hard items leaves hard ones for validation, and an interval from them may miss the accuracy on new items. With
