@@ -209,7 +209,7 @@ def begin_wrong(folder, error, **options):
 def test_a_value_that_is_refused_late_does_not_cost_the_folder(tmp_path):
     said = []
     right = {"strategies": ["random"], "observer": Observer(message=said.append)}
-    begin_wrong(tmp_path / "run", InvalidSettings, stop=["target(0.9)"])  # needs --validation
+    begin_wrong(tmp_path / "run", InvalidSettings, stop=["target(0.9, split='validation')"])
     assert not (tmp_path / "run").exists()
     begin_wrong(tmp_path / "run", BaldurError, posterior="swag(rank=1)")  # seen by the first fit
     assert (

@@ -43,8 +43,10 @@ def test_a_stop_by_validation_items_is_refused_where_the_learner_holds_none_out(
     dataset = blob_set()
     passes = make_passes(settings_.create().score, "cpu", dataset, Observer())
     with pytest.raises(InvalidSettings, match="--validation N"):
-        passes.stopping(stopping.target(0.9), Whole(), None, holds_out=True)
-    wrapped = passes.stopping(stopping.target(0.9), learners.ceal(Whole()), None, holds_out=True)
+        passes.stopping(stopping.target(0.9, split="validation"), Whole(), None, holds_out=True)
+    wrapped = passes.stopping(
+        stopping.target(0.9, split="validation"), learners.ceal(Whole()), None, holds_out=True
+    )
     some = Labelled(
         View(dataset.train, np.arange(6)),
         dataset.labels[:6],

@@ -7,13 +7,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from baldur.core.seeds import generator
+from baldur.core.seeds import derive, generator
 from baldur.data import Dataset
 from baldur.data.pictures import contact_sheet
 from baldur.errors import InvalidData, InvalidSettings, UnreadableItems
 from baldur.learners.held_out import hold_out
 from baldur.protocols import Labelled, Pool, View
 from baldur.runs.settings import CompareSettings, LearnSettings
+
+_MOST_RESERVED = 5000
 
 
 def item_shape(pool: Pool) -> tuple[int, ...]:
@@ -77,6 +79,59 @@ def validation_part(
         sources=("free validation",) * len(held),
     )
     return View(dataset.train, rest), dataset.labels[rest], free
+
+
+def reserve_part(share: float, pool: Pool, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Divide a pool into candidates and a reserve for test labels.
+
+    The reserve is the end of a random order that only the seed and the ids decide. So the first n items of the reserve
+    are a uniform sample of it, whatever a strategy does. Groups stay whole.
+
+    Args:
+        share: The share of the items in the reserve. It has at most 5,000 items.
+        pool: The items that may be requested.
+        seed: Seed of the trial.
+
+    Returns:
+        Positions of the candidates, ascending, and of the reserve, in random order.
+    """
+    ids, groups = pool.ids, pool.groups
+    size = min(int(share * len(ids)), _MOST_RESERVED)
+    order = np.array([derive(seed, "order", i) for i in ids], np.int64)
+    out = np.zeros(len(ids), bool)
+    if groups is None:
+        out[np.argsort(-order, kind="stable")[:size]] = True
+    else:
+        whose = np.asarray(groups)
+        for group in sorted(set(groups), key=lambda group: derive(seed, "order", group), reverse=True):
+            own = whose == group
+            if out.sum() + own.sum() <= size:
+                out |= own
+    reserve = np.flatnonzero(out)
+    return np.flatnonzero(~out), reserve[np.argsort(-order[reserve], kind="stable")]
+
+
+def check_reserve(compare: CompareSettings, pool: Pool) -> None:
+    """Raise an error for a reserve that leaves too little, or is empty.
+
+    Args:
+        compare: The settings of the comparison.
+        pool: The items that may be requested.
+
+    Raises:
+        InvalidSettings: There are no items in the reserve, or fewer candidates than initial labels.
+    """
+    kept, reserve = reserve_part(compare.reserve, pool, compare.first_seed)
+    if not len(reserve):
+        raise InvalidSettings(
+            f"--reserve {compare.reserve:g} of {len(pool)} items is no item, so there are no test labels to stop on; "
+            "give a larger --reserve, or more data"
+        )
+    if compare.initial > len(kept):
+        raise InvalidSettings(
+            f"--initial asks for {compare.initial} labels, but beside the reserve of {len(reserve)} items for test "
+            f"labels the pool has only {len(kept)}; give a smaller --initial or --reserve"
+        )
 
 
 def initial(

@@ -84,7 +84,12 @@ class Passes:
         )
 
     def stopping(
-        self, criterion: Criterion | None, learner: Learner, free: Labelled | None, holds_out: bool
+        self,
+        criterion: Criterion | None,
+        learner: Learner,
+        free: Labelled | None,
+        holds_out: bool,
+        reserve: Pool | None = None,
     ) -> Stopping | None:
         """The stopping criterion, with the predictions and metrics that it needs.
 
@@ -93,6 +98,7 @@ class Passes:
             learner: The learner, which knows its held-out items.
             free: Validation items that do not count as labels.
             holds_out: Whether labelled items are held out for validation.
+            reserve: The items for test labels, in random order; None without a reserve.
 
         Returns:
             The criterion with its inputs; None if there is no criterion.
@@ -125,7 +131,7 @@ class Passes:
                 values |= held_out_metrics(predict(posterior, held.pool, seed), held.labels)
             return values
 
-        return Stopping(criterion, predict, validate)
+        return Stopping(criterion, predict, validate, reserve=reserve)
 
     def _plain(self, seed: int, what: str, precision: Precision) -> PoolScorer:
         return PoolScorer(

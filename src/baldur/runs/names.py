@@ -270,11 +270,12 @@ def schedule_named(name: str) -> Schedule:
     return schedule
 
 
-def criterion_named(names: Sequence[str]) -> Criterion | None:
+def criterion_named(names: Sequence[str], split: str = "reserve") -> Criterion | None:
     """Stopping criteria of `baldur.stopping`, or a user's own. Any of them ends a trial.
 
     Args:
         names: Criteria with their options; criteria joined by | and & count as one.
+        split: The labelled items that `target` and `plateau` read if they name none.
 
     Returns:
         One criterion; None if there are no names.
@@ -282,7 +283,7 @@ def criterion_named(names: Sequence[str]) -> Criterion | None:
     Raises:
         InvalidSettings: There is no such criterion or option.
     """
-    return any_of(*(named(name, resolve) for name in names)) if names else None
+    return any_of(*(named(name, resolve, split) for name in names)) if names else None
 
 
 MOVED = {

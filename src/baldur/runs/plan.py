@@ -107,7 +107,12 @@ def make_plan(settings: Settings, given: Given | None = None) -> Plan:
         name: given.strategies.get(canonical(name)) or strategy_named(name)
         for name in settings.compare.strategies
     }
-    criterion = criterion_named(settings.compare.stop)
+    reserve = settings.compare.reserve
+    criterion = criterion_named(settings.compare.stop, "reserve" if reserve else "validation")
+    if criterion is not None and "reserve" in criterion.splits and not reserve:
+        raise InvalidSettings(
+            f"--stop {criterion.name} draws its test labels from a reserve; give a --reserve greater than 0"
+        )
     initial = settings.compare.initial
     if criterion is not None and criterion.limit is not None and criterion.limit < initial:
         raise InvalidSettings(

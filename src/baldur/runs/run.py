@@ -265,6 +265,8 @@ def _run(
             observer.message(f"left out: {name}: {before or reason}")
         if (more := len(dataset.quarantined) - 5) > 0:
             observer.message(f"... and {more} more items, named in the report")
+        if said := prepared.said():
+            observer.message(said)
         compare = settings.compare
         seeds = range(compare.first_seed, compare.first_seed + compare.seeds)
         trials = (store.trial(name, seed) for seed in seeds for name in compare.strategies)

@@ -19,9 +19,11 @@ from baldur.core.sizes import bytes_of
 from baldur.errors import InvalidSettings
 
 FORMAT = 3
-"""The format of a settings file: 1 has flat names, 2 has sections, and since 3 the rules of reading are set."""
+"""The format of a settings file: 1 has flat names, 2 has sections; 3 has rules of reading, and a reserve."""
 
-ABSENT: Mapping[int, Mapping[str, Any]] = {1: {"reading": 1}, 2: {"reading": 1}}
+_BEFORE_3: Mapping[str, Any] = {"reading": 1, "reserve": 0.0}
+
+ABSENT: Mapping[int, Mapping[str, Any]] = {1: _BEFORE_3, 2: _BEFORE_3}
 """For each format, the values of settings that a file leaves out, if they differ from the current defaults."""
 
 COMMON: JsonDict = {"common": True}
@@ -93,6 +95,11 @@ class CompareSettings(_Section):
     stop: list[str] = Field(
         [],
         description="stopping criterion: stabilising-predictions, budget(500), target(0.9), ...",
+    )
+    reserve: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        0.2,
+        description="share of the pool that is kept for the test labels of --stop target or plateau; "
+        "0: they use --validation items",
     )
     noise: str | None = Field(
         None,

@@ -13,13 +13,14 @@ from baldur import loop
 from baldur.core.devices import pick_device
 from baldur.data import Dataset
 from baldur.errors import BaldurError
-from baldur.protocols import Labelled, Learner, Oracle, Pool, pictures_of
+from baldur.protocols import Labelled, Learner, Oracle, Pool, View, pictures_of
 from baldur.runs.answering import make_oracle
 from baldur.runs.faults import Faults
-from baldur.runs.items import check_data, initial, picture, validation_part
+from baldur.runs.items import check_data, check_reserve, initial, picture, reserve_part, validation_part
 from baldur.runs.measuring import Passes, Place, here, make_passes
 from baldur.runs.observer import Observer
 from baldur.runs.plan import Plan, make_learner
+from baldur.stopping import Rule
 from baldur.store import ItemRecord, Trial
 from baldur.training.contract import Fitting
 
@@ -66,21 +67,44 @@ class Prepared:
         """
         compare, learn = self.plan.settings.compare, self.plan.settings.learn
         passes = replace(self.passes, place=place)
+        pool, labels, reserve = self.pool, self.labels, None
+        if self.reserved:
+            kept, apart = reserve_part(compare.reserve, pool, seed)
+            pool, labels, reserve = View(self.pool, kept), labels[kept], View(self.pool, apart)
         return loop.Parts(
-            pool=self.pool,
+            pool=pool,
             classes=self.dataset.classes,
             learner=self.learner,
             strategy=self.plan.strategies[strategy],
             oracle=self.oracle(seed),
             scorer=passes.scorer,
             measure=passes.measure,
-            initial=partial(initial, compare, self.pool, self.labels),
-            picture=partial(picture, self.dataset, self.pool),
+            initial=partial(initial, compare, pool, labels),
+            picture=partial(picture, self.dataset, pool),
             generated=partial(pictures_of, self.learner),
             observe=self.observer.event,
             stopping=passes.stopping(
-                self.plan.criterion, self.learner, self.validation, bool(learn.validation)
+                self.plan.criterion, self.learner, self.validation, bool(learn.validation), reserve
             ),
+        )
+
+    @property
+    def reserved(self) -> bool:
+        """Whether a part of the pool is kept for test labels."""
+        return _reserved(self.plan)
+
+    def said(self) -> str:
+        """What the test labels cost, in words; empty without a reserve."""
+        criterion = self.plan.criterion
+        if not self.reserved or criterion is None:
+            return ""
+        compare = self.plan.settings.compare
+        size = len(reserve_part(compare.reserve, self.pool, compare.first_seed)[1])
+        needs = criterion.needs(size) if isinstance(criterion, Rule) else 0
+        will = f" Each trial will need about {needs:,} of them." if needs else ""
+        return (
+            f"{criterion.name} measures on test labels, which count as labels.{will} They are drawn at random from a "
+            f"reserve of {size:,} items, which no strategy may choose."
         )
 
     def records(self) -> Iterable[ItemRecord]:
@@ -93,6 +117,10 @@ class Prepared:
             yield ItemRecord(r.id, position, r.path, r.group, r.split, r.sha256, r.size, r.mtime_ns)
         for i, reason in self.dataset.quarantined:
             yield ItemRecord(i, state="quarantined", reason=reason)
+
+
+def _reserved(plan: Plan) -> bool:
+    return plan.criterion is not None and "reserve" in plan.criterion.splits
 
 
 def prepare(
@@ -134,6 +162,8 @@ def prepare(
     )
     check_data(settings.compare, dataset)
     pool, labels, validation = validation_part(settings.learn, dataset)
+    if _reserved(plan):
+        check_reserve(settings.compare, pool)
     cache = (out / "encoders").absolute()
     if spread is None:
         learner = make_learner(plan, dataset, validation, observer, cache)
