@@ -180,13 +180,14 @@ class BayesianClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
     def _learner(self, features: int) -> Any:
         """How the network is trained; in double precision, so that a row's prediction does not depend on the others."""
         from baldur.learners import Supervised
-        from baldur.runs.names import fitting_named, network_named
+        from baldur.runs.names import as_factory, fitting_named, network_named
         from baldur.training import Recipe
 
         if self.network is None:
             factory: Any = partial(_mlp, hidden=tuple(self.hidden), dropout=self.dropout)
         else:
-            factory = network_named(self.network) if isinstance(self.network, str) else self.network
+            given = self.network
+            factory = network_named(given) if isinstance(given, str) else as_factory(given)
         recipe = Recipe(
             epochs=self.epochs,
             epoch_size=self.epoch_size,

@@ -1,6 +1,6 @@
 """Batches: trees of tensors."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ def map_tree(function: Callable[[Tensor], Any], x: Any) -> Any:
     """
     if x is None:
         return None
-    if isinstance(x, dict):
+    if isinstance(x, Mapping):
         return {key: map_tree(function, value) for key, value in x.items()}
     if isinstance(x, tuple | list):
         return type(x)([map_tree(function, value) for value in x])
@@ -65,7 +65,7 @@ def join(parts: Sequence[Any]) -> Any:
         A tree of the same form.
     """
     first = parts[0]
-    if isinstance(first, dict):
+    if isinstance(first, Mapping):
         return {key: join([part[key] for part in parts]) for key in first}
     if isinstance(first, tuple | list):
         return type(first)([join(members) for members in zip(*parts, strict=True)])
@@ -139,7 +139,7 @@ def differ(a: Any, b: Any) -> bool:
     Returns:
         True if they do.
     """
-    if isinstance(a, dict):
+    if isinstance(a, Mapping):
         return any(differ(a[key], b[key]) for key in a)
     if isinstance(a, tuple | list):
         return any(map(differ, a, b))
@@ -167,7 +167,7 @@ def shapes(x: Any) -> Any:
     Returns:
         A hashable value.
     """
-    if isinstance(x, dict):
+    if isinstance(x, Mapping):
         return tuple((key, shapes(value)) for key, value in x.items())
     if isinstance(x, tuple | list):
         return tuple(shapes(value) for value in x)

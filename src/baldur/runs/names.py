@@ -4,6 +4,7 @@ A name is that of a function in the corresponding module, with options in bracke
 written with hyphens. A user's function is package.module:function.
 """
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import torch
 from torch import nn
 
 from baldur import learners, networks
-from baldur.core.written import check, find, functions_of, resolve, split
+from baldur.core.written import check, find, functions_of, resolve, split, takes
 from baldur.errors import InvalidArgument, InvalidSettings
 from baldur.learners import Supervised
 from baldur.posteriors import fit
@@ -72,9 +73,39 @@ def network_named(name: str) -> NetworkFactory:
         InvalidSettings: There is no such network or option.
     """
     found, options = find(canonical(name), "network", NETWORKS, _other(name))
+    if takes(found, 0, options) and not takes(found, 2, options):
+        return partial(_without_shape, _bound(found, options))
     check(name, found, 2, options)
     factory: NetworkFactory = _bound(found, options)
     return factory
+
+
+def as_factory(network: Callable[..., nn.Module]) -> NetworkFactory:
+    """A factory of networks that was passed in Python; it may take no arguments.
+
+    Args:
+        network: A function (shape, classes) -> network, or () -> network.
+
+    Returns:
+        A function (shape, classes) -> network.
+
+    Raises:
+        InvalidSettings: It takes other arguments.
+    """
+    if takes(network, 2):
+        return network
+    if takes(network, 0):
+        return partial(_without_shape, network)
+    raise InvalidSettings(
+        f"network= is called with (shape of an item, number of classes), but {name_of(network)} takes "
+        f"{inspect.signature(network)}; give a function (shape, classes) that returns the network"
+    )
+
+
+def _without_shape(
+    network: Callable[[], nn.Module], shape: tuple[int, ...], classes: int, **options: Any
+) -> nn.Module:
+    return network(**options)
 
 
 def fitting_named(name: str, members: int | None = None) -> Fitting:

@@ -18,6 +18,7 @@ from baldur.runs.items import item_shape
 from baldur.runs.names import (
     LearnerChain,
     NetworkFactory,
+    as_factory,
     augment_named,
     canonical,
     criterion_named,
@@ -118,7 +119,7 @@ def make_plan(settings: Settings, given: Given | None = None) -> Plan:
     return Plan(
         settings=settings,
         strategies=strategies,
-        network=given.network or network_named(learn.network),
+        network=_network(given.network, learn.network),
         posterior=fitting_named(learn.posterior, learn.members),
         learner=given.learner or learner_named(learn.learner),
         recipe=_recipe(learn, settings.engine.device),
@@ -126,6 +127,12 @@ def make_plan(settings: Settings, given: Given | None = None) -> Plan:
         encoder=None if encoder is None else load_encoder(encoder, str(pick_device(settings.engine.device))),
         dataset=given.dataset,
     )
+
+
+def _network(given: NetworkFactory | nn.Module | None, name: str) -> NetworkFactory | nn.Module:
+    if given is None:
+        return network_named(name)
+    return given if isinstance(given, nn.Module) else as_factory(given)
 
 
 def make_learner(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from baldur.core.devices import seeded
-from baldur.core.networks import call, device_of
+from baldur.core.networks import as_precise, call, device_of
 from baldur.core.trees import differ, items_of, map_tree, place, shapes, take, versions
 from baldur.errors import (
     DamagedArtefact,
@@ -290,7 +290,7 @@ class DropoutDraws(NumberedDraws):
     def _prepared(self, x: Any) -> tuple[SamplingPlan, Any]:
         """The plan for a batch, and the batch where the network is."""
         items_of(x)  # refuses what is no batch
-        x = place(x, device_of(self.posterior.network))
+        x = as_precise(self.posterior.network, place(x, device_of(self.posterior.network)))
         return self.posterior.plan(x), x
 
     def _mean_features(self, plan: SamplingPlan, x: Any) -> Tensor:
