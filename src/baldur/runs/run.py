@@ -20,7 +20,7 @@ from baldur import data as data_sets
 from baldur import report
 from baldur.core.devices import pick_device
 from baldur.data import Dataset
-from baldur.errors import InvalidArgument, InvalidSettings, RunNotFound
+from baldur.errors import DataNotFound, InvalidArgument, InvalidSettings, RunNotFound
 from baldur.protocols import Learner, Strategy
 from baldur.runs.cluster import Elsewhere, make_elsewhere
 from baldur.runs.faults import Faults
@@ -219,7 +219,14 @@ def start(settled: Settled, out: Path, observer: Observer, given: Given | None =
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(settled.threads or threads)
-        prepared = prepare(plan, out, observer, settled.known, spread)
+        try:
+            prepared = prepare(plan, out, observer, settled.known, spread)
+        except DataNotFound as error:
+            if settled.stored is None:
+                raise
+            raise DataNotFound(
+                f"{error}. If the data of this run were moved, give their new place: baldur run NEW --out {out}"
+            ) from error
         choice = choose_jobs(plan, prepared.dataset, _left(settings, out), settled.threads)
         settings = settings.but(threads=choice.threads)
         torch.set_num_threads(choice.threads)
