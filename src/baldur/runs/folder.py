@@ -270,7 +270,8 @@ def open_run(out: Path, settings: Settings, dataset: Dataset, observer: Observer
                     raise ItemChanged(
                         f"the run in {out} was started with other data (items, labels, splits or contents differ); "
                         "give the same data as before, wherever they are. For a new run, give another folder (--out)."
-                        + early * (settings.data.reading <= EARLIER)
+                        + early
+                        * (settings.data.reading <= EARLIER)
                     )
             stack.pop_all()
         if not anew:
