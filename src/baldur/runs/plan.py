@@ -14,6 +14,7 @@ from baldur.data import Dataset
 from baldur.data.encoders.exported import Encoder, load_encoder
 from baldur.errors import InvalidSettings
 from baldur.learners import Supervised
+from baldur.posteriors.fit.dropout import OneMaskASequence
 from baldur.protocols import Labelled, Learner, Strategy
 from baldur.runs.items import item_shape
 from baldur.runs.meant import as_learner
@@ -169,12 +170,15 @@ def make_learner(
         network = plan.network
     else:
         network = partial(plan.network, item_shape(dataset.train), classes)
+    fitting = spread(plan.posterior)
+    if learn.recurrent_masks == "sequence":
+        fitting = OneMaskASequence(fitting)
     supervised = partial(
         Supervised,
         network,
         classes=classes,
         recipe=plan.recipe,
-        posterior=spread(plan.posterior),
+        posterior=fitting,
         validation=0 if learn.validation_free else learn.validation,
         validation_set=validation,
         warm_start=learn.warm_start,
