@@ -56,22 +56,51 @@ def take(x: Any, which: Tensor | slice) -> Any:
 
 
 def join(parts: Sequence[Any]) -> Any:
-    """Join batches of the same form into one, in order.
+    """Batches of the same form one after the other, as one.
+
+    In a dict with an `attention_mask`, shorter sequences are padded with zeros at their ends.
 
     Args:
-        parts: Trees of tensors whose first axis is the item; at least one.
+        parts: Trees of tensors with the item as first axis, at least one.
 
     Returns:
         A tree of the same form.
+
+    Raises:
+        InvalidArgument: Items have different shapes.
     """
     first = parts[0]
     if isinstance(first, Mapping):
-        return {key: join([part[key] for part in parts]) for key in first}
+        each = {key: [part[key] for part in parts] for key in first}
+        return {key: join(_padded(values) if _MASK in first else values) for key, values in each.items()}
     if isinstance(first, tuple | list):
         return type(first)([join(members) for members in zip(*parts, strict=True)])
     if first is None:
         return None
+    if len(found := {tuple(part.shape[1:]) for part in parts}) > 1:
+        shown = " and ".join(map(str, sorted(found)[:3]))
+        raise InvalidArgument(
+            f"items have different shapes, {shown}; give them one shape, such as images of one size, or sequences as "
+            f"dicts with an {_MASK}, which are padded"
+        )
     return torch.cat(list(parts))
+
+
+_MASK = "attention_mask"
+"""The part of an item that says which steps of a sequence are no padding, as tokenizers call it."""
+
+
+def _padded(parts: Sequence[Any]) -> Sequence[Any]:
+    """Tensors (n, steps, ...) with as many steps as the longest, or as they are if they have no steps."""
+    if not all(isinstance(part, Tensor) and part.ndim > 1 for part in parts):
+        return parts
+    steps = max(part.shape[1] for part in parts)
+    return [
+        part
+        if part.shape[1] == steps
+        else torch.cat([part, part.new_zeros((len(part), steps - part.shape[1], *part.shape[2:]))], 1)
+        for part in parts
+    ]
 
 
 def place(x: Any, device: torch.device) -> Any:
