@@ -252,6 +252,15 @@ class Learner(Protocol):
 
 
 @runtime_checkable
+class OffersLearner(Protocol):
+    """What an object that is no learner may have, if it can be one."""
+
+    def as_learner(self, shape: tuple[int, ...], classes: int) -> Learner:
+        """The learner for items of a shape, and a number of classes."""
+        ...
+
+
+@runtime_checkable
 class HoldsOut(Protocol):
     """What a learner may also have, if it does not train on all labelled items."""
 

@@ -1,3 +1,5 @@
+from collections import UserDict
+
 import numpy as np
 import pytest
 import torch
@@ -82,3 +84,28 @@ def test_the_next_batch_is_read_meanwhile_and_the_order_stays():
         assert (positions.tolist(), x.numpy().tolist()) == (list(range(30)), pool.source.x[:30].tolist())
         batches.close()
         assert read == list(range(60 if ahead else 30))
+
+
+class Texts(Squares):
+    """Sequences of 1 to 7 tokens, as a tokenizer gives them."""
+
+    def __getitem__(self, i):
+        return UserDict({"input_ids": [i + 1] * (i + 1), "attention_mask": [1] * (i + 1)}), i % 3
+
+
+def test_sequences_of_different_lengths_are_padded_to_the_longest_of_a_batch():
+    pool, _ = from_dataset(Texts())
+    first, second = (x for _, x in pool.batches(np.array([0, 2, 1]), 2))
+    assert first["input_ids"].tolist() == [[1, 0, 0], [3, 3, 3]]
+    assert first["attention_mask"].tolist() == [[1, 0, 0], [1, 1, 1]]
+    assert second["input_ids"].tolist() == [[2, 2]]
+
+
+def test_items_of_different_shapes_are_named():
+    class Uneven(Squares):
+        def __getitem__(self, i):
+            return torch.zeros(3, 8 + i % 2, 8), i % 3
+
+    pool, _ = from_dataset(Uneven())
+    with pytest.raises(InvalidArgument, match=r"different shapes, \(3, 8, 8\) and \(3, 9, 8\); resize them"):
+        list(pool.batches(np.arange(7), 4))

@@ -189,3 +189,52 @@ def test_other_versions_are_no_error_but_are_recorded(finished):
         run.run(blob_set(), finished, **QUICK)
     with Store.open(finished) as store:
         assert [start["versions"]["torch"] for start in store.starts()] == [torch.__version__] * 2
+
+
+def bert(shape, classes):
+    """A tiny network of transformers, as that library makes it: its outputs have the logits among others."""
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = transformers.BertConfig(vocab_size=30, max_position_embeddings=12, num_labels=classes, **sizes)
+    return transformers.BertForSequenceClassification(config)
+
+
+class Sentences(torch.utils.data.Dataset):
+    """The first word is that of the class; sentences have 2 to 9 words."""
+
+    def __len__(self):
+        return 60
+
+    def __getitem__(self, i):
+        words = [1 + i % 3, *np.random.default_rng(i).integers(5, 30, 1 + i % 8).tolist()]
+        return {"input_ids": words, "attention_mask": [1] * len(words)}, i % 3
+
+
+def tokenised():
+    """All sentences at once, padded, as a tokenizer returns them."""
+    transformers = pytest.importorskip("transformers")
+    items = [item for item, _ in map(Sentences().__getitem__, range(60))]
+    longest = max(len(item["input_ids"]) for item in items)
+    return transformers.BatchEncoding(
+        {
+            name: torch.tensor([item[name] + [0] * (longest - len(item[name])) for item in items])
+            for name in items[0]
+        }
+    )
+
+
+def test_a_network_of_transformers_learns_sentences(tmp_path):
+    pytest.importorskip("transformers")
+    options = {**QUICK, "epochs": 15, "epoch_size": 64, "learning_rate": 0.01, "initial": 20, "network": bert}
+    outcome = run.run(Sentences(), tmp_path / "set", strategies=["bald", "badge"], **options)
+    assert outcome.state == "done"
+    whole = run.run(
+        (tokenised(), np.arange(60) % 3), tmp_path / "arrays", strategies=["bald", "badge"], **options
+    )
+    with Store.open(tmp_path / "set") as one, Store.open(tmp_path / "arrays") as other:
+        accuracy, same = (
+            [m.value for m in s.metrics("test") if m.metric == "accuracy"] for s in (one, other)
+        )
+    assert max(accuracy) > 0.7
+    assert accuracy == pytest.approx(same, abs=0.2), "padding to another length is no other sentence"
+    assert whole.state == "done"

@@ -1,5 +1,6 @@
 """Baldur's own classifier for tables, as scikit-learn has them: for pipelines, searches and cross-validation."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from baldur.errors import InvalidArgument
-from baldur.protocols import Labelled, Positions, View
+from baldur.protocols import Checkpoint, Labelled, Learner, Pool, Positions, Posterior, View
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -103,7 +104,9 @@ class BayesianClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         )
         nothing = View(pool, np.arange(0))
         seed = _seed(self.random_state)
-        self.posterior_ = self._learner(X.shape[1]).fit(labelled, nothing, seed=seed, round=0)
+        self.posterior_ = self._learner(X.shape[1], len(self.classes_)).fit(
+            labelled, nothing, seed=seed, round=0
+        )
         return self
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
@@ -175,18 +178,31 @@ class BayesianClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             for path, content in state["posterior_"].items():
                 (Path(name) / path).parent.mkdir(parents=True, exist_ok=True)
                 (Path(name) / path).write_bytes(content)
-            self.posterior_ = self._learner(self.n_features_in_).load(Path(name))
+            self.posterior_ = self._learner(self.n_features_in_, len(self.classes_)).load(Path(name))
 
-    def _learner(self, features: int) -> Any:
+    def as_learner(self, shape: tuple[int, ...], classes: int) -> Learner:
+        """A learner for `baldur.run`, with the network, posterior and training of this classifier.
+
+        Args:
+            shape: The shape of an item, which is flattened to a row.
+            classes: Number of classes.
+
+        Returns:
+            The learner. Each fit standardises the columns by the labelled items.
+        """
+        return _TableLearner(self, math.prod(shape), classes)
+
+    def _learner(self, features: int, classes: int, moments: "tuple[Tensor, Tensor] | None" = None) -> Any:
         """How the network is trained; in double precision, so that a row's prediction does not depend on the others."""
         from baldur.learners import Supervised
-        from baldur.runs.names import fitting_named, network_named
+        from baldur.runs.names import as_factory, fitting_named, network_named
         from baldur.training import Recipe
 
         if self.network is None:
             factory: Any = partial(_mlp, hidden=tuple(self.hidden), dropout=self.dropout)
         else:
-            factory = network_named(self.network) if isinstance(self.network, str) else self.network
+            given = self.network
+            factory = network_named(given) if isinstance(given, str) else as_factory(given)
         recipe = Recipe(
             epochs=self.epochs,
             epoch_size=self.epoch_size,
@@ -197,10 +213,49 @@ class BayesianClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             device=self.device,
         )
         posterior = fitting_named(self.posterior) if isinstance(self.posterior, str) else self.posterior
-        shape, classes = (features,), len(self.classes_)
-        return Supervised(
-            partial(_double, factory, shape, classes), classes=classes, recipe=recipe, posterior=posterior
+        made = partial(_double, factory, (features,), classes)
+        network = made if moments is None else partial(_standardised, made, *moments)
+        return Supervised(network, classes=classes, recipe=recipe, posterior=posterior)
+
+
+class _TableLearner:
+    """A `BayesianClassifier` as a learner; see `BayesianClassifier.as_learner`."""
+
+    def __init__(self, classifier: BayesianClassifier, features: int, classes: int) -> None:
+        self.classifier = classifier
+        self.features = features
+        self.classes = classes
+
+    def predicts(self) -> str:
+        return "categorical"
+
+    def fit(
+        self,
+        labelled: Labelled,
+        unlabelled: Pool,
+        *,
+        seed: int,
+        round: int,
+        previous: Posterior | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> Posterior:
+        from baldur.learners.supervised import gather
+
+        x = gather(labelled.pool).flatten(1).double()  # (n, features)
+        spread = x.std(0, correction=0)
+        moments = x.mean(0), spread.where(spread > 0, 1.0)
+        learner = self.classifier._learner(self.features, self.classes, moments)
+        fitted: Posterior = learner.fit(
+            labelled, unlabelled, seed=seed, round=round, previous=previous, checkpoint=checkpoint
         )
+        return fitted
+
+    def load(self, folder: Path) -> Posterior:
+        import torch
+
+        one = torch.ones(self.features, dtype=torch.float64)  # the saved moments take the place of these
+        loaded: Posterior = self.classifier._learner(self.features, self.classes, (one, one)).load(folder)
+        return loaded
 
 
 class _TablePool:
@@ -264,3 +319,14 @@ def _double(
     **options: Any,
 ) -> "nn.Module":
     return factory(shape, classes, **options).double()
+
+
+def _standardised(
+    factory: "Callable[..., nn.Module]", mean: "Tensor", scale: "Tensor", **options: Any
+) -> "nn.Module":
+    """A network of raw items: its first layer flattens and standardises them."""
+    from torch import nn
+
+    from baldur.adapters._standardise import Standardise
+
+    return nn.Sequential(Standardise(mean, scale), factory(**options))

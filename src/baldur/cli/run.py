@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -10,7 +11,7 @@ import typer
 from pydantic.fields import FieldInfo
 from rich.console import Console
 
-from baldur.cli.app import WAITING, app, escaped, in_words, out_console, print_json
+from baldur.cli.app import WAITING, app, err_console, escaped, in_words, out_console, print_json
 from baldur.errors import InvalidSettings
 from baldur.runs import settings as settings_
 
@@ -119,6 +120,9 @@ def run(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="the run's folder", show_default="runs/DATA")] = None,
+    data_option: Annotated[
+        str | None, typer.Option("--data", help="the same as DATA; the new place, if data were moved")
+    ] = None,
     settings: Annotated[Path | None, typer.Option(help="a settings.toml; options override it")] = None,
     help_all: Annotated[
         bool | None, typer.Option("--help-all", callback=_help_all, is_eager=True, help="show all options")
@@ -133,21 +137,28 @@ def run(
     Defaults are in brackets.
     """
     from baldur import report
+    from baldur.report.status import how_to_answer
     from baldur.runs import run as run_
     from baldur.runs.folder import settle
 
     told = settings_.read(settings) if settings else {}
     told |= {key: value for key, value in options.items() if value is not None and value != []}
-    if data is not None:
-        told["data"] = data
+    if data is not None and data_option not in (None, data):
+        raise InvalidSettings(f"two data sets were given, {data!r} and {data_option!r}; give one")
+    if data is not None or data_option is not None:
+        told["data"] = data_option if data is None else data
     told = _resolved(told)
     folder = _folder(out, told)
     if "data" not in told and not (folder / "settings.toml").exists():
         raise InvalidSettings(f"there is no run in {folder}, and {_NO_DATA} --out {folder}")
     settled = settle(told, folder)
     console = Console(quiet=True) if quiet or as_json else out_console
-    with run_.live(settled, folder, console).showing() as observer:
-        outcome = run_.start(settled, folder, observer)
+    try:
+        with run_.live(settled, folder, console).showing() as observer:
+            outcome = run_.start(settled, folder, observer)
+    except KeyboardInterrupt:
+        _say_open_questions(folder)
+        raise
     if as_json:
         print_json(
             {"state": outcome.state, "waiting": outcome.waiting, "run": str(folder)}
@@ -157,14 +168,21 @@ def run(
         report.print_table(outcome.summary, console)
         console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True, markup=False)
     if outcome.state == "waiting":
-        console.print(
-            f"waiting {outcome.waiting}: read the questions in {folder / 'requests.csv'}, write the answers to "
-            f"{folder / 'answers.csv'} (columns id, label), then continue with: baldur run --out {folder}",
-            highlight=False,
-            soft_wrap=True,
-            markup=False,
-        )
+        said = f"waiting {outcome.waiting}: {how_to_answer(folder)}"
+        console.print(said, highlight=False, soft_wrap=True, markup=False)
         raise typer.Exit(WAITING)
+
+
+def _say_open_questions(folder: Path) -> None:
+    """What an interrupted run waits for, if a person answers."""
+    from baldur import report
+    from baldur.errors import RunNotFound
+    from baldur.report.status import questions_in_words
+    from baldur.store import Store
+
+    with suppress(RunNotFound), Store.open(folder) as store:
+        if said := questions_in_words(report.status(store)):
+            err_console.print(said, highlight=False, soft_wrap=True, markup=False)
 
 
 _NO_DATA = "no data were given; name them, as in: baldur run digits"

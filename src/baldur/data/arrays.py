@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -226,7 +226,7 @@ def _each(x: Any, apply: Callable[[Any], Any]) -> Any:
     """The tree `x` with `apply` called on each of its arrays."""
     if isinstance(x, tuple):
         return tuple(_each(part, apply) for part in x)
-    if isinstance(x, dict):
+    if isinstance(x, Mapping):  # also what a tokenizer gives
         return {key: _each(part, apply) for key, part in x.items()}
     return apply(x)
 

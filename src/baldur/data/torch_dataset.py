@@ -1,6 +1,6 @@
 """A pool over a map-style PyTorch data set."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -55,13 +55,11 @@ class DatasetPool:
         yield from _ahead(read) if self.ahead and len(positions) > size else read
 
     def _read(self, positions: Positions, size: int) -> Iterator[tuple[Positions, Batch]]:
-        from torch.utils.data import default_collate
-
         from baldur.core.trees import map_tree
 
         for start in range(0, len(positions), size):
             part = positions[start : start + size]
-            yield part, map_tree(_single, default_collate(self._items(part)))
+            yield part, map_tree(_single, _collated(self._items(part)))
 
     def _items(self, positions: Positions) -> list[Any]:
         """The inputs of a batch; an error names all unreadable items of the batch."""
@@ -76,6 +74,26 @@ class DatasetPool:
         if reasons:
             raise UnreadableItems(reasons)
         return items
+
+
+def _collated(items: list[Any]) -> Batch:
+    """Items as one batch: of dicts, such as those of a tokenizer, each part; others as in a PyTorch loader."""
+    import torch
+    from torch.utils.data import default_collate
+
+    from baldur.core.trees import join
+
+    plain = (torch.Tensor, np.ndarray, list, int, float)
+    if isinstance(items[0], Mapping) and all(isinstance(part, plain) for part in items[0].values()):
+        return join([{key: torch.as_tensor(part)[None] for key, part in item.items()} for item in items])
+    shapes = {tuple(np.shape(item)) for item in items if not isinstance(item, tuple | list)}
+    if len(shapes) > 1:
+        shown = " and ".join(map(str, sorted(shapes)[:3]))
+        raise InvalidArgument(
+            f"items of the data set have different shapes, {shown}; resize them in the data set, or give sequences as "
+            "dicts with an attention_mask, which are padded"
+        )
+    return default_collate(items)
 
 
 def _ahead(batches: Iterator[tuple[Positions, Batch]]) -> Iterator[tuple[Positions, Batch]]:

@@ -17,7 +17,7 @@ from baldur.errors import DamagedArtefact, InvalidArgument
 from baldur.learners.building import build
 from baldur.protocols import Pool, Posterior
 from baldur.runs import settings as settings_
-from baldur.runs.names import NetworkFactory, fitting_named, network_named
+from baldur.runs.names import NetworkFactory, as_factory, fitting_named, network_named
 from baldur.runs.settings import Settings
 from baldur.training.contract import options_of
 
@@ -121,7 +121,8 @@ def rebuilt(folder: Path, facts: Mapping[str, Any], network: NetworkFactory | nn
     settings = settings_.from_toml(facts["settings"])
     shape, classes = tuple(facts["preprocessing"]["input_shape"]), tuple(facts["classes"])
     if not isinstance(network, nn.Module):
-        network = partial(network or network_named(settings.learn.network), shape, len(classes))
+        factory = network_named(settings.learn.network) if network is None else as_factory(network)
+        network = partial(factory, shape, len(classes))
     options = options_of(fitting_named(settings.learn.posterior, settings.learn.members))
     made = build(network, 0, options)
     return Model(posteriors.load(folder, made), classes, facts["preprocessing"], settings)

@@ -29,6 +29,9 @@ GROWING = frozenset({"rounds", "seeds", "strategies"})
 ELSEWHERE = frozenset({"engine", "address", "workers", "jobs"})
 """Settings that may change at any time: they decide where a run is computed, and change no result."""
 
+WHERE = frozenset({"data", "data_dir", "encoder"})
+"""Settings that say where the data are. They may change if the content is the same, since data may be moved."""
+
 _NAMES = ("network", "learner", "posterior")
 """Settings that may name a function by the path of an earlier version."""
 
@@ -81,10 +84,11 @@ def _settled(store: Store, told: Mapping[str, Any]) -> Settled:
     fresh = settings_.create(**told).flat()  # checked, and in the form in which values are kept
     now = as_stored({name: fresh[name] for name in told}, stored)
     settings = stored.but(**now)
-    if refused := _refused(stored, settings):
-        if _empty(store, stored):
-            anew = settings_.create(**told)
-            return Settled(anew, threads=anew.engine.threads)
+    refused = _refused(stored, settings)
+    if (refused or _moved(stored, settings)) and _empty(store, stored):
+        anew = settings_.create(**told)
+        return Settled(anew, threads=anew.engine.threads)
+    if refused:
         _check_names(now)
         changes = "; ".join(f"{name} was {old!r} and is now {new!r}" for name, (old, new) in refused.items())
         raise SettingsChanged(
@@ -140,10 +144,16 @@ def _refused(before: Settings, after: Settings) -> dict[str, tuple[Any, Any]]:
     return {
         name: values
         for name, values in changed.items()
-        if name not in ELSEWHERE
+        if name not in ELSEWHERE | WHERE
         and not (name == "threads" and not values[0])
         and not (name in GROWING and _more(*values))
     }
+
+
+def _moved(before: Settings, after: Settings) -> bool:
+    """Whether the data are said to be elsewhere."""
+    old, new = before.flat(), after.flat()
+    return any(old[name] != new[name] for name in WHERE)
 
 
 def _more(old: Any, new: Any) -> bool:
@@ -181,7 +191,8 @@ def _discard(store: Store, settings: Settings) -> None:
     """Delete the record of an empty run. Other files in the folder are kept."""
     with store, store.lock("trainer"):
         stored = settings_.from_toml(store.settings)
-        if _refused(stored, settings) and _empty(store, stored):  # checked again under the lock
+        changed = _refused(stored, settings) or _moved(stored, settings)
+        if changed and _empty(store, stored):  # checked again under the lock
             store.close()
             for suffix in ("", "-wal", "-shm", "-journal"):
                 (store.folder / (FILE + suffix)).unlink(missing_ok=True)
@@ -248,22 +259,25 @@ def open_run(out: Path, settings: Settings, dataset: Dataset, observer: Observer
     except RunNotFound:
         pass
     else:
-        if _refused(settings_.from_toml(store.settings), settings):
-            _discard(store, settings)
-            observer.message(f"the run in {out} had not trained yet, so it starts anew with these settings")
-        else:
-            with ExitStack() as stack:
-                stack.enter_context(store)
-                if not _same_data(store, dataset):
+        with ExitStack() as stack:
+            stack.enter_context(store)
+            stored = settings_.from_toml(store.settings)
+            anew = bool(_refused(stored, settings))
+            if not anew and not _same_data(store, dataset):
+                anew = _moved(stored, settings) and _empty(store, stored)
+                if not anew:
                     early = " An early version began it, so make the data set with reading=1."
                     raise ItemChanged(
                         f"the run in {out} was started with other data (items, labels, splits or contents differ); "
-                        "give the same data as before, or another folder for a new run."
+                        "give the same data as before, wherever they are. For a new run, give another folder (--out)."
                         + early
                         * (settings.data.reading <= EARLIER)
                     )
-                stack.pop_all()
+            stack.pop_all()
+        if not anew:
             return store
+        _discard(store, settings)
+        observer.message(f"the run in {out} had not trained yet, so it starts anew with these settings")
     shape = list(item_shape(dataset.train))
     counts = np.bincount(dataset.labels[dataset.labels >= 0], minlength=len(dataset.classes))
     facts: dict[str, Any] = {"duplicates": len(dataset.duplicates), "pool": len(dataset.train)}

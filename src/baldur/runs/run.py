@@ -20,13 +20,14 @@ from baldur import data as data_sets
 from baldur import report
 from baldur.core.devices import pick_device
 from baldur.data import Dataset
-from baldur.errors import InvalidArgument, InvalidSettings, RunNotFound
+from baldur.errors import DataNotFound, InvalidArgument, InvalidSettings, RunNotFound
 from baldur.protocols import Learner, Strategy
 from baldur.runs.cluster import Elsewhere, make_elsewhere
 from baldur.runs.faults import Faults
 from baldur.runs.folder import Settled, grow, open_run, settle
 from baldur.runs.jobs import ROLE, Choice, choose_jobs, side_by_side
 from baldur.runs.live import Live, in_notebook
+from baldur.runs.meant import as_strategy
 from baldur.runs.names import NetworkFactory, name_of
 from baldur.runs.observer import Observer
 from baldur.runs.plan import IN_MEMORY, Given, make_plan
@@ -67,7 +68,7 @@ def run(
     *,
     network: str | NetworkFactory | nn.Module | None = None,
     strategies: str | Strategy | Sequence[str | Strategy] | None = None,
-    learner: str | Learner | None = None,
+    learner: str | Learner | Any = None,
     observer: Observer | None = None,
     **options: Any,
 ) -> Outcome:
@@ -77,8 +78,9 @@ def run(
         data: The name of a data set, a path, a `Dataset`, a tuple of arrays (x, y), or a PyTorch data set of pairs.
         out: The run's folder.
         network: A name, a factory (shape, classes) -> module, or a module whose weights every fit starts from.
-        strategies: One or several names or functions; see `protocols.Strategy`. `strategy=` means the same.
-        learner: A name, or a learner.
+        strategies: One or several names or functions; see `protocols.Strategy`. A score function such as `acquire.bald`
+            takes the items of the largest score. `strategy=` means the same.
+        learner: A name, a learner, or a classifier of scikit-learn.
         observer: Receives the progress of the run. By default, a notebook or a terminal shows a progress bar.
         options: Options of `baldur run` with underscores: rounds, query_size, initial, seeds, draws, epochs, ... The
             other options have the values that are stored in the folder, or their defaults.
@@ -121,7 +123,7 @@ def run(
         dataset=None if isinstance(data, str) else _dataset(data, settled.settings.data),
         network=None if isinstance(network, str) else network,
         learner=None if isinstance(learner, str) else learner,
-        strategies={name_of(s): s for s in several if not isinstance(s, str)},
+        strategies={name_of(s): as_strategy(s, name_of(s)) for s in several if not isinstance(s, str)},
     )
     with nullcontext(observer) if observer is not None else _shown(settled, Path(out)) as told_of:
         return start(settled, Path(out), told_of, given)
@@ -217,7 +219,14 @@ def start(settled: Settled, out: Path, observer: Observer, given: Given | None =
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(settled.threads or threads)
-        prepared = prepare(plan, out, observer, settled.known, spread)
+        try:
+            prepared = prepare(plan, out, observer, settled.known, spread)
+        except DataNotFound as error:
+            if settled.stored is None:
+                raise
+            raise DataNotFound(
+                f"{error}. If the data of this run were moved, give their new place: baldur run NEW --out {out}"
+            ) from error
         choice = choose_jobs(plan, prepared.dataset, _left(settings, out), settled.threads)
         settings = settings.but(threads=choice.threads)
         torch.set_num_threads(choice.threads)

@@ -21,9 +21,9 @@ from baldur.errors import InvalidSettings
 FORMAT = 3
 """The format of a settings file: 1 has flat names, 2 has sections; 3 has rules of reading, and a reserve."""
 
-_BEFORE_3: Mapping[str, Any] = {"reading": 1, "reserve": 0.0}
+_EARLY: Mapping[str, Any] = {"reading": 1, "reserve": 0.0, "recurrent_masks": "sequence"}
 
-ABSENT: Mapping[int, Mapping[str, Any]] = {1: _BEFORE_3, 2: _BEFORE_3}
+ABSENT: Mapping[int, Mapping[str, Any]] = {1: _EARLY, 2: _EARLY}
 """For each format, the values of settings that a file leaves out, if they differ from the current defaults."""
 
 COMMON: JsonDict = {"common": True}
@@ -175,6 +175,10 @@ class LearnSettings(_Section):
     )
     validation_free: bool = Field(False, description="do not count the validation labels; the report says so")
     patience: Count = Field(5, description="epochs without improvement before stopping; needs --validation")
+    recurrent_masks: Literal["step", "sequence"] = Field(
+        "step",
+        description="dropout between recurrent layers: step as it is trained, or sequence as in early versions",
+    )
     warm_start: bool = Field(False, description="start each fit from the weights of the previous round")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="precision of training: auto, float32 or bfloat16"
