@@ -56,6 +56,16 @@ def run(folder: Path, **options: Any) -> Any:
     return baldur.run(**told | {"out": folder / "run", "seeds": 1, "rounds": 1, "epochs": 1} | options)
 
 
+class Noisy(torch.utils.data.Dataset[Any]):
+    """A data set whose items are noisy whenever they are read."""
+
+    def __len__(self) -> int:
+        return 40
+
+    def __getitem__(self, position: int) -> tuple[torch.Tensor, int]:
+        return torch.rand(4), position % 2
+
+
 X = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
 LOG_PROBS = np.log(np.full((12, 5, 3), 1 / 3))
 
@@ -118,6 +128,58 @@ CASES: dict[str, Sequence[Case]] = {
             "NaN in an array",
             lambda at: run(at, data=(np.full((30, 4), np.nan, np.float32), np.arange(30) % 3)),
             "holds NaN",
+        ),
+    ],
+    "Labels and tables": [
+        Case(
+            "-1 beside other codes",
+            lambda at: run(at, data=(np.zeros((40, 4), np.float32), np.arange(40) % 4 - 1)),
+            "Is -1 a class, or a missing label?",
+        ),
+        Case(
+            "amounts as labels",
+            lambda at: run(at, data=(np.zeros((40, 4), np.float32), np.arange(40) * 1.5)),
+            "They look like amounts",
+        ),
+        Case(
+            "a row with too few cells",
+            lambda at: data.load(str(manifest(at, "path,label\na.png,x\nb.png\n"))),
+            "line 3 has 1 cell",
+        ),
+        Case(
+            "a cell with a comma and without quotes",
+            lambda at: data.load(str(manifest(at, "path,label\na.png,cat, wild\nb.png,dog\n"))),
+            "put quotes around a cell",
+        ),
+        Case(
+            "two columns called label",
+            lambda at: data.load(str(manifest(at, "path,label,label\na.png,x,y\n"))),
+            "2 columns called label",
+        ),
+        Case(
+            "one number written in two ways",
+            lambda at: data.load(str(manifest(at, "path,label\na.png,1\nb.png,1.0\n"))),
+            "the same number",
+        ),
+        Case(
+            "a file without the column label",
+            lambda at: data.load(str(manifest(at, "path,class\na.png,x\n"))),
+            "label is missing",
+        ),
+        Case(
+            "a table of ids only",
+            lambda at: data.load(str(manifest(at, "patient_id,label\n3,x\n4,y\n3,x\n4,y\n"))),
+            "an id, by its name",
+        ),
+        Case(
+            "a data set with random augmentation",
+            lambda at: run(at, data=Noisy()),
+            "another one when it is read again",
+        ),
+        Case(
+            "items of two shapes",
+            lambda at: run(at, data=[(torch.zeros(2), 0), (torch.zeros(3), 1)]),
+            "item 1 of the data set has the shape (3,)",
         ),
     ],
     "Settings": [

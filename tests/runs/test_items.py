@@ -153,7 +153,7 @@ def test_items_without_a_label_cannot_be_simulated(tmp_path):
     x, y = blobs()
     y[:5] = -1
     with pytest.raises(InvalidData, match=r"5 of \d+ items have no label.*--oracle file"):
-        run.run((x, y), tmp_path / "run", **QUICK)
+        run.run((x, y), tmp_path / "run", missing=-1, **QUICK)
 
 
 def test_pictures_are_kept_of_images_and_of_nothing_else(tmp_path):

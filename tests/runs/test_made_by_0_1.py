@@ -49,6 +49,8 @@ def named(folder):
         schedule="cosine",
         loss="symmetric_cross_entropy",
         noise=0.1,
+        reading=1,
+        scaling="none",
         **QUICK,
     )
 
@@ -68,6 +70,8 @@ def objects(folder):
         strategies=["random", strategies.bald, partial(strategies.power_bald, beta=4.0)],
         network=networks.mlp,
         learner=learner,
+        reading=1,
+        scaling="none",
         stop="stabilising-predictions(window=3)",
         **QUICK,
     )

@@ -155,10 +155,12 @@ def test_numbers_of_any_kind(tmp_path, kind):
     assert run.run(given, tmp_path / "run", strategies=["bald"], **QUICK | {"rounds": 0}).state == "done"
 
 
-def test_integers_are_codes_and_a_network_of_numbers_says_so(tmp_path):
+def test_integers_are_numbers_or_codes_for_ones_own_network(tmp_path):
     x, y = blobs()
+    given, options = (np.round(x).astype(int), y), QUICK | {"strategies": ["bald"], "rounds": 0}
+    assert run.run(given, tmp_path / "numbers", **options).state == "done"
     with pytest.raises(UnsupportedNetwork, match=r"int64 \(4,\).*float32"):
-        run.run((np.round(x).astype(int), y), tmp_path / "run", strategies=["bald"], **QUICK)
+        run.run(given, tmp_path / "codes", network=factory, **options)
 
 
 def test_threads_are_those_of_the_run_only(tmp_path):

@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from baldur.data.cells import is_frame
 from baldur.errors import InvalidArgument
 from baldur.protocols import Checkpoint, Labelled, Learner, Pool, Positions, Posterior, View
 
@@ -88,6 +89,7 @@ class BayesianClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         Raises:
             ValueError: The table or an argument is not as it should be, or there is one class only.
         """
+        _refuse_missing(y)
         X, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
@@ -150,14 +152,16 @@ class BayesianClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             seed: Which ones.
 
         Returns:
-            The functions, which give log-probabilities (n, T, C) of tensors (n, features).
+            The functions, which give log-probabilities (n, T, C) of tensors (n, features), or of a data frame, whose
+            columns are found by name if `fit` got a data frame.
         """
         from baldur.posteriors.draws import WrappedDraws
         from baldur.score import draws_of
 
         check_is_fitted(self)
         draws = draws_of(self.posterior_, self.draws, seed) if T is None else self.posterior_.draw(T, seed)
-        return WrappedDraws(draws, before=partial(_prepared, self.mean_, self.scale_))
+        names = tuple(self.feature_names_in_) if "feature_names_in_" in vars(self) else ()
+        return WrappedDraws(draws, before=partial(_prepared, self.mean_, self.scale_, names))
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickle and copies: the posterior as the files that it saves."""
@@ -278,10 +282,31 @@ class _TablePool:
             yield chosen, torch.from_numpy(self.X[chosen])
 
 
-def _prepared(mean: NDArray[np.float64], scale: NDArray[np.float64], x: Any) -> "Tensor":
+def _refuse_missing(y: Any) -> None:
+    """Refuse labels that are None or NaN."""
+    labels = np.asarray(y, object) if y is not None else np.empty(0, object)
+    lost = [i for i, value in enumerate(labels.reshape(-1)) if value is None or _is_nan(value)]
+    if lost:
+        raise InvalidArgument(
+            f"Input y contains NaN or None: {len(lost)} of {labels.size} labels are missing, the first in row "
+            f"{lost[0]}; leave these rows out"
+        )
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float | np.floating) and bool(np.isnan(value))
+
+
+def _prepared(
+    mean: NDArray[np.float64], scale: NDArray[np.float64], names: Sequence[str], x: Any
+) -> "Tensor":
     """Rows as the network takes them: standardised, in double precision."""
     import torch
 
+    if names and is_frame(x):
+        if lost := [name for name in names if name not in x.columns]:
+            raise InvalidArgument(f"the table lacks the columns {', '.join(lost)}")
+        x = x[list(names)]
     rows = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
     return torch.from_numpy((rows.astype(np.float64) - mean) / scale)
 

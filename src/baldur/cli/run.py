@@ -1,9 +1,9 @@
 """The command `baldur run`: its options are the settings of a run."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -31,7 +31,7 @@ _WRITTEN = {"strategies": "--strategy", "targets": "--target"}
 """Options in the singular: each use adds one value to a setting with several values."""
 
 
-def _option(name: str, field: FieldInfo) -> inspect.Parameter:
+def _option(name: str, field: FieldInfo, all_shown: bool) -> inspect.Parameter:
     """The option of one setting. Without it, the stored value or the default is used."""
     kind = _kind(field.annotation)
     default = field.default
@@ -40,7 +40,7 @@ def _option(name: str, field: FieldInfo) -> inspect.Parameter:
         _WRITTEN.get(name, "--" + name.replace("_", "-")),
         help=escaped(field.description or "") + told,
         show_default=False,
-        hidden=field.json_schema_extra != settings_.COMMON,
+        hidden=not all_shown and field.json_schema_extra != settings_.COMMON,
     )
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
@@ -61,14 +61,25 @@ def _plain(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command one option for each setting. Their values are passed as keyword arguments."""
+def with_settings(*sections: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command one option for each setting. Their values are passed as keyword arguments.
+
+    Args:
+        sections: The sections of the settings.
+
+    Returns:
+        The decorator.
+    """
+    return partial(_with_settings, sections=sections)
+
+
+def _with_settings(command: Callable[..., None], sections: Sequence[str]) -> Callable[..., None]:
     own = inspect.signature(command)
     fixed = [p for p in own.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
     options = [
-        _option(name, field)
-        for kind in settings_.SECTIONS.values()
-        for name, field in kind.model_fields.items()
+        _option(name, field, all_shown=len(sections) == 1)
+        for section in sections
+        for name, field in settings_.SECTIONS[section].model_fields.items()
         if name != "data"
     ]
     fixed = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in fixed]
@@ -110,7 +121,7 @@ class _RunCommand(typer.core.TyperCommand):
 
 
 @app.command(cls=_RunCommand)
-@_with_settings
+@with_settings(*settings_.SECTIONS)
 def run(
     data: Annotated[
         str | None,
@@ -147,7 +158,7 @@ def run(
         raise InvalidSettings(f"two data sets were given, {data!r} and {data_option!r}; give one")
     if data is not None or data_option is not None:
         told["data"] = data_option if data is None else data
-    told = _resolved(told)
+    told = resolved(told)
     folder = _folder(out, told)
     if "data" not in told and not (folder / "settings.toml").exists():
         raise InvalidSettings(f"there is no run in {folder}, and {_NO_DATA} --out {folder}")
@@ -188,8 +199,15 @@ def _say_open_questions(folder: Path) -> None:
 _NO_DATA = "no data were given; name them, as in: baldur run digits"
 
 
-def _resolved(told: dict[str, Any]) -> dict[str, Any]:
-    """Make paths absolute, so that the run can continue from any directory. NAME is a data set, ./NAME a folder."""
+def resolved(told: dict[str, Any]) -> dict[str, Any]:
+    """Make paths absolute, so that the run can continue from any directory. NAME is a data set, ./NAME a folder.
+
+    Args:
+        told: Options by name.
+
+    Returns:
+        The options.
+    """
     from baldur.data.loading import NAMES
 
     paths = {

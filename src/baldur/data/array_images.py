@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from baldur.data.arrays import Normalise, as_float
+from baldur.data.arrays import Divide, Normalise, as_float
 from baldur.errors import InvalidData
 from baldur.protocols import Batch
 
@@ -77,7 +77,7 @@ def understood(source: str, shape: tuple[int, ...], dtype: Any, low: float, high
     elif len(shape) == 4:
         channels = _channels(source, shape)
     else:
-        return Understood(-1, as_float if dtype == np.uint8 else None)
+        return Understood(-1, Divide(255.0) if dtype == np.uint8 else None)
     count = 1 if channels == 0 else shape[channels]
     size = tuple(n for axis, n in enumerate(shape[1:], 1) if axis != channels)
     scale = _scale(kind, low, high)

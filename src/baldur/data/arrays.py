@@ -48,6 +48,28 @@ class Normalise:
         return out.add_(torch.from_numpy(shift.astype(np.float32))) if shift.any() else out
 
 
+@dataclass(frozen=True)
+class Divide:
+    """Divides by a constant, x ↦ x / scale, as float32.
+
+    Args:
+        scale: The largest value that a pixel can have.
+    """
+
+    scale: float
+
+    def __call__(self, x: Batch) -> Batch:
+        """Scale a batch.
+
+        Args:
+            x: A tensor of shape (n, ...).
+
+        Returns:
+            The same shape, float32.
+        """
+        return x.float() / self.scale
+
+
 def as_float(x: Batch) -> Batch:
     """Numbers of any type as float32.
 
@@ -168,7 +190,20 @@ def as_pool(x: Any) -> Pool:
     Returns:
         A pool.
     """
-    return x if hasattr(x, "batches") and hasattr(x, "ids") else from_arrays(x)
+    pool: Pool = x if is_pool(x) else from_arrays(x)
+    return pool
+
+
+def is_pool(x: Any) -> bool:
+    """Whether an object is a pool.
+
+    Args:
+        x: Any object.
+
+    Returns:
+        True if it has batches and ids.
+    """
+    return hasattr(x, "batches") and hasattr(x, "ids")
 
 
 def class_indices(y: Any) -> NDArray[np.int64]:

@@ -13,6 +13,9 @@ from torch import nn
 
 from baldur import evaluate, posteriors, score
 from baldur.data import Normalise, as_pool, from_arrays
+from baldur.data.arrays import Divide, is_pool
+from baldur.data.columns import from_json
+from baldur.data.scaling import ScaledPool, step_of
 from baldur.errors import DamagedArtefact, InvalidArgument
 from baldur.learners.building import build
 from baldur.protocols import Pool, Posterior
@@ -43,14 +46,15 @@ class Model:
 
         Args:
             x: Raw items, (n, *shape), in the form of the run's data: for example images with integers from 0 to 255.
-                A pool is used without preprocessing.
+                For a table: a data frame, or a dict of columns, which are found by their names. Or a pool, as the
+                data set of the run has it.
             seed: Seed of the posterior samples.
 
         Returns:
             Probabilities, (n, C); columns are in the order of `classes`.
 
         Raises:
-            InvalidArgument: The items have another shape than those of the run.
+            InvalidArgument: The items have another shape than those of the run, or a column is missing.
         """
         told = self.settings.score
         scorer = score.PoolScorer(
@@ -73,15 +77,23 @@ class Model:
         return names
 
     def _pool(self, x: Any) -> Pool:
-        pool = as_pool(x)
-        if pool is x or self.preprocessing.get("kind") != "image":
-            return pool
-        shape = tuple(self.preprocessing["shape"])
-        rows = np.asarray(x)
-        if rows.shape[1:] != shape:
-            raise InvalidArgument(f"images of shape {shape} were expected, not {rows.shape[1:]}")
         told = self.preprocessing
-        return from_arrays(rows, transform=Normalise(tuple(told["mean"]), tuple(told["std"]), told["scale"]))
+        kind, scaling = told.get("kind"), step_of(told.get("scaling", {}))
+        if kind == "table" and not is_pool(x):
+            return from_arrays(from_json(told["columns"]).rows(x))
+        if is_pool(x) or kind == "tree":
+            pool = as_pool(x)
+            return pool if scaling is None else ScaledPool(pool, scaling)
+        rows = np.asarray(x.cpu() if hasattr(x, "cpu") else x)
+        shape = tuple(told.get("shape", told["input_shape"]))
+        if rows.shape[1:] != shape:
+            what = "images" if kind == "image" else "items"
+            raise InvalidArgument(f"{what} of shape {shape} were expected, not {rows.shape[1:]}")
+        if kind == "image":
+            return from_arrays(
+                rows, transform=Normalise(tuple(told["mean"]), tuple(told["std"]), told["scale"])
+            )
+        return from_arrays(rows, transform=Divide(told["scale"]) if "scale" in told else scaling)
 
 
 def load_model(folder: str | Path, network: NetworkFactory | nn.Module | None = None) -> Model:

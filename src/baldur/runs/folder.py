@@ -45,12 +45,14 @@ class Settled:
         stored: The settings of the run in the folder; None for a new run.
         threads: Number of threads of the run; 0 for a new run without such a setting.
         known: Recorded files, by id: sha256, size, time of modification.
+        scaling: The scaling of the inputs in the stored run; None for a new run.
     """
 
     settings: Settings
     stored: Settings | None = None
     threads: int = 0
     known: Mapping[str, tuple[str | None, int, int]] = field(default_factory=dict)
+    scaling: Mapping[str, Any] | None = None
 
 
 def settle(told: Mapping[str, Any], out: Path) -> Settled:
@@ -100,7 +102,7 @@ def _settled(store: Store, told: Mapping[str, Any]) -> Settled:
     known = {
         i: (r.sha256, r.size, r.mtime_ns) for i, r in files if r.size is not None and r.mtime_ns is not None
     }
-    return Settled(settings, stored, settings.engine.threads, known)
+    return Settled(settings, stored, settings.engine.threads, known, store.preprocessing.get("scaling", {}))
 
 
 def _check_names(told: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -186,6 +186,7 @@ class _Task:
     given: Given
     out: Path
     known: Known
+    scaling: Mapping[str, Any] | None
     threads: int
     address: str
     key: bytes
@@ -253,6 +254,7 @@ def side_by_side(
     given: Given,
     out: Path,
     known: Known,
+    scaling: Mapping[str, Any] | None,
     trials: Sequence[tuple[str, int]],
     choice: Choice,
     observer: Observer,
@@ -264,6 +266,7 @@ def side_by_side(
         given: Objects that were passed in Python instead of names.
         out: The run's folder.
         known: Recorded files.
+        scaling: The scaling of the inputs.
         trials: (strategy, seed) of each trial, in the order of their start.
         choice: The number of processes and threads.
         observer: Receives the progress.
@@ -285,7 +288,8 @@ def side_by_side(
     # A worker that waits for work does not notice that its parent was killed: it ends after a few idle seconds.
     config = parallel_config(backend="loky", idle_worker_timeout=_IDLE)
     with config, _replaced_quietly(), Listener(authkey=key, backlog=2 * choice.jobs) as listener:
-        task = _Task(settings, given, out.absolute(), known, choice.threads, str(listener.address), key)
+        address = str(listener.address)
+        task = _Task(settings, given, out.absolute(), known, scaling, choice.threads, address, key)
         threading.Thread(target=desk.serve, args=(listener,), daemon=True).start()
         try:
             # Arrays are not shared by memory maps, so that a job gets exactly the same data as a single process.
@@ -369,7 +373,7 @@ def _take_trials(task: _Task, number: int, talk: _Line) -> None:
         event=partial(talk.send, "event"), detail=detail, message=partial(talk.send, "message")
     )
     plan = make_plan(task.settings, task.given)
-    prepared = prepare(plan, task.out, observer, task.known)
+    prepared = prepare(plan, task.out, observer, task.known, scaling=task.scaling)
     with Store.open(task.out) as store, store.lock(f"{ROLE}-{number}"):
         faults = Faults(store, observer.message)
         while (trial := talk.next()) is not None:

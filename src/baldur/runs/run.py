@@ -8,7 +8,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from pickle import PicklingError
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,6 +20,11 @@ from baldur import data as data_sets
 from baldur import report
 from baldur.core.devices import pick_device
 from baldur.data import Dataset
+from baldur.data.cells import columns_of, is_frame
+from baldur.data.labels import rules_of
+from baldur.data.scaling import spreads_of, uneven
+from baldur.data.tables import from_table
+from baldur.data.understood import lines
 from baldur.errors import DataNotFound, InvalidArgument, InvalidSettings, RunNotFound
 from baldur.protocols import Learner, Strategy
 from baldur.runs.cluster import Elsewhere, make_elsewhere
@@ -36,6 +41,13 @@ from baldur.runs.trials import Prepared, go_on, prepare
 from baldur.stopping import Criterion
 from baldur.store import Store, Trial
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+_UNEVEN = (
+    "the columns differ tenfold or more in scale, and a network learns badly from such columns; leave out "
+    "--scaling none to standardise them"
+)
 _MOST_WAITS = 5  # waiting trials named in the message
 
 
@@ -63,7 +75,7 @@ class Outcome:
 
 
 def run(
-    data: str | Path | Dataset | tuple[Any, Any] | torch.utils.data.Dataset[Any],
+    data: "str | Path | Dataset | tuple[Any, Any] | torch.utils.data.Dataset[Any] | pd.DataFrame",
     out: str | Path,
     *,
     network: str | NetworkFactory | nn.Module | None = None,
@@ -75,7 +87,8 @@ def run(
     """Compare strategies on labelled data. If the folder holds an unfinished run, resume it.
 
     Args:
-        data: The name of a data set, a path, a `Dataset`, a tuple of arrays (x, y), or a PyTorch data set of pairs.
+        data: The name of a data set, a path, a `Dataset`, a tuple (x, y) of arrays or of a data frame and labels, a
+            data frame with a column label, or a PyTorch data set of pairs.
         out: The run's folder.
         network: A name, a factory (shape, classes) -> module, or a module whose weights every fit starts from.
         strategies: One or several names or functions; see `protocols.Strategy`. A score function such as `acquire.bald`
@@ -185,11 +198,45 @@ def _distinct(names: list[str]) -> list[str]:
 def _dataset(data: Any, settings: DataSettings) -> Dataset:
     if isinstance(data, Dataset):
         return data
+    if is_frame(data):
+        table = columns_of(data)
+        if "label" not in table:
+            raise InvalidArgument(
+                f"the data frame has no column label; it has {', '.join(table)}. Rename the column with the classes, "
+                "or give a tuple (data frame, labels)"
+            )
+        data = ({name: values for name, values in table.items() if name != "label"}, table["label"])
+    if isinstance(data, tuple) and len(data) != 2:
+        raise InvalidArgument(f"expected a tuple (x, y), not one of {len(data)} values")
+    if isinstance(data, tuple) and (is_frame(data[0]) or _is_table(data[0])):
+        return from_table(
+            IN_MEMORY,
+            columns_of(data[0]),
+            data[1],
+            test_fraction=settings.test_fraction,
+            rules=rules_of(settings.missing, settings.task, settings.reading),
+            standardise=settings.scaling == "standardise",
+        )
     pool, labels = (
         (data_sets.from_arrays(data[0]), data[1]) if isinstance(data, tuple) else data_sets.from_dataset(data)
     )
     return data_sets.in_memory(
-        pool, labels, test_fraction=settings.test_fraction, images=True, reading=settings.reading
+        pool,
+        labels,
+        test_fraction=settings.test_fraction,
+        images=True,
+        reading=settings.reading,
+        missing=settings.missing,
+        task=settings.task,
+    )
+
+
+def _is_table(x: Any) -> bool:
+    """Whether a dict has columns of a table, and not inputs with several axes or tensors."""
+    return (
+        isinstance(x, dict)
+        and bool(x)
+        and all(not isinstance(v, torch.Tensor) and np.ndim(v) == 1 for v in x.values())
     )
 
 
@@ -220,7 +267,7 @@ def start(settled: Settled, out: Path, observer: Observer, given: Given | None =
     try:
         torch.set_num_threads(settled.threads or threads)
         try:
-            prepared = prepare(plan, out, observer, settled.known, spread)
+            prepared = prepare(plan, out, observer, settled.known, spread, settled.scaling)
         except DataNotFound as error:
             if settled.stored is None:
                 raise
@@ -267,8 +314,10 @@ def _run(
         gone = store.items("quarantined")
         if dataset.records or dataset.quarantined:
             store.record_items(record for record in prepared.records() if record.id not in gone)
-        for note in dataset.notes:
-            observer.message(note)
+        for line in lines(dataset):
+            observer.message(line)
+        if settings.data.scaling == "none" and uneven(spreads_of(dataset)):
+            observer.message(_UNEVEN)
         for name, reason in dataset.quarantined[:5]:
             before = gone[name].reason if name in gone else None
             observer.message(f"left out: {name}: {before or reason}")
@@ -285,7 +334,8 @@ def _run(
         if choice.jobs > 1:
             left = [(trial.strategy, trial.seed) for trial in trials if trial.state != "done"]
             try:
-                waits = side_by_side(settings, given, out, settled.known, left, choice, observer)
+                scaling = dataset.preprocessing.get("scaling")
+                waits = side_by_side(settings, given, out, settled.known, scaling, left, choice, observer)
             except PicklingError as error:
                 observer.message(f"trials run one after the other, in this process: {error}")
                 trials = (store.trial(*key) for key in left)

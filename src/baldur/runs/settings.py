@@ -21,7 +21,12 @@ from baldur.errors import InvalidSettings
 FORMAT = 3
 """The format of a settings file: 1 has flat names, 2 has sections; 3 has rules of reading, and a reserve."""
 
-_EARLY: Mapping[str, Any] = {"reading": 1, "reserve": 0.0, "recurrent_masks": "sequence"}
+_EARLY: Mapping[str, Any] = {
+    "reading": 1,
+    "scaling": "none",
+    "reserve": 0.0,
+    "recurrent_masks": "sequence",
+}
 
 ABSENT: Mapping[int, Mapping[str, Any]] = {1: _EARLY, 2: _EARLY}
 """For each format, the values of settings that a file leaves out, if they differ from the current defaults."""
@@ -57,6 +62,16 @@ class DataSettings(_Section):
         description="pretrained network: FILE.pt2 or module:factory",
         json_schema_extra=COMMON,
     )
+    missing: list[str] | None = Field(
+        None,
+        description="a value that means a missing label; may be repeated (default: empty, nan, NaN, NA, null, None)",
+    )
+    task: Literal["auto", "classification"] = Field(
+        "auto", description="auto refuses labels that look like amounts; classification takes any as classes"
+    )
+    scaling: Literal["standardise", "none"] = Field(
+        "standardise", description="whether the numbers of vectors and tables are standardised, or none"
+    )
     layout: Literal["classes", "splits"] | None = Field(
         None,
         description="subfolders of a folder of images: classes, or splits with class folders inside",
@@ -65,6 +80,14 @@ class DataSettings(_Section):
         2,
         description="rules of reading: 1 as in early versions, where a split ignores copies; a run keeps its own",
     )
+
+    @field_validator("missing", mode="before")
+    @classmethod
+    def _as_names(cls, value: Any) -> Any:
+        if value is None:
+            return None
+        several = value if isinstance(value, list | tuple | set | frozenset) else [value]
+        return [str(int(v)) if isinstance(v, float) and v.is_integer() else str(v) for v in several]
 
 
 class CompareSettings(_Section):

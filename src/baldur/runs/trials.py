@@ -4,14 +4,18 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from baldur import data as data_sets
 from baldur import loop
 from baldur.core.devices import pick_device
 from baldur.data import Dataset
+from baldur.data.copies import EARLIER
+from baldur.data.scaling import scaled
 from baldur.errors import BaldurError
 from baldur.protocols import Labelled, Learner, Oracle, Pool, View, pictures_of
 from baldur.runs.answering import make_oracle
@@ -129,6 +133,7 @@ def prepare(
     observer: Observer,
     known: Known,
     spread: Callable[[Fitting], Fitting] | None = None,
+    scaling: Mapping[str, Any] | None = None,
 ) -> Prepared:
     """Read the data of a plan and make its parts.
 
@@ -139,6 +144,7 @@ def prepare(
         known: Recorded files, to detect changes.
         spread: Changes how a cluster fits the members of an ensemble. With it, the learner gets no display, because
             it is sent to workers.
+        scaling: The scaling of the stored run; None for a new run.
 
     Returns:
         The plan with its parts.
@@ -159,7 +165,14 @@ def prepare(
         device=str(pick_device(settings.engine.device)),
         progress=observer.detail,
         known=known,
+        missing=settings.data.missing,
+        task=settings.data.task,
+        standardise=settings.data.scaling == "standardise",
     )
+    if settings.data.reading > EARLIER:
+        own_network = isinstance(plan.network, nn.Module) or ":" in settings.learn.network
+        standardise = settings.data.scaling == "standardise"
+        dataset = scaled(dataset, scaling, standardise=standardise, tokens=own_network)
     check_data(settings.compare, dataset)
     pool, labels, validation = validation_part(settings.learn, dataset)
     if _reserved(plan):
