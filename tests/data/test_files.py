@@ -236,4 +236,18 @@ def test_pixels_in_the_cache_of_an_earlier_version_are_not_used(photos, opened, 
     keys = []
     monkeypatch.setattr(files, "key_of", lambda *parts: keys.append(parts[0]) or str(len(keys)) * 64)
     opened(photos)
-    assert set(keys) == {"pixels 2"}
+    assert set(keys) == {"pixels 3"}
+
+
+def test_the_same_pixels_in_another_file_are_a_copy(photos, opened):
+    for name, options in (
+        ("a.bmp", {}),
+        ("b.png", {"compress_level": 0}),
+        ("c.tif", {"compression": "tiff_lzw"}),
+    ):
+        Image.open(photos / "cat/0.png").save(photos / "cat" / name, **options)
+    data, _ = opened(photos)
+    assert data.duplicates == (("cat/0.png", "cat/a.bmp", "cat/b.png", "cat/c.tif"),)
+    on_test = {i in set(data.test.ids) for i in data.duplicates[0]}
+    assert len(on_test) == 1
+    assert opened(photos, reading=1)[0].duplicates == ()

@@ -116,3 +116,8 @@ def compressed(image):
     file = io.BytesIO()
     image.save(file, "JPEG", quality=85)
     return file
+
+
+def test_equal_rows_are_not_said_twice():
+    data = in_memory(from_arrays(np.zeros((60, 4))), np.arange(60) % 2, test_fraction=0.2)
+    assert len(data.notes) == 1

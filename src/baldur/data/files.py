@@ -31,7 +31,15 @@ OTHERWISE = (
     " values of 10 to 14 bits fill the whole range. Finish the run with the earlier version, or begin a new one"
 )
 _LATE = "was not there, or could not be read, when the run began"
-_FACTS = ("sha256", "grey", "reason", "peak", "clear", "several")  # kept beside the pixels of each file
+_FACTS = (
+    "sha256",
+    "grey",
+    "reason",
+    "peak",
+    "clear",
+    "several",
+    "content",
+)  # kept beside the pixels of each file
 _BLOCK_BYTES, _BLOCK_ITEMS = 16 << 20, 512
 
 
@@ -48,6 +56,7 @@ class _Found:
     peak: int = 0
     clear: bool = False
     several: bool = False
+    content: str | None = None
 
 
 def from_listing(
@@ -115,7 +124,7 @@ def from_listing(
     split = sides(
         ids,
         labels,
-        first_of([f.sha256 for f in found]),
+        first_of([f.content if reading > EARLIER else f.sha256 for f in found]),
         test_fraction,
         seed,
         classes=classes,
@@ -198,7 +207,7 @@ def _decoded(
             part = found[span.start : span.stop]
             # a new file has a new size or time, so that nothing is read to see that nothing has changed
             key = key_of(
-                "pixels 2", size, depth, [(str(f.item.path.absolute()), f.size, f.mtime_ns) for f in part]
+                "pixels 3", size, depth, [(str(f.item.path.absolute()), f.size, f.mtime_ns) for f in part]
             )
             path, facts = block(cache / "pixels", key, partial(make, part), _all_read)
             columns = zip(*(facts[name] for name in _FACTS), strict=True)

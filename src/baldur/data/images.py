@@ -64,6 +64,7 @@ class Decoded:
         peak: The largest value, if the file has 16 bits for each; else 0.
         clear: Whether a pixel is transparent.
         several: Whether the file has several pictures; the first one is read.
+        content: A digest of the pixels, so that files that were saved in different ways are found equal.
     """
 
     pixels: NDArray[np.uint8] | None
@@ -73,6 +74,7 @@ class Decoded:
     peak: int = 0
     clear: bool = False
     several: bool = False
+    content: str | None = None
 
 
 def decode(path: Path, size: int, depth: int = 16) -> Decoded:
@@ -205,7 +207,8 @@ def _square(image: "Image.Image", content: bytes, size: int, depth: int) -> Deco
     box = (left, top, left + side, top + side)
     square = flat.resize((size, size), Image.Resampling.BILINEAR, box=box, reducing_gap=3.0).convert("RGB")
     pixels = np.ascontiguousarray(np.asarray(square, dtype=np.uint8).transpose(2, 0, 1))
-    return Decoded(pixels, grey, None, "", peak, clear)
+    digest = hashlib.blake2b(pixels.data, digest_size=16).hexdigest()
+    return Decoded(pixels, grey, None, "", peak, clear, content=digest)
 
 
 def flattened(image: "Image.Image", content: bytes, depth: int | None) -> "tuple[Image.Image, int, bool]":

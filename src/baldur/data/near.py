@@ -46,7 +46,9 @@ def with_near_copies(dataset: Dataset, seed: int = 0) -> Dataset:
     if not (np.isfinite(test).all() and np.isfinite(train).all()):
         return dataset
     at, distance = nearest(test, train, kind == "array")
-    near = np.flatnonzero(distance <= NEAR)
+    near = np.flatnonzero(
+        (distance <= NEAR) & ((distance > 0) | (kind == "features"))
+    )  # equal rows are told elsewhere
     if len(near):
         near = near[distance[near] <= limit(train, kind == "array")]
     if not len(near):

@@ -297,7 +297,7 @@ def _decoded(
                 for start in range(0, chunks.rows, chunks.step):
                     shape = size if inputs.kind == "image" else inputs.width
                     key = key_of(
-                        *(("parquet 2", depth) if inputs.kind == "image" else ("parquet 1",)),
+                        *(("parquet 3", depth) if inputs.kind == "image" else ("parquet 1",)),
                         inputs.kind,
                         inputs.names,
                         shape,
@@ -381,7 +381,7 @@ def _make(
     for row, image in zip(rows, made, strict=True):
         if image.pixels is not None:
             row[:] = image.pixels
-    names = {"digest": "sha256", "grey": "grey", "reason": "reason"}
+    names = {"digest": "content", "grey": "grey", "reason": "reason"}
     names |= {name: name for name in _TOLD}
     return rows, {name: [getattr(image, field) for image in made] for name, field in names.items()}
 
