@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+from baldur.learners import doubts as doubts
 from baldur.learners.calibration import calibrated
 from baldur.learners.scikit_learn import Estimator
 from baldur.learners.supervised import FitRecord, Supervised

@@ -151,9 +151,10 @@ def _fitting_number(plan: Plan, dataset: Dataset, trials: int, processors: int) 
         return 1, _ONE if trials < 2 else "each trial takes all processors"
     if steps < _FEW_STEPS:
         return 1, _SHORT
-    room = _memory() // (2 * (_BASE + _size_of(dataset)))
+    room = _memory() // (2 * (_BASE + _size_of(dataset) + _size_of_encoder(plan)))
     if room < 2:
-        return 1, "the data do not fit into memory twice"
+        what = "the data" if plan.encoder is None else "the data and the encoder"
+        return 1, f"{what} do not fit into memory twice"
     return int(min(trials, processors, room)), f"{trials} trials on {processors} processors"
 
 
@@ -176,6 +177,14 @@ def _size_of(dataset: Dataset) -> int:
     for _, x in dataset.train.batches(np.array([0]), 1):
         map_tree(lambda leaf: sizes.append(leaf.nbytes), x)
     return sum(sizes) * (len(dataset.train) + len(dataset.test))
+
+
+def _size_of_encoder(plan: Plan) -> int:
+    """Bytes of the weights of the encoder, which each process loads; 0 without one."""
+    network = None if plan.encoder is None else plan.encoder.network
+    if not isinstance(network, nn.Module):
+        return 0
+    return sum(weights.nbytes for weights in (*network.parameters(), *network.buffers()))
 
 
 @dataclass(frozen=True)
