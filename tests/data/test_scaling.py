@@ -60,6 +60,13 @@ def test_pixels_come_from_0_to_1(x, scale, make):
     assert everything(data.train) == pytest.approx(everything(raw.train) / np.float32(largest), abs=1e-6)
 
 
+def test_small_bytes_in_rows_are_numbers_and_no_pixels():
+    x = RNG.integers(0, 17, (60, 4), dtype=np.uint8)
+    for pool, y in ((from_arrays(x), Y), from_dataset(pairs(x)), from_dataset(list(zip(x, Y, strict=True)))):
+        data = scaled(in_memory(pool, y, test_fraction=0.25, images=True))
+        assert everything(data.train).std(0) == pytest.approx(np.ones(4), abs=1e-5)
+
+
 def pairs(x):
     return TensorDataset(torch.from_numpy(x), torch.from_numpy(Y))
 
@@ -105,7 +112,7 @@ def test_values_that_are_not_finite_and_unreadable_items_are_passed_over():
 
 
 def test_columns_whose_scales_differ_are_noticed():
-    assert uneven(spreads_of(of(RNG.normal(0, [1, 10.5], (60, 2)), standardise=False)))
+    assert uneven(spreads_of(of(RNG.normal(0, [1, 20], (60, 2)), standardise=False)))
     assert not uneven(spreads_of(of(RNG.normal(0, [1, 100], (60, 2)))))
     assert not uneven(spreads_of(of(RNG.normal(0, [1, 2, 0], (60, 3)), standardise=False)))
     assert not len(spreads_of(of(RNG.normal(size=(60, 1, 4, 4)))))

@@ -120,7 +120,7 @@ def label_names(values: Any, source: str, rules: Rules, where: Callable[[int], s
         InvalidLabel: A value is no label; or it must be decided whether -1, or a number at all, is a class.
     """
     distinct, member = _distinct(values, source, where)
-    first = {i: at for at, i in reversed(list(enumerate(member.tolist())))} if len(distinct) else {}
+    first = np.unique(member, return_index=True)[1].tolist()
     names = [_name(v, rules, f"{source}, {where(first[i])}") for i, v in enumerate(distinct)]
     counts = np.bincount(member, minlength=len(distinct))
     known = Counter[str]()

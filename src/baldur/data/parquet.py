@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from baldur.data import images
 from baldur.data._table import Facts, Inputs, inputs_of, matrix, texts, with_texts
+from baldur.data.array_images import row_scale
 from baldur.data.arrays import ArrayPool, Divide, as_float, image_preprocessing
 from baldur.data.cache import Blocks, block, gather, key_of
 from baldur.data.columns import Found, TablePool, fit, preprocessing_of
@@ -396,6 +397,8 @@ def _prepared(
     octets = inputs.dtype == np.uint8
     dtype = "float32" if octets else str(inputs.dtype)
     about = {"kind": "array", "shape": [inputs.width], "dtype": dtype, "columns": list(inputs.names)}
-    if octets and rules.reading > EARLIER:
-        return Divide(255.0), about | {"scale": 255.0}
-    return as_float if octets else None, about
+    if not octets:
+        return None, about
+    high = max(int(np.load(path, mmap_mode="r").max(initial=0)) for path in rows.paths)
+    transform = as_float if rules.reading <= EARLIER else row_scale(high)
+    return transform, about | ({"scale": transform.scale} if isinstance(transform, Divide) else {})

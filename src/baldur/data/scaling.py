@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from baldur.data.array_images import depth_scale
+from baldur.data.array_images import depth_scale, row_scale
 from baldur.data.arrays import Divide
 from baldur.data.dataset import Dataset
 from baldur.errors import UnreadableItems
@@ -161,7 +161,9 @@ def _found(dataset: Dataset, standardise: bool, tokens: bool) -> dict[str, Any]:
         first is None or told.get("kind") in ("table", "image", "tree") or "scale" in told
     ):  # the reader did it
         return {}
-    if first.dtype == torch.uint8:
+    if first.dtype == torch.uint8 and (
+        first.ndim != 2 or isinstance(row_scale(_range(dataset.train)[1]), Divide)
+    ):
         return {"scale": 255.0}
     integers = not first.dtype.is_floating_point and first.dtype != torch.bool
     if integers and first.ndim == 4:
