@@ -204,7 +204,9 @@ def normalised():
 
 @pytest.mark.filterwarnings("ignore::baldur.errors.OneClassOnly")
 @pytest.mark.parametrize(
-    "fitting", [mc_dropout, swag, bayes_by_backprop, ensemble(2, together="stacked")], ids=str
+    "fitting",
+    [mc_dropout, swag, bayes_by_backprop, ensemble(2, together="stacked")],
+    ids=["mc_dropout", "swag", "bayes_by_backprop", "ensemble"],
 )
 @pytest.mark.parametrize(
     ("n", "epoch", "batch"), [(30, 1, 1), (2, 1, 1), (7, 1, 3), (1, 4, 1), (1, 1, 8), (1, 1, 1)]
