@@ -80,5 +80,6 @@ def test_items_that_are_left_out_and_equal_ones_are_counted():
         (("x", "y"), ("p", "q")),
     )
     said = lines(data)
+    assert said[2] == "inputs: items as the data set gives them"
     assert said[3:] == ["2 groups of items have equal content, such as x, y"]
     assert len(understood(data)["unreadable"]) == 8

@@ -97,6 +97,8 @@ def _inputs(told: Mapping[str, Any]) -> str:
         return f"images of {size} (channels, height, width)"
     if kind == "features":
         return f"features of an encoder, {size} numbers{scaled}"
+    if "shape" not in told and kind != "tree":
+        return "items as the data set gives them"
     if kind == "tree":
         return "several tensors for each item"
     if len(shape) == 1:
