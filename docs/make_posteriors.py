@@ -209,7 +209,7 @@ RUNS: Mapping[str, tuple[str, str, tuple[float, ...]]] = {
         "A table: radar returns from the ionosphere",
         "The table has 351 rows of 33 numbers and 2 classes; a fifth is for testing. The network is `mlp` with\n"
         "MC-dropout. Trials start with 6 labels and ask for 2 more in each round. There are 10 paired seeds. Columns\n"
-        "were standardised by all rows, test rows included; a run uses those of its pool alone.",
+        "are standardised by the pool, as in every run.",
         (0.85, 0.9),
     ),
 }
