@@ -17,6 +17,7 @@ from baldur.errors import ItemChanged, RunNotFound, SettingsChanged
 from baldur.protocols import Pool
 from baldur.runs import settings as settings_
 from baldur.runs.items import item_shape
+from baldur.runs.meanings import as_before
 from baldur.runs.names import canonical, fitting_named, learner_named, network_named, strategy_named
 from baldur.runs.observer import Observer
 from baldur.runs.settings import Settings
@@ -120,7 +121,7 @@ def _check_names(told: Mapping[str, Any]) -> None:
 def as_stored(told: Mapping[str, Any], stored: Settings) -> dict[str, Any]:
     """Write each name as the stored run does, if both names mean the same function.
 
-    A function may have another path in another version, but a trial keeps its first name.
+    A function may have another path or other defaults in another version, but a trial keeps its first name.
 
     Args:
         told: The given options, by flat name.
@@ -134,7 +135,8 @@ def as_stored(told: Mapping[str, Any], stored: Settings) -> dict[str, Any]:
         names = {canonical(name): name for name in before["strategies"]}
         now["strategies"] = [names.get(canonical(name), name) for name in now["strategies"]]
     for option in _NAMES:
-        if option in now and canonical(now[option]) == canonical(before[option]):
+        told_as = {canonical(now[option]), canonical(as_before(option, now[option]))} if option in now else ()
+        if canonical(before[option]) in told_as:
             now[option] = before[option]
     return now
 
