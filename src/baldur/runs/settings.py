@@ -20,7 +20,7 @@ from baldur.errors import InvalidSettings
 from baldur.runs import meanings
 
 FORMAT = 3
-"""The format of a settings file: 1 has flat names, 2 has sections; 3 has rules of reading, a reserve, and other defaults of names."""
+"""The format of a settings file: 1 has flat names, 2 sections, and 3 other defaults."""
 
 _EARLY: Mapping[str, Any] = {
     "reading": 1,
