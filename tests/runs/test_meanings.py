@@ -3,7 +3,7 @@
 import pytest
 
 from baldur.runs import settings
-from baldur.runs.folder import as_stored
+from baldur.runs.folder import as_stored, settle
 from baldur.runs.meanings import as_before
 
 
@@ -49,3 +49,20 @@ def test_the_same_command_resumes_a_run():
         assert as_stored(other, run) == other
     new = settings.create(learner="ceal")
     assert as_stored({"learner": "ceal"}, new) == {"learner": "ceal"}
+
+
+@pytest.mark.parametrize(
+    ("told", "epochs"),
+    [
+        ({}, 40),
+        ({"learner": "fixmatch"}, 160),
+        ({"learner": "label-propagation + mean-teacher(decay=0.9) + contrastive"}, 160),
+        ({"learner": "baldur.learners:pi_model"}, 160),
+        ({"learner": "mine:fixmatch"}, 40),
+        ({"augment": "weak"}, 160),
+        ({"learner": "fixmatch", "epochs": 10}, 10),
+        ({"learner": "ceal"}, 40),
+    ],
+)
+def test_a_learner_trains_until_it_converges_unless_the_user_says(told, epochs, tmp_path):
+    assert settle(told, tmp_path).settings.learn.epochs == epochs

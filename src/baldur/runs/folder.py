@@ -18,7 +18,14 @@ from baldur.protocols import Pool
 from baldur.runs import settings as settings_
 from baldur.runs.items import item_shape
 from baldur.runs.meanings import as_before
-from baldur.runs.names import canonical, fitting_named, learner_named, network_named, strategy_named
+from baldur.runs.names import (
+    canonical,
+    epochs_factor,
+    fitting_named,
+    learner_named,
+    network_named,
+    strategy_named,
+)
 from baldur.runs.observer import Observer
 from baldur.runs.settings import Settings
 from baldur.store import Store
@@ -75,8 +82,15 @@ def settle(told: Mapping[str, Any], out: Path) -> Settled:
         with Store.open(out) as store:
             return _settled(store, told)
     except RunNotFound:
-        settings = settings_.create(**told)
+        settings = _new(told)
         return Settled(settings, threads=settings.engine.threads)
+
+
+def _new(told: Mapping[str, Any]) -> Settings:
+    """The settings of a new run. A learner that converges late trains for longer, unless the user says how long."""
+    settings = settings_.create(**told)
+    factor = 1 if "epochs" in told else epochs_factor(settings.learn.learner, settings.learn.augment)
+    return settings if factor == 1 else settings.but(epochs=factor * settings.learn.epochs)
 
 
 def _settled(store: Store, told: Mapping[str, Any]) -> Settled:
@@ -89,7 +103,7 @@ def _settled(store: Store, told: Mapping[str, Any]) -> Settled:
     settings = stored.but(**now)
     refused = _refused(stored, settings)
     if (refused or _moved(stored, settings)) and _empty(store, stored):
-        anew = settings_.create(**told)
+        anew = _new(told)
         return Settled(anew, threads=anew.engine.threads)
     if refused:
         _check_names(now)

@@ -176,7 +176,11 @@ class LearnSettings(_Section):
         json_schema_extra=COMMON,
     )
     members: Count = Field(5, description="number of networks in an ensemble")
-    epochs: Count = Field(40, description="passes over the labelled items", json_schema_extra=COMMON)
+    epochs: Count = Field(
+        40,
+        description="passes over the labelled items; by default 160 with augmentation, fixmatch, ...",
+        json_schema_extra=COMMON,
+    )
     epoch_size: Count = Field(256, description="minimum items in an epoch; fewer labelled items are repeated")
     batch_size: Count = Field(32, description="items in a training step")
     optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="adam, adamw or sgd")
