@@ -62,7 +62,8 @@ def objects(folder):
             classes=3,
             recipe=Recipe(epochs=2, epoch_size=32),
             posterior=partial(fit.swag, rank=2),
-        )
+        ),
+        model="previous",  # what a learner of Python does is its own matter: this was the default
     )
     return run(
         blobs(),

@@ -17,7 +17,15 @@ from baldur.errors import ItemChanged, RunNotFound, SettingsChanged
 from baldur.protocols import Pool
 from baldur.runs import settings as settings_
 from baldur.runs.items import item_shape
-from baldur.runs.names import canonical, fitting_named, learner_named, network_named, strategy_named
+from baldur.runs.meanings import as_before
+from baldur.runs.names import (
+    canonical,
+    epochs_factor,
+    fitting_named,
+    learner_named,
+    network_named,
+    strategy_named,
+)
 from baldur.runs.observer import Observer
 from baldur.runs.settings import Settings
 from baldur.store import Store
@@ -74,8 +82,15 @@ def settle(told: Mapping[str, Any], out: Path) -> Settled:
         with Store.open(out) as store:
             return _settled(store, told)
     except RunNotFound:
-        settings = settings_.create(**told)
+        settings = _new(told)
         return Settled(settings, threads=settings.engine.threads)
+
+
+def _new(told: Mapping[str, Any]) -> Settings:
+    """The settings of a new run. A learner that converges late trains for longer, unless the user says how long."""
+    settings = settings_.create(**told)
+    factor = 1 if "epochs" in told else epochs_factor(settings.learn.learner, settings.learn.augment)
+    return settings if factor == 1 else settings.but(epochs=factor * settings.learn.epochs)
 
 
 def _settled(store: Store, told: Mapping[str, Any]) -> Settled:
@@ -88,7 +103,7 @@ def _settled(store: Store, told: Mapping[str, Any]) -> Settled:
     settings = stored.but(**now)
     refused = _refused(stored, settings)
     if (refused or _moved(stored, settings)) and _empty(store, stored):
-        anew = settings_.create(**told)
+        anew = _new(told)
         return Settled(anew, threads=anew.engine.threads)
     if refused:
         _check_names(now)
@@ -120,7 +135,7 @@ def _check_names(told: Mapping[str, Any]) -> None:
 def as_stored(told: Mapping[str, Any], stored: Settings) -> dict[str, Any]:
     """Write each name as the stored run does, if both names mean the same function.
 
-    A function may have another path in another version, but a trial keeps its first name.
+    A function may have another path or other defaults in another version, but a trial keeps its first name.
 
     Args:
         told: The given options, by flat name.
@@ -134,7 +149,8 @@ def as_stored(told: Mapping[str, Any], stored: Settings) -> dict[str, Any]:
         names = {canonical(name): name for name in before["strategies"]}
         now["strategies"] = [names.get(canonical(name), name) for name in now["strategies"]]
     for option in _NAMES:
-        if option in now and canonical(now[option]) == canonical(before[option]):
+        told_as = {canonical(now[option]), canonical(as_before(option, now[option]))} if option in now else ()
+        if canonical(before[option]) in told_as:
             now[option] = before[option]
     return now
 

@@ -245,6 +245,22 @@ def learner_named(name: str) -> LearnerChain:
     return LearnerChain(name, pieces)
 
 
+def epochs_factor(learner: str, augment: str | None) -> int:
+    """How many times the usual epochs a learner needs if the user does not say.
+
+    Args:
+        learner: The name of a learner; others may be joined by +.
+        augment: The name of an augmentation, which needs as many as the learners with noisy inputs.
+
+    Returns:
+        A factor of at least 1.
+    """
+    texts = [canonical(text).partition("(")[0].strip() for text in split(learner, "+")]
+    names = [text.rpartition(":") for text in texts if ":" not in text or text.startswith("baldur.")]
+    factors = [learners.EPOCHS.get(name.replace("-", "_"), 1) for *_, name in names]
+    return max([1, *factors, *([] if augment is None else learners.EPOCHS.values())])
+
+
 def augment_named(name: str) -> Augment:
     """An augmentation of `baldur.training.augmentation`, or a user's own.
 

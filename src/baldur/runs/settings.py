@@ -17,9 +17,10 @@ from pydantic_core import ErrorDetails
 
 from baldur.core.sizes import bytes_of
 from baldur.errors import InvalidSettings
+from baldur.runs import meanings
 
 FORMAT = 3
-"""The format of a settings file: 1 has flat names, 2 has sections; 3 has rules of reading, and a reserve."""
+"""The format of a settings file: 1 has flat names, 2 sections, and 3 other defaults."""
 
 _EARLY: Mapping[str, Any] = {
     "reading": 1,
@@ -175,7 +176,11 @@ class LearnSettings(_Section):
         json_schema_extra=COMMON,
     )
     members: Count = Field(5, description="number of networks in an ensemble")
-    epochs: Count = Field(40, description="passes over the labelled items", json_schema_extra=COMMON)
+    epochs: Count = Field(
+        40,
+        description="passes over the labelled items; by default 160 with augmentation, fixmatch, ...",
+        json_schema_extra=COMMON,
+    )
     epoch_size: Count = Field(256, description="minimum items in an epoch; fewer labelled items are repeated")
     batch_size: Count = Field(32, description="items in a training step")
     optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="adam, adamw or sgd")
@@ -411,7 +416,7 @@ def flatten(text: str, what: str = "the text of the settings") -> dict[str, Any]
 
     Returns:
         Values by flat name. A setting that the text leaves out is included only if its value differs from the current
-        default.
+        default. Names have the meaning of that format.
 
     Raises:
         InvalidSettings: The text is not TOML, or a newer version of Baldur wrote it.
@@ -431,6 +436,9 @@ def flatten(text: str, what: str = "the text of the settings") -> dict[str, Any]
             values |= value
         else:
             values[name] = value
+    if written < 3:
+        names = {name: values[name] for name in meanings.CHANGED if isinstance(values.get(name), str)}
+        values |= {name: meanings.as_before(name, text) for name, text in names.items()}
     return values
 
 
