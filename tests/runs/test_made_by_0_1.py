@@ -85,10 +85,11 @@ def unpacked(name, folder):
 
 
 def history(folder):
-    """Picks, and metrics by where they belong."""
+    """Picks, and metrics by where they belong, without those that the old version did not measure."""
     with Store.open(folder) as store:
         picks = [[r.strategy, r.seed, r.round, r.rank, r.item] for r in store.requests()]
-        metrics = {(m.strategy, m.seed, m.round, m.metric, m.split): m.value for m in store.metrics()}
+        measured = [m for m in store.metrics() if m.split != "training"]
+        metrics = {(m.strategy, m.seed, m.round, m.metric, m.split): m.value for m in measured}
     return picks, metrics
 
 

@@ -17,6 +17,7 @@ from baldur.runs.meanings import as_before
         ("learner", "ceal(model='current')", "ceal(model='current')"),
         ("learner", "mine.learners:ceal", "mine.learners:ceal"),
         ("learner", "supervised", "supervised"),
+        ("learner", "calibrated + supervised", "calibrated(strength=0.0) + supervised"),
         ("posterior", "laplace", "laplace(mean_factor=1.0)"),
         (
             "posterior",

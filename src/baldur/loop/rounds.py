@@ -95,7 +95,7 @@ class Parts:
         strategy: Chooses items.
         oracle: Answers requests.
         scorer: Makes the scorer of a round from a seed.
-        measure: Measures a posterior, given a seed.
+        measure: Measures a posterior, given the items that it was trained on and a seed.
         initial: Chooses the first items, given a generator.
         picture: Makes a PNG of some items; None for items without pictures.
         generated: Makes a PNG of the items that the learner generated in its last fit; None if there are none.
@@ -109,7 +109,7 @@ class Parts:
     strategy: Strategy
     oracle: Oracle
     scorer: Callable[[int], Scorer]
-    measure: Callable[[Posterior, int], Measured]
+    measure: Callable[[Posterior, Labelled, int], Measured]
     initial: Callable[[np.random.Generator], Sequence[str]]
     picture: Callable[[Sequence[str]], bytes | None] = lambda ids: None
     generated: Callable[[], bytes | None] = lambda: None
@@ -268,7 +268,8 @@ class _Going:
         posterior = self._believed(latest)
         self._begin(latest, "measure")
         with self.trial.phase(latest.round, "measure") as phase:
-            measured = self.parts.measure(posterior, derive(self.trial.seed, "draws", latest.round))
+            seed = derive(self.trial.seed, "draws", latest.round)
+            measured = self.parts.measure(posterior, self._sides(latest)[0], seed)
             arrays = measured.calibration
             if arrays:
                 phase.artefact(latest.round, "calibration", ".npz", lambda path: _write_npz(path, arrays))

@@ -7,7 +7,7 @@ from baldur.core.written import NAMED, call_of, split
 from baldur.errors import InvalidSettings
 
 CHANGED: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
-    "learner": {"ceal": {"model": "previous"}},
+    "learner": {"calibrated": {"strength": 0.0}, "ceal": {"model": "previous"}},
     "posterior": {"laplace": {"mean_factor": 1.0}},
 }
 """By setting and name, the defaults before format 3 of the options that have another one now."""
