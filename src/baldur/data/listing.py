@@ -228,7 +228,7 @@ def _json(file: Path, number: int, line: str) -> Any:
         return json.loads(line, object_pairs_hook=partial(_once, file, number))
     except json.JSONDecodeError as error:
         raise InvalidData(
-            f"{file}, line {number} cannot be read: {error.msg} at character {error.pos + 1}; write one object a line"
+            f"{file}, line {number} cannot be read ({error.msg}, character {error.pos + 1}); write one object a line"
         ) from None
 
 
