@@ -130,3 +130,25 @@ def test_some_column_must_be_an_input():
     found, rows = found_in({"id": [1, 2, 3], "c": [1, 1, 1]})
     with pytest.raises(InvalidData, match="id is an id, by its name; c is a column with one value only"):
         fit(found, rows, np.arange(3), True, "t")
+
+
+@pytest.mark.parametrize("n", [19, 30, 300])
+def test_a_text_that_differs_in_each_row_is_no_input(n):
+    frame = pd.DataFrame({"filename": [f"img{i}.png" for i in range(n)], "a": np.arange(n) % 7})
+    assert fitted(frame)[1].left_out == (("filename", f"text or an id: {n} different values in {n} rows"),)
+
+
+def test_a_cell_that_makes_numbers_to_text_is_named():
+    rng = np.random.default_rng(0)
+    for strange in ("hello", "inf", "1,5"):
+        values = [f"{v:.3f}" for v in rng.normal(size=N)]
+        values[7] = strange
+        frame = pd.DataFrame({"dose": values, "a": rng.normal(size=N)})
+        assert fitted(frame)[1].left_out == (
+            ("dose", f"numbers, but also {strange!r}; correct or empty such cells"),
+        )
+
+
+def test_a_column_of_missing_texts_has_no_values():
+    frame = pd.DataFrame({"a": np.arange(N) % 7, "b": ["NA", ""] * (N // 2)})
+    assert fitted(frame)[1].left_out == (("b", "a column without values"),)

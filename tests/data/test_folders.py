@@ -258,3 +258,14 @@ def test_a_data_set_says_how_its_folder_was_understood(tmp_path):
     assert (data.classes, sorted(data.labels.tolist())) == (("cat", "dog"), [-1, 0, 1])
     with pytest.raises(InvalidData, match="is called train"):
         load(str(tmp_path / "train"), image_size=8, cache=tmp_path.parent / "cache", layout="splits")
+
+
+def test_a_link_to_a_folder_above_is_not_followed(tmp_path):
+    root = touch(tmp_path / "root", "cat/a.png", "dog/c.png")
+    os.symlink(root, root / "cat/up")
+    os.symlink(tmp_path, root / "dog/top")
+    listing = from_folder(root)
+    assert set(seen(listing)) == {"cat/a.png", "dog/c.png"}
+    assert listing.notes == (
+        f"links that lead back into their own folder were not followed: {root}/cat/up and {root}/dog/top",
+    )

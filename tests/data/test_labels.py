@@ -186,3 +186,19 @@ def test_what_is_no_label_is_named():
 def test_classes_that_are_numbers_are_sorted_as_numbers():
     assert ordered(["10", "9", "10"]) == ("9", "10")
     assert ordered(["b", "10", "9"]) == ("10", "9", "b")
+
+
+def test_a_class_that_may_mean_missing_is_named():
+    _, classes, notes = coded([["N/A", "a", "b", "NA"]], "d", Rules())
+    assert classes == ("N/A", "a", "b")
+    assert notes[-1] == (
+        "'N/A' counts as a class; if it means a missing label, give --missing 'NA' --missing 'N/A'"
+    )
+    assert coded([["N/A", "a", "b"]], "d", rules_of("NA")).notes == ()
+
+
+def test_labels_without_an_axis_and_masked_labels_are_refused():
+    with pytest.raises(InvalidLabel, match=r"one label for each item was expected, shape \(N,\), not 3"):
+        coded([3], "d", Rules())
+    with pytest.raises(InvalidLabel, match="masked array; fill it"):
+        coded([np.ma.masked_equal([0, 1, 2], 1)], "d", Rules())

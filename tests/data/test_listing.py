@@ -136,8 +136,8 @@ def test_a_bad_csv_manifest_is_refused_with_its_line(tmp_path, text, says):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ('{"path": "a.png", "label": "a"}\n{"path": ', "cannot be read"),
-        ('["a.png", "a"]\n', "line 1: path and label is missing"),
+        ('{"path": "a.png", "label": "a"}\n{"path": ', "line 2 cannot be read \\(Expecting value, character"),
+        ('["a.png", "a"]\n', "line 1: path and label are missing"),
         ('{"path": "a.png", "label": ["a", "b"]}\n', "one text or number"),
         ('{"path": "a.png", "label": "a", "label": "b"}\n', "line 1 has label twice; keep one"),
     ],

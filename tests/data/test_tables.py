@@ -107,7 +107,7 @@ def test_numbers_written_with_words_for_missing_values(tmp_path):
         ("id,a,label\n,2,x\n2,3,y\n", "line 2: the column id has no value"),
         ("a,label,split\n1,x,half\n2,y,\n", "line 2: the split must be train"),
         ("a,b\n1,2\n", "a table needs the column label; rename"),
-        ("1.5,2\n1,2\n", "path and label is missing; it has 1.5, 2"),
+        ("1.5,2\n1,2\n", "path and label are missing; it has 1.5, 2"),
         ("patient_id,label\n1,x\n2,y\n3,x\n4,y\n", "no column of .* patient_id is an id, by its name"),
     ],
 )

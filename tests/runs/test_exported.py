@@ -82,3 +82,19 @@ def test_an_exported_ensemble_of_small_networks_is_loaded(tmp_path):
         (folder,) = [p for p in report.export(store, tmp_path / "export") if p.is_dir()]
     model = load_model(folder, network=by_width)
     assert [member.network[0].out_features for member in model.posterior.members] == [4, 4]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_model_takes_images_as_the_run_had_them(tmp_path, channels):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (60, 9, 10, channels), dtype=np.uint8)
+    given = x[..., 0] if channels == 1 else x
+    run.run((given, np.arange(60) % 2), tmp_path / "run", strategies=["random"], **QUICK)
+    model = open_run(tmp_path / "run").model("random", seed=0)
+    expected = model.predict_proba(x.transpose(0, 3, 1, 2))
+    for same in (given, x, x.astype(np.float32)):
+        assert (model.predict_proba(same) == expected).all()
+    with pytest.raises(InvalidArgument, match=r"pixels from 0 to 255 were expected, .*; multiply by 255"):
+        model.predict(given / 255)
+    with pytest.raises(InvalidArgument, match="no items to predict"):
+        model.predict(given[:0])

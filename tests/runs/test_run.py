@@ -4,13 +4,14 @@ import functools
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from tests.tiny_runs import QUICK, blob_set, blobs, by_entropy, factory
 from torch import nn
 
 from baldur import strategies
-from baldur.errors import DataNotFound, InvalidSettings, UnsupportedNetwork
+from baldur.errors import DataNotFound, InvalidArgument, InvalidSettings, UnsupportedNetwork
 from baldur.runs import run
 from baldur.runs import settings as settings_
 from baldur.runs.folder import settle
@@ -114,6 +115,26 @@ def test_an_exhausted_pool(tmp_path):
 def test_mistakes_are_named(tmp_path, options, error, words):
     with pytest.raises(error, match=words):
         run.run(blob_set(), tmp_path / "run", **QUICK | options)
+
+
+def test_labels_of_other_rows_are_refused(tmp_path):
+    x, y = blobs()
+    frame, labels = pd.DataFrame(x).add_prefix("c"), pd.Series(y)
+    for other in (labels[::-1], labels.set_axis(labels.index + 1), labels[::-1].to_frame()):
+        with pytest.raises(InvalidArgument, match="different indexes, so a row may get the label of another"):
+            run.run((frame, other), tmp_path / "run", **QUICK)
+    run.run((frame.iloc[::-1], labels.iloc[::-1]), tmp_path / "run", **QUICK)
+
+
+def test_a_data_frame_needs_inputs(tmp_path):
+    with pytest.raises(InvalidArgument, match="no column beside label"):
+        run.run(pd.DataFrame({"label": blobs()[1]}), tmp_path / "run", **QUICK)
+
+
+def test_a_dict_is_no_data_set(tmp_path):
+    x, y = blobs()
+    with pytest.raises(InvalidArgument, match=r"expected a tuple \(x, y\).*not a dict"):
+        run.run({"x": x, "y": y}, tmp_path / "run", **QUICK)
 
 
 def test_a_run_from_python_goes_on_from_python_only(finished):

@@ -268,6 +268,12 @@ def _each(x: Any, apply: Callable[[Any], Any]) -> Any:
 
 def _leaf(leaf: Any) -> Any:
     """An array as the pool keeps it, without a copy."""
+    if isinstance(leaf, np.ma.MaskedArray):
+        raise InvalidArgument("the inputs are a masked array, whose mask would be lost; fill it: x.filled(0)")
+    if hasattr(leaf, "toarray"):
+        raise InvalidArgument(
+            f"dense inputs were expected, not a sparse {type(leaf).__name__}; give x.toarray()"
+        )
     if hasattr(leaf, "detach"):
         leaf = leaf.detach()
     elif not hasattr(leaf, "take") or hasattr(leaf, "to_numpy"):  # a data frame is an array, too
@@ -276,6 +282,8 @@ def _leaf(leaf: Any) -> Any:
         raise InvalidArgument(f"inputs must be arrays of numbers, not of {leaf.dtype}")
     if len(leaf.shape) == 0:
         raise InvalidArgument("the first axis of an input array must be the item; this array has no axis")
+    if 0 in leaf.shape[1:]:
+        raise InvalidArgument(f"the inputs have the shape {tuple(leaf.shape)}, so an item has no values")
     return leaf
 
 

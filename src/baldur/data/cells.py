@@ -1,5 +1,6 @@
 """The values of the columns of a table: as texts, as numbers, and as categories."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from baldur.data.labels import MISSING
+from baldur.data.labels import LIKE_MISSING, MISSING
 from baldur.errors import InvalidArgument
 
-NO_VALUE = frozenset({*MISSING, "?", "N/A", "n/a", "na", "NULL", "nil", "none", "<NA>", "#N/A"})
+NO_VALUE = frozenset({*MISSING, *LIKE_MISSING})
 """The texts that mean a missing value of an input."""
 
 _ID = re.compile(
@@ -94,7 +95,7 @@ def vocabulary(distinct: set[str]) -> tuple[str, ...]:
         The texts.
     """
     known = distinct - NO_VALUE
-    if known and all(_is_number(text) for text in known):
+    if known and all(is_number(text) for text in known):
         return ()
     return tuple(sorted(known)) + (("",) if distinct & NO_VALUE else ())
 
@@ -149,9 +150,17 @@ def _text(value: Any) -> str:
     return str(value).strip()
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a text is a finite number.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        True if it is.
+    """
     try:
-        return np.isfinite(float(text)) and "_" not in text
+        return math.isfinite(float(text)) and "_" not in text
     except ValueError:
         return False
 
@@ -173,6 +182,6 @@ def numbers_of(name: str, values: Any) -> NDArray[np.float64]:
     if array.dtype.kind in "biuf":
         return array.astype(np.float64)
     written = texts_of(array)
-    if strange := next((text for text in written if text not in NO_VALUE and not _is_number(text)), None):
+    if strange := next((text for text in written if text not in NO_VALUE and not is_number(text)), None):
         raise InvalidArgument(f"the column {name} was learned as numbers, but it has {strange!r}")
     return encoded(written, ())

@@ -14,6 +14,7 @@ from baldur.data.cells import (
     NO_VALUE,
     columns_of,
     encoded,
+    is_number,
     numbers_of,
     texts_of,
     typed,
@@ -264,7 +265,9 @@ def fit(
     notes = [*_sentences(left_out)]
     if lost.any():
         names = [found.names[j] for j, any_ in zip(numbers, lost.any(0), strict=True) if any_]
-        notes.append(f"{lost.sum()} missing numbers of the pool ({_some(names)}) are filled with the median")
+        several = "1 missing number" if lost.sum() == 1 else f"{lost.sum()} missing numbers"
+        verb = "is" if lost.sum() == 1 else "are"
+        notes.append(f"{several} of the pool ({_some(names)}) {verb} filled with the median")
     return columns, tuple(notes)
 
 
@@ -339,11 +342,16 @@ def preprocessing_of(columns: Columns) -> dict[str, Any]:
 def _why_by_values(x: NDArray[np.float64], positions: Positions, texts: tuple[str, ...]) -> str:
     """The reason why a column is no input; "" if it is one."""
     if texts:
-        n = len(np.unique(x))
+        occur = [texts[int(code)] for code in np.unique(x)]
+        n = len(occur)
         if n == 1:
-            return "a column with one value only"
-        free = n > FEW and (n > MOST_VALUES or 2 * n > len(x))
-        return f"text or an id: {n} different values in {len(x)} rows" if free else ""
+            return "a column with one value only" if occur[0] else "a column without values"
+        if not (n > FEW and (n > MOST_VALUES or 2 * n > len(x))) and not n == len(x) > 2:
+            return ""
+        strange = [text for text in occur if text and not is_number(text)]
+        if 2 * len(strange) < n:
+            return f"numbers, but also {strange[0]!r}; correct or empty such cells"
+        return f"text or an id: {n} different values in {len(x)} rows"
     known = x[~np.isnan(x)]
     if not len(known):
         return "a column without values"

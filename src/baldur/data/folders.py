@@ -67,7 +67,8 @@ class Tree:
         Raises:
             InvalidData: A folder cannot be read.
         """
-        return sorted(self._images(folder, deep, frozenset()))
+        above = (os.stat(parent) for parent in folder.absolute().parents)
+        return sorted(self._images(folder, deep, frozenset((stat.st_dev, stat.st_ino) for stat in above)))
 
     def _images(self, folder: Path, deep: bool, above: frozenset[tuple[int, int]]) -> list[Path]:
         stat = os.stat(folder)

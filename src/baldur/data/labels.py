@@ -19,6 +19,9 @@ from baldur.errors import InvalidArgument, InvalidLabel
 MISSING = ("", "nan", "NaN", "NA", "null", "None")
 """The texts that mean a missing label, unless others are named."""
 
+LIKE_MISSING = ("?", "N/A", "n/a", "na", "NULL", "nil", "none", "<NA>", "#N/A")
+"""More texts that mean a missing input. As a label each is a class, and named, because it may be one."""
+
 FEW = 20
 """Up to so many different values are classes, whatever they are."""
 
@@ -172,9 +175,15 @@ def coded(parts: Sequence[Any], source: str, rules: Rules, classes: tuple[str, .
 def _array(values: Any) -> NDArray[Any]:
     if hasattr(values, "detach"):
         values = values.detach().cpu().numpy()
+    if isinstance(values, np.ma.MaskedArray):
+        raise InvalidLabel(
+            "the labels are a masked array; fill it, such as labels.astype(float).filled(np.nan)"
+        )
     if isinstance(values, list | tuple) and len({type(value) for value in values}) > 1:
         return np.array(values, object)  # NumPy would write numbers beside texts as texts
     made: NDArray[Any] = np.asarray(values)
+    if not made.ndim:
+        raise InvalidLabel(f"one label for each item was expected, shape (N,), not {values!r}")
     return made.astype(str) if made.dtype.kind in "S" else made
 
 
@@ -287,6 +296,11 @@ def _notes(known: Counter[str], lost: Counter[str], n: int, rules: Rules) -> tup
     if lost and rules.reading > EARLIER:
         words = ", ".join(f"{word or 'empty'}: {count}" for word, count in lost.most_common())
         notes.append(f"{lost.total()} of {n} items have no label ({words})")
+    if rules.missing is None and (like := [word for word in LIKE_MISSING if word in known]):
+        words = " ".join(f"--missing {word!r}" for word in (*(word for word in lost if word), *like))
+        notes.append(
+            f"{' and '.join(map(repr, like))} counts as a class; if it means a missing label, give {words}"
+        )
     alike: dict[str, str] = {}
     for name in known:
         if (other := alike.setdefault(" ".join(name.casefold().split()), name)) != name:

@@ -177,11 +177,10 @@ def rows_of(file: Path, short_rows: bool = False) -> Iterator[tuple[int, Any]]:
             else:
                 for number, line in enumerate(lines, 1):
                     if line.strip():
-                        once = partial(_once, file, number)
-                        yield number, json.loads(line, object_pairs_hook=once)
+                        yield number, _json(file, number, line)
     except UnicodeDecodeError:
         raise InvalidData(f"{file} is not UTF-8; save it with this encoding") from None
-    except (csv.Error, json.JSONDecodeError) as error:
+    except csv.Error as error:
         raise InvalidData(f"{file} cannot be read: {error}") from None
 
 
@@ -224,6 +223,15 @@ def _refuse_head(file: Path, head: list[str]) -> None:
         )
 
 
+def _json(file: Path, number: int, line: str) -> Any:
+    try:
+        return json.loads(line, object_pairs_hook=partial(_once, file, number))
+    except json.JSONDecodeError as error:
+        raise InvalidData(
+            f"{file}, line {number} cannot be read ({error.msg}, character {error.pos + 1}); write one object a line"
+        ) from None
+
+
 def _once(file: Path, line: int, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object whose names differ."""
     twice = [name for name, n in Counter(name for name, _ in pairs).items() if n > 1]
@@ -255,10 +263,11 @@ def _require(file: Path, line: int, row: Any) -> None:
         raise InvalidData(f"{file}, line {line}: {deep[0]} must be one text or number, not {row[deep[0]]!r}")
     missing = [c for c in ("path", "label") if not isinstance(row, dict) or c not in row]
     if missing:
+        verb = "is" if len(missing) == 1 else "are"
         has = ", ".join(map(str, row)) if isinstance(row, dict) else repr(row)[:40]
         raise InvalidData(
-            f"{file}, line {line}: {' and '.join(missing)} is missing; it has {has}. A list of files needs the columns "
-            "path and label, and a table needs the column label; rename the columns"
+            f"{file}, line {line}: {' and '.join(missing)} {verb} missing; it has {has}. A list of files needs the "
+            "columns path and label, and a table needs the column label; rename the columns"
         )
 
 

@@ -50,6 +50,9 @@ def from_npz(file: Path, test_fraction: float, seed: int, rules: Rules) -> Datas
         InvalidData: An array is missing, or cannot be used.
         InvalidLabel: A label is not one of the classes.
     """
+    with open(file, "rb") as content:
+        if content.read(4) != b"PK\x03\x04":
+            raise InvalidData(f"{file} is no .npz file; write it with numpy.savez")
     with _explained(file), open(file, "rb") as content, np.load(content, allow_pickle=False) as stored:
         arrays = {name.lower(): stored[name] for name in stored.files if name.lower() in _NAMES}
     classes = tuple(map(str, arrays["classes"].tolist())) if "classes" in arrays else None
@@ -126,6 +129,10 @@ def _from_parts(
         shapes = " and ".join(str(part.x.shape[1:]) for part in parts)
         raise InvalidData(f"in {file} training and test items differ in shape: {shapes}")
     for part in parts:
+        if not np.ndim(part.y):
+            raise InvalidData(
+                f"in {file} the labels have the shape (); give one for each item, shape (items,)"
+            )
         if len(part.x) != len(part.y) or not len(part.x):
             raise InvalidData(
                 f"{file} has {len(part.x)} items, but {len(part.y)} labels; give one for each item"
@@ -190,7 +197,7 @@ def _earlier(x: NDArray[Any]) -> Understood:
 
 
 def _refuse_strange(file: Path, x: NDArray[Any]) -> None:
-    if x.dtype.kind not in "biuf" or x.ndim < 2:
+    if x.dtype.kind not in "biuf" or x.ndim < 2 or 0 in x.shape[1:]:
         raise InvalidData(
             f"in {file} x is {x.dtype} of shape {x.shape}; numbers of shape (items, ...) are needed"
         )

@@ -63,7 +63,7 @@ def lines(dataset: Dataset) -> list[str]:
     told = understood(dataset)
     missing = f", {told['unlabelled']:,} of them without a label" if told["unlabelled"] else ""
     said = [
-        f"task: classification, {len(told['classes'])} classes ({_counted(told['classes'])})",
+        f"task: classification, {_several(len(told['classes']), 'class', 'classes')} ({_counted(told['classes'])})",
         f"items: {told['items']:,}{missing}; {told['pool']:,} in the pool, {told['test']:,} for testing",
         f"inputs: {_inputs(told['inputs'])}",
         *told["notes"],
@@ -106,8 +106,8 @@ def _inputs(told: Mapping[str, Any]) -> str:
     return f"arrays of {size} ({told.get('dtype', 'float32')})" if shape else "single numbers"
 
 
-def _several(n: int, word: str) -> str:
-    return f"{n:,} {word}" if n == 1 else f"{n:,} {word}s"
+def _several(n: int, word: str, many: str = "") -> str:
+    return f"{n:,} {word}" if n == 1 else f"{n:,} {many or word + 's'}"
 
 
 def _some(names: Sequence[str], most: int) -> str:

@@ -60,7 +60,10 @@ class Model:
         scorer = score.PoolScorer(
             draws=told.draws, seed=seed, memory=told.memory, batch_size=told.score_batch
         )
-        log_probs = scorer.predict(self.posterior, self._pool(x), evaluate.predictive)
+        pool = self._pool(x)
+        if not len(pool):
+            raise InvalidArgument("there are no items to predict; give at least one")
+        log_probs = scorer.predict(self.posterior, pool, evaluate.predictive)
         return np.exp(np.asarray(log_probs, np.float64))
 
     def predict(self, x: Any, *, seed: int = 0) -> NDArray[Any]:
@@ -86,14 +89,31 @@ class Model:
             return pool if scaling is None else ScaledPool(pool, scaling)
         rows = np.asarray(x.cpu() if hasattr(x, "cpu") else x)
         shape = tuple(told.get("shape", told["input_shape"]))
+        if kind == "image" and rows.shape[1:] != shape:  # channels may be last, or not there, as in the data
+            if rows.shape[1:] == (*shape[1:], shape[0]):
+                rows = np.moveaxis(rows, -1, 1)
+            elif shape[0] == 1 and rows.shape[1:] == shape[1:]:
+                rows = rows[:, None]
         if rows.shape[1:] != shape:
             what = "images" if kind == "image" else "items"
             raise InvalidArgument(f"{what} of shape {shape} were expected, not {rows.shape[1:]}")
         if kind == "image":
+            if told["scale"] > 1 and _are_fractions(rows):
+                raise InvalidArgument(
+                    f"pixels from 0 to {told['scale']:g} were expected, as the run had them, not fractions up to 1; "
+                    f"multiply by {told['scale']:g}"
+                )
             return from_arrays(
                 rows, transform=Normalise(tuple(told["mean"]), tuple(told["std"]), told["scale"])
             )
         return from_arrays(rows, transform=Divide(told["scale"]) if "scale" in told else scaling)
+
+
+def _are_fractions(pixels: NDArray[Any]) -> bool:
+    """Whether pixels lie between 0 and 1, and not all of them are 0 or 1."""
+    if pixels.dtype.kind != "f" or not pixels.size:
+        return False
+    return bool(pixels.min() >= 0 and pixels.max() <= 1 and ((pixels > 0) & (pixels < 1)).any())
 
 
 def load_model(folder: str | Path, network: NetworkFactory | nn.Module | None = None) -> Model:

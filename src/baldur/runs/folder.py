@@ -1,6 +1,7 @@
 """The folder of a run: creates, resumes or extends the run."""
 
 import hashlib
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from baldur.runs.names import (
 from baldur.runs.observer import Observer
 from baldur.runs.settings import Settings
 from baldur.store import Store
+from baldur.store.backup import SETTINGS
 from baldur.store.database import FILE
 
 GROWING = frozenset({"rounds", "seeds", "strategies"})
@@ -95,6 +97,7 @@ def _new(told: Mapping[str, Any]) -> Settings:
 
 def _settled(store: Store, told: Mapping[str, Any]) -> Settled:
     stored = settings_.from_toml(store.settings)
+    _warn_of_edits(store)
     starts = store.starts()
     if not stored.engine.threads and starts:  # older versions recorded the number, but did not store it
         stored = stored.but(threads=int(starts[0].get("threads", 0)))
@@ -118,6 +121,17 @@ def _settled(store: Store, told: Mapping[str, Any]) -> Settled:
         i: (r.sha256, r.size, r.mtime_ns) for i, r in files if r.size is not None and r.mtime_ns is not None
     }
     return Settled(settings, stored, settings.engine.threads, known, store.preprocessing.get("scaling", {}))
+
+
+def _warn_of_edits(store: Store) -> None:
+    """Warn if somebody edited the file of settings, which a run writes but does not read."""
+    path = store.folder / SETTINGS
+    if path.exists() and path.read_bytes().split() != store.settings.encode().split():
+        warnings.warn(
+            f"{path} was edited, but a run keeps the settings that it began with. For other settings, begin a new run: "
+            f"baldur run --settings {path} --out NEW",
+            stacklevel=4,
+        )
 
 
 def _check_names(told: Mapping[str, Any]) -> None:

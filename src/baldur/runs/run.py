@@ -205,9 +205,17 @@ def _dataset(data: Any, settings: DataSettings) -> Dataset:
                 f"the data frame has no column label; it has {', '.join(table)}. Rename the column with the classes, "
                 "or give a tuple (data frame, labels)"
             )
+        if len(table) == 1:
+            raise InvalidArgument("the data frame has no column beside label; give a column for each input")
         data = ({name: values for name, values in table.items() if name != "label"}, table["label"])
+    if isinstance(data, dict):
+        raise InvalidArgument(
+            "expected a tuple (x, y), a data frame or a data set, not a dict; give (data['x'], data['y'])"
+        )
     if isinstance(data, tuple) and len(data) != 2:
         raise InvalidArgument(f"expected a tuple (x, y), not one of {len(data)} values")
+    if isinstance(data, tuple):
+        _refuse_other_rows(*data)
     if isinstance(data, tuple) and (is_frame(data[0]) or _is_table(data[0])):
         return from_table(
             IN_MEMORY,
@@ -229,6 +237,17 @@ def _dataset(data: Any, settings: DataSettings) -> Dataset:
         missing=settings.missing,
         task=settings.task,
     )
+
+
+def _refuse_other_rows(x: Any, labels: Any) -> None:
+    """Refuse labels of pandas with another index than that of the data frame."""
+    if not is_frame(x) or not all(hasattr(part, "iloc") for part in (x, labels)):
+        return
+    if not x.index.equals(labels.index):
+        raise InvalidArgument(
+            "the data frame and its labels have different indexes, so a row may get the label of another; give "
+            "labels.loc[frame.index], or both with reset_index(drop=True) if they are in the same order"
+        )
 
 
 def _is_table(x: Any) -> bool:
