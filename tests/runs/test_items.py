@@ -81,6 +81,7 @@ def test_a_target_is_reached_by_test_labels_that_no_strategy_chose(tmp_path):
     run.run(easy, tmp_path / "run", stop=["target(0.8)"], observer=Observer(message=said.append), **options)
     (told,) = [text for text in said if "test labels" in text]
     assert "reserve of 192 items, which no strategy may choose" in told
+    assert "holds for the reserve only" in told
     with Store.open(tmp_path / "run") as store:
         for trial in store.trials():
             assert trial.reason.startswith(("accuracy 0.8", "accuracy 0.9", "accuracy 1.")), trial.reason

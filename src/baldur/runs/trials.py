@@ -32,6 +32,10 @@ Known = Mapping[str, tuple[str | None, int, int]]
 """Recorded files, by id: sha256, size, time of modification."""
 
 
+_MANY = 10**6
+"""A population that is large beside every sample of it."""
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A plan with its data and parts.
@@ -106,9 +110,14 @@ class Prepared:
         size = len(reserve_part(compare.reserve, self.pool, compare.first_seed)[1])
         needs = criterion.needs(size) if isinstance(criterion, Rule) else 0
         will = f" Each trial will need about {needs:,} of them." if needs else ""
+        enough = criterion.needs(_MANY) if isinstance(criterion, Rule) else 0
+        few = (
+            f" The reserve is small: about {enough:,} test labels are needed to show the target for other items. So a "
+            "target that is reached holds for the reserve only."
+        )
         return (
             f"{criterion.name} measures on test labels, which count as labels.{will} They are drawn at random from a "
-            f"reserve of {size:,} items, which no strategy may choose."
+            f"reserve of {size:,} items, which no strategy may choose.{few * (size < enough)}"
         )
 
     def records(self) -> Iterable[ItemRecord]:
