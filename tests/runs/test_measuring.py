@@ -97,7 +97,7 @@ class ScatteredDraws(NumberedDraws):
 
 
 def test_samples_that_miss_the_labels_that_they_were_trained_on_are_named(tmp_path):
-    x = np.linspace(-1, 1, 40)[:, None].astype(np.float32)
+    x = np.linspace(-1, 1, 80)[:, None].astype(np.float32)
     dataset = in_memory(from_arrays(x), (x[:, 0] > 0).astype(int), test_fraction=0.5)
     passes = make_passes(settings_.create().score, "cpu", dataset, Observer())
     n = len(dataset.train)

@@ -22,7 +22,7 @@ from baldur.score import PoolScorer, Precision
 from baldur.score.trunks import Trunks
 from baldur.stopping import Criterion, held_out_metrics
 
-_TRAINING = 1000  # training items on which samples are looked at
+_TRAINING, _FEWEST = 1000, 20  # most training items that samples are looked at on, and fewest for a warning
 _LEARNED, _FAR_BELOW = 0.8, 0.6  # accuracy of a model that has learned; share of it that is far below
 _MISSES = (
     "a sample of this posterior gets far fewer of its training labels right than the mean prediction does, so the "
@@ -90,12 +90,12 @@ class Passes:
         bins = evaluate.reliability(log_probs, labels)
         return loop.Measured(
             {(name, "test"): value for name, value in values.items()}
-            | self._on_training(posterior, labelled, scorer),
+            | replace(self, trunks=None)._on_training(posterior, labelled, seed),
             {"count": bins.count, "confidence": bins.confidence, "accuracy": bins.accuracy},
         )
 
     def _on_training(
-        self, posterior: Posterior, labelled: Labelled, scorer: Scorer
+        self, posterior: Posterior, labelled: Labelled, seed: int
     ) -> dict[tuple[str, str], float]:
         """The accuracies of the mean prediction and of a sample on the training labels; warns if they differ much.
 
@@ -106,10 +106,11 @@ class Passes:
         labels = labelled.labels[some]
         if labels.ndim != 1 or not len(labels):
             return {}
+        scorer = self.place(self._plain(seed, "testing", "float32"))
         log_probs = scorer.predict(posterior, View(labelled.pool, some))  # (n, T, C)
         of_samples = float((log_probs.argmax(2) == labels[:, None]).mean())
         of_mean = float((np.asarray(evaluate.predictive(log_probs)).argmax(1) == labels).mean())
-        if of_mean >= _LEARNED and of_samples < _FAR_BELOW * of_mean:
+        if len(labels) >= _FEWEST and of_mean >= _LEARNED and of_samples < _FAR_BELOW * of_mean:
             warnings.warn(_MISSES, SamplesMissTraining, stacklevel=2)
         return {("accuracy", "training"): of_mean, ("accuracy_of_samples", "training"): of_samples}
 
