@@ -1,6 +1,7 @@
 """`baldur run`."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -59,6 +60,14 @@ def test_the_folder_alone_goes_on(finished):
     before = (finished / "curves.csv").read_bytes()
     assert baldur("run", "--out", finished).exit_code == 0
     assert (finished / "curves.csv").read_bytes() == before
+
+
+def test_a_run_goes_on_without_its_file_of_settings(finished, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    (copy / "settings.toml").unlink()
+    assert baldur("run", "--out", copy).exit_code == 0
+    assert (copy / "curves.csv").read_bytes() == (finished / "curves.csv").read_bytes()
 
 
 def test_a_settings_file_reproduces_the_run(finished, tmp_path):

@@ -160,9 +160,9 @@ def run(
         told["data"] = data_option if data is None else data
     told = resolved(told)
     folder = _folder(out, told)
-    if "data" not in told and not (folder / "settings.toml").exists():
-        raise InvalidSettings(f"there is no run in {folder}, and {_NO_DATA} --out {folder}")
     settled = settle(told, folder)
+    if "data" not in told and settled.stored is None:
+        raise InvalidSettings(f"there is no run in {folder}, and {_NO_DATA} --out {folder}")
     console = Console(quiet=True) if quiet or as_json else out_console
     try:
         with run_.live(settled, folder, console).showing() as observer:

@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -307,9 +307,8 @@ def _left(settings: Settings, out: Path) -> int:
     compare = settings.compare
     total = compare.seeds * len(compare.strategies)
     done = 0
-    if (out / "settings.toml").exists():
-        with Store.open(out) as store:
-            done = sum(trial.state == "done" for trial in store.trials())
+    with suppress(RunNotFound), Store.open(out) as store:
+        done = sum(trial.state == "done" for trial in store.trials())
     return max(total - done, 0) or total
 
 
