@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from baldur.cli.app import app, escaped, out_console, print_json
+from baldur.cli.app import app, err_console, escaped, out_console, print_json
 from baldur.cli.run import AsJson, resolved, with_settings
 from baldur.runs import settings as settings_
 
@@ -21,23 +21,22 @@ def inspect(
     **options: Any,
 ) -> None:
     """Show how data are understood: task, classes, inputs, and what is left out and why."""
-    from baldur import data as data_sets
+    from rich.progress import Progress
+
     from baldur.data.understood import lines, understood
+    from baldur.runs.items import read_data
 
     given = {key: value for key, value in options.items() if value is not None and value != []}
     told = settings_.create(**resolved(given | {"data": data})).data
-    dataset = data_sets.load(
-        told.data,
-        data_dir=told.data_dir,
-        image_size=told.image_size,
-        test_fraction=told.test_fraction,
-        encoder=told.encoder,
-        missing=told.missing,
-        task=told.task,
-        standardise=told.scaling == "standardise",
-        layout=told.layout,
-        reading=told.reading,
-    )
+    with Progress(console=err_console, transient=True, disable=not err_console.is_terminal) as bar:
+        task = bar.add_task("reading", total=None)
+        dataset = read_data(
+            told,
+            told.encoder,
+            progress=lambda what, done, total: bar.update(
+                task, description=what, completed=done, total=total
+            ),
+        )
     if as_json:
         print_json(understood(dataset))
         return

@@ -201,9 +201,9 @@ def is_pool(x: Any) -> bool:
         x: Any object.
 
     Returns:
-        True if it has batches and ids.
+        True if it has all members of `protocols.Pool`.
     """
-    return hasattr(x, "batches") and hasattr(x, "ids")
+    return isinstance(x, Pool)
 
 
 def class_indices(y: Any) -> NDArray[np.int64]:

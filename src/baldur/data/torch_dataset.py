@@ -219,7 +219,7 @@ def _form(x: Any) -> Any:
         return {key: _form(value) for key, value in x.items()}
     if isinstance(x, tuple | list):
         return [_form(value) for value in x]
-    if hasattr(x, "getbands"):
+    if _is_image(x):
         return (len(_pixels(x)), *x.size[::-1])
     return tuple(x.shape) if hasattr(x, "shape") else type(x).__name__ if isinstance(x, str) else ()
 
@@ -230,6 +230,12 @@ def _is_sequence(x: Any) -> bool:
 
     plain = (Tensor, np.ndarray, list)
     return isinstance(x, Mapping) and "attention_mask" in x and all(isinstance(v, plain) for v in x.values())
+
+
+def _is_image(x: Any) -> bool:
+    from PIL.Image import Image
+
+    return isinstance(x, Image)
 
 
 def _in_words(form: Any) -> str:
@@ -281,7 +287,7 @@ def _without_images(x: Any) -> Any:
         return {key: _without_images(value) for key, value in x.items()}
     if isinstance(x, tuple | list):
         return [_without_images(value) for value in x]
-    return _pixels(x) if hasattr(x, "getbands") else x
+    return _pixels(x) if _is_image(x) else x
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -1,6 +1,6 @@
-"""The items of a run: their shape, the validation items, the initial labels, and pictures."""
+"""The items of a run: reading them, their shape, the validation items, the initial labels, and pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -8,12 +8,15 @@ import torch
 from numpy.typing import NDArray
 
 from baldur.core.seeds import derive, generator
-from baldur.data import Dataset
+from baldur.data import Dataset, load
+from baldur.data.dataset import KnownRecord
+from baldur.data.download import Progress
+from baldur.data.encoders.exported import Encoder
 from baldur.data.pictures import contact_sheet
 from baldur.errors import InvalidData, InvalidSettings, UnreadableItems
 from baldur.learners.held_out import hold_out
 from baldur.protocols import Labelled, Pool, View
-from baldur.runs.settings import CompareSettings, LearnSettings
+from baldur.runs.settings import CompareSettings, DataSettings, LearnSettings
 
 _MOST_RESERVED = 5000
 
@@ -25,6 +28,47 @@ def item_shape(pool: Pool) -> tuple[int, ...]:
             _, x = next(iter(pool.batches(np.array([position]), 1)))
             return tuple(x.shape[1:]) if isinstance(x, torch.Tensor) else ()
     raise InvalidData("no item of the pool can be read; check that its disk is available")
+
+
+def read_data(
+    settings: DataSettings,
+    encoder: Encoder | str | None = None,
+    *,
+    device: str = "cpu",
+    progress: Progress | None = None,
+    known: Mapping[str, KnownRecord] | None = None,
+) -> Dataset:
+    """Load the data that the settings name.
+
+    Args:
+        settings: The settings of the data.
+        encoder: Turns images into features; its file or factory, or the encoder itself.
+        device: The device of the encoder.
+        progress: Called with what is done, and the numbers of finished items and of all items.
+        known: Recorded files, to detect changes.
+
+    Returns:
+        The data, as they were read: vectors are not scaled yet.
+
+    Raises:
+        InvalidData: The data cannot be used.
+        DataNotFound: There are no such data.
+    """
+    return load(
+        settings.data,
+        data_dir=settings.data_dir,
+        image_size=settings.image_size,
+        test_fraction=settings.test_fraction,
+        layout=settings.layout,
+        reading=settings.reading,
+        encoder=encoder,
+        device=device,
+        progress=progress,
+        known=known,
+        missing=settings.missing,
+        task=settings.task,
+        standardise=settings.scaling == "standardise",
+    )
 
 
 def check_data(compare: CompareSettings, dataset: Dataset) -> None:

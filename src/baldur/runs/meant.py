@@ -12,7 +12,7 @@ from baldur import learners, select
 from baldur.core.written import takes
 from baldur.errors import InvalidArgument
 from baldur.protocols import Choice, Labelled, Learner, OffersLearner, Pool, Posterior, Scorer, Strategy
-from baldur.strategies.recipe import QueryRound
+from baldur.strategies.recipe import QueryRound, as_choice
 
 
 @runtime_checkable
@@ -104,9 +104,7 @@ class ByScore:
         """Choose k unlabelled items; the arguments are those of `protocols.Strategy`."""
         at = QueryRound(posterior, labelled, unlabelled, k, rng, scorer)
         scores = at.scores(self._checked)
-        picks = select.top(scores, k)
-        ids = unlabelled.ids
-        return Choice(tuple(ids[i] for i in picks.indices), picks.scores, picks.info, scores)
+        return as_choice((select.top(scores, k), scores), unlabelled)
 
     def _checked(self, log_probs: Any) -> Any:
         scores = self.score(log_probs)

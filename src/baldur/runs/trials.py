@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from baldur import data as data_sets
 from baldur import loop
 from baldur.core.devices import pick_device
 from baldur.data import Dataset
@@ -20,7 +19,15 @@ from baldur.errors import BaldurError
 from baldur.protocols import Labelled, Learner, Oracle, Pool, View, pictures_of
 from baldur.runs.answering import make_oracle
 from baldur.runs.faults import Faults
-from baldur.runs.items import check_data, check_reserve, initial, picture, reserve_part, validation_part
+from baldur.runs.items import (
+    check_data,
+    check_reserve,
+    initial,
+    picture,
+    read_data,
+    reserve_part,
+    validation_part,
+)
 from baldur.runs.measuring import Passes, Place, here, make_passes
 from baldur.runs.observer import Observer
 from baldur.runs.plan import Plan, make_learner
@@ -163,20 +170,12 @@ def prepare(
         InvalidSettings: A setting does not match the data.
     """
     settings = plan.settings
-    dataset = plan.dataset or data_sets.load(
-        settings.data.data,
-        data_dir=settings.data.data_dir,
-        image_size=settings.data.image_size,
-        test_fraction=settings.data.test_fraction,
-        layout=settings.data.layout,
-        reading=settings.data.reading,
-        encoder=plan.encoder,
+    dataset = plan.dataset or read_data(
+        settings.data,
+        plan.encoder,
         device=str(pick_device(settings.engine.device)),
         progress=observer.detail,
         known=known,
-        missing=settings.data.missing,
-        task=settings.data.task,
-        standardise=settings.data.scaling == "standardise",
     )
     if settings.data.reading > EARLIER:
         own_network = isinstance(plan.network, nn.Module) or ":" in settings.learn.network
