@@ -25,6 +25,7 @@ bench: setup build/peers
 docs: setup
 	OMP_NUM_THREADS=1 $(BIN)/python docs/make_methods.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m docs.make_interface
+	OMP_NUM_THREADS=1 $(BIN)/python -m docs.make_errors
 	OMP_NUM_THREADS=1 $(BIN)/python docs/make_moons.py
 
 lint: setup

@@ -69,7 +69,7 @@ def rows() -> list[tuple[str, str, str]]:
         strategy=strategy,
         oracle=Oracle(),
         scorer=lambda seed: None,
-        measure=lambda posterior, seed: Measured(metrics, {"count": np.zeros(15)}),
+        measure=lambda posterior, labelled, seed: Measured(metrics, {"count": np.zeros(15)}),
         initial=lambda rng: [pool.ids[i] for i in rng.permutation(N)[:20]],
         picture=lambda ids: bytes(10_000),
         observe=lambda event: begun.append(time.perf_counter()) if event.phase == "label" else None,

@@ -10,6 +10,7 @@ ACROSS = {
     "data/test_contract.py": "the contract of pools, for every reader",
     "distributed/test_whole_runs.py": "a run on a cluster, from its settings to its curve",
     "docs/test_docs.py": "the pages of the documentation",
+    "docs/test_errors_page.py": "a page of the documentation",
     "docs/test_interface_page.py": "a page of the documentation",
     "docs/test_methods_page.py": "a page of the documentation",
     "docs/test_mnist_page.py": "a page of the documentation",

@@ -129,8 +129,13 @@ class Categorical:
         shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         if not isinstance(outputs, Tensor) or outputs.ndim != y.ndim + 1 or outputs.shape[1] < 2:
             wanted = "(n, classes)" if y.ndim == 1 else "(n, classes, ...) with the axes of the labels"
+            hint = (
+                ""
+                if isinstance(outputs, Tensor)
+                else "; return them alone, or in a dict with the key 'logits'"
+            )
             raise UnsupportedNetwork(
-                f"the network gives {shape} where logits {wanted} were expected, classes >= 2"
+                f"the network gives {shape} where logits {wanted} were expected, classes >= 2{hint}"
             )
         if classes is not None and outputs.shape[1] != classes:
             raise UnsupportedNetwork(f"the network gives {outputs.shape[1]} columns for {classes} classes")
@@ -349,7 +354,7 @@ def _floating(outputs: Any, axis: int, wanted: str) -> Tensor:
     if not isinstance(outputs, Tensor):
         raise UnsupportedNetwork(
             f"the network returned a {type(outputs).__name__}; wrap it in a module whose forward returns the logits, "
-            "a tensor of shape (n, C)"
+            "a tensor of shape (n, C), or a dict with the key 'logits'"
         )
     if outputs.ndim <= axis or not outputs.is_floating_point():
         raise UnsupportedNetwork(

@@ -252,6 +252,15 @@ class Learner(Protocol):
 
 
 @runtime_checkable
+class OffersLearner(Protocol):
+    """What an object that is no learner may have, if it can be one."""
+
+    def as_learner(self, shape: tuple[int, ...], classes: int) -> Learner:
+        """The learner for items of a shape, and a number of classes."""
+        ...
+
+
+@runtime_checkable
 class HoldsOut(Protocol):
     """What a learner may also have, if it does not train on all labelled items."""
 
@@ -395,6 +404,19 @@ class Strategy(Protocol):
 
 
 @dataclass(frozen=True)
+class Sampled:
+    """A model on the reserve of a trial: M items in random order, of which the first n are labelled.
+
+    Args:
+        guess: The model's guess of its error on each item, 1 - max_c p̄_c, shape (M,).
+        wrong: Where the predicted class is not the label, 1, else 0, for the first n items, shape (n,).
+    """
+
+    guess: NDArray[np.float64]
+    wrong: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class History:
     """The past of a trial up to the round that was just measured: R rounds, S items of the stop set, C classes.
 
@@ -404,12 +426,14 @@ class History:
         predictions: Mean log-probabilities (S, C) of the newest rounds, the newest last. There are at most as many as
             the criterion reads. All are of the same items, none of which is labelled by now.
         scores: The scores of the batch that each round was the first to train on, (k,) each; (0,) for the initial one.
+        tested: The newest model on the reserve; None without one.
     """
 
     labels: Sequence[int]
     metrics: Sequence[Metrics] = ()
     predictions: Sequence[NDArray[np.floating]] = ()
     scores: Sequence[NDArray[np.float64]] = ()
+    tested: Sampled | None = None
 
     def values(self, metric: str, split: str) -> list[float]:
         """One metric, round by round.
@@ -451,6 +475,28 @@ class Criterion(Protocol):
     def __call__(self, history: History) -> str:
         """The reason to stop, in words; empty to go on."""
         ...
+
+
+@runtime_checkable
+class AsksForTests(Protocol):
+    """A stopping criterion that needs labels of uniformly drawn items, which are never trained on."""
+
+    def test_labels(self, history: History) -> int:
+        """How many test labels the trial should have by now."""
+        ...
+
+
+def tests_of(criterion: Criterion, history: History) -> int:
+    """How many test labels a criterion needs by now; 0 where it asks for none.
+
+    Args:
+        criterion: Any criterion.
+        history: The past of the trial.
+
+    Returns:
+        A number of labels.
+    """
+    return criterion.test_labels(history) if isinstance(criterion, AsksForTests) else 0
 
 
 @runtime_checkable

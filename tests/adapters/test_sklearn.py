@@ -7,6 +7,7 @@ import warnings
 
 import jaxtyping
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
@@ -152,6 +153,36 @@ def test_a_network_of_the_house_or_ones_own(network):
 def test_what_cannot_be_is_refused(make, match):
     with pytest.raises(InvalidArgument, match=match):
         make()
+
+
+def test_columns_in_another_order_are_found_or_refused():
+    x, y = blobs()
+    frame = pd.DataFrame(x, columns=list("abcd"))
+    classifier = BayesianClassifier(epochs=2, random_state=0).fit(frame, y)
+    mixed = frame[list("dbca")]
+    draws = classifier.draw()
+    assert torch.allclose(draws(mixed), draws(frame))
+    assert torch.allclose(draws(torch.from_numpy(x).double()), draws(frame))
+    with pytest.raises(InvalidArgument, match="lacks the columns b"):
+        draws(frame.drop(columns="b"))
+    with pytest.raises(ValueError, match="same order"):
+        classifier.predict(mixed)
+
+
+@pytest.mark.parametrize("labels", [["a", None, "b"], ["a", np.nan, "b"], [0.0, np.nan, 1.0], [1, None, 2]])
+def test_missing_labels_are_counted_and_refused(labels):
+    x, _ = blobs()
+    with pytest.raises(
+        InvalidArgument, match="30 of 90 labels are missing, the first in row 1; leave these rows out"
+    ):
+        BayesianClassifier(epochs=1).fit(x, labels * 30)
+
+
+@pytest.mark.parametrize("labels", [[-1, 1], [1, 2], [True, False], ["yes", "no"]])
+def test_classes_keep_their_own_names(labels):
+    x, _ = blobs()
+    fitted = BayesianClassifier(epochs=1, random_state=0).fit(x, labels * 45)
+    assert fitted.classes_.tolist() == sorted(labels)
 
 
 def test_importing_it_does_not_import_torch():

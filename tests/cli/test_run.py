@@ -1,6 +1,7 @@
 """`baldur run`."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -59,6 +60,14 @@ def test_the_folder_alone_goes_on(finished):
     before = (finished / "curves.csv").read_bytes()
     assert baldur("run", "--out", finished).exit_code == 0
     assert (finished / "curves.csv").read_bytes() == before
+
+
+def test_a_run_goes_on_without_its_file_of_settings(finished, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    (copy / "settings.toml").unlink()
+    assert baldur("run", "--out", copy).exit_code == 0
+    assert (copy / "curves.csv").read_bytes() == (finished / "curves.csv").read_bytes()
 
 
 def test_a_settings_file_reproduces_the_run(finished, tmp_path):
@@ -124,13 +133,55 @@ def test_a_folder_of_images_one_of_which_is_none(tmp_path):
 def test_another_set_of_the_same_name_is_not_taken_for_this_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     x, y = blobs()
-    for folder in ("a", "b"):
+    for number, folder in enumerate(("a", "b")):
         (tmp_path / folder).mkdir()
-        np.savez(tmp_path / folder / "blobs.npz", x=x, y=y)
+        np.savez(tmp_path / folder / "blobs.npz", x=x + number, y=y)
     assert baldur("run", "a/blobs.npz", "--strategy", "random", *NO_ROUNDS).exit_code == 0
     result = baldur("run", "b/blobs.npz")
     assert result.exit_code == 1
     assert "give another folder (--out)" in result.output
+
+
+def test_data_and_runs_that_were_moved_go_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, light in (("dark", 40), ("light", 200)):
+        (tmp_path / "old" / "pets" / name).mkdir(parents=True)
+        for i in range(15):
+            Image.new("RGB", (20, 20), (light + i, light, light - i)).save(
+                tmp_path / "old" / "pets" / name / f"{i}.png"
+            )
+    options = [*OPTIONS, "--image-size", "8", "--strategy", "bald"]
+    assert baldur("run", "old/pets", *options, "--out", "whole", "--rounds", "2").exit_code == 0
+    assert baldur("run", "old/pets", *options, "--out", "run", "--rounds", "1").exit_code == 0
+    (tmp_path / "old").rename(tmp_path / "new")
+    (tmp_path / "run").rename(tmp_path / "moved")
+    result = baldur("run", "--out", "moved")
+    assert result.exit_code == 1
+    assert "give their new place: baldur run NEW --out moved" in result.output
+    result = baldur("run", "--data", "new/pets", "--out", "moved", "--rounds", "2")
+    assert result.exit_code == 0, result.output
+    with Store.open(tmp_path / "moved") as store, Store.open(tmp_path / "whole") as whole:
+        assert store.metrics() == whole.metrics()
+        assert all(item.path.startswith(str(tmp_path / "new")) for item in store.items().values())
+    assert baldur("run", "--out", "moved").exit_code == 0, "the new place is kept"
+    assert "give one" in baldur("run", "new/pets", "--data", "other", "--out", "moved").output
+
+
+def test_what_an_interrupted_run_waits_for(arrays, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    options = [*OPTIONS, "--strategy", "bald", "--oracle", "file", "--out", folder]
+    assert baldur("run", arrays, *options).exit_code == 3
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    said = f"waiting for 6 answers: read the questions in {folder}/requests.csv, fill in the labels there"
+    assert said in baldur("status", folder).output.replace("\n", " ")
+    monkeypatch.setattr("baldur.runs.run.start", stopped)
+    result = baldur("run", "--out", folder)
+    assert result.exit_code == 130
+    assert said in result.output
+    assert "Nothing is lost" in result.output
 
 
 def test_a_run_goes_on_from_any_directory(arrays, tmp_path, monkeypatch):

@@ -1,11 +1,14 @@
 """What is done with any network."""
 
+from collections import UserDict, namedtuple
 from functools import partial
 
+import pytest
 import torch
 from torch import nn
 
-from baldur.core.networks import call, initialise, restore, tensors, weights_hash
+from baldur.core.networks import call, duplicate, initialise, logits_of, restore, tensors, weights_hash
+from baldur.errors import InvalidArgument, UnsupportedNetwork
 from baldur.posteriors import Deterministic, MCDropout
 from baldur.testing import verify_posterior
 from baldur.training import Recipe, train
@@ -78,3 +81,121 @@ def test_a_view_of_a_convolution_is_no_obstacle():
     plain = torch.log_softmax(network.eval()(x), 1)
     assert torch.allclose(Deterministic(network).draw()(x)[:, 0], plain, atol=1e-6)
     train(network, x, torch.arange(9) % 3, recipe=Recipe(epochs=1, epoch_size=1), seed=0)
+
+
+X = torch.randn(7, 4, generator=torch.Generator().manual_seed(0))
+
+
+def plain():
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 3))
+
+
+class Around(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+def compiled():
+    return torch.compile(plain(), backend="eager")
+
+
+@pytest.mark.parametrize("made", [compiled, lambda: Around(compiled())], ids=["whole", "part"])
+def test_a_compiled_network_is_taken_as_the_one_that_it_was_made_from(made):
+    network = made().eval()
+    twin, expected = duplicate(network), network(X)
+    assert all(type(module).__name__ != "OptimizedModule" for module in twin.modules())
+    assert [type(m).__name__ for m in network.modules()].count("OptimizedModule") == 1, (
+        "the original is as it was"
+    )
+    assert torch.equal(twin(X), expected)
+    assert MCDropout(network).draw(3)(X).shape == (7, 3, 3)
+    assert weights_hash(initialise(network, 0)) == weights_hash(twin)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_becomes_float32_with_the_same_values(dtype):
+    network = plain().to(dtype)
+    twin = duplicate(network)
+    for own, other in zip(network.parameters(), twin.parameters(), strict=True):
+        assert own.dtype == dtype
+        assert other.dtype == torch.float32
+        assert torch.equal(own.float(), other)
+    verify_posterior(MCDropout, network, X)
+    assert initialise(lambda: plain().to(dtype), 0)[0].weight.dtype == torch.float32
+
+
+def test_numbers_are_as_precise_as_the_network():
+    network = plain().double().eval()
+    assert call(network, X).dtype == torch.float64
+    verify_posterior(MCDropout, network, X)
+
+
+def scripted():
+    return torch.jit.script(plain())
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        (scripted, r"the network is a TorchScript module .* give the module that it was made from"),
+        (lambda: Around(scripted()), "'inner' is a TorchScript module"),
+        (lambda: torch.export.export(plain(), (X,)), r"ExportedProgram; give its \.module\(\)"),
+        (lambda: None, "not None"),
+        (lambda: "mlp", "not an object of the type str"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_what_is_no_network_is_refused(network, words):
+    given = network()
+    for use in (
+        (Deterministic, MCDropout, partial(initialise, seed=0))
+        if isinstance(given, nn.Module)
+        else (duplicate,)
+    ):
+        with pytest.raises(UnsupportedNetwork, match=words):
+            use(given)
+
+
+def test_lazy_layers_without_weights_are_named():
+    with pytest.raises(UnsupportedNetwork, match="apply it to one batch first"):
+        MCDropout(nn.Sequential(nn.LazyLinear(8), nn.Dropout(0.5), nn.LazyLinear(3)))
+
+
+@pytest.mark.parametrize(
+    ("factory", "words"),
+    [
+        (lambda: None, "returned None; it must return the network"),
+        (lambda: 5, "returned an object of the type int"),
+        (lambda shape: plain(), r"takes \(shape\)"),
+        (lambda shape, classes: plain(), r"takes \(shape, classes\); give a function without arguments"),
+    ],
+)
+def test_a_factory_that_is_none_is_told_what_is_wrong(factory, words):
+    with pytest.raises(InvalidArgument, match=words):
+        initialise(factory, 0)
+
+
+def test_one_tensor_of_any_name_is_the_argument_and_other_mistakes_are_told():
+    network = Around(plain().eval())
+    expected = network(X)
+    for x in (X, {"x": X}, {"image": X}, UserDict({"image": X})):
+        assert torch.equal(call(network, x), expected)
+    assert torch.equal(call(Two(), {"b": X, "a": 2 * X}), X)
+    with pytest.raises(
+        UnsupportedNetwork, match=r"Around.forward takes \(x\), but an item has the parts image, mask"
+    ):
+        call(network, {"image": X, "mask": X})
+    with pytest.raises(UnsupportedNetwork, match=r"Two.forward takes \(a, b\), but an item has 1 part "):
+        call(Two(), X)
+
+
+def test_the_logits_among_several_outputs():
+    pair = namedtuple("pair", ["logits", "aux"])
+    for outputs in ((X,), {"out": X}, {"loss": X[0], "logits": X}, pair(X, X[0]), (X, None), X):
+        assert logits_of(outputs) is X
+    for several in ((X, X), {"a": X, "b": X}, None, []):
+        assert logits_of(several) is several

@@ -1,5 +1,7 @@
 """Batches as trees of tensors."""
 
+from collections import UserDict
+
 import pytest
 import torch
 
@@ -37,3 +39,20 @@ def test_how_many_items_and_bytes_a_batch_has():
 def test_what_is_no_batch_is_refused(x):
     with pytest.raises(InvalidArgument, match="a batch is a torch tensor"):
         items_of(x)
+
+
+def test_sequences_with_a_mask_are_padded_and_others_are_named():
+    short = {"input_ids": torch.ones(1, 2), "attention_mask": torch.ones(1, 2).long(), "age": torch.ones(1)}
+    long = {name: torch.full((1, *([3] * (part.ndim - 1))), 5) for name, part in short.items()}
+    whole = join([short, long])
+    assert whole["input_ids"].tolist() == [[1, 1, 0], [5, 5, 5]]
+    assert whole["attention_mask"].tolist() == [[1, 1, 0], [5, 5, 5]]
+    assert whole["age"].tolist() == [1, 5]
+    with pytest.raises(InvalidArgument, match=r"different shapes, \(2,\) and \(3,\); give them one shape"):
+        join([{"x": short["input_ids"]}, {"x": long["input_ids"]}])
+
+
+def test_what_a_tokenizer_gives_is_a_tree():
+    given = UserDict({"input_ids": torch.arange(3), "attention_mask": torch.ones(3)})
+    assert items_of(given) == 3
+    assert take(given, slice(2)).keys() == given.keys()

@@ -3,6 +3,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
 
 from baldur.data.arrays import ArrayPool, Normalise, as_pool, class_indices, digests, from_arrays
 from baldur.errors import InvalidArgument, InvalidData, InvalidLabel
@@ -70,6 +71,9 @@ def test_ids_are_positions_or_what_was_given():
         ({"x": np.array(["a", "b"])}, "numbers"),
         ({"x": np.array([{}, {}])}, "numbers"),
         ({"x": np.float32(1)}, "no axis"),
+        ({"x": np.zeros((3, 0))}, r"the shape \(3, 0\), so an item has no values"),
+        ({"x": np.ma.masked_equal([[0.0], [1.0]], 1)}, "masked array, whose mask would be lost"),
+        ({"x": csr_matrix(np.eye(3))}, "not a sparse csr_matrix; give x.toarray()"),
     ],
 )
 def test_what_does_not_fit_is_refused(arguments, says):

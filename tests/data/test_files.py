@@ -25,7 +25,7 @@ def opened(tmp_path, monkeypatch):
     """Loads with a cache of its own; the files that were decoded in the last load."""
     seen = []
     original = images.decode
-    monkeypatch.setattr(images, "decode", lambda path, size: seen.append(path.name) or original(path, size))
+    monkeypatch.setattr(images, "decode", lambda path, *how: seen.append(path.name) or original(path, *how))
 
     def load_again(path, **options):
         seen.clear()
@@ -190,3 +190,64 @@ def test_unlabelled_items_stay_in_the_pool_and_missing_files_are_quarantined(pho
 def test_everything_in_test_is_refused(photos, opened):
     with pytest.raises(InvalidData, match="some must be in train"):
         opened(manifest(photos, [("cat/0.png", "cat", "test", "")]))
+
+
+def test_transparent_and_animated_images_are_named_and_old_runs_refuse_them(photos, opened):
+    Image.new("RGBA", (9, 9), (0, 0, 0, 0)).save(photos / "cat/0.png")
+    frames = [Image.new("RGB", (9, 9), colour) for colour in ("red", "blue")]
+    frames[0].save(photos / "dog/a.gif", save_all=True, append_images=frames[1:])
+    data, _ = opened(photos)
+    assert data.preprocessing["transparency"] == "on white"
+    assert data.notes == (
+        "1 image is transparent, and put on white: cat/0.png",
+        "1 image is the first of several in a file: dog/a.gif",
+    )
+    with pytest.raises(ItemChanged, match=r"reads cat/0\.png otherwise"):
+        opened(photos, reading=1)
+    (photos / "cat/0.png").unlink()
+    assert len(opened(photos, reading=1)[0].train) == 16
+
+
+@pytest.mark.parametrize("bits", [10, 12, 16])
+def test_the_range_in_use_is_that_of_all_images(photos, opened, bits):
+    rng = np.random.default_rng(0)
+    deep = {}
+    for i, path in enumerate(sorted(photos.rglob("*.png"))):
+        deep[path] = rng.integers(0, 2 ** (bits - 1 - i % 3), (8, 8)).astype(np.uint16)
+        deep[path][0, 0] = 2 ** (bits - 1) if i == 7 else 0
+        Image.fromarray(deep[path]).save(path)
+    data, decoded = opened(photos)
+    assert len(decoded) == (20 if bits == 16 else 40)
+    assert data.preprocessing["depth"] == bits
+    x = everything(data.train)
+    for row, id in zip(x, data.train.ids, strict=True):
+        pixels = row[0].numpy() * 0.226 + 0.449
+        assert pixels == pytest.approx(deep[photos / id] / (2**bits - 1), abs=1 / 255)
+    assert f"white is {2**bits - 1:,} ({bits} bits)" in data.notes[0]
+    again, decoded = opened(photos)
+    assert decoded == []
+    assert (everything(again.train) == x).all()
+    if bits < 16:
+        with pytest.raises(ItemChanged, match="otherwise"):
+            opened(photos, reading=1)
+
+
+def test_pixels_in_the_cache_of_an_earlier_version_are_not_used(photos, opened, monkeypatch):
+    keys = []
+    monkeypatch.setattr(files, "key_of", lambda *parts: keys.append(parts[0]) or str(len(keys)) * 64)
+    opened(photos)
+    assert set(keys) == {"pixels 3"}
+
+
+def test_the_same_pixels_in_another_file_are_a_copy(photos, opened):
+    for name, options in (
+        ("a.bmp", {}),
+        ("b.png", {"compress_level": 0}),
+        ("c.tif", {"compression": "tiff_lzw"}),
+    ):
+        Image.open(photos / "cat/0.png").save(photos / "cat" / name, **options)
+    data, _ = opened(photos)
+    assert data.duplicates == (("cat/0.png", "cat/a.bmp", "cat/b.png", "cat/c.tif"),)
+    on_test = {i in set(data.test.ids) for i in data.duplicates[0]}
+    assert len(on_test) == 1
+    assert opened(photos, reading=1)[0].duplicates == ()

@@ -136,7 +136,10 @@ def test_classes_may_be_called_like_splits_if_that_is_said(tmp_path):
 def test_a_split_without_class_folders_is_named(tmp_path):
     touch(tmp_path, *two("train"), "test/1.png", "test/2.png")
     listing = from_folder(tmp_path)
-    assert "test has no class folders, so its images were left out" in listing.notes
+    assert listing.notes[1:] == (
+        "test has no class folders, so its images were left out",
+        "the test items are drawn from the training items",
+    )
     assert [id for id, _ in listing.quarantined] == ["test/1.png", "test/2.png"]
 
 
@@ -168,12 +171,15 @@ def test_splits_inside_the_classes_are_splits(tmp_path):
 @pytest.mark.parametrize(
     ("files", "says"),
     [
-        (("images/1.png", "labels/1.txt"), "names images and labels are hardly those of classes"),
+        (("images/1.png", "labels/1.txt"), "images and labels do not look like classes"),
         (
             ("train/images/1.png", "train/labels/1.txt", "test/images/1.png"),
-            "test the name images is hardly that of classes. If they are, give --layout splits",
+            "test, images does not look like a class. If all subfolders are classes, give --layout splits",
         ),
-        (("images/cat/1.png", "images/dog/1.png"), "name images is hardly that of classes"),
+        (
+            ("images/cat/1.png", "images/dog/1.png"),
+            "has one subfolder, images, with the subfolders cat and dog",
+        ),
         (("pets/cat/1.png", "pets/dog/1.png"), "has one subfolder, pets, with the subfolders cat and dog"),
         (
             ("pets/train/cat/1.png", "pets/test/cat/1.png"),
@@ -252,3 +258,14 @@ def test_a_data_set_says_how_its_folder_was_understood(tmp_path):
     assert (data.classes, sorted(data.labels.tolist())) == (("cat", "dog"), [-1, 0, 1])
     with pytest.raises(InvalidData, match="is called train"):
         load(str(tmp_path / "train"), image_size=8, cache=tmp_path.parent / "cache", layout="splits")
+
+
+def test_a_link_to_a_folder_above_is_not_followed(tmp_path):
+    root = touch(tmp_path / "root", "cat/a.png", "dog/c.png")
+    os.symlink(root, root / "cat/up")
+    os.symlink(tmp_path, root / "dog/top")
+    listing = from_folder(root)
+    assert set(seen(listing)) == {"cat/a.png", "dog/c.png"}
+    assert listing.notes == (
+        f"links that lead back into their own folder were not followed: {root}/cat/up and {root}/dog/top",
+    )

@@ -33,5 +33,6 @@ def test_labels_fit_the_items_and_the_classes():
         in_memory(pool, [0, 1, 0], test_fraction=0.5)
     with pytest.raises(InvalidLabel, match="label 2 at position 3"):
         in_memory(pool, [0, 1, 0, 2], test_fraction=0.5, classes=("a", "b"))
-    with pytest.raises(InvalidLabel, match="only 4 items"):
-        in_memory(pool, [0, 1, 0, 1995], test_fraction=0.5)
+    assert in_memory(pool, [0, 1995, 0, 1995], test_fraction=0.5).classes == ("0", "1995")
+    with pytest.raises(InvalidLabel, match="only 4 items"):  # as the first version did
+        in_memory(pool, [0, 1, 0, 1995], test_fraction=0.5, reading=1)

@@ -1,6 +1,9 @@
 """The documentation is run: every Python block, and every command and option that it names is there."""
 
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,6 +43,8 @@ def test_the_readme_has_three_short_examples():
 @pytest.mark.parametrize("page", PAGES, ids=path_of)
 def test_commands_and_options_exist(page):
     commands = typer.main.get_command(app).commands
+    unknown = set(re.findall(r"`baldur ([a-z]+)", page.read_text())) - commands.keys()
+    assert not unknown, unknown
     for command, rest in re.findall(r"`(?:make|baldur) ?([a-z]+)?([^`]*)`", page.read_text()):
         if command in commands:
             known = {option for parameter in commands[command].params for option in parameter.opts}
@@ -60,3 +65,54 @@ def test_modules_that_the_page_of_a_folder_names_exist(page):
     named = re.findall(r"`([\w/]+\.py)`", page.read_text())
     assert named
     assert [name for name in named if not (page.parent / name).exists()] == []
+
+
+def dotted_names():
+    """The names such as `learners.ceal` in the text of all pages, with the pages."""
+    found = {}
+    for page in [ROOT / "CONTRIBUTING.md", *PAGES]:
+        text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+        for code in re.findall(r"`([^`]+)`", text):
+            name = re.match(r"(baldur\.)?([a-z_]+)((?:\.\w+)+)(?=$|\()", " ".join(code.split()))
+            if name and name.group(2) in PARTS and not name.group().endswith((".py", ".html")):
+                found.setdefault(name.group(), []).append(path_of(page))
+    return found
+
+
+PARTS = {path.stem for path in (ROOT / "src" / "baldur").iterdir() if path.stem[0] != "_"}
+RESOLVE = """
+import importlib, json, sys
+import baldur
+from baldur import acquire, data, evaluate, learners, networks, posteriors, protocols, score, select, strategies
+
+def exists(name):
+    first, *rest = name.removeprefix("baldur.").split(".")
+    found = importlib.import_module(f"baldur.{first}")
+    for number, part in enumerate(rest, 1):
+        if not hasattr(found, part) and name.startswith("baldur."):  # a module, by its whole path
+            importlib.import_module(".".join(["baldur", first, *rest[:number]]))
+        if not hasattr(found, part):
+            return False
+        found = getattr(found, part)
+    return True
+
+print(json.dumps([name for name in json.loads(sys.argv[1]) if not exists(name)]))
+"""
+
+
+def test_names_in_the_text_exist_as_they_are_written():
+    """`learners.ceal` after `from baldur import learners`, in a process that imported nothing else."""
+    found = dotted_names()
+    asked = [
+        sys.executable,
+        "-c",
+        RESOLVE,
+        json.dumps(sorted(found, key=lambda name: (name.startswith("baldur."), name))),
+    ]
+    said = subprocess.run(asked, capture_output=True, check=True, text=True).stdout
+    missing = {name: found[name] for name in json.loads(said) if name not in OF_EARLIER_VERSIONS}
+    assert missing == {}
+
+
+OF_EARLIER_VERSIONS = {"learners.swag"}
+"""What the page of the architecture says had another place."""

@@ -138,6 +138,36 @@ def test_an_interval_of_accuracies_holds_the_truth_as_often_as_it_says(n, mean):
     assert np.mean([i.low <= mean <= i.high for i in found]) >= 0.94
 
 
+@pytest.mark.parametrize("n", [3, 5, 10])
+@pytest.mark.parametrize("shift", [0.0, 0.03])
+def test_the_interval_of_a_difference_holds_the_truth_as_often_as_it_says(n, shift):
+    rng = np.random.default_rng(n)
+    seed = rng.normal(size=(2000, n))
+    a, b = seed + shift + rng.normal(size=(2000, n)), seed + rng.normal(size=(2000, n))
+    found = [evaluate.paired(x, y) for x, y in zip(a, b, strict=True)]
+    assert np.mean([pair.low <= shift <= pair.high for pair in found]) == pytest.approx(0.95, abs=0.015)
+
+
+@pytest.mark.parametrize("n", [6, 9, 15])
+def test_the_interval_of_signs_holds_the_median_at_least_as_often_as_it_says(n):
+    """Numbers of labels, some of which are infinite: the median of the difference is 0 by symmetry."""
+    rng = np.random.default_rng(n)
+    needed = 20 + 10 * rng.gamma(2, 3, (2, 1000, n))
+    needed[rng.random(needed.shape) < 0.2] = math.inf
+    found = [evaluate.paired(x, y) for x, y in zip(*needed, strict=True)]
+    signs = [pair for pair in found if pair.test == "sign"]
+    assert len(signs) > 700
+    assert np.mean([pair.low <= 0 <= pair.high for pair in signs]) >= 0.95
+    assert np.mean([pair.verdict != "undecided" for pair in found]) <= 0.05
+
+
+@pytest.mark.parametrize(("accuracy", "n"), [(0.5, 100), (0.9, 500), (0.95, 1000)])
+def test_the_noise_of_a_test_set_is_as_large_as_is_said(accuracy, n):
+    right = np.random.default_rng(0).binomial(n, accuracy, 4000) / n
+    half = [evaluate.accuracy_half_width(a, n) for a in right]
+    assert np.mean(np.abs(right - accuracy) <= half) >= 0.93
+
+
 def test_holm_is_that_of_the_textbook():
     """By hand: .01, .03 and .04 of three become .03, .06 and .06."""
     assert evaluate.holm([0.04, 0.01, 0.03]).tolist() == pytest.approx([0.06, 0.03, 0.06])

@@ -1,5 +1,6 @@
 """The supervised learner."""
 
+import warnings
 from functools import partial
 
 import numpy as np
@@ -18,7 +19,8 @@ from baldur.errors import (
 )
 from baldur.learners import Supervised
 from baldur.learners.supervised import gather
-from baldur.posteriors.fit import deterministic
+from baldur.posteriors import load
+from baldur.posteriors.fit import bayes_by_backprop, deterministic, ensemble, mc_dropout, swag
 from baldur.protocols import Labelled, Posterior, View
 from baldur.testing.learner import verify_learner
 from baldur.training import Recipe, initialise, weights_hash
@@ -194,3 +196,66 @@ def test_a_network_of_two_inputs_is_fitted():
     learner(OfTwo, record=fits.append).fit(given, pool, seed=0, round=0)
     assert fits[0].initial_hash != fits[0].weights_hash
     assert isinstance(initialise(OfTwo, 0), OfTwo)
+
+
+def normalised():
+    return nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 3))
+
+
+@pytest.mark.filterwarnings("ignore::baldur.errors.OneClassOnly")
+@pytest.mark.parametrize(
+    "fitting",
+    [mc_dropout, swag, bayes_by_backprop, ensemble(2, together="stacked")],
+    ids=["mc_dropout", "swag", "bayes_by_backprop", "ensemble"],
+)
+@pytest.mark.parametrize(
+    ("n", "epoch", "batch"), [(30, 1, 1), (2, 1, 1), (7, 1, 3), (1, 4, 1), (1, 1, 8), (1, 1, 1)]
+)
+def test_batch_normalisation_gets_two_items_or_more(fitting, n, epoch, batch):
+    recipe = Recipe(epochs=2, epoch_size=epoch, batch_size=batch, device="cpu")
+    if fitting is swag and n == 1:
+        with pytest.raises(InvalidArgument, match="SWAG needs two inputs or more"):
+            fitted(labelled(n), network=normalised, recipe=recipe, posterior=fitting)
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "the members are trained in turn")
+        posterior, fits = fitted(labelled(n), network=normalised, recipe=recipe, posterior=fitting)
+    assert posterior.draw(2)(torch.from_numpy(X)).isfinite().all()
+    assert all(np.isfinite(fit.result.loss) for fit in fits)
+
+
+def test_steps_stay_as_they_are_where_one_item_is_enough():
+    seen = []
+
+    class Watching(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.drop, self.out = nn.BatchNorm2d(1), nn.Dropout(0.5), nn.Linear(5, 3)
+
+        def forward(self, x):
+            seen.append(len(x))
+            return self.out(self.drop(self.norm(x[:, None, None]).flatten(1)))
+
+    fitted(labelled(3), network=Watching, recipe=Recipe(epochs=1, epoch_size=1, batch_size=1, device="cpu"))
+    assert seen[-2:] == [1, 2], "as ever, only a last item that would be alone is merged"
+
+
+@pytest.mark.parametrize("given", ["factory", "network"])
+def test_lazy_layers_get_their_shapes_from_the_data(given, tmp_path):
+    def lazy():
+        return nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.Dropout(0.5), nn.LazyLinear(3))
+
+    made = learner(lazy if given == "factory" else lazy())
+    first, again = (made.fit(labelled(), UNLABELLED, seed=4, round=0) for _ in range(2))
+    assert torch.equal(first.draw(3)(torch.from_numpy(X)), again.draw(3)(torch.from_numpy(X)))
+    first.save(tmp_path)
+    assert torch.equal(made.load(tmp_path).draw(3)(torch.from_numpy(X)), first.draw(3)(torch.from_numpy(X)))
+
+
+def test_a_network_in_half_precision_is_trained_and_kept_in_float32(tmp_path):
+    made = learner(lambda: factory().bfloat16())
+    posterior = made.fit(labelled(), UNLABELLED, seed=4, round=0)
+    posterior.save(tmp_path)
+    expected = posterior.draw(3)(torch.from_numpy(X))
+    for network in (made.load(tmp_path), load(tmp_path, factory().bfloat16())):
+        assert torch.equal(network.draw(3)(torch.from_numpy(X)), expected)

@@ -74,7 +74,9 @@ def parts(**changes):
         strategy=last,
         oracle=FakeOracle(),
         scorer=lambda seed: None,
-        measure=lambda posterior, seed: Measured({("accuracy", "test"): posterior.number / 1000}, {}),
+        measure=lambda posterior, labelled, seed: Measured(
+            {("accuracy", "test"): posterior.number / 1000}, {}
+        ),
         initial=lambda rng: [IDS[i] for i in rng.permutation(len(IDS))[:3]],
     )
     return replace(made, **changes)

@@ -33,7 +33,10 @@ def test_a_trial_ends_when_its_accuracy_is_reached(store):
     trial = store.trial("last", 0)
     budget = replace(BUDGET, rounds=50, until=0.1)
     accuracies = iter((0.05, 0.09, 0.1, 0.2))
-    measure = lambda posterior, seed: Measured({("accuracy", "test"): next(accuracies)}, {})  # noqa: E731
+
+    def measure(posterior, labelled, seed):
+        return Measured({("accuracy", "test"): next(accuracies)}, {})
+
     assert advance(trial, parts(measure=measure), budget) == "done"
     assert (trial.reason, trial.latest().round) == ("accuracy 0.1 reached", 2)
     assert advance(trial, parts(measure=measure), budget) == "done"  # and stays so

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from unittest.mock import Mock
 
 import numpy as np
-from tests.loop.fakes import BUDGET, IDS, FakeLearner, Killed, parts
+from tests.loop.fakes import BUDGET, IDS, FakeLearner, FakePool, Killed, parts
 
 from baldur import stopping as stopping_
 from baldur.data import from_arrays
@@ -135,7 +135,7 @@ def test_what_was_held_out_is_measured_and_recorded(store):
 
     trial = store.trial("last", 0)
     events = []
-    mine, _ = stopping(stopping_.target(0.55), validate=validate)
+    mine, _ = stopping(stopping_.target(0.55, split="validation"), validate=validate)
     advance(trial, replace(mine, observe=events.append), LONG)
     assert trial.latest().labels == 6
     assert "over 1000 validation items" in trial.reason
@@ -213,6 +213,70 @@ def test_successive_models_are_compared_on_the_same_items_whatever_was_left_out(
             after.measured(trial, latest, *nothing, less)
         after.reason(trial, said[2], View(less, np.arange(10, len(less))))
         assert looks.seen == [[i for i in stop_set if i not in gone]] * 3
+
+
+ASKS = stopping_.Rule(
+    "asks",
+    lambda history: "enough" if len(history.labels) > 4 else "",
+    splits=frozenset({"reserve"}),
+    wanted=lambda history: 3 if len(history.labels) > 1 else 0,
+)
+"""Asks for three test labels after round 1, and stops after round 4."""
+
+
+def with_reserve(criterion, learner=None):
+    """Four of the twelve items are the reserve, in an order of its own."""
+    pool, apart = FakePool(), [9, 2, 7, 4]
+    kept = np.array([i for i in range(12) if i not in apart])
+    mine, _ = stopping(criterion, reserve=View(pool, np.array(apart)))
+    ids = [IDS[i] for i in kept]
+    learner = learner or CountingLearner()
+    return replace(mine, pool=View(pool, kept), initial=lambda rng: ids[:3], learner=learner), [
+        IDS[i] for i in apart
+    ]
+
+
+def test_test_labels_are_asked_in_order_counted_and_never_trained_on(store):
+    learner = CountingLearner()
+    mine, reserve = with_reserve(ASKS, learner)
+    trial = store.trial("last", 0)
+    assert advance(trial, mine, LONG) == "done"
+    assert trial.reason == "enough"
+    asked = [request for request in store.requests() if request.round == 2]
+    assert [request.item for request in asked][1:] == reserve[:3]
+    assert [request.score for request in asked][1:] == [None] * 3
+    assert [row.labels for row in trial.past()] == [3, 4, 8, 9, 10]
+    for _, labelled, unlabelled, _ in learner.seen:
+        assert not {*labelled.pool.ids, *unlabelled.ids} & {*reserve}
+    assert [len(labelled) for _, labelled, _, _ in learner.seen] == [3, 4, 5, 6, 7]
+    items = [row.value for row in store.metrics("reserve") if row.metric == "items"]
+    assert items == [0, 0, 3, 3, 3]
+
+
+def test_a_history_has_the_newest_model_on_the_reserve(store):
+    seen = []
+    look = stopping_.Rule("look", lambda h: seen.append(h) or ASKS(h), splits=ASKS.splits, wanted=ASKS.wanted)
+    mine, reserve = with_reserve(look)
+    trial = store.trial("last", 0)
+    advance(trial, mine, LONG)
+    odd = np.array([IDS.index(i) % 2 for i in reserve])
+    for history, labels in zip(seen, (3, 4, 5, 6, 7), strict=True):
+        p = np.where(odd == 1, 0.15 + 0.06 * labels, 0.1)
+        assert history.tested is not None
+        assert np.allclose(history.tested.guess, np.minimum(p, 1 - p))
+        n = 3 if labels > 4 else 0
+        wrong = ((p > 0.5) != odd)[:n].astype(float)
+        assert history.tested.wrong.tolist() == wrong.tolist()
+        mean = np.mean(np.minimum(p, 1 - p)) + np.mean(wrong - np.minimum(p, 1 - p)[:n]) if n else math.nan
+        assert np.isclose(history.metrics[-1]["accuracy", "reserve"], 1 - np.clip(mean, 0, 1), equal_nan=True)
+
+
+def test_test_labels_stay_within_a_budget(store):
+    mine, _ = with_reserve(ASKS | stopping_.budget(6))
+    trial = store.trial("last", 0)
+    advance(trial, mine, LONG)
+    assert [row.labels for row in trial.past()] == [3, 4, 6]
+    assert trial.reason == "the budget of 6 labels is spent"
 
 
 def save(path, **arrays):

@@ -125,6 +125,22 @@ def test_identical_members_have_no_disagreement_and_are_named_by_the_scorer():
         assert predict(draws, X.numpy(), acquire.bald).max() < 1e-6
 
 
+@pytest.mark.parametrize("T", [1, 2, 3, 7, 20])
+def test_samples_are_spread_over_the_members_as_evenly_as_they_can_be(T):
+    """Also where T is no multiple of the members; and T samples are the first of more."""
+    members = [MCDropout(network(m)) for m in range(3)]
+    mixed = Ensemble(members).draw(T, seed=4)(X)
+    whole = Ensemble(members).draw(21, seed=4)(X)
+    torch.testing.assert_close(mixed, whole[:, :T], rtol=0, atol=1e-6)
+    own = [m.draw(7, member_seed(4, number, 3))(X) for number, m in enumerate(members)]
+    whose = [
+        [m for m in range(3) if (own[m] - whole[:, [t]]).abs().amax((0, 2)).min() < 1e-6] for t in range(T)
+    ]
+    counts = [sum(m in who for who in whose) for m in range(3)]
+    assert sum(counts) == T
+    assert max(counts) - min(counts) <= 1
+
+
 @settings(deadline=None, max_examples=20)
 @given(members=st.lists(st.integers(0, 50), min_size=1, max_size=5), seed=st.integers(0, 1000))
 def test_the_mixture_is_never_worse_than_its_members_on_average(members, seed):

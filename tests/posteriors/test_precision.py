@@ -210,7 +210,7 @@ class Several(nn.Module):
 
     def forward(self, x):
         logits = self.out(functional.dropout(x, 0.5, self.training))
-        return (logits, x) if self.kind is tuple else {"logits": logits}
+        return (logits, x) if self.kind is tuple else {"out": logits, "x": x}
 
 
 @pytest.mark.parametrize("kind", [tuple, dict])

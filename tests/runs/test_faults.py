@@ -60,7 +60,7 @@ def whole(undisturbed):
 @pytest.mark.parametrize("value", [None, np.nan])
 def test_unlabelled_items_that_vanish_are_named_and_left_out(tmp_path, whole, value):
     free = [int(i) for i in data_of(Flaky()).train.ids if i not in whole]
-    done, messages = told(tmp_path / "run", Flaky(free[:3], after=200, value=value))
+    done, messages = told(tmp_path / "run", Flaky(free[:3], after=305, value=value))
     labels, quarantined = asked(tmp_path / "run")
     assert done.state == "done"
     assert quarantined.keys() == {str(i) for i in free[:3]}
@@ -91,7 +91,7 @@ def test_what_was_left_out_is_not_needed_when_the_run_is_started_again(tmp_path)
 def test_what_is_labelled_by_now_stops_the_run_with_a_sentence_and_goes_on_later(
     tmp_path, whole, undisturbed
 ):
-    source = Flaky([int(whole[0])], after=200)
+    source = Flaky([int(whole[0])], after=305)
     with pytest.raises(
         UnreadableItems, match=rf"^{whole[0]}: FileNotFound.*labelled.*restore it and start the run again"
     ):
@@ -104,7 +104,7 @@ def test_what_is_labelled_by_now_stops_the_run_with_a_sentence_and_goes_on_later
 def test_a_disk_that_is_gone_is_no_fault_of_single_items(tmp_path, whole):
     gone = [int(i) for i in data_of(Flaky()).train.ids if i not in whole]
     with pytest.raises(UnreadableItems, match=r"items could not be read; check their disk"):
-        told(tmp_path / "run", Flaky(gone, after=200))
+        told(tmp_path / "run", Flaky(gone, after=305))
     told(tmp_path / "run", Flaky())
     assert asked(tmp_path / "run") == (whole, {})  # nothing is held against them
 

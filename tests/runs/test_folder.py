@@ -1,5 +1,6 @@
 """A run's folder opened again: made longer, with items that are gone, or with other data."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -209,14 +210,14 @@ def begin_wrong(folder, error, **options):
 def test_a_value_that_is_refused_late_does_not_cost_the_folder(tmp_path):
     said = []
     right = {"strategies": ["random"], "observer": Observer(message=said.append)}
-    begin_wrong(tmp_path / "run", InvalidSettings, stop=["target(0.9)"])  # needs --validation
+    begin_wrong(tmp_path / "run", InvalidSettings, stop=["target(0.9, split='validation')"])
     assert not (tmp_path / "run").exists()
     begin_wrong(tmp_path / "run", BaldurError, posterior="swag(rank=1)")  # seen by the first fit
     assert (
         run.run(blob_set(), tmp_path / "run", posterior="deterministic", **right, **ONE_ROUND).state == "done"
     )
-    assert len(said) == 1
     assert "starts anew" in said[0]
+    assert said[1].startswith("task: classification")
     run.run(blob_set(), tmp_path / "whole", strategies=["random"], posterior="deterministic", **ONE_ROUND)
     assert history(tmp_path / "run") == history(tmp_path / "whole")
     begin_wrong(tmp_path / "run", SettingsChanged, posterior="mc-dropout")
@@ -242,3 +243,17 @@ def test_a_run_that_another_process_works_on_is_not_begun_anew(tmp_path):
         begin_wrong(tmp_path / "run", RunBusy)
     with Store.open(tmp_path / "run") as store:
         assert len(store.ledger()) == 6
+
+
+def test_an_edited_file_of_settings_is_named(tmp_path):
+    short = QUICK | {"strategies": ["random"], "seeds": 1, "rounds": 1}
+    run.run(blob_set(), tmp_path / "run", **short)
+    file = tmp_path / "run" / "settings.toml"
+    text = file.read_text()
+    file.write_bytes(text.replace("\n", "\r\n").encode())  # an editor saved it
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _folder.settle(short, tmp_path / "run")
+    file.write_text(text.replace("epochs = ", "epochs = 7"))
+    with pytest.warns(UserWarning, match=r"settings\.toml was edited, but a run keeps the settings"):
+        _folder.settle(short, tmp_path / "run")

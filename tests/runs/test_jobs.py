@@ -3,13 +3,17 @@
 import inspect
 import pickle
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from tests.tiny_runs import QUICK, blob_set, blobs, factory
+from torch import nn
 
 from baldur import errors
 from baldur.data import from_arrays, in_memory
+from baldur.data.encoders.exported import Encoder
 from baldur.errors import InvalidArgument, InvalidSettings
 from baldur.runs import jobs
 from baldur.runs.jobs import choose_jobs
@@ -75,6 +79,17 @@ def test_large_data_are_not_held_several_times(monkeypatch):
     assert chosen(monkeypatch=monkeypatch).jobs == 1
 
 
+def test_the_encoder_of_each_job_is_counted(monkeypatch):
+    with torch.device("meta"):  # weights of 1 GiB that take no memory
+        large = Encoder("large", nn.Linear(2**14, 2**14), "", "cpu")
+    plan = make_plan(create(data="blobs", **LONG), Given(dataset=blob_set()))
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(4)))
+    monkeypatch.setattr(jobs, "_memory", lambda: 4 * 2**30)
+    assert choose_jobs(plan, blob_set(), 15, 0).jobs > 1
+    choice = choose_jobs(replace(plan, encoder=large), blob_set(), 15, 0)
+    assert (choice.jobs, choice.why) == (1, "the data and the encoder do not fit into memory twice")
+
+
 def test_several_jobs_that_cannot_be_are_refused(monkeypatch):
     with pytest.raises(InvalidSettings, match=r"--jobs 2 is not possible: with --oracle file"):
         chosen(monkeypatch=monkeypatch, jobs=2, oracle="file")
@@ -112,6 +127,12 @@ def test_an_error_of_a_trial_is_raised_as_it_was(tmp_path):
     with Store.open(tmp_path / "run") as store:
         (trial,) = [t for t in store.trials() if t.strategy != "random"]
         assert (trial.state, trial.reason) == ("failed", "this strategy cannot choose")
+
+
+def test_a_worker_that_ends_just_as_it_gets_work_is_replaced(tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs, "_IDLE", 0.001)
+    for folder in ("a", "b"):
+        assert run(blobs(), tmp_path / folder, jobs=2, **TWO).state == "done"
 
 
 def test_objects_that_cannot_travel_stay_in_one_process(tmp_path):

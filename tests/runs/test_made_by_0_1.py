@@ -49,6 +49,8 @@ def named(folder):
         schedule="cosine",
         loss="symmetric_cross_entropy",
         noise=0.1,
+        reading=1,
+        scaling="none",
         **QUICK,
     )
 
@@ -60,7 +62,8 @@ def objects(folder):
             classes=3,
             recipe=Recipe(epochs=2, epoch_size=32),
             posterior=partial(fit.swag, rank=2),
-        )
+        ),
+        model="previous",  # what a learner of Python does is its own matter: this was the default
     )
     return run(
         blobs(),
@@ -68,6 +71,8 @@ def objects(folder):
         strategies=["random", strategies.bald, partial(strategies.power_bald, beta=4.0)],
         network=networks.mlp,
         learner=learner,
+        reading=1,
+        scaling="none",
         stop="stabilising-predictions(window=3)",
         **QUICK,
     )
@@ -80,10 +85,11 @@ def unpacked(name, folder):
 
 
 def history(folder):
-    """Picks, and metrics by where they belong."""
+    """Picks, and metrics by where they belong, without those that the old version did not measure."""
     with Store.open(folder) as store:
         picks = [[r.strategy, r.seed, r.round, r.rank, r.item] for r in store.requests()]
-        metrics = {(m.strategy, m.seed, m.round, m.metric, m.split): m.value for m in store.metrics()}
+        measured = [m for m in store.metrics() if m.split != "training"]
+        metrics = {(m.strategy, m.seed, m.round, m.metric, m.split): m.value for m in measured}
     return picks, metrics
 
 

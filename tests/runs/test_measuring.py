@@ -4,12 +4,15 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from tests.tiny_runs import QUICK, blob_set
 from torch import nn
 
 from baldur import learners, stopping
-from baldur.errors import InvalidSettings
-from baldur.posteriors import Deterministic
+from baldur.data import from_arrays, in_memory
+from baldur.errors import InvalidSettings, SamplesMissTraining
+from baldur.posteriors import Deterministic, MCDropout
+from baldur.posteriors.draws import NumberedDraws
 from baldur.protocols import Labelled, View
 from baldur.runs import run
 from baldur.runs import settings as settings_
@@ -43,8 +46,10 @@ def test_a_stop_by_validation_items_is_refused_where_the_learner_holds_none_out(
     dataset = blob_set()
     passes = make_passes(settings_.create().score, "cpu", dataset, Observer())
     with pytest.raises(InvalidSettings, match="--validation N"):
-        passes.stopping(stopping.target(0.9), Whole(), None, holds_out=True)
-    wrapped = passes.stopping(stopping.target(0.9), learners.ceal(Whole()), None, holds_out=True)
+        passes.stopping(stopping.target(0.9, split="validation"), Whole(), None, holds_out=True)
+    wrapped = passes.stopping(
+        stopping.target(0.9, split="validation"), learners.ceal(Whole()), None, holds_out=True
+    )
     some = Labelled(
         View(dataset.train, np.arange(6)),
         dataset.labels[:6],
@@ -68,3 +73,40 @@ def test_trees_that_agree_everywhere_end_no_run(tmp_path):
     assert {str(one.message).split(",")[0] for one in said} == {"all posterior samples agree on every item"}
     with Store.open(tmp_path / "run") as store:
         assert {m.value for m in store.metrics("test") if m.metric == "accuracy"} == {1.0}
+
+
+class Scattered(MCDropout):
+    """Three functions: a sure one that is right, and two unsure ones that are wrong."""
+
+    def draw(self, T=None, seed=0):
+        return ScatteredDraws("categorical", range(3))
+
+
+class ScatteredDraws(NumberedDraws):
+    def __call__(self, x):
+        right = torch.nn.functional.one_hot((x[:, 0] > 0).long(), 2).double()  # (n, C)
+        wrong = 1 - right
+        rows = torch.stack([right * 0.98 + 0.01, 0.51 * wrong + 0.49 * right, 0.51 * wrong + 0.49 * right], 1)
+        return rows.log()  # (n, 3, C)
+
+    def features(self, x):
+        return x
+
+    def _at(self, samples):
+        return self
+
+
+def test_samples_that_miss_the_labels_that_they_were_trained_on_are_named(tmp_path):
+    x = np.linspace(-1, 1, 80)[:, None].astype(np.float32)
+    dataset = in_memory(from_arrays(x), (x[:, 0] > 0).astype(int), test_fraction=0.5)
+    passes = make_passes(settings_.create().score, "cpu", dataset, Observer())
+    n = len(dataset.train)
+    known = Labelled(
+        dataset.train, dataset.labels, np.zeros(n, np.int64), np.ones(n, np.float32), ("oracle",) * n
+    )
+    with pytest.warns(SamplesMissTraining, match="far fewer of its training labels"):
+        measured = passes.measure(Scattered(nn.Sequential(nn.Dropout(), nn.Linear(1, 2))), known, 0)
+    assert measured.metrics["accuracy", "training"] == 1
+    assert measured.metrics["accuracy_of_samples", "training"] == pytest.approx(1 / 3)
+    honest = passes.measure(Deterministic(nn.Linear(1, 2)), known, 0).metrics
+    assert honest["accuracy", "training"] == honest["accuracy_of_samples", "training"]

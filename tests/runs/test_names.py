@@ -12,6 +12,7 @@ from baldur.errors import InvalidArgument, InvalidSettings
 from baldur.learners import Supervised
 from baldur.posteriors import fit
 from baldur.runs.names import (
+    as_factory,
     augment_named,
     fitting_named,
     learner_named,
@@ -199,3 +200,23 @@ def test_augmentations_have_short_names():
 def test_options_that_cannot_be_used_are_said(named, name, words):
     with pytest.raises(InvalidSettings, match=words):
         named(name)
+
+
+class Own(nn.Module):
+    def __init__(self, hidden=8):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(4, hidden), nn.Dropout(0.5), nn.Linear(hidden, 3))
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+def test_a_factory_may_take_no_arguments():
+    for factory in (Own, lambda: Own(), as_factory(Own)):
+        assert isinstance(as_factory(factory)((4,), 3), Own)
+    assert network_named(f"{__name__}:Own(hidden=5)")((4,), 3).layers[0].out_features == 5
+
+
+def test_a_factory_that_takes_something_else_is_told_what_it_gets():
+    with pytest.raises(InvalidSettings, match=r"shape of an item, number of classes.* takes \(shape\)"):
+        as_factory(lambda shape: Own())

@@ -4,13 +4,14 @@ import functools
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from tests.tiny_runs import QUICK, blob_set, blobs, by_entropy, factory
 from torch import nn
 
 from baldur import strategies
-from baldur.errors import DataNotFound, InvalidSettings, UnsupportedNetwork
+from baldur.errors import DataNotFound, InvalidArgument, InvalidSettings, UnsupportedNetwork
 from baldur.runs import run
 from baldur.runs import settings as settings_
 from baldur.runs.folder import settle
@@ -116,6 +117,26 @@ def test_mistakes_are_named(tmp_path, options, error, words):
         run.run(blob_set(), tmp_path / "run", **QUICK | options)
 
 
+def test_labels_of_other_rows_are_refused(tmp_path):
+    x, y = blobs()
+    frame, labels = pd.DataFrame(x).add_prefix("c"), pd.Series(y)
+    for other in (labels[::-1], labels.set_axis(labels.index + 1), labels[::-1].to_frame()):
+        with pytest.raises(InvalidArgument, match="different indexes, so a row may get the label of another"):
+            run.run((frame, other), tmp_path / "run", **QUICK)
+    run.run((frame.iloc[::-1], labels.iloc[::-1]), tmp_path / "run", **QUICK)
+
+
+def test_a_data_frame_needs_inputs(tmp_path):
+    with pytest.raises(InvalidArgument, match="no column beside label"):
+        run.run(pd.DataFrame({"label": blobs()[1]}), tmp_path / "run", **QUICK)
+
+
+def test_a_dict_is_no_data_set(tmp_path):
+    x, y = blobs()
+    with pytest.raises(InvalidArgument, match=r"expected a tuple \(x, y\).*not a dict"):
+        run.run({"x": x, "y": y}, tmp_path / "run", **QUICK)
+
+
 def test_a_run_from_python_goes_on_from_python_only(finished):
     with pytest.raises(InvalidSettings, match=r"passed in Python.*baldur\.run"):
         run.start(settle({}, finished), finished, Observer())
@@ -155,10 +176,12 @@ def test_numbers_of_any_kind(tmp_path, kind):
     assert run.run(given, tmp_path / "run", strategies=["bald"], **QUICK | {"rounds": 0}).state == "done"
 
 
-def test_integers_are_codes_and_a_network_of_numbers_says_so(tmp_path):
+def test_integers_are_numbers_or_codes_for_ones_own_network(tmp_path):
     x, y = blobs()
+    given, options = (np.round(x).astype(int), y), QUICK | {"strategies": ["bald"], "rounds": 0}
+    assert run.run(given, tmp_path / "numbers", **options).state == "done"
     with pytest.raises(UnsupportedNetwork, match=r"int64 \(4,\).*float32"):
-        run.run((np.round(x).astype(int), y), tmp_path / "run", strategies=["bald"], **QUICK)
+        run.run(given, tmp_path / "codes", network=factory, **options)
 
 
 def test_threads_are_those_of_the_run_only(tmp_path):
@@ -189,3 +212,52 @@ def test_other_versions_are_no_error_but_are_recorded(finished):
         run.run(blob_set(), finished, **QUICK)
     with Store.open(finished) as store:
         assert [start["versions"]["torch"] for start in store.starts()] == [torch.__version__] * 2
+
+
+def bert(shape, classes):
+    """A tiny network of transformers, as that library makes it: its outputs have the logits among others."""
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = transformers.BertConfig(vocab_size=30, max_position_embeddings=12, num_labels=classes, **sizes)
+    return transformers.BertForSequenceClassification(config)
+
+
+class Sentences(torch.utils.data.Dataset):
+    """The first word is that of the class; sentences have 2 to 9 words."""
+
+    def __len__(self):
+        return 60
+
+    def __getitem__(self, i):
+        words = [1 + i % 3, *np.random.default_rng(i).integers(5, 30, 1 + i % 8).tolist()]
+        return {"input_ids": words, "attention_mask": [1] * len(words)}, i % 3
+
+
+def tokenised():
+    """All sentences at once, padded, as a tokenizer returns them."""
+    transformers = pytest.importorskip("transformers")
+    items = [item for item, _ in map(Sentences().__getitem__, range(60))]
+    longest = max(len(item["input_ids"]) for item in items)
+    return transformers.BatchEncoding(
+        {
+            name: torch.tensor([item[name] + [0] * (longest - len(item[name])) for item in items])
+            for name in items[0]
+        }
+    )
+
+
+def test_a_network_of_transformers_learns_sentences(tmp_path):
+    pytest.importorskip("transformers")
+    options = {**QUICK, "epochs": 15, "epoch_size": 64, "learning_rate": 0.01, "initial": 20, "network": bert}
+    outcome = run.run(Sentences(), tmp_path / "set", strategies=["bald", "badge"], **options)
+    assert outcome.state == "done"
+    whole = run.run(
+        (tokenised(), np.arange(60) % 3), tmp_path / "arrays", strategies=["bald", "badge"], **options
+    )
+    with Store.open(tmp_path / "set") as one, Store.open(tmp_path / "arrays") as other:
+        accuracy, same = (
+            [m.value for m in s.metrics("test") if m.metric == "accuracy"] for s in (one, other)
+        )
+    assert max(accuracy) > 0.7
+    assert accuracy == pytest.approx(same, abs=0.2), "padding to another length is no other sentence"
+    assert whole.state == "done"

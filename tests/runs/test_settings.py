@@ -50,3 +50,22 @@ def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "bad.toml").write_text("rounds = ")
     with pytest.raises(InvalidSettings, match=r"bad\.toml is not TOML"):
         settings_.read(tmp_path / "bad.toml")
+
+
+@pytest.mark.parametrize("text", ["", "format = 1\n", "format = 2\n[data]\ndata = 'x.npz'\n"])
+def test_runs_of_older_formats_read_their_data_as_before(text):
+    old = settings_.from_toml(text)
+    assert (old.data.reading, old.data.scaling) == (1, "none")
+    assert settings_.from_toml(settings_.to_toml(old)) == old
+    new = settings_.from_toml(settings_.to_toml(settings_.create()))
+    assert (new.data.reading, new.data.scaling) == (2, "standardise")
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [(None, None), (-1, ["-1"]), (-1.0, ["-1"]), ("", [""]), (["", "?"], ["", "?"]), (("a", 2), ["a", "2"])],
+)
+def test_missing_values_are_one_or_several(told, kept):
+    made = settings_.create(missing=told)
+    assert made.data.missing == kept
+    assert settings_.from_toml(settings_.to_toml(made)) == made

@@ -252,3 +252,8 @@ def test_items_of_another_shape_are_an_error_in_words(draws):
         InvalidArgument, match=r"cannot predict items of shape \(7,\).*that it was trained with"
     ):
         score.predict(draws, np.zeros((4, 7), np.float32))
+
+
+def test_items_of_another_type_are_an_error_in_words(draws):
+    with pytest.raises(InvalidArgument, match=r"items of the type int64: .*type that it was trained with"):
+        score.predict(draws, np.zeros((4, 5), np.int64))

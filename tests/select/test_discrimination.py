@@ -59,8 +59,11 @@ def test_training_stops_before_the_scores_saturate():
     assert 1 / (1 + np.exp(-_logits(network, x))) == pytest.approx(network.predict_proba(x)[:, 1])
 
 
-@pytest.mark.parametrize(("k", "queries", "expected"), [(7, 3, [2, 2, 3]), (2, 5, [1, 1]), (3, 1, [3])])
-def test_the_last_query_takes_the_remainder(k, queries, expected):
+@pytest.mark.parametrize(
+    ("k", "queries", "expected"),
+    [(7, 3, [3, 2, 2]), (2, 5, [1, 1]), (3, 1, [3]), (19, 10, [2] * 9 + [1]), (20, 10, [2] * 10)],
+)
+def test_queries_are_as_even_as_possible(k, queries, expected):
     x, labelled = pool()
     picks = discriminative(x, k, labelled=labelled, rng=0, queries=queries, hidden=(4,), epochs=2)
     assert np.bincount(picks.info["query"]).tolist() == expected

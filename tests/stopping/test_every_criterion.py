@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from baldur.errors import InvalidArgument
+from baldur.protocols import Sampled
 from baldur.stopping import (
     History,
     budget,
@@ -47,7 +48,7 @@ LEVELS = {
     minimum_expected_error: lambda x: {"level": x},
     max_uncertainty: lambda x: {"level": x},
     selected_accuracy: lambda x: {"value": 1 - x},
-    target: lambda x: {"value": 1 - x},
+    target: lambda x: {"value": 1 - x, "split": "validation"},  # an easier one on the reserve looked earlier
     plateau: lambda x: {"tolerance": x},
     budget: lambda x: {"labels": 1 + int(50 * (1 - x))},
 }
@@ -62,12 +63,13 @@ def test_the_easier_threshold_never_stops_later(seed, x, y):
     metrics = [
         {
             (name, split): float(v)
-            for split in ("validation", "query")
-            for name, v in (("accuracy", a), ("items", 40))
+            for split in ("validation", "query", "reserve")
+            for name, v in (("accuracy", a), ("items", 40), ("guess", 1 - a), ("size", 90))
         }
         for a in np.round(rng.uniform(0.7, 1, 6), 2)
     ]
-    past = History([10] * 5 + [int(rng.integers(1, 60))], metrics, log_probs, [rng.random(4)] * 6)
+    tested = Sampled(rng.beta(0.3, 3, 90), (rng.random(40) < 0.1).astype(float))
+    past = History([10] * 5 + [int(rng.integers(1, 60))], metrics, log_probs, [rng.random(4)] * 6, tested)
     for factory, options in LEVELS.items():
         hard, easy = (factory(**options(level)) for level in sorted((x, y)))
         assert bool(hard(past)) <= bool(easy(past)), factory.__name__
@@ -96,6 +98,10 @@ def test_every_criterion_is_named_and_reads_back():
         (target, {"value": 0.9, "metric": "ece"}),
         (target, {"value": 0.9, "metric": "nll", "split": "test"}),
         (target, {"value": 0.9, "split": "training"}),
+        (target, {"value": 0.3, "metric": "nll"}),
+        (target, {"value": 0.9, "labels": 0}),
+        (target, {"value": 0.9, "labels": 50, "split": "validation"}),
+        (plateau, {"metric": "nll"}),
         (plateau, {"window": 0}),
         (plateau, {"metric": "auroc"}),
         (stabilising_predictions, {"kappa": 1.5}),

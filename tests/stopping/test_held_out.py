@@ -23,3 +23,11 @@ def test_held_out_metrics():
     with np.errstate(divide="ignore"):
         impossible = held_out_metrics(np.log([[1.0, 0.0], [1.0, 0.0]]), np.array([1, 0]))
     assert impossible["nll_se", "validation"] == math.inf
+
+
+@pytest.mark.parametrize(("share", "n"), [(0.5, 20), (0.9, 40), (0.95, 100), (0.99, 200)])
+def test_the_interval_of_a_share_holds_it_about_as_often_as_it_says(share, n):
+    """Of one look at items that are a random sample. Its coverage varies with the share, and is .95 on average."""
+    seen = np.random.default_rng(0).binomial(n, share, 4000)
+    ends = {k: wilson(k / n, n) for k in set(seen.tolist())}
+    assert np.mean([ends[k][0] <= share <= ends[k][1] for k in seen.tolist()]) >= 0.93

@@ -1,10 +1,12 @@
 import math
+from functools import partial
 
 import pytest
 from tests.stopping.histories import validated
 
 from baldur.errors import InvalidArgument
-from baldur.stopping import History, budget, plateau, selected_accuracy, target, wilson
+from baldur.stopping import History, budget, plateau, selected_accuracy, wilson
+from baldur.stopping import target as reaches
 
 
 def test_budget():
@@ -15,11 +17,12 @@ def test_budget():
 
 def test_a_target_counts_when_its_interval_is_above_it():
     low = wilson(0.95, 200)[0]
+    target = partial(reaches, split="validation")
     assert target(low - 1e-9)(validated(0.95)).startswith("accuracy 0.9500 over 200 validation items")
     assert target(low + 1e-9)(validated(0.95)) == ""
     assert target(low + 1e-9, level=0.5)(validated(0.95)) != ""
     assert target(0.94)(validated(0.95, items=100_000)) != ""
-    assert target(0.9, split="test")(validated(0.95, items=10_000, split="test")) != ""
+    assert reaches(0.9, split="test")(validated(0.95, items=10_000, split="test")) != ""
     loss = History([9], [{("nll", "validation"): 0.3, ("nll_se", "validation"): 0.05}])
     end = 0.3 + 1.959963985 * 0.05
     assert "95% interval up to 0.3980" in target(end + 1e-6, "nll")(loss)
@@ -30,11 +33,13 @@ def test_a_target_counts_when_its_interval_is_above_it():
 
 def test_plateau_needs_twice_its_window():
     flat = (0.5, 0.8, 0.9, 0.9, 0.91, 0.9)
-    assert plateau(window=2, tolerance=0.015)(validated(*flat)) != ""
-    assert plateau(window=2, tolerance=0.0099)(validated(*flat)) == ""
-    assert plateau(window=3, tolerance=0.1)(validated(*flat)) == "", "0.5 is three rounds before 0.9"
-    assert plateau(window=3, tolerance=1)(validated(*flat[1:])) == ""
-    assert plateau(window=1, tolerance=0.02)(validated(math.nan, 0.9)) == ""
+    assert plateau(split="validation", window=2, tolerance=0.015)(validated(*flat)) != ""
+    assert plateau(split="validation", window=2, tolerance=0.0099)(validated(*flat)) == ""
+    assert plateau(split="validation", window=3, tolerance=0.1)(validated(*flat)) == "", (
+        "0.5 is three rounds before 0.9"
+    )
+    assert plateau(split="validation", window=3, tolerance=1)(validated(*flat[1:])) == ""
+    assert plateau(split="validation", window=1, tolerance=0.02)(validated(math.nan, 0.9)) == ""
 
 
 def test_selected_accuracy():

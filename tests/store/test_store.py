@@ -141,3 +141,13 @@ def test_settings_that_cannot_be_written_leave_no_run(tmp_path, monkeypatch):
 def test_the_store_does_without_torch():
     code = "import sys; sys.modules['torch'] = None; import baldur.store"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_settings_that_somebody_edited_are_kept_under_another_name(run):
+    path = run.folder / "settings.toml"
+    run.change_settings("rounds = 2\n")
+    assert [p.name for p in run.folder.glob("settings*")] == ["settings.toml"]
+    path.write_text("rounds = 9  # mine\n")
+    run.change_settings("rounds = 3\n")
+    assert path.read_text() == "rounds = 3\n"
+    assert (run.folder / "settings-edited-1.toml").read_text() == "rounds = 9  # mine\n"

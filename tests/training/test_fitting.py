@@ -30,3 +30,12 @@ def test_an_epoch_takes_each_item_equally_often_and_never_leaves_one_alone(n, si
 
 def test_every_epoch_has_another_order():
     assert not torch.equal(_fitting.order_of(50, 50, 1), _fitting.order_of(50, 50, 2))
+
+
+@given(n=st.integers(1, 9), batch=st.integers(1, 4))
+def test_where_two_items_are_needed_no_step_has_one(n, batch):
+    steps = _fitting.steps_of(torch.arange(n), batch, 2)
+    assert min(len(step) for step in steps) > 1
+    assert torch.cat(steps).tolist() == ([0, 0] if n == 1 else list(range(n)))
+    if batch > 1 and n > 1:
+        assert all(map(torch.equal, steps, _fitting.steps_of(torch.arange(n), batch)))

@@ -1,5 +1,6 @@
 """Baldur's own classifier for tables, as scikit-learn has them: for pipelines, searches and cross-validation."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,8 +13,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from baldur.data.cells import is_frame
 from baldur.errors import InvalidArgument
-from baldur.protocols import Labelled, Positions, View
+from baldur.protocols import Checkpoint, Labelled, Learner, Pool, Positions, Posterior, View
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -87,6 +89,7 @@ class BayesianClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         Raises:
             ValueError: The table or an argument is not as it should be, or there is one class only.
         """
+        _refuse_missing(y)
         X, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
@@ -103,7 +106,9 @@ class BayesianClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         )
         nothing = View(pool, np.arange(0))
         seed = _seed(self.random_state)
-        self.posterior_ = self._learner(X.shape[1]).fit(labelled, nothing, seed=seed, round=0)
+        self.posterior_ = self._learner(X.shape[1], len(self.classes_)).fit(
+            labelled, nothing, seed=seed, round=0
+        )
         return self
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
@@ -147,14 +152,16 @@ class BayesianClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             seed: Which ones.
 
         Returns:
-            The functions, which give log-probabilities (n, T, C) of tensors (n, features).
+            The functions, which give log-probabilities (n, T, C) of tensors (n, features), or of a data frame, whose
+            columns are found by name if `fit` got a data frame.
         """
         from baldur.posteriors.draws import WrappedDraws
         from baldur.score import draws_of
 
         check_is_fitted(self)
         draws = draws_of(self.posterior_, self.draws, seed) if T is None else self.posterior_.draw(T, seed)
-        return WrappedDraws(draws, before=partial(_prepared, self.mean_, self.scale_))
+        names = tuple(self.feature_names_in_) if "feature_names_in_" in vars(self) else ()
+        return WrappedDraws(draws, before=partial(_prepared, self.mean_, self.scale_, names))
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickle and copies: the posterior as the files that it saves."""
@@ -175,18 +182,31 @@ class BayesianClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             for path, content in state["posterior_"].items():
                 (Path(name) / path).parent.mkdir(parents=True, exist_ok=True)
                 (Path(name) / path).write_bytes(content)
-            self.posterior_ = self._learner(self.n_features_in_).load(Path(name))
+            self.posterior_ = self._learner(self.n_features_in_, len(self.classes_)).load(Path(name))
 
-    def _learner(self, features: int) -> Any:
+    def as_learner(self, shape: tuple[int, ...], classes: int) -> Learner:
+        """A learner for `baldur.run`, with the network, posterior and training of this classifier.
+
+        Args:
+            shape: The shape of an item, which is flattened to a row.
+            classes: Number of classes.
+
+        Returns:
+            The learner. Each fit standardises the columns by the labelled items.
+        """
+        return _TableLearner(self, math.prod(shape), classes)
+
+    def _learner(self, features: int, classes: int, moments: "tuple[Tensor, Tensor] | None" = None) -> Any:
         """How the network is trained; in double precision, so that a row's prediction does not depend on the others."""
         from baldur.learners import Supervised
-        from baldur.runs.names import fitting_named, network_named
+        from baldur.runs.names import as_factory, fitting_named, network_named
         from baldur.training import Recipe
 
         if self.network is None:
             factory: Any = partial(_mlp, hidden=tuple(self.hidden), dropout=self.dropout)
         else:
-            factory = network_named(self.network) if isinstance(self.network, str) else self.network
+            given = self.network
+            factory = network_named(given) if isinstance(given, str) else as_factory(given)
         recipe = Recipe(
             epochs=self.epochs,
             epoch_size=self.epoch_size,
@@ -197,10 +217,49 @@ class BayesianClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             device=self.device,
         )
         posterior = fitting_named(self.posterior) if isinstance(self.posterior, str) else self.posterior
-        shape, classes = (features,), len(self.classes_)
-        return Supervised(
-            partial(_double, factory, shape, classes), classes=classes, recipe=recipe, posterior=posterior
+        made = partial(_double, factory, (features,), classes)
+        network = made if moments is None else partial(_standardised, made, *moments)
+        return Supervised(network, classes=classes, recipe=recipe, posterior=posterior)
+
+
+class _TableLearner:
+    """A `BayesianClassifier` as a learner; see `BayesianClassifier.as_learner`."""
+
+    def __init__(self, classifier: BayesianClassifier, features: int, classes: int) -> None:
+        self.classifier = classifier
+        self.features = features
+        self.classes = classes
+
+    def predicts(self) -> str:
+        return "categorical"
+
+    def fit(
+        self,
+        labelled: Labelled,
+        unlabelled: Pool,
+        *,
+        seed: int,
+        round: int,
+        previous: Posterior | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> Posterior:
+        from baldur.learners.supervised import gather
+
+        x = gather(labelled.pool).flatten(1).double()  # (n, features)
+        spread = x.std(0, correction=0)
+        moments = x.mean(0), spread.where(spread > 0, 1.0)
+        learner = self.classifier._learner(self.features, self.classes, moments)
+        fitted: Posterior = learner.fit(
+            labelled, unlabelled, seed=seed, round=round, previous=previous, checkpoint=checkpoint
         )
+        return fitted
+
+    def load(self, folder: Path) -> Posterior:
+        import torch
+
+        one = torch.ones(self.features, dtype=torch.float64)  # the saved moments take the place of these
+        loaded: Posterior = self.classifier._learner(self.features, self.classes, (one, one)).load(folder)
+        return loaded
 
 
 class _TablePool:
@@ -223,10 +282,31 @@ class _TablePool:
             yield chosen, torch.from_numpy(self.X[chosen])
 
 
-def _prepared(mean: NDArray[np.float64], scale: NDArray[np.float64], x: Any) -> "Tensor":
+def _refuse_missing(y: Any) -> None:
+    """Refuse labels that are None or NaN."""
+    labels = np.asarray(y, object) if y is not None else np.empty(0, object)
+    lost = [i for i, value in enumerate(labels.reshape(-1)) if value is None or _is_nan(value)]
+    if lost:
+        raise InvalidArgument(
+            f"Input y contains NaN or None: {len(lost)} of {labels.size} labels are missing, the first in row "
+            f"{lost[0]}; leave these rows out"
+        )
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float | np.floating) and bool(np.isnan(value))
+
+
+def _prepared(
+    mean: NDArray[np.float64], scale: NDArray[np.float64], names: Sequence[str], x: Any
+) -> "Tensor":
     """Rows as the network takes them: standardised, in double precision."""
     import torch
 
+    if names and is_frame(x):
+        if lost := [name for name in names if name not in x.columns]:
+            raise InvalidArgument(f"the table lacks the columns {', '.join(lost)}")
+        x = x[list(names)]
     rows = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
     return torch.from_numpy((rows.astype(np.float64) - mean) / scale)
 
@@ -264,3 +344,14 @@ def _double(
     **options: Any,
 ) -> "nn.Module":
     return factory(shape, classes, **options).double()
+
+
+def _standardised(
+    factory: "Callable[..., nn.Module]", mean: "Tensor", scale: "Tensor", **options: Any
+) -> "nn.Module":
+    """A network of raw items: its first layer flattens and standardises them."""
+    from torch import nn
+
+    from baldur.adapters._standardise import Standardise
+
+    return nn.Sequential(Standardise(mean, scale), factory(**options))

@@ -1,8 +1,9 @@
 """The command `baldur run`: its options are the settings of a run."""
 
 import inspect
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial, wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -10,7 +11,7 @@ import typer
 from pydantic.fields import FieldInfo
 from rich.console import Console
 
-from baldur.cli.app import WAITING, app, escaped, in_words, out_console, print_json
+from baldur.cli.app import WAITING, app, err_console, escaped, in_words, out_console, print_json
 from baldur.errors import InvalidSettings
 from baldur.runs import settings as settings_
 
@@ -30,7 +31,7 @@ _WRITTEN = {"strategies": "--strategy", "targets": "--target"}
 """Options in the singular: each use adds one value to a setting with several values."""
 
 
-def _option(name: str, field: FieldInfo) -> inspect.Parameter:
+def _option(name: str, field: FieldInfo, all_shown: bool) -> inspect.Parameter:
     """The option of one setting. Without it, the stored value or the default is used."""
     kind = _kind(field.annotation)
     default = field.default
@@ -39,7 +40,7 @@ def _option(name: str, field: FieldInfo) -> inspect.Parameter:
         _WRITTEN.get(name, "--" + name.replace("_", "-")),
         help=escaped(field.description or "") + told,
         show_default=False,
-        hidden=field.json_schema_extra != settings_.COMMON,
+        hidden=not all_shown and field.json_schema_extra != settings_.COMMON,
     )
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
@@ -60,14 +61,25 @@ def _plain(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command one option for each setting. Their values are passed as keyword arguments."""
+def with_settings(*sections: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command one option for each setting. Their values are passed as keyword arguments.
+
+    Args:
+        sections: The sections of the settings.
+
+    Returns:
+        The decorator.
+    """
+    return partial(_with_settings, sections=sections)
+
+
+def _with_settings(command: Callable[..., None], sections: Sequence[str]) -> Callable[..., None]:
     own = inspect.signature(command)
     fixed = [p for p in own.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
     options = [
-        _option(name, field)
-        for kind in settings_.SECTIONS.values()
-        for name, field in kind.model_fields.items()
+        _option(name, field, all_shown=len(sections) == 1)
+        for section in sections
+        for name, field in settings_.SECTIONS[section].model_fields.items()
         if name != "data"
     ]
     fixed = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in fixed]
@@ -109,7 +121,7 @@ class _RunCommand(typer.core.TyperCommand):
 
 
 @app.command(cls=_RunCommand)
-@_with_settings
+@with_settings(*settings_.SECTIONS)
 def run(
     data: Annotated[
         str | None,
@@ -119,6 +131,9 @@ def run(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="the run's folder", show_default="runs/DATA")] = None,
+    data_option: Annotated[
+        str | None, typer.Option("--data", help="the same as DATA; the new place, if data were moved")
+    ] = None,
     settings: Annotated[Path | None, typer.Option(help="a settings.toml; options override it")] = None,
     help_all: Annotated[
         bool | None, typer.Option("--help-all", callback=_help_all, is_eager=True, help="show all options")
@@ -133,21 +148,28 @@ def run(
     Defaults are in brackets.
     """
     from baldur import report
+    from baldur.report.status import how_to_answer
     from baldur.runs import run as run_
     from baldur.runs.folder import settle
 
     told = settings_.read(settings) if settings else {}
     told |= {key: value for key, value in options.items() if value is not None and value != []}
-    if data is not None:
-        told["data"] = data
-    told = _resolved(told)
+    if data is not None and data_option not in (None, data):
+        raise InvalidSettings(f"two data sets were given, {data!r} and {data_option!r}; give one")
+    if data is not None or data_option is not None:
+        told["data"] = data_option if data is None else data
+    told = resolved(told)
     folder = _folder(out, told)
-    if "data" not in told and not (folder / "settings.toml").exists():
-        raise InvalidSettings(f"there is no run in {folder}, and {_NO_DATA} --out {folder}")
     settled = settle(told, folder)
+    if "data" not in told and settled.stored is None:
+        raise InvalidSettings(f"there is no run in {folder}, and {_NO_DATA} --out {folder}")
     console = Console(quiet=True) if quiet or as_json else out_console
-    with run_.live(settled, folder, console).showing() as observer:
-        outcome = run_.start(settled, folder, observer)
+    try:
+        with run_.live(settled, folder, console).showing() as observer:
+            outcome = run_.start(settled, folder, observer)
+    except KeyboardInterrupt:
+        _say_open_questions(folder)
+        raise
     if as_json:
         print_json(
             {"state": outcome.state, "waiting": outcome.waiting, "run": str(folder)}
@@ -157,21 +179,35 @@ def run(
         report.print_table(outcome.summary, console)
         console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True, markup=False)
     if outcome.state == "waiting":
-        console.print(
-            f"waiting {outcome.waiting}: read the questions in {folder / 'requests.csv'}, write the answers to "
-            f"{folder / 'answers.csv'} (columns id, label), then continue with: baldur run --out {folder}",
-            highlight=False,
-            soft_wrap=True,
-            markup=False,
-        )
+        said = f"waiting {outcome.waiting}: {how_to_answer(folder)}"
+        console.print(said, highlight=False, soft_wrap=True, markup=False)
         raise typer.Exit(WAITING)
+
+
+def _say_open_questions(folder: Path) -> None:
+    """What an interrupted run waits for, if a person answers."""
+    from baldur import report
+    from baldur.errors import RunNotFound
+    from baldur.report.status import questions_in_words
+    from baldur.store import Store
+
+    with suppress(RunNotFound), Store.open(folder) as store:
+        if said := questions_in_words(report.status(store)):
+            err_console.print(said, highlight=False, soft_wrap=True, markup=False)
 
 
 _NO_DATA = "no data were given; name them, as in: baldur run digits"
 
 
-def _resolved(told: dict[str, Any]) -> dict[str, Any]:
-    """Make paths absolute, so that the run can continue from any directory. NAME is a data set, ./NAME a folder."""
+def resolved(told: dict[str, Any]) -> dict[str, Any]:
+    """Make paths absolute, so that the run can continue from any directory. NAME is a data set, ./NAME a folder.
+
+    Args:
+        told: Options by name.
+
+    Returns:
+        The options.
+    """
     from baldur.data.loading import NAMES
 
     paths = {

@@ -2,17 +2,28 @@
 
 import copy
 import hashlib
-from collections.abc import Callable
-from typing import Any
+import inspect
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from baldur.core.devices import seeded
-from baldur.core.trees import bits
+from baldur.core.trees import bits, map_tree
+from baldur.errors import InvalidArgument, UnsupportedNetwork
+
+HALF = (torch.float16, torch.bfloat16)
+"""Types of half precision."""
 
 
-def initialise(network: Callable[[], nn.Module] | nn.Module, seed: int) -> nn.Module:
+@runtime_checkable
+class _NamedTuple(Protocol):
+    def _asdict(self) -> dict[Any, Any]: ...
+
+
+def initialise(network: Any, seed: int) -> nn.Module:
     """A network with initial weights, ready for training.
 
     Args:
@@ -21,11 +32,111 @@ def initialise(network: Callable[[], nn.Module] | nn.Module, seed: int) -> nn.Mo
 
     Returns:
         A network that shares no tensor with the given one.
+
+    Raises:
+        InvalidArgument: The factory cannot be called without arguments, or returns something else.
+        UnsupportedNetwork: See `duplicate`.
     """
-    if isinstance(network, nn.Module):
-        return copy.deepcopy(network)
+    if isinstance(network, nn.Module) or not callable(network) or _is_program(network):
+        return duplicate(network)
+    try:
+        with suppress(ValueError):  # no known signature
+            signature = inspect.signature(network)
+            signature.bind()
+    except TypeError:
+        raise InvalidArgument(
+            f"a factory of networks is called without arguments here, but it takes {signature}; give a function "
+            "without arguments, such as functools.partial(factory, shape, classes)"
+        ) from None
     with seeded(seed, torch.device("cpu")):
-        return network()
+        made: Any = network()
+    if not isinstance(made, nn.Module):
+        raise InvalidArgument(
+            f"the factory of networks returned {_named(made)}; it must return the network, a torch.nn.Module"
+        )
+    return _plain(made)
+
+
+def duplicate(network: Any) -> nn.Module:
+    """A copy of a network, without the wrappers of `torch.compile`, and in float32 where it has half precision.
+
+    Args:
+        network: Any network.
+
+    Returns:
+        The copy. Its values are those of the network.
+
+    Raises:
+        UnsupportedNetwork: It is no module, or one of TorchScript, or it cannot be copied.
+    """
+    if not isinstance(network, nn.Module):
+        raise UnsupportedNetwork(
+            f"a torch.nn.Module was expected, not {_named(network)}"
+            + ("; give its .module()" if _is_program(network) else "")
+        )
+    _refuse_scripted(network)
+    try:
+        return _plain(copy.deepcopy(_uncompiled(network)))
+    except RuntimeError as error:
+        raise UnsupportedNetwork(f"the network cannot be copied: {error}") from None
+
+
+def _plain(network: nn.Module) -> nn.Module:
+    """The network, changed in place: without the wrappers of `torch.compile`, and without half precision."""
+    _refuse_scripted(network)
+    network = _uncompiled(network)
+    for module in list(network.modules()):
+        for name, child in module._modules.items():
+            if child is not None:
+                module._modules[name] = _uncompiled(child)
+    in_full(network)
+    return network
+
+
+def in_full(network: nn.Module) -> None:
+    """Turn half precision into float32, with the same values.
+
+    Args:
+        network: Changed in place.
+    """
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.dtype in HALF:
+            tensor.data = tensor.data.float()
+
+
+def _uncompiled(network: nn.Module) -> nn.Module:
+    while type(network).__name__ == "OptimizedModule":  # importing its class takes a second
+        network = network.get_submodule("_orig_mod")
+    return network
+
+
+def _refuse_scripted(network: nn.Module) -> None:
+    for path, module in network.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise UnsupportedNetwork(
+                f"{repr(path) if path else 'the network'} is a TorchScript module (torch.jit), which shows neither its "
+                "dropout nor its layers; give the module that it was made from"
+            )
+
+
+def _is_program(thing: Any) -> bool:
+    return type(thing).__name__ == "ExportedProgram"  # of torch.export, which takes a second to import
+
+
+def _named(thing: Any) -> str:
+    return "None" if thing is None else f"an object of the type {type(thing).__name__}"
+
+
+def is_lazy(network: nn.Module) -> bool:
+    """Whether a network has weights whose shapes its first batch decides.
+
+    Args:
+        network: Any network.
+
+    Returns:
+        True if so.
+    """
+    return any(nn.parameter.is_lazy(t) for t in (*network.parameters(), *network.buffers()))
 
 
 def call(network: nn.Module, x: Any) -> Any:
@@ -36,7 +147,10 @@ def call(network: nn.Module, x: Any) -> Any:
         x: A batch of a pool.
 
     Returns:
-        The output of the network.
+        What the network gives; see `logits_of`.
+
+    Raises:
+        UnsupportedNetwork: The network takes other arguments.
     """
     try:
         return _apply(network, x)
@@ -47,9 +161,106 @@ def call(network: nn.Module, x: Any) -> Any:
 
 
 def _apply(network: nn.Module, x: Any) -> Any:
-    if isinstance(x, dict):
-        return network(**x)
-    return network(*x) if isinstance(x, tuple | list) else network(x)
+    args, kwargs = arguments_of(network, x)
+    try:
+        return logits_of(network(*args, **kwargs))
+    except TypeError:
+        _refuse_others(network, args, kwargs)
+        raise
+
+
+def arguments_of(network: nn.Module, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments by which a network takes a batch, as precise as the network is.
+
+    Args:
+        network: Any network.
+        x: A tensor as it is, a tuple or list as arguments, a dict as named arguments.
+
+    Returns:
+        Arguments by position and by name.
+    """
+    x = as_precise(network, x)
+    if isinstance(x, Mapping):
+        return bound(network, (), dict(x))
+    return (tuple(x) if isinstance(x, tuple | list) else (x,)), {}
+
+
+def as_precise(network: nn.Module, x: Any) -> Any:
+    """A batch with numbers in double precision for a network in it, and not in half precision for one in float32.
+
+    Args:
+        network: Any network.
+        x: A batch.
+
+    Returns:
+        A batch of the same form.
+    """
+    first = next(iter(network.parameters()), None)
+    if first is None or first.dtype not in (torch.float32, torch.float64):
+        return x
+    exact, others = first.dtype, HALF if first.dtype == torch.float32 else (torch.float32, *HALF)
+    return map_tree(lambda leaf: leaf.to(exact) if leaf.dtype in others else leaf, x)
+
+
+def bound(
+    network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The same arguments, but a single one of another name by position.
+
+    Args:
+        network: Any network.
+        args: By position.
+        kwargs: By name.
+
+    Returns:
+        Arguments by position and by name.
+    """
+    if args or len(kwargs) != 1:
+        return args, kwargs
+    try:
+        inspect.signature(network.forward).bind(**kwargs)
+    except TypeError:
+        return tuple(kwargs.values()), {}
+    except ValueError:  # no known signature
+        pass
+    return args, kwargs
+
+
+def _refuse_others(network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Raise an error if the network cannot be called with such arguments at all."""
+    try:
+        signature = inspect.signature(network.forward)
+    except ValueError:  # no known signature
+        return
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        given = f"the parts {', '.join(kwargs)}" if kwargs else f"{len(args)} part" + "s" * (len(args) != 1)
+        raise UnsupportedNetwork(
+            f"{type(network).__name__}.forward takes {signature}, but an item has {given} ({error}); give items as "
+            "forward takes them: a tensor, a tuple of its arguments, or a dict with the names of its arguments"
+        ) from None
+
+
+def logits_of(outputs: Any) -> Any:
+    """The logits in what a network gives: "logits" of a dict or of a named tuple, or the only value.
+
+    Args:
+        outputs: A tensor, or a dict or tuple of tensors, such as those of the library transformers.
+
+    Returns:
+        The logits; other outputs unchanged.
+    """
+    if isinstance(outputs, Mapping):
+        named = dict(outputs)
+    elif isinstance(outputs, tuple):
+        named = outputs._asdict() if isinstance(outputs, _NamedTuple) else dict(enumerate(outputs))
+    else:
+        return outputs
+    if "logits" in named:
+        return named["logits"]
+    values = [value for value in named.values() if value is not None]
+    return values[0] if len(values) == 1 else outputs
 
 
 def wants_channels_first(error: RuntimeError) -> bool:

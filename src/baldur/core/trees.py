@@ -1,6 +1,6 @@
 """Batches: trees of tensors."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ def map_tree(function: Callable[[Tensor], Any], x: Any) -> Any:
     """
     if x is None:
         return None
-    if isinstance(x, dict):
+    if isinstance(x, Mapping):
         return {key: map_tree(function, value) for key, value in x.items()}
     if isinstance(x, tuple | list):
         return type(x)([map_tree(function, value) for value in x])
@@ -56,22 +56,51 @@ def take(x: Any, which: Tensor | slice) -> Any:
 
 
 def join(parts: Sequence[Any]) -> Any:
-    """Join batches of the same form into one, in order.
+    """Batches of the same form one after the other, as one.
+
+    In a dict with an `attention_mask`, shorter sequences are padded with zeros at their ends.
 
     Args:
-        parts: Trees of tensors whose first axis is the item; at least one.
+        parts: Trees of tensors with the item as first axis, at least one.
 
     Returns:
         A tree of the same form.
+
+    Raises:
+        InvalidArgument: Items have different shapes.
     """
     first = parts[0]
-    if isinstance(first, dict):
-        return {key: join([part[key] for part in parts]) for key in first}
+    if isinstance(first, Mapping):
+        each = {key: [part[key] for part in parts] for key in first}
+        return {key: join(_padded(values) if _MASK in first else values) for key, values in each.items()}
     if isinstance(first, tuple | list):
         return type(first)([join(members) for members in zip(*parts, strict=True)])
     if first is None:
         return None
+    if len(found := {tuple(part.shape[1:]) for part in parts}) > 1:
+        shown = " and ".join(map(str, sorted(found)[:3]))
+        raise InvalidArgument(
+            f"items have different shapes, {shown}; give them one shape, such as images of one size, or sequences as "
+            f"dicts with an {_MASK}, which are padded"
+        )
     return torch.cat(list(parts))
+
+
+_MASK = "attention_mask"
+"""The part of an item that says which steps of a sequence are no padding, as tokenizers call it."""
+
+
+def _padded(parts: Sequence[Any]) -> Sequence[Any]:
+    """Tensors (n, steps, ...) with as many steps as the longest, or as they are if they have no steps."""
+    if not all(isinstance(part, Tensor) and part.ndim > 1 for part in parts):
+        return parts
+    steps = max(part.shape[1] for part in parts)
+    return [
+        part
+        if part.shape[1] == steps
+        else torch.cat([part, part.new_zeros((len(part), steps - part.shape[1], *part.shape[2:]))], 1)
+        for part in parts
+    ]
 
 
 def place(x: Any, device: torch.device) -> Any:
@@ -139,7 +168,7 @@ def differ(a: Any, b: Any) -> bool:
     Returns:
         True if they do.
     """
-    if isinstance(a, dict):
+    if isinstance(a, Mapping):
         return any(differ(a[key], b[key]) for key in a)
     if isinstance(a, tuple | list):
         return any(map(differ, a, b))
@@ -167,7 +196,7 @@ def shapes(x: Any) -> Any:
     Returns:
         A hashable value.
     """
-    if isinstance(x, dict):
+    if isinstance(x, Mapping):
         return tuple((key, shapes(value)) for key, value in x.items())
     if isinstance(x, tuple | list):
         return tuple(shapes(value) for value in x)

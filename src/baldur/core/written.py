@@ -232,6 +232,27 @@ def check(name: str, found: Callable[..., Any], given: int, options: Mapping[str
             raise InvalidSettings(f"{name!r}: {option} must be {_words(parameter.annotation)}, not {value!r}")
 
 
+def takes(found: Callable[..., Any], given: int, options: Mapping[str, Any] | None = None) -> bool:
+    """Whether a function can be called with so many positional arguments and some options.
+
+    Args:
+        found: The function or class.
+        given: Number of positional arguments.
+        options: Options by name.
+
+    Returns:
+        True if so, or if Python cannot tell its signature.
+    """
+    signature = _signature(found)
+    if signature is None:
+        return True
+    try:
+        signature.bind(*[None] * given, **options or {})
+    except TypeError:
+        return False
+    return True
+
+
 def parameters_of(found: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     """The parameters of a function or class.
 

@@ -6,6 +6,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from baldur.data.cells import DATE, encoded, texts_of, vocabulary, why_by_name
+from baldur.data.copies import EARLIER
 from baldur.errors import InvalidData, InvalidLabel
 
 ABOUT = ("id", "label", "split", "group")
@@ -15,10 +17,10 @@ _NOT_FINITE = "holds NaN, an infinite or a missing value"
 
 
 class Facts(NamedTuple):
-    """The facts about each row; "" if one is missing."""
+    """The facts about each row; "" if one is missing. Labels are as they are stored."""
 
     ids: tuple[str, ...]
-    labels: list[str]
+    labels: list[Any]
     splits: list[str]
     groups: list[str]
 
@@ -27,32 +29,39 @@ class Inputs(NamedTuple):
     """The input columns.
 
     Args:
-        kind: One column of images, one of lists of numbers, or columns of numbers.
+        kind: One column of images, one of lists of numbers, columns of a table, or columns of numbers by the rules
+            of the first version.
         names: Of these columns.
         dtype: Of the stored rows.
         width: The number of values in a row; 0 for images, and if all lists are empty.
         nested: Whether an image is the field "bytes" of a struct.
+        texts: For each column of a table its different texts; empty for a column of numbers.
+        left_out: Columns of a table that are no inputs, each with the reason.
     """
 
-    kind: Literal["image", "list", "numbers"]
+    kind: Literal["image", "list", "table", "numbers"]
     names: tuple[str, ...]
     dtype: np.dtype[Any]
     width: int
     nested: bool = False
+    texts: tuple[tuple[str, ...], ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
         images = "structs with bytes" if self.nested else "bytes"
         kinds = {"image": images, "list": f"lists of {self.width} {self.dtype}", "numbers": str(self.dtype)}
+        kinds["table"] = "columns of a table"
         return f"{', '.join(self.names)} ({kinds[self.kind]})"
 
 
-def inputs_of(path: Path, file: Any, width: int = 0) -> Inputs:
+def inputs_of(path: Path, file: Any, width: int = 0, reading: int = EARLIER + 1) -> Inputs:
     """The input columns of a Parquet file.
 
     Args:
         path: For the message.
         file: A `pyarrow.parquet.ParquetFile`.
         width: The length of lists without a fixed size; 0 takes the length of the first list that is not empty.
+        reading: The rules, as in `load`; early ones take only the numbers of a table.
 
     Returns:
         The input columns.
@@ -66,6 +75,8 @@ def inputs_of(path: Path, file: Any, width: int = 0) -> Inputs:
     pictures = [f for f in fields if _is_image(f.type)]
     lists = [f for f in fields if _is_list(f.type)]
     numbers = [f for f in fields if _is_number(f.type)]
+    if reading > EARLIER and not pictures and not lists:
+        return _columns(path, file, fields)
     several = pictures if pictures else [*lists, *numbers] if lists else []
     if len(several) > 1 or not (several or numbers):
         what = f"several columns that could be: {', '.join(f.name for f in several)}" if several else "none"
@@ -82,6 +93,61 @@ def inputs_of(path: Path, file: Any, width: int = 0) -> Inputs:
     kind = np.dtype(lists[0].type.value_type.to_pandas_dtype())
     dtype = np.dtype(np.float32) if kind.kind in "fb" else kind
     return Inputs("list", (lists[0].name,), dtype, _width(file, lists[0], width))
+
+
+def _columns(path: Path, file: Any, fields: list[Any]) -> Inputs:
+    """The columns of a table that may be inputs; their texts are found later."""
+    from pyarrow import types
+
+    left_out, names = [], []
+    for field in fields:
+        kind = field.type
+        if types.is_temporal(kind):
+            left_out.append((field.name, DATE))
+        elif why := why_by_name(field.name):
+            left_out.append((field.name, why))
+        elif types.is_nested(kind):
+            left_out.append((field.name, f"{kind}, neither a number nor a category"))
+        else:
+            names.append(field.name)
+    if not names:
+        told = "; ".join(f"{name} is {why}" for name, why in left_out)
+        has = ", ".join(f"{f.name} ({f.type})" for f in file.schema_arrow)
+        raise InvalidData(
+            f"{path}: the inputs must be one column of images (bytes), one column of lists of numbers, or the columns"
+            f" of a table, but there are none; it has {has}{'. ' + told if told else ''}"
+        )
+    return Inputs("table", tuple(names), np.dtype(np.float64), len(names), left_out=tuple(left_out))
+
+
+def with_texts(inputs: Inputs, files: list[Any]) -> Inputs:
+    """The columns of a table with the different texts of each category.
+
+    Args:
+        inputs: The columns.
+        files: All files, of type `pyarrow.parquet.ParquetFile`.
+
+    Returns:
+        The columns with their texts.
+    """
+    found: list[tuple[str, ...]] = []
+    for name in inputs.names:
+        if all(_is_number(file.schema_arrow.field(name).type) for file in files):
+            found.append(())
+            continue
+        distinct: set[str] = set()
+        for file in files:
+            for batch in file.iter_batches(1 << 16, columns=[name], use_threads=False):
+                distinct.update(texts_of(_unpacked(batch.column(0)).unique().to_pylist()))
+        found.append(vocabulary(distinct))
+    return inputs._replace(texts=tuple(found))
+
+
+def _unpacked(column: Any) -> Any:
+    """A column without a dictionary."""
+    from pyarrow import types
+
+    return column.cast(column.type.value_type) if types.is_dictionary(column.type) else column
 
 
 def _is_image(kind: Any) -> bool:
@@ -162,6 +228,9 @@ def matrix(batch: Any, inputs: Inputs) -> tuple[NDArray[Any], list[str]]:
     """
     import pyarrow
 
+    if inputs.kind == "table":
+        told = [_as_numbers(column, some) for column, some in zip(batch.columns, inputs.texts, strict=True)]
+        return np.ascontiguousarray(np.stack(told, 1)), [""] * len(batch)
     if inputs.kind == "numbers":
         with np.errstate(over="ignore"):
             columns = [
@@ -175,6 +244,16 @@ def matrix(batch: Any, inputs: Inputs) -> tuple[NDArray[Any], list[str]]:
         reasons[row] = reasons[row] or _NOT_FINITE
     rows[np.array([bool(reason) for reason in reasons], np.bool_)] = 0
     return np.ascontiguousarray(rows), reasons
+
+
+def _as_numbers(column: Any, texts: tuple[str, ...]) -> NDArray[np.float64]:
+    """A column of a table as numbers, NaN if missing or infinite; or as positions in its texts."""
+    import pyarrow
+
+    if texts or not _is_number(column.type):
+        return encoded(texts_of(_unpacked(column).to_pylist()), texts)
+    values = column.cast(pyarrow.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64)
+    return np.where(np.isfinite(values), values, np.nan)
 
 
 def _lists(column: Any, inputs: Inputs) -> tuple[NDArray[Any], list[str]]:

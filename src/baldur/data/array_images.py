@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from baldur.data.arrays import Normalise, as_float
+from baldur.data.arrays import Divide, Normalise, as_float
 from baldur.errors import InvalidData
 from baldur.protocols import Batch
 
@@ -77,7 +77,9 @@ def understood(source: str, shape: tuple[int, ...], dtype: Any, low: float, high
     elif len(shape) == 4:
         channels = _channels(source, shape)
     else:
-        return Understood(-1, as_float if dtype == np.uint8 else None)
+        if dtype != np.uint8:
+            return Understood(-1, None)
+        return Understood(-1, row_scale(high))
     count = 1 if channels == 0 else shape[channels]
     size = tuple(n for axis, n in enumerate(shape[1:], 1) if axis != channels)
     scale = _scale(kind, low, high)
@@ -105,6 +107,18 @@ def _channels(source: str, shape: tuple[int, ...]) -> int:
             " axis 1 has a length of 1, 3 or 4; in Python, baldur.data.from_arrays takes it as it is"
         )
     return 1
+
+
+def row_scale(high: float) -> Callable[[Batch], Batch]:
+    """How rows of bytes become numbers: as pixels, or as small numbers that are no pixels.
+
+    Args:
+        high: The largest value.
+
+    Returns:
+        The transform of a batch.
+    """
+    return Divide(255.0) if high > _BYTES else as_float
 
 
 def _scale(kind: str, low: float, high: float) -> float | None:

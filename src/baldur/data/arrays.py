@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -46,6 +46,28 @@ class Normalise:
             x = x.float()
         out = torch.mul(x, torch.from_numpy(factor.astype(np.float32)))
         return out.add_(torch.from_numpy(shift.astype(np.float32))) if shift.any() else out
+
+
+@dataclass(frozen=True)
+class Divide:
+    """Divides by a constant, x ↦ x / scale, as float32.
+
+    Args:
+        scale: The largest value that a pixel can have.
+    """
+
+    scale: float
+
+    def __call__(self, x: Batch) -> Batch:
+        """Scale a batch.
+
+        Args:
+            x: A tensor of shape (n, ...).
+
+        Returns:
+            The same shape, float32.
+        """
+        return x.float() / self.scale
 
 
 def as_float(x: Batch) -> Batch:
@@ -168,7 +190,20 @@ def as_pool(x: Any) -> Pool:
     Returns:
         A pool.
     """
-    return x if hasattr(x, "batches") and hasattr(x, "ids") else from_arrays(x)
+    pool: Pool = x if is_pool(x) else from_arrays(x)
+    return pool
+
+
+def is_pool(x: Any) -> bool:
+    """Whether an object is a pool.
+
+    Args:
+        x: Any object.
+
+    Returns:
+        True if it has all members of `protocols.Pool`.
+    """
+    return isinstance(x, Pool)
 
 
 def class_indices(y: Any) -> NDArray[np.int64]:
@@ -226,13 +261,19 @@ def _each(x: Any, apply: Callable[[Any], Any]) -> Any:
     """The tree `x` with `apply` called on each of its arrays."""
     if isinstance(x, tuple):
         return tuple(_each(part, apply) for part in x)
-    if isinstance(x, dict):
+    if isinstance(x, Mapping):  # also what a tokenizer gives
         return {key: _each(part, apply) for key, part in x.items()}
     return apply(x)
 
 
 def _leaf(leaf: Any) -> Any:
     """An array as the pool keeps it, without a copy."""
+    if isinstance(leaf, np.ma.MaskedArray):
+        raise InvalidArgument("the inputs are a masked array, whose mask would be lost; fill it: x.filled(0)")
+    if hasattr(leaf, "toarray"):
+        raise InvalidArgument(
+            f"dense inputs were expected, not a sparse {type(leaf).__name__}; give x.toarray()"
+        )
     if hasattr(leaf, "detach"):
         leaf = leaf.detach()
     elif not hasattr(leaf, "take") or hasattr(leaf, "to_numpy"):  # a data frame is an array, too
@@ -241,6 +282,8 @@ def _leaf(leaf: Any) -> Any:
         raise InvalidArgument(f"inputs must be arrays of numbers, not of {leaf.dtype}")
     if len(leaf.shape) == 0:
         raise InvalidArgument("the first axis of an input array must be the item; this array has no axis")
+    if 0 in leaf.shape[1:]:
+        raise InvalidArgument(f"the inputs have the shape {tuple(leaf.shape)}, so an item has no values")
     return leaf
 
 

@@ -216,7 +216,8 @@ class _Copies:
         """What was found, in sentences."""
         for of in (_LABEL, _TEST, _GROUP):
             if positions := [i for i, why in out.items() if why.endswith(of)]:
-                yield f"{_items(positions)} left out, each equal to {of}: {self.shown(positions)}"
+                each = "each " if len(positions) > 1 else ""
+                yield f"{_items(positions)} left out, {each}equal to {of}: {self.shown(positions)}"
         if positions := [i for i in contradictory if test[i]]:
             yield f"{_items(positions)} in the test set, though equal to {_LABEL}: {self.shown(positions)}"
         if positions := [

@@ -17,6 +17,7 @@ from baldur.data.cache import Blocks, block, cut, gather, key_of
 from baldur.data.copies import EARLIER, sides
 from baldur.data.dataset import Dataset, KnownRecord, Quarantined, Record, halves
 from baldur.data.download import Progress
+from baldur.data.images import Facts, depth_of, notes_on
 from baldur.data.listing import Item, Listing, ordered
 from baldur.data.scanning import first_of
 from baldur.errors import InvalidData, ItemChanged
@@ -24,8 +25,21 @@ from baldur.errors import InvalidData, ItemChanged
 COLOUR = Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # the moments of ImageNet
 GREY = Normalise((0.449,), (0.226,))
 RESIZED = {"orientation": "exif", "resize": "short side, then centre crop", "interpolation": "bilinear"}
+RESIZED |= {"transparency": "on white"}
+OTHERWISE = (
+    "this version reads {} otherwise than the version that began the run: transparent images are put on white, and"
+    " values of 10 to 14 bits fill the whole range. Finish the run with the earlier version, or begin a new one"
+)
 _LATE = "was not there, or could not be read, when the run began"
-_FACTS = ("sha256", "grey", "reason")  # kept beside the pixels of each file
+_FACTS = (
+    "sha256",
+    "grey",
+    "reason",
+    "peak",
+    "clear",
+    "several",
+    "content",
+)  # kept beside the pixels of each file
 _BLOCK_BYTES, _BLOCK_ITEMS = 16 << 20, 512
 
 
@@ -39,6 +53,10 @@ class _Found:
     sha256: str | None = None
     grey: bool = False
     reason: str = ""
+    peak: int = 0
+    clear: bool = False
+    several: bool = False
+    content: str | None = None
 
 
 def from_listing(
@@ -80,6 +98,11 @@ def from_listing(
     late = [(item.id, _LATE) for item in listing.items if known and item.id not in known]
     _refuse_changed(known, found)  # before the long work, and again when every content is known
     found, rows = _decoded(found, image_size, cache, progress)
+    if (depth := depth_of(max((f.peak for f in found), default=0))) < 16 and any(f.peak for f in found):
+        found, rows = _decoded(found, image_size, cache, progress, depth)
+    other = [f.item.id for f in found if f.clear or (f.peak and depth < 16)]
+    if other and reading <= EARLIER:
+        raise ItemChanged(OTHERWISE.format(other[0]))
     _refuse_changed(known, found)
     unread = [(f.item.id, f.reason) for f in found if f.reason]
     quarantined = [*listing.quarantined, *lost, *late, *unread]
@@ -101,7 +124,7 @@ def from_listing(
     split = sides(
         ids,
         labels,
-        first_of([f.sha256 for f in found]),
+        first_of([f.content if reading > EARLIER else f.sha256 for f in found]),
         test_fraction,
         seed,
         classes=classes,
@@ -114,6 +137,8 @@ def from_listing(
     pool = ArrayPool(rows, ids, groups, labels, normalise)
     records = tuple(_record(f, t) for f, t, k in zip(found, split.test, split.kept, strict=True) if k)
     preprocessing = image_preprocessing(rows.shape, normalise) | RESIZED
+    preprocessing |= {"depth": depth} if any(f.peak for f in found) else {}
+    facts = [Facts(f.item.id, f.peak, f.clear, f.several) for f in found if not f.reason]
     return Dataset(
         name,
         *halves(pool, labels, split.test, split.kept),
@@ -122,7 +147,7 @@ def from_listing(
         records,
         (*quarantined, *split.left_out),
         split.duplicates,
-        (*listing.notes, *split.notes),
+        (*listing.notes, *notes_on(facts), *split.notes),
     )
 
 
@@ -158,18 +183,19 @@ def _refuse_changed(known: Mapping[str, KnownRecord], found: Sequence[_Found]) -
 
 
 def _decoded(
-    found: Sequence[_Found], size: int, cache: Path, progress: Progress | None
+    found: Sequence[_Found], size: int, cache: Path, progress: Progress | None, depth: int = 16
 ) -> tuple[list[_Found], Blocks | None]:
     """Every file with facts about its content, and the pixels of all; zeros for unreadable files."""
     most = min(_BLOCK_ITEMS, max(1, _BLOCK_BYTES // (3 * size * size)))
     read: list[_Found] = []
+    deep = () if depth == 16 else (depth,)
     paths, lengths = [], []
     with ThreadPoolExecutor(images.threads()) as pool:
 
         def make(part: Sequence[_Found]) -> tuple[NDArray[Any], dict[str, Any]]:
             rows = np.zeros((len(part), 3, size, size), np.uint8)
             decoded = []
-            for i, image in enumerate(pool.map(lambda f: images.decode(f.item.path, size), part)):
+            for i, image in enumerate(pool.map(lambda f: images.decode(f.item.path, size, *deep), part)):
                 if image.pixels is not None:
                     rows[i] = image.pixels
                 decoded.append(replace(image, pixels=None))
@@ -180,7 +206,9 @@ def _decoded(
         for span in cut([f.item.id for f in found], most):
             part = found[span.start : span.stop]
             # a new file has a new size or time, so that nothing is read to see that nothing has changed
-            key = key_of("pixels 1", size, [(str(f.item.path.absolute()), f.size, f.mtime_ns) for f in part])
+            key = key_of(
+                "pixels 3", size, depth, [(str(f.item.path.absolute()), f.size, f.mtime_ns) for f in part]
+            )
             path, facts = block(cache / "pixels", key, partial(make, part), _all_read)
             columns = zip(*(facts[name] for name in _FACTS), strict=True)
             read += [

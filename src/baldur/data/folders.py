@@ -67,7 +67,8 @@ class Tree:
         Raises:
             InvalidData: A folder cannot be read.
         """
-        return sorted(self._images(folder, deep, frozenset()))
+        above = (os.stat(parent) for parent in folder.absolute().parents)
+        return sorted(self._images(folder, deep, frozenset((stat.st_dev, stat.st_ino) for stat in above)))
 
     def _images(self, folder: Path, deep: bool, above: frozenset[tuple[int, int]]) -> list[Path]:
         stat = os.stat(folder)
@@ -163,9 +164,10 @@ def arranged(root: Path, layout: Layout | None, tree: Tree) -> tuple[list[Place]
     if layout is None and parts and len(parts) < len(inside):
         rest = [name for name in inside if not named[name]]
         raise InvalidData(
-            f"in {root} the {_called(parts)} of splits, and the {_called(rest, 'not')}. If each subfolder is a class,"
-            " give --layout classes (layout='classes'). If they are splits, with a folder for each class inside, give"
-            " --layout splits, and rename or remove the other folders that have images"
+            f"in {root}, {_listed(parts)} {_verb(parts, 'is the name of a split', 'are names of splits')}, but"
+            f" {_listed(rest)} {_verb(rest, 'is not', 'are not')}. If each subfolder is a class, give --layout classes"
+            " (layout='classes'). If they are splits, with a folder for each class inside, give --layout splits, and"
+            " rename or remove the other folders that have images"
         )
     if layout == "splits" or (layout is None and parts):
         return _splits(root, layout, named, tree)
@@ -198,6 +200,8 @@ def _splits(
             said.append(name if name.lower() == split else f"{name} ({split})")
             if not inner:
                 notes.append(f"{name} has no class folders, so its images were left out")
+    if said and not any(place.split in ("test", "val") for place in places):
+        notes.append("the test items are drawn from the training items")
     there = set(named.values())
     if "val" in there:
         notes.append(
@@ -217,9 +221,13 @@ def _classes(root: Path, split: str, layout: Layout | None, tree: Tree) -> tuple
     below = {name: subfolders(root / name) for name in names}
     if layout is None:
         hint = f"--layout {'splits' if split else 'classes'}"
+        if len(names) == 1:
+            _refuse_nested(root, names, below, hint, tree)
         if structure := [name for name in names if _STRUCTURE.fullmatch(name.lower())]:
+            unlike = _verb(structure, "does not look like a class", "do not look like classes")
             raise InvalidData(
-                f"in {root} the {_called(structure, 'hardly')} of classes. If they are, give {hint}."
+                f"in {root}, {_listed(structure)} {unlike}."
+                f" If all subfolders are classes, give {hint}."
                 " Otherwise give the folder that has the class folders, or a CSV file with the columns path and label"
             )
         inner = {name: [split_named(s) for s in below[name]] for name in names}
@@ -278,12 +286,8 @@ def _refuse_nested(
     )
 
 
-def _called(names: Sequence[str], word: str = "") -> str:
-    """ "name train is that", "names train and test are those"."""
-    word = f"{word} " if word else ""
-    if len(names) == 1:
-        return f"name {names[0]} is {word}that"
-    return f"names {_listed(names)} are {word}those"
+def _verb(names: Sequence[str], one: str, several: str) -> str:
+    return one if len(names) == 1 else several
 
 
 def _listed(names: "Sequence[str] | map[str]") -> str:

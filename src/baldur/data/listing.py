@@ -3,7 +3,9 @@
 import csv
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -11,6 +13,8 @@ from baldur.data.copies import EARLIER
 from baldur.data.dataset import Quarantined
 from baldur.data.folders import Layout, Place, Tree, arranged, subfolders
 from baldur.data.images import SUFFIXES
+from baldur.data.labels import Rules, label_names
+from baldur.data.labels import ordered as ordered
 from baldur.errors import InvalidData
 
 MANIFESTS = (".csv", ".jsonl", ".ndjson")
@@ -109,23 +113,28 @@ def _arranged_earlier(root: Path) -> list[Place]:
     return [Place(root / label, label, "") for label in inside]
 
 
-def from_manifest(file: Path) -> Listing:
+def from_manifest(file: Path, rules: Rules | None = None) -> Listing:
     """The items of a CSV file with a header, or of JSON lines: path, label, and optionally split and group.
 
     Args:
         file: Ends in .csv, .jsonl or .ndjson. Paths in it are relative to its folder, or absolute.
+        rules: How labels are read.
 
     Returns:
         Its items; the id of an item is its path in the manifest.
 
     Raises:
-        InvalidData: The manifest cannot be read, lacks a column, names an item twice, leads out of its folder,
-            or has an unknown split.
+        InvalidData: The manifest cannot be read, lacks a column or a cell, names an item twice, leads out of its
+            folder, or has an unknown split.
+        InvalidLabel: A label is not valid; see `labels.label_names`.
     """
+    rules = rules or Rules()
     items: dict[str, Item] = {}
     lines: dict[str, int] = {}
-    for line, row in _rows(file):
-        path, label, split, group = (str(row.get(c, "")).strip() for c in _COLUMNS)
+    labels: list[Any] = []
+    for line, row in rows_of(file, short_rows=rules.reading <= EARLIER):
+        _require(file, line, row)
+        path, split, group = (_text(row.get(c)) for c in ("path", "split", "group"))
         id = PurePosixPath(os.path.normpath(path)).as_posix()
         if not path or id == "." or id.split("/")[0] == "..":
             raise InvalidData(
@@ -137,25 +146,102 @@ def from_manifest(file: Path) -> Listing:
             raise InvalidData(
                 f"{file}, line {line}: the split must be train, test, val or empty, not {split!r}"
             )
-        items[id] = Item(id, file.parent / id, label, SPLITS[split.lower()], group)
+        items[id] = Item(id, file.parent / id, "", SPLITS[split.lower()], group)
         lines[id] = line
+        labels.append(_text(row["label"]) if rules.reading <= EARLIER else row["label"])
     if not items:
         raise InvalidData(f"{file} has no items; give a line for each file")
-    return _listing(list(items.values()), [])
+    at = list(lines.values())
+    named = label_names(labels, str(file), rules, lambda i: f"line {at[i]}")
+    told = [item._replace(label=name) for item, name in zip(items.values(), named.names, strict=True)]
+    return _listing(told, [], named.notes)
 
 
-def ordered(names: Iterable[str]) -> tuple[str, ...]:
-    """Class names in order: by number if all are whole numbers, otherwise by name.
+def rows_of(file: Path, short_rows: bool = False) -> Iterator[tuple[int, Any]]:
+    """The rows of a CSV file with a header, or of JSON lines.
 
     Args:
-        names: In any order; they may repeat.
+        file: Ends in .csv, .jsonl or .ndjson.
+        short_rows: Whether a CSV row may lack its last cells.
 
-    Returns:
-        Each name once.
+    Yields:
+        The number of the line where a row ends, and its values by column; or another JSON value.
+
+    Raises:
+        InvalidData: The file cannot be read, two columns have one name, or a row has too few or too many cells.
     """
-    once = set(names)
-    numbers = all(name.isascii() and name.isdigit() for name in once)
-    return tuple(sorted(once, key=(lambda name: (int(name), name)) if numbers else (lambda name: (0, name))))
+    try:
+        with open(file, encoding="utf-8-sig", newline="") as lines:
+            if file.suffix.lower() == ".csv":
+                yield from _csv_rows(file, csv.reader(lines, strict=not short_rows), short_rows)
+            else:
+                for number, line in enumerate(lines, 1):
+                    if line.strip():
+                        yield number, _json(file, number, line)
+    except UnicodeDecodeError:
+        raise InvalidData(f"{file} is not UTF-8; save it with this encoding") from None
+    except csv.Error as error:
+        raise InvalidData(f"{file} cannot be read: {error}") from None
+
+
+def _csv_rows(file: Path, table: Any, short_rows: bool) -> Iterator[tuple[int, dict[str, Any]]]:
+    head: list[str] | None = None
+    for cells in table:
+        line = table.line_num
+        if not any(cell.strip() for cell in cells):
+            continue
+        if head is None:
+            head = [name.strip() or f"Unnamed: {i}" for i, name in enumerate(cells)]
+            _refuse_head(file, head)
+            continue
+        extra = [cell for cell in cells[len(head) :] if cell.strip()]
+        if extra and not short_rows:
+            raise InvalidData(
+                f"{file}, line {line} has {_cells(len(cells))}, but the header has {len(head)}; put quotes around a "
+                f'cell with a comma, such as "{cells[len(head) - 1]},{cells[len(head)]}"'
+            )
+        if len(cells) < len(head) and not short_rows:
+            raise InvalidData(
+                f"{file}, line {line} has {_cells(len(cells))}, but the header has {len(head)}: {', '.join(head)}; "
+                "write a comma for each empty cell"
+            )
+        cells += [""] * (len(head) - len(cells))
+        yield line, dict(zip(head, cells, strict=False))
+
+
+def _cells(n: int) -> str:
+    return "1 cell" if n == 1 else f"{n} cells"
+
+
+def _refuse_head(file: Path, head: list[str]) -> None:
+    twice = [name for name, n in Counter(head).items() if name and n > 1]
+    if twice:
+        raise InvalidData(f"{file} has {Counter(head)[twice[0]]} columns called {twice[0]}; keep one")
+    if len(head) == 1 and (mark := next((m for m in (";", "\t", "|") if m in head[0]), "")):
+        raise InvalidData(
+            f"{file}: the cells seem to be separated by {mark!r}; write the file with commas between them"
+        )
+
+
+def _json(file: Path, number: int, line: str) -> Any:
+    try:
+        return json.loads(line, object_pairs_hook=partial(_once, file, number))
+    except json.JSONDecodeError as error:
+        raise InvalidData(
+            f"{file}, line {number} cannot be read ({error.msg}, character {error.pos + 1}); write one object a line"
+        ) from None
+
+
+def _once(file: Path, line: int, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose names differ."""
+    twice = [name for name, n in Counter(name for name, _ in pairs).items() if n > 1]
+    if twice:
+        raise InvalidData(f"{file}, line {line} has {twice[0]} twice; keep one")
+    return dict(pairs)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value).strip()
 
 
 def _listing(items: list[Item], quarantined: list[tuple[str, str]], notes: tuple[str, ...] = ()) -> Listing:
@@ -172,34 +258,17 @@ def _listing(items: list[Item], quarantined: list[tuple[str, str]], notes: tuple
     return Listing(settled, tuple(quarantined), notes)
 
 
-def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The rows of a manifest, with the number of the line where each ends."""
-    try:
-        with open(file, encoding="utf-8-sig", newline="") as lines:
-            if file.suffix.lower() == ".csv":
-                table = csv.DictReader(lines)
-                for row in table:
-                    _require(file, table.line_num, row)
-                    yield table.line_num, {k: v or "" for k, v in row.items() if k}
-            else:
-                for number, line in enumerate(lines, 1):
-                    if line.strip():
-                        record = json.loads(line)
-                        _require(file, number, record)
-                        yield number, {k: "" if v is None else v for k, v in record.items()}
-    except UnicodeDecodeError:
-        raise InvalidData(f"{file} is not UTF-8; save it with this encoding") from None
-    except (csv.Error, json.JSONDecodeError) as error:
-        raise InvalidData(f"{file} cannot be read: {error}") from None
-
-
 def _require(file: Path, line: int, row: Any) -> None:
     if isinstance(row, dict) and (deep := [c for c in _COLUMNS if isinstance(row.get(c), list | dict)]):
         raise InvalidData(f"{file}, line {line}: {deep[0]} must be one text or number, not {row[deep[0]]!r}")
     missing = [c for c in ("path", "label") if not isinstance(row, dict) or c not in row]
     if missing:
+        verb = "is" if len(missing) == 1 else "are"
         has = ", ".join(map(str, row)) if isinstance(row, dict) else repr(row)[:40]
-        raise InvalidData(f"{file}, line {line}: {' and '.join(missing)} is missing; it has {has}")
+        raise InvalidData(
+            f"{file}, line {line}: {' and '.join(missing)} {verb} missing; it has {has}. A list of files needs the "
+            "columns path and label, and a table needs the column label; rename the columns"
+        )
 
 
 def _is_image(name: str) -> bool:

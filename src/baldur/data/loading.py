@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from baldur.data import named
 from baldur.data.copies import EARLIER
@@ -11,16 +11,19 @@ from baldur.data.dataset import Dataset, KnownRecord
 from baldur.data.download import Progress
 from baldur.data.encoders.exported import Encoder, encoded, load_encoder
 from baldur.data.files import from_listing
+from baldur.data.labels import Rules, rules_of
 from baldur.data.listing import MANIFESTS, Listing, from_folder, from_manifest
+from baldur.data.near import with_near_copies
 from baldur.data.official import cache_folder
 from baldur.data.parquet import from_parquet, parquet_files
 from baldur.data.stored_arrays import from_npy, from_npz
+from baldur.data.tables import from_rows, is_table
 from baldur.errors import DataNotFound, InvalidData
 
 NAMES = ("digits", "mnist", "fashion-mnist", "cifar10")
 _KINDS = (
     "a folder of images with a subfolder for each class, an .npz, .npy or .parquet file,"
-    " or a .csv or .jsonl manifest"
+    " or a .csv or .jsonl file, with a column label and a column path or the columns of a table"
 )
 
 
@@ -38,6 +41,9 @@ def load(
     device: str = "cpu",
     progress: Progress | None = None,
     known: Mapping[str, KnownRecord] | None = None,
+    missing: Any = None,
+    task: str = "auto",
+    standardise: bool = True,
 ) -> Dataset:
     """Load a data set by its name or path.
 
@@ -46,8 +52,8 @@ def load(
             has a subfolder for each class, below train and test if there are such. An .npz file has the arrays
             x and y, or x_train, y_train, x_test and y_test. An .npy file has its labels beside it in
             NAME_labels.npy; a folder may have x.npy and y.npy. A Parquet file, or a folder of them, has the
-            column label, optionally id, split and group, and images or numbers. A manifest (.csv, .jsonl) has
-            path, label, and optionally split and group.
+            column label, optionally id, split and group, and images, or columns of numbers and categories. So
+            has a table (.csv, .jsonl). A manifest (.csv, .jsonl) has path, label, and optionally split and group.
         data_dir: The folder with the official files of a named set; by default $BALDUR_DATA. Missing files
             are downloaded.
         image_size: The side of photographs in pixels, after resizing to squares.
@@ -55,7 +61,8 @@ def load(
         seed: Of that split.
         layout: The subfolders of a folder of images: "classes", or "splits" with class folders inside. By default,
             it is recognised, if it is plain.
-        reading: The rules of reading. 2 keeps equal items on one side of a split; 1 is as in early versions.
+        reading: The rules of reading. 2 keeps equal items on one side of a split; 1 reads labels, columns and pixels
+            as early versions did, too.
         encoder: A pretrained network that turns images into features: FILE.pt2,
             package.module:factory, or an encoder that is loaded.
         cache: The folder for downloads, decoded images and features; by default $BALDUR_CACHE, or else
@@ -64,6 +71,10 @@ def load(
         progress: Called with the name of the task, the amount that is done, and the total amount.
         known: The recorded facts of files by id (sha256, size, mtime in ns), to notice changed files. If
             there are any, other files are left out, so that the pools stay the same.
+        missing: One value that means a missing label, or several; by default an empty text, nan, NaN, NA, null
+            and None. In arrays, NaN is always missing.
+        task: "auto" refuses labels that look like amounts; "classification" takes each value as a class.
+        standardise: Whether the columns of a table are standardised.
 
     Returns:
         The data set.
@@ -75,10 +86,11 @@ def load(
         ItemChanged: The content of a known file changed, or the file is missing.
         DownloadFailed: Official files are missing, and cannot be downloaded.
     """
+    rules = rules_of(missing, task, reading)
     loaded = _named(name_or_path, data_dir, cache, test_fraction, seed, progress, reading)
     path = Path(name_or_path).expanduser()
     if loaded is None:
-        loaded = _arrays(path, test_fraction, seed, reading)
+        loaded = _arrays(path, test_fraction, seed, rules)
     if loaded is None and parquet_files(path):
         loaded = from_parquet(
             path,
@@ -88,12 +100,16 @@ def load(
             cache=cache_folder(cache),
             colour=encoder is not None,
             progress=progress,
-            reading=reading,
+            rules=rules,
+            standardise=standardise,
         )
+    table = path.suffix.lower() in MANIFESTS and path.is_file() and reading > EARLIER
+    if loaded is None and table and is_table(path):
+        loaded = from_rows(path, test_fraction=test_fraction, seed=seed, rules=rules, standardise=standardise)
     if loaded is None:
         loaded = from_listing(
             name_or_path,
-            _listing(path, layout, reading),
+            _listing(path, layout, rules),
             image_size=image_size,
             test_fraction=test_fraction,
             seed=seed,
@@ -103,10 +119,10 @@ def load(
             progress=progress,
             reading=reading,
         )
-    if encoder is None:
-        return loaded
-    network = load_encoder(encoder, device) if isinstance(encoder, str) else encoder
-    return encoded(loaded, network, cache_folder(cache), progress)
+    if encoder is not None:
+        network = load_encoder(encoder, device) if isinstance(encoder, str) else encoder
+        loaded = encoded(loaded, network, cache_folder(cache), progress)
+    return with_near_copies(loaded) if reading > EARLIER else loaded
 
 
 def _named(
@@ -130,19 +146,19 @@ def _named(
     return None
 
 
-def _arrays(path: Path, test_fraction: float, seed: int, reading: int) -> Dataset | None:
+def _arrays(path: Path, test_fraction: float, seed: int, rules: Rules) -> Dataset | None:
     if path.suffix.lower() == ".npz" and path.is_file():
-        return from_npz(path, test_fraction, seed, reading)
+        return from_npz(path, test_fraction, seed, rules)
     if (path.suffix.lower() == ".npy" and path.is_file()) or (path / "x.npy").is_file():
-        return from_npy(path, test_fraction, seed, reading)
+        return from_npy(path, test_fraction, seed, rules)
     return None
 
 
-def _listing(path: Path, layout: Literal["classes", "splits"] | None, reading: int) -> Listing:
+def _listing(path: Path, layout: Literal["classes", "splits"] | None, rules: Rules) -> Listing:
     if path.is_dir():
-        return from_folder(path, layout, reading)
+        return from_folder(path, layout, rules.reading)
     if path.is_file() and path.suffix.lower() in MANIFESTS:
-        return from_manifest(path)
+        return from_manifest(path, rules)
     if path.exists():
         raise InvalidData(f"{path} has an unknown format; give {_KINDS}")
     near = get_close_matches(path.name.lower(), NAMES, 1)

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 
 from baldur.data.array_images import understood
-from baldur.data.arrays import ArrayPool, Normalise, class_indices, image_preprocessing
+from baldur.data.arrays import ArrayPool, Divide, Normalise, image_preprocessing
 from baldur.data.copies import EARLIER, sides
 from baldur.data.dataset import Dataset, halves
+from baldur.data.labels import coded, rules_of
+from baldur.data.near import with_near_copies
 from baldur.data.scanning import Scan, as_numpy, first_of, scan
-from baldur.data.stored_arrays import classes_of
 from baldur.data.torch_dataset import DatasetPool
-from baldur.errors import InvalidArgument, InvalidLabel
+from baldur.errors import InvalidArgument
 from baldur.protocols import Pool, View
 
 
@@ -25,37 +26,41 @@ def in_memory(
     classes: tuple[str, ...] | None = None,
     images: bool = False,
     reading: int = EARLIER + 1,
+    missing: Any = None,
+    task: str = "auto",
 ) -> Dataset:
     """A data set from your own items; a part of them becomes the test set.
 
     Args:
         pool: The items; its groups are not divided.
-        labels: The class of each, integers of shape (N,), -1 for unknown.
+        labels: The class of each: names or numbers of shape (N,), or one-hot rows. NaN, None and the texts of
+            `labels.MISSING` are missing. If `classes` are given: positions in them, -1 for unknown, or names.
         test_fraction: The share of test items, the same for each class.
         seed: Of the split.
-        classes: The class names; by default "0", "1", ...
+        classes: The class names; by default the values that occur.
         images: Whether to look for images in a pool of one plain array. Their channels are then put before height and
             width, and whole numbers are scaled, as in an .npz file.
         reading: The rules, as in `load`.
+        missing: One value that means a missing label, or several, instead of these texts.
+        task: "auto" refuses labels that look like amounts; "classification" takes each value as a class.
 
     Returns:
         The data set.
 
     Raises:
         InvalidArgument: There are no items, or the number of labels differs.
-        InvalidLabel: A label is not one of the classes.
+        InvalidLabel: A label is not one of the classes; or it must be decided whether -1, or a number at all, is
+            a class.
         InvalidData: An input is not finite.
     """
-    y = class_indices(labels)
+    rules = rules_of(missing, task, reading)
+    (y,), names, said = coded([labels], "the data", rules, classes)
     if len(y) != len(pool) or not len(pool):
         raise InvalidArgument(
             f"there are {len(pool)} items, but {len(y)} labels; give a label for each item, and at least one item"
         )
-    names = classes or classes_of("the data", [y])
-    if y.max() >= len(names):
-        raise InvalidLabel(f"label {y.max()} at position {y.argmax()}, but there are {len(names)} classes")
     found = _scanned(pool)
-    notes: tuple[str, ...] = ()
+    notes = pool.notes if isinstance(pool, DatasetPool) else ()
     if images and reading > EARLIER and isinstance(pool, ArrayPool):
         pool, notes = _as_images(pool, found)
     preprocessing = _preprocessing(pool)
@@ -70,15 +75,17 @@ def in_memory(
         rows=preprocessing["kind"] == "array" and len(preprocessing["shape"]) == 1,
         reading=reading,
     )
-    return Dataset(
+    loaded = Dataset(
         "in memory",
         *halves(pool, y, split.test, split.kept),
         names,
         preprocessing,
         quarantined=split.left_out,
         duplicates=split.duplicates,
-        notes=(*notes, *split.notes),
+        notes=(*notes, *said, *split.notes),
     )
+    held = isinstance(pool, ArrayPool) and reading > EARLIER  # others may read from disk
+    return with_near_copies(loaded) if held else loaded
 
 
 def _preprocessing(pool: Pool) -> dict[str, Any]:
@@ -88,7 +95,10 @@ def _preprocessing(pool: Pool) -> dict[str, Any]:
     if isinstance(pool, ArrayPool) and isinstance(pool.transform, Normalise) and first.ndim == 4:
         return image_preprocessing(tuple(first.shape[1:]), pool.transform)
     dtype = str(first.dtype).removeprefix("torch.")
-    return {"kind": "array", "shape": list(first.shape[1:]), "dtype": dtype}
+    about: dict[str, Any] = {"kind": "array", "shape": list(first.shape[1:]), "dtype": dtype}
+    if isinstance(pool, ArrayPool) and isinstance(pool.transform, Divide):
+        about["scale"] = pool.transform.scale
+    return about
 
 
 def _scanned(pool: Pool) -> Scan:

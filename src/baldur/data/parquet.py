@@ -14,20 +14,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baldur.data import images
-from baldur.data._table import Facts, Inputs, inputs_of, matrix, texts
-from baldur.data.arrays import ArrayPool, as_float, image_preprocessing
+from baldur.data._table import Facts, Inputs, inputs_of, matrix, texts, with_texts
+from baldur.data.array_images import row_scale
+from baldur.data.arrays import ArrayPool, Divide, as_float, image_preprocessing
 from baldur.data.cache import Blocks, block, gather, key_of
+from baldur.data.columns import Found, TablePool, fit, preprocessing_of
 from baldur.data.copies import EARLIER, sides
 from baldur.data.dataset import Dataset, halves
 from baldur.data.download import Progress
-from baldur.data.files import COLOUR, GREY, RESIZED
-from baldur.data.listing import SPLITS, ordered
+from baldur.data.files import COLOUR, GREY, OTHERWISE, RESIZED
+from baldur.data.labels import Rules, label_names, ordered
+from baldur.data.listing import SPLITS
 from baldur.data.scanning import first_of
-from baldur.errors import InvalidData, Unsupported
+from baldur.errors import InvalidData, ItemChanged, Unsupported
+from baldur.protocols import Pool
 
 SUFFIXES = (".parquet", ".pq")
 """The suffixes of Parquet files, in lower case."""
 
+_TOLD = ("peak", "clear", "several")
 _BLOCK_BYTES, _BLOCK_ITEMS, _READ_BYTES = 16 << 20, 4096, 32 << 20
 _BUFFER = 1 << 16  # of each column: a row group is streamed, however large it is; a page is held whole
 
@@ -64,13 +69,15 @@ def from_parquet(
     cache: Path,
     colour: bool,
     progress: Progress | None,
-    reading: int = EARLIER + 1,
+    rules: Rules,
+    standardise: bool,
 ) -> Dataset:
     """A data set of the rows of Parquet files.
 
     The columns are label, and optionally id, split and group. The inputs are one column of images (bytes, or a
-    struct with the field bytes), one column of lists of numbers, or any number of columns of numbers. The inputs
-    are decoded once and kept in the cache. Single rows are read from there, so the data may exceed the memory.
+    struct with the field bytes), one column of lists of numbers, or the columns of a table: numbers and categories.
+    The inputs are decoded once and kept in the cache. Single rows are read from there, so the data may exceed the
+    memory.
 
     Args:
         path: A file, or a folder of files with the same columns.
@@ -80,7 +87,8 @@ def from_parquet(
         cache: The folder for decoded rows.
         colour: Whether grey images get three channels, too.
         progress: Called with "rows", the number of decoded rows, and their total number.
-        reading: The rules, as in `load`.
+        rules: How labels and columns are read.
+        standardise: Whether the numbers of a table are standardised.
 
     Returns:
         The data set; an unusable row is quarantined under its id.
@@ -91,9 +99,15 @@ def from_parquet(
         InvalidLabel: A label is neither text nor a whole number.
     """
     sources = _opened(path)
-    inputs = _inputs(path, sources)
-    facts = _facts(sources)
+    inputs = _inputs(path, sources, rules)
+    facts = _facts(sources, rules)
     rows, told = _decoded(sources, inputs, image_size, cache, progress)
+    depth = images.depth_of(max(told["peak"], default=0))
+    if depth < 16 and any(told["peak"]):
+        rows, told = _decoded(sources, inputs, image_size, cache, progress, depth)
+    about = [images.Facts(*fact) for fact in zip(facts.ids, *(told[n] for n in _TOLD), strict=True)]
+    if rules.reading <= EARLIER and (other := [a.id for a in about if a.clear or (a.peak and depth < 16)]):
+        raise ItemChanged(OTHERWISE.format(other[0]))
     usable = np.array([not reason for reason in told["reason"]], np.bool_)
     unread = tuple((id, why) for id, why in zip(facts.ids, told["reason"], strict=True) if why)
     if not usable.any():
@@ -101,9 +115,10 @@ def from_parquet(
     grey = inputs.kind == "image" and not colour and all(np.array(told["grey"], np.bool_)[usable])
     if grey:  # the three channels are equal: one is enough
         rows = replace(rows, channels=1, shape=(1, *rows.shape[1:]))
-    classes = ordered(name for name, good in zip(facts.labels, usable, strict=True) if name and good)
+    named_labels = label_names(facts.labels, str(path), rules, lambda i: f"item {facts.ids[i]}")
+    classes = ordered(name for name, good in zip(named_labels.names, usable, strict=True) if name and good)
     where = {name: i for i, name in enumerate(classes)}
-    labels = np.array([where.get(name, -1) for name in facts.labels], np.int64)
+    labels = np.array([where.get(name, -1) for name in named_labels.names], np.int64)
     groups = (
         tuple(g or i for g, i in zip(facts.groups, facts.ids, strict=True)) if any(facts.groups) else None
     )
@@ -119,10 +134,18 @@ def from_parquet(
         usable=usable,
         groups=groups,
         rows=inputs.kind != "image",
-        reading=reading,
+        reading=rules.reading,
     )
-    transform, preprocessing = _prepared(inputs, rows, grey)
-    pool = ArrayPool(rows, facts.ids, groups, labels, transform)
+    notes = named_labels.notes
+    if inputs.kind == "table":
+        found = Found(inputs.names, inputs.texts, inputs.left_out)
+        columns, said = fit(found, rows, np.flatnonzero(split.kept & ~split.test), standardise, str(path))
+        pool: Pool = TablePool(rows, found, columns, facts.ids, groups)
+        notes, preprocessing = notes + said, preprocessing_of(columns)
+    else:
+        transform, preprocessing = _prepared(inputs, rows, grey, rules)
+        preprocessing |= {"depth": depth} if any(told["peak"]) else {}
+        pool = ArrayPool(rows, facts.ids, groups, labels, transform)
     return Dataset(
         str(path),
         *halves(pool, labels, split.test, split.kept),
@@ -130,7 +153,7 @@ def from_parquet(
         preprocessing,
         quarantined=(*unread, *split.left_out),
         duplicates=split.duplicates,
-        notes=split.notes,
+        notes=(*images.notes_on(about), *notes, *split.notes),
     )
 
 
@@ -152,14 +175,14 @@ def _opened(path: Path) -> list[_Source]:
     return sources
 
 
-def _inputs(path: Path, sources: Sequence[_Source]) -> Inputs:
+def _inputs(path: Path, sources: Sequence[_Source], rules: Rules) -> Inputs:
     """The input columns of all files; the first list sets the length of all lists."""
     first = sources[0]
     with explained(first.path):
-        inputs = inputs_of(first.path, first.file)
+        inputs = inputs_of(first.path, first.file, reading=rules.reading)
     for source in sources[1:]:
         with explained(source.path):
-            other = inputs_of(source.path, source.file, inputs.width)
+            other = inputs_of(source.path, source.file, inputs.width, rules.reading)
         if other != inputs._replace(width=inputs.width or other.width):
             raise InvalidData(
                 f"{source.path} has the inputs {other}, and {first.path} {inputs}; all files of a data set need"
@@ -168,6 +191,9 @@ def _inputs(path: Path, sources: Sequence[_Source]) -> Inputs:
         inputs = other
     if inputs.kind == "list" and not inputs.width:
         raise InvalidData(f"{path}: all lists of the column {inputs.names[0]} are empty")
+    if inputs.kind == "table":
+        with explained(first.path):
+            return with_texts(inputs, [source.file for source in sources])
     return inputs
 
 
@@ -194,20 +220,31 @@ def explained(file: Path) -> Iterator[None]:
         ) from None
 
 
-def _facts(sources: Sequence[_Source]) -> Facts:
+def _facts(sources: Sequence[_Source], rules: Rules) -> Facts:
     """The id, label, split and group of each row."""
-    ids, labels, splits, groups = [], [], [], []
+    ids: list[str] = []
+    labels: list[Any] = []
+    splits: list[str] = []
+    groups: list[str] = []
     for source in sources:
         rows, there = source.file.metadata.num_rows, set(source.file.schema_arrow.names)
         if "label" not in there:
             has = ", ".join(source.file.schema_arrow.names)
             raise InvalidData(f"{source.path} has no column label; it has {has}")
-        told = {name: [""] * rows for name in ("id", "split", "group")}
+        if source.file.schema_arrow.names.count("label") > 1:
+            raise InvalidData(f"{source.path} has several columns called label; keep one")
+        told: dict[str, list[Any]] = {name: [""] * rows for name in ("id", "split", "group")}
         with explained(source.path):
             table = source.file.read(
                 columns=[name for name in ("id", "label", "split", "group") if name in there]
             )
-        told |= {name: texts(source.path, name, table[name]) for name in table.column_names}
+        told |= {
+            name: texts(source.path, name, table[name])
+            for name in table.column_names
+            if name != "label" or rules.reading <= EARLIER
+        }
+        if rules.reading > EARLIER:
+            told["label"] = table["label"].to_pylist()
         if "id" in there and "" in told["id"]:
             raise InvalidData(
                 f"{source.path}: the column id has no value in row {told['id'].index('')}, counted from 0; give"
@@ -240,11 +277,17 @@ def _of_name(place: str) -> str:
 
 
 def _decoded(
-    sources: Sequence[_Source], inputs: Inputs, size: int, cache: Path, progress: Progress | None
+    sources: Sequence[_Source],
+    inputs: Inputs,
+    size: int,
+    cache: Path,
+    progress: Progress | None,
+    depth: int = 16,
 ) -> tuple[Blocks, dict[str, list[Any]]]:
     """The inputs of all rows, with zeros for unusable ones; and for each row its digest, "grey" and the reason."""
     total, done = sum(source.file.metadata.num_rows for source in sources), 0
     told: dict[str, list[Any]] = {"digest": [], "grey": [], "reason": []}
+    told |= {name: [] for name in _TOLD}
     paths, lengths = [], []
     with ThreadPoolExecutor(images.threads()) as pool:
         for source in sources:
@@ -255,12 +298,20 @@ def _decoded(
                 for start in range(0, chunks.rows, chunks.step):
                     shape = size if inputs.kind == "image" else inputs.width
                     key = key_of(
-                        "parquet 1", inputs.kind, inputs.names, shape, about, group, start, chunks.step
+                        *(("parquet 3", depth) if inputs.kind == "image" else ("parquet 1",)),
+                        inputs.kind,
+                        inputs.names,
+                        shape,
+                        about,
+                        group,
+                        start,
+                        chunks.step,
+                        *((inputs.texts,) if inputs.kind == "table" else ()),
                     )
-                    make = partial(_make, chunks, start // chunks.step, inputs, size, pool)
+                    make = partial(_make, chunks, start // chunks.step, inputs, size, pool, depth)
                     path, facts = block(cache / "parquet", key, make)
                     for name, values in told.items():
-                        values += facts[name]
+                        values += facts.get(name) or [False] * min(chunks.step, chunks.rows - start)
                     paths.append(path)
                     lengths.append(min(chunks.step, chunks.rows - start))
                     done += lengths[-1]
@@ -316,7 +367,7 @@ class _Chunks:
 
 
 def _make(
-    chunks: _Chunks, number: int, inputs: Inputs, size: int, pool: ThreadPoolExecutor
+    chunks: _Chunks, number: int, inputs: Inputs, size: int, pool: ThreadPoolExecutor, depth: int
 ) -> tuple[NDArray[Any], dict[str, Any]]:
     batch = chunks.read(number)
     if inputs.kind != "image":
@@ -326,15 +377,19 @@ def _make(
     column = batch.column(0)
     contents = (column.field("bytes") if inputs.nested else column).to_pylist()
     rows = np.zeros((len(contents), 3, size, size), np.uint8)
-    made = list(pool.map(lambda content: images.decode_bytes(content, size), contents))
+    deep = () if depth == 16 else (depth,)
+    made = list(pool.map(lambda content: images.decode_bytes(content, size, *deep), contents))
     for row, image in zip(rows, made, strict=True):
         if image.pixels is not None:
             row[:] = image.pixels
-    names = {"digest": "sha256", "grey": "grey", "reason": "reason"}
+    names = {"digest": "content", "grey": "grey", "reason": "reason"}
+    names |= {name: name for name in _TOLD}
     return rows, {name: [getattr(image, field) for image in made] for name, field in names.items()}
 
 
-def _prepared(inputs: Inputs, rows: Blocks, grey: bool) -> tuple[Callable[[Any], Any] | None, dict[str, Any]]:
+def _prepared(
+    inputs: Inputs, rows: Blocks, grey: bool, rules: Rules
+) -> tuple[Callable[[Any], Any] | None, dict[str, Any]]:
     """The transform of a batch, and the preprocessing in words."""
     if inputs.kind == "image":
         normalise = GREY if grey else COLOUR
@@ -342,4 +397,8 @@ def _prepared(inputs: Inputs, rows: Blocks, grey: bool) -> tuple[Callable[[Any],
     octets = inputs.dtype == np.uint8
     dtype = "float32" if octets else str(inputs.dtype)
     about = {"kind": "array", "shape": [inputs.width], "dtype": dtype, "columns": list(inputs.names)}
-    return as_float if octets else None, about
+    if not octets:
+        return None, about
+    high = max(int(np.load(path, mmap_mode="r").max(initial=0)) for path in rows.paths)
+    transform = as_float if rules.reading <= EARLIER else row_scale(high)
+    return transform, about | ({"scale": transform.scale} if isinstance(transform, Divide) else {})

@@ -2,11 +2,14 @@
 
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+
+from baldur.data.images import flattened
 
 _SIDE = 64
 
@@ -38,11 +41,12 @@ def contact_sheet(images: Sequence[str | NDArray[Any]]) -> bytes | None:
 
 
 def _from_file(path: str) -> Image.Image:
-    with Image.open(path) as image:
+    content = Path(path).read_bytes()
+    with Image.open(io.BytesIO(content)) as image:
         image.draft("RGB", (_SIDE, _SIDE))  # a JPEG is decoded no larger than needed
-        upright = ImageOps.exif_transpose(image).convert("RGB")
+        upright, _, _ = flattened(image, content, None)
         upright.thumbnail((_SIDE, _SIDE))
-        return upright
+        return upright.convert("RGB")
 
 
 def _from_array(x: NDArray[Any]) -> Image.Image | None:

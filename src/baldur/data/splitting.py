@@ -93,6 +93,8 @@ def _by_class(
     labels: NDArray[np.int64], fraction: float, rng: np.random.Generator, first: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
     test = np.zeros(len(labels), np.bool_)
+    copied = first != np.arange(len(labels))
+    copied[first[copied]] = True
     classes, counts = np.unique(labels[labels >= 0], return_counts=True)
     wanted = fraction * counts
     quota = np.minimum(np.floor(wanted), counts - 1).astype(np.int64)
@@ -101,9 +103,7 @@ def _by_class(
         quota[i] = min(quota[i] + 1, counts[i] - 1)
     for c, k in zip(classes, quota, strict=True):
         order = rng.permutation(np.flatnonzero(labels == c))
-        test[
-            order[:k] if len(np.unique(first[order])) == len(order) else _whole(order, first[order], int(k))
-        ] = True
+        test[_whole(order, first[order], int(k)) if copied[order].any() else order[:k]] = True
     return test
 
 

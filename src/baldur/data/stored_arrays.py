@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baldur.data.array_images import Understood, understood
-from baldur.data.arrays import ArrayPool, Normalise, as_float, class_indices, image_preprocessing
+from baldur.data.arrays import ArrayPool, Divide, Normalise, as_float, image_preprocessing
 from baldur.data.copies import EARLIER, sides
 from baldur.data.dataset import Dataset, halves
-from baldur.data.listing import ordered
+from baldur.data.labels import Rules, coded
 from baldur.data.scanning import Scan, scan
-from baldur.errors import DataNotFound, InvalidData, InvalidLabel
+from baldur.errors import DataNotFound, InvalidData
 from baldur.protocols import View
 
 _NAMES = frozenset({"x_train", "y_train", "x_test", "y_test", "x", "y", "classes"})
@@ -27,21 +27,21 @@ class Part(NamedTuple):
 
     Args:
         x: The first axis is the item.
-        y: A class for each item: an integer (-1 for unknown) or a name.
+        y: A class for each item: a name or a number.
     """
 
     x: NDArray[Any]
     y: NDArray[Any]
 
 
-def from_npz(file: Path, test_fraction: float, seed: int, reading: int = EARLIER + 1) -> Dataset:
+def from_npz(file: Path, test_fraction: float, seed: int, rules: Rules) -> Dataset:
     """A data set from an .npz file: x_train, y_train, x_test and y_test, or x and y; optionally classes (the names).
 
     Args:
         file: The file.
         test_fraction: The share of test items, the same for each class, if there is no x_test.
         seed: Of that split.
-        reading: The rules, as in `load`.
+        rules: How labels are read.
 
     Returns:
         The data set.
@@ -50,20 +50,23 @@ def from_npz(file: Path, test_fraction: float, seed: int, reading: int = EARLIER
         InvalidData: An array is missing, or cannot be used.
         InvalidLabel: A label is not one of the classes.
     """
+    with open(file, "rb") as content:
+        if content.read(4) != b"PK\x03\x04":
+            raise InvalidData(f"{file} is no .npz file; write it with numpy.savez")
     with _explained(file), open(file, "rb") as content, np.load(content, allow_pickle=False) as stored:
         arrays = {name.lower(): stored[name] for name in stored.files if name.lower() in _NAMES}
     classes = tuple(map(str, arrays["classes"].tolist())) if "classes" in arrays else None
     for names in (("x_train", "y_train", "x_test", "y_test"), ("x", "y")):
         if set(names) <= arrays.keys():
             parts = [Part(arrays[a], arrays[b]) for a, b in zip(names[::2], names[1::2], strict=True)]
-            return _from_parts(file, parts, classes, test_fraction, seed, reading)
+            return _from_parts(file, parts, classes, test_fraction, seed, rules)
     raise InvalidData(
         f"{file} has {', '.join(arrays) or 'no such arrays'};"
         " x and y, or x_train, y_train, x_test and y_test are needed"
     )
 
 
-def from_npy(file: Path, test_fraction: float, seed: int, reading: int = EARLIER + 1) -> Dataset:
+def from_npy(file: Path, test_fraction: float, seed: int, rules: Rules) -> Dataset:
     """A data set from NAME.npy and its labels NAME_labels.npy, or from x.npy and y.npy in a folder.
 
     The inputs are memory-mapped, so they may be larger than memory.
@@ -72,7 +75,7 @@ def from_npy(file: Path, test_fraction: float, seed: int, reading: int = EARLIER
         file: The inputs, or the folder.
         test_fraction: The share of test items, the same for each class.
         seed: Of that split.
-        reading: The rules, as in `load`.
+        rules: How labels are read.
 
     Returns:
         The data set.
@@ -90,13 +93,13 @@ def from_npy(file: Path, test_fraction: float, seed: int, reading: int = EARLIER
         inputs, beside = file, file.with_name(f"{file.stem}_labels.npy")
     if not beside.is_file():
         raise DataNotFound(
-            f"the labels of {inputs} are missing; save them as {beside}, one integer for each item"
+            f"the labels of {inputs} are missing; save them as {beside}, one label for each item"
         )
     with _explained(inputs):
         x = np.load(inputs, mmap_mode="r", allow_pickle=False)
     with _explained(beside):
         y = np.load(beside, allow_pickle=False)
-    return _from_parts(file, [Part(x, y)], None, test_fraction, seed, reading)
+    return _from_parts(file, [Part(x, y)], None, test_fraction, seed, rules)
 
 
 @contextmanager
@@ -117,7 +120,7 @@ def _from_parts(
     names: tuple[str, ...] | None,
     test_fraction: float,
     seed: int,
-    reading: int,
+    rules: Rules,
 ) -> Dataset:
     """A data set of one part, which is split, or of two parts, train and test."""
     for part in parts:
@@ -126,14 +129,17 @@ def _from_parts(
         shapes = " and ".join(str(part.x.shape[1:]) for part in parts)
         raise InvalidData(f"in {file} training and test items differ in shape: {shapes}")
     for part in parts:
+        if not np.ndim(part.y):
+            raise InvalidData(
+                f"in {file} the labels have the shape (); give one for each item, shape (items,)"
+            )
         if len(part.x) != len(part.y) or not len(part.x):
             raise InvalidData(
                 f"{file} has {len(part.x)} items, but {len(part.y)} labels; give one for each item"
             )
-    classes = names or classes_of(str(file), [part.y for part in parts])
-    labels = [_labels(file, part.y, classes) for part in parts]
+    labels, classes, notes = coded([part.y for part in parts], str(file), rules, names)
     found = scan([part.x for part in parts])
-    read = _earlier(parts[0].x) if reading <= EARLIER else _understood(file, parts[0].x, found)
+    read = _earlier(parts[0].x) if rules.reading <= EARLIER else _understood(file, parts[0].x, found)
     prefixes = ("",) if len(parts) == 1 else ("train/", "test/")
     pools = [
         ArrayPool(
@@ -153,7 +159,7 @@ def _from_parts(
         classes=classes,
         named=np.repeat([side == "test/" for side in prefixes], [len(y) for y in labels]),
         rows=read.channels < 0,
-        reading=reading,
+        reading=rules.reading,
     )
     if len(parts) == 1:
         halved = halves(pools[0], labels[0], split.test, split.kept)
@@ -169,7 +175,7 @@ def _from_parts(
         preprocessing,
         quarantined=split.left_out,
         duplicates=split.duplicates,
-        notes=(*read.notes, *split.notes),
+        notes=(*read.notes, *notes, *split.notes),
     )
 
 
@@ -191,55 +197,15 @@ def _earlier(x: NDArray[Any]) -> Understood:
 
 
 def _refuse_strange(file: Path, x: NDArray[Any]) -> None:
-    if x.dtype.kind not in "biuf" or x.ndim < 2:
+    if x.dtype.kind not in "biuf" or x.ndim < 2 or 0 in x.shape[1:]:
         raise InvalidData(
             f"in {file} x is {x.dtype} of shape {x.shape}; numbers of shape (items, ...) are needed"
         )
-
-
-def classes_of(source: str, labels: list[NDArray[Any]]) -> tuple[str, ...]:
-    """The classes that occur in labels: their names in order, or "0", "1", ... up to the largest index.
-
-    Args:
-        source: The source of the labels, for the message.
-        labels: Names or class indices, each of shape (n,).
-
-    Returns:
-        Class names.
-
-    Raises:
-        InvalidLabel: They are neither, or an index is not below the number of items.
-    """
-    if all(y.dtype.kind == "U" for y in labels):
-        return ordered(name for y in labels for name in y.tolist() if name)
-    largest = max(int(class_indices(y).max(initial=-1)) for y in labels)
-    if largest >= sum(map(len, labels)):
-        raise InvalidLabel(
-            f"{source} has the label {largest}, but only {sum(map(len, labels))} items;"
-            " a label is a class index, counted from 0"
-        )
-    return tuple(map(str, range(largest + 1)))
-
-
-def _labels(file: Path, y: NDArray[Any], classes: tuple[str, ...]) -> NDArray[np.int64]:
-    if y.dtype.kind == "U" and y.ndim == 1:
-        where = {"": -1} | {name: i for i, name in enumerate(classes)}
-        if strange := sorted(set(y.tolist()) - where.keys()):
-            raise InvalidLabel(
-                f"{file} has the label {strange[0]!r}, which is not one of its classes {classes}"
-            )
-        return np.array([where[name] for name in y.tolist()], np.int64)
-    labels = class_indices(y)
-    if labels.max() >= len(classes):
-        at = int(labels.argmax())
-        raise InvalidLabel(
-            f"{file} has the label {labels[at]} at position {at}, but only {len(classes)} classes"
-        )
-    return labels
 
 
 def _preprocessing(x: NDArray[Any], transform: Any) -> dict[str, Any]:
     if isinstance(transform, Normalise):
         return image_preprocessing(x.shape[1:], transform)
     dtype = "float32" if transform or x.dtype.kind == "f" else str(x.dtype)
-    return {"kind": "array", "shape": list(x.shape[1:]), "dtype": dtype}
+    about = {"kind": "array", "shape": list(x.shape[1:]), "dtype": dtype}
+    return about | ({"scale": transform.scale} if isinstance(transform, Divide) else {})

@@ -1,6 +1,6 @@
 """A pool over a map-style PyTorch data set."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -8,22 +8,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from baldur.data.arrays import class_indices, from_arrays
+from baldur.data.arrays import from_arrays
 from baldur.data.scanning import digest_of
-from baldur.errors import InvalidArgument, UnreadableItems
+from baldur.errors import InvalidArgument, InvalidLabel, UnreadableItems
 from baldur.protocols import Batch, Pool, Positions
+
+_LABELS = (
+    "label",
+    "labels",
+    "target",
+    "targets",
+    "class",
+    "y",
+)  # names of the label in an item that is a dict
+_TWICE = 32  # items that are read twice
 
 
 @dataclass(frozen=True)
 class DatasetPool:
-    """A pool over a map-style data set of pairs (x, y), which reads items one by one; ids are positions.
+    """A pool over a map-style data set, which reads items one by one; ids are positions.
 
     Args:
-        source: A data set with a length, which returns pairs by position.
+        source: A data set with a length, which returns items as `from_dataset` takes them.
         ids: Unique.
         groups: The group of each item; a split never divides a group.
         ahead: Whether a thread reads the next batch while the last one is used.
         content: A digest of each item as it was first read, to find equal ones; None where there is none.
+        notes: Sentences for the user.
     """
 
     source: Any
@@ -31,6 +42,7 @@ class DatasetPool:
     groups: tuple[str, ...] | None = None
     ahead: bool = True
     content: tuple[bytes | None, ...] | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -55,21 +67,17 @@ class DatasetPool:
         yield from _ahead(read) if self.ahead and len(positions) > size else read
 
     def _read(self, positions: Positions, size: int) -> Iterator[tuple[Positions, Batch]]:
-        from torch.utils.data import default_collate
-
-        from baldur.core.trees import map_tree
-
         for start in range(0, len(positions), size):
             part = positions[start : start + size]
-            yield part, map_tree(_single, default_collate(self._items(part)))
+            yield part, _collated(self._items(part), [self.ids[i] for i in part])
 
     def _items(self, positions: Positions) -> list[Any]:
         """The inputs of a batch; an error names all unreadable items of the batch."""
         items, reasons = [], {}
         for i in positions:
             try:
-                items.append(self.source[int(i)][0])
-            except MemoryError:
+                items.append(_parts(self.source[int(i)], int(i))[0])
+            except (MemoryError, InvalidArgument):
                 raise
             except Exception as error:  # somebody else's code reads it
                 reasons[self.ids[int(i)]] = f"{type(error).__name__}: {error}"
@@ -87,27 +95,26 @@ def _ahead(batches: Iterator[tuple[Positions, Batch]]) -> Iterator[tuple[Positio
             yield batch
 
 
-def _single(leaf: Any) -> Any:
-    """Floating-point numbers as float32; integers stay as they are."""
-    return leaf.float() if leaf.is_floating_point() else leaf
-
-
-def from_dataset(dataset: Any, ahead: bool = True) -> tuple[Pool, NDArray[np.int64]]:
+def from_dataset(dataset: Any, ahead: bool = True) -> tuple[Pool, NDArray[Any]]:
     """A pool of the inputs of a map-style PyTorch data set, and its labels.
 
-    To find the labels, every item is read once, except in a `TensorDataset`.
+    An item is a tuple (x, y), or a dict with the label under "label", "labels", "target", "targets", "class" or "y".
+    Further values of a tuple are not used. x is a number, an array, a tensor, an image of Pillow, or a tree of them; y
+    is a name, a number or a one-hot vector. Every item is read once to find its label, and 32 are read twice, to see
+    whether they stay the same. A `TensorDataset` of pairs is taken as it is.
 
     Args:
-        dataset: A `torch.utils.data.Dataset` with a length, which returns pairs (x, y) with a class index y.
+        dataset: A `torch.utils.data.Dataset` with a length.
         ahead: Whether a thread reads the next batch while the last one is used. Give False if items must be read
             in the thread that made the data set.
 
     Returns:
-        The pool, with positions as ids, and the class of each item, shape (N,).
+        The pool, with positions as ids, and the label of each item: values of shape (N,), or one-hot rows.
 
     Raises:
-        InvalidArgument: It has no length, or its items are not pairs.
-        InvalidLabel: A label is not an integer of at least -1.
+        InvalidArgument: It has no length, its items are not of that form or differ in shape, or an item changes when it
+            is read again.
+        InvalidLabel: A label is neither a name nor a number nor a vector.
         UnreadableItems: The data set fails on an item.
     """
     from torch.utils.data import TensorDataset
@@ -116,25 +123,176 @@ def from_dataset(dataset: Any, ahead: bool = True) -> tuple[Pool, NDArray[np.int
         raise InvalidArgument(f"expected a data set with a length and items, not {type(dataset).__name__}")
     if isinstance(dataset, TensorDataset) and len(dataset.tensors) == 2:
         x, y = dataset.tensors
-        pool: Pool = from_arrays(x)
-        return pool, class_indices(y)
-    read = [_read(dataset, i) for i in range(len(dataset))]
-    labels = class_indices([label for label, _ in read])
-    content = tuple(digest for _, digest in read)
-    return DatasetPool(dataset, tuple(map(str, range(len(labels)))), ahead=ahead, content=content), labels
+        return from_arrays(x), np.asarray(y.detach().cpu())
+    n = len(dataset)
+    if not n:
+        raise InvalidArgument("the data set has no items; give at least two")
+    twice = set(np.linspace(0, n - 1, min(n, _TWICE)).astype(int).tolist())
+    kept, labels, content, first, more = {}, [], [], None, 0
+    for i in range(n):
+        item = _read(dataset, i)
+        x, y = _parts(item, i)
+        form = _form(x)
+        more = max(more, len(item) - 2 if isinstance(item, tuple | list) else 0)
+        first = form if first is None else first
+        if form != first:
+            raise InvalidArgument(
+                f"item {i} of the data set has {_in_words(form)}, but item 0 has {_in_words(first)}. Give all items "
+                "one form: for example, resize images to one size, and pad sequences to one length"
+            )
+        labels.append(_label(y, i))
+        content.append(digest_of(x))
+        if i in twice:
+            kept[i] = x
+    _collated([kept[0]], ["0"])  # says what cannot be a tensor
+    for i, before in kept.items():
+        x, y = _parts(_read(dataset, i), i)
+        if repr(_label(y, i)) != repr(labels[i]) or not _same(
+            _collated([before], [str(i)]), _collated([x], [str(i)])
+        ):
+            raise InvalidArgument(
+                f"item {i} of the data set is another one when it is read again, perhaps by random augmentation. Then "
+                "strategies cannot be compared, and a run cannot be resumed. Give the data set without augmentation, "
+                'and the augmentation apart: augment="weak", or augment="module:function", a function of (x, generator)'
+            )
+    notes = (f"of each item, only (x, y) is used, and not the {more} further values",) * bool(more)
+    pool = DatasetPool(dataset, tuple(map(str, range(n))), ahead=ahead, content=tuple(content), notes=notes)
+    if len({type(y) for y in labels}) > 1:
+        if tuple in map(type, labels):
+            raise InvalidLabel("some labels are vectors and others are not; give all labels one form")
+        return pool, np.array(labels, object)
+    if isinstance(labels[0], tuple) and len({len(y) for y in labels}) > 1:
+        raise InvalidLabel("the labels are vectors of different lengths; give one-hot vectors of one length")
+    return pool, np.array(labels)
 
 
-def _read(dataset: Any, position: int) -> tuple[Any, bytes | None]:
-    """The label of an item, and a digest of its input."""
+def _read(dataset: Any, position: int) -> Any:
     try:
-        item = dataset[position]
+        return dataset[position]
     except MemoryError:
         raise
     except Exception as error:  # somebody else's code reads it
         why = f"{type(error).__name__}: {error}; correct it, or leave it out with torch.utils.data.Subset"
         raise UnreadableItems({str(position): why}) from error
-    if not isinstance(item, tuple | list) or len(item) != 2:
+
+
+def _parts(item: Any, position: int) -> tuple[Any, Any]:
+    """The input and the label of an item."""
+    if isinstance(item, tuple | list) and len(item) >= 2:
+        return item[0], item[1]
+    if isinstance(item, Mapping):
+        name = next((name for name in _LABELS if name in item), None)
+        rest = {key: value for key, value in item.items() if key != name}
+        if name is not None and rest:
+            return (next(iter(rest.values())) if len(rest) == 1 else rest), item[name]
         raise InvalidArgument(
-            f"item {position} is not a pair (x, y), but {type(item).__name__}; give arrays as a tuple (x, y)"
+            f"item {position} is a dict with {', '.join(map(str, item)) or 'nothing'}; it needs an input, and the "
+            f"label under one of {', '.join(_LABELS)}"
         )
-    return item[1].item() if hasattr(item[1], "item") else item[1], digest_of(item[0])
+    raise InvalidArgument(
+        f"item {position} is not a pair (x, y), but {type(item).__name__}; give arrays as a tuple (x, y)"
+    )
+
+
+def _label(y: Any, position: int) -> Any:
+    """A label as a plain value; a vector as a tuple."""
+    if isinstance(y, list | tuple) or (getattr(y, "ndim", 0) == 1 and len(y) > 1):
+        y = tuple(y.tolist() if hasattr(y, "tolist") else y)
+        if all(isinstance(value, int | float) for value in y):
+            return y
+    if hasattr(y, "item") and getattr(y, "shape", ()) in ((), (1,)):
+        y = y.item()
+    if y is None or isinstance(y, str | int | float | bool):
+        return y
+    shape = f" of shape {tuple(y.shape)}" if hasattr(y, "shape") else ""
+    raise InvalidLabel(
+        f"item {position}: the label is a {type(y).__name__}{shape}; give a name, a number or a one-hot vector as the "
+        "second value of an item"
+    )
+
+
+def _form(x: Any) -> Any:
+    """What must be the same for all items: shapes, and the names of a dict."""
+    if _is_sequence(x):
+        return dict.fromkeys(x, "a sequence")
+    if isinstance(x, Mapping):
+        return {key: _form(value) for key, value in x.items()}
+    if isinstance(x, tuple | list):
+        return [_form(value) for value in x]
+    if _is_image(x):
+        return (len(_pixels(x)), *x.size[::-1])
+    return tuple(x.shape) if hasattr(x, "shape") else type(x).__name__ if isinstance(x, str) else ()
+
+
+def _is_sequence(x: Any) -> bool:
+    """Whether an item is a sequence of a tokenizer, which a batch pads."""
+    from torch import Tensor
+
+    plain = (Tensor, np.ndarray, list)
+    return isinstance(x, Mapping) and "attention_mask" in x and all(isinstance(v, plain) for v in x.values())
+
+
+def _is_image(x: Any) -> bool:
+    from PIL.Image import Image
+
+    return isinstance(x, Image)
+
+
+def _in_words(form: Any) -> str:
+    return f"the shape {form}" if isinstance(form, tuple) else str(form)
+
+
+def _pixels(image: Any) -> NDArray[Any]:
+    """An image of Pillow as numbers from 0 to 1, (channels, height, width); transparent pixels are white."""
+    from PIL import Image
+
+    if image.mode in ("I;16", "I;16B", "I", "F"):
+        values = np.asarray(image).astype(np.float32)[None]
+        return values if image.mode == "F" else values / np.float32(65535)
+    if "A" in image.getbands() or "transparency" in image.info:
+        shown = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), shown).convert(
+            "L" if image.mode == "LA" else "RGB"
+        )
+    if image.mode not in ("L", "RGB"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    rows = np.asarray(image).astype(np.float32) / np.float32(255)
+    return rows[None] if rows.ndim == 2 else np.ascontiguousarray(np.moveaxis(rows, 2, 0))
+
+
+def _collated(items: list[Any], ids: list[str]) -> Any:
+    """Inputs as one batch of tensors, floating-point numbers as float32; integers stay as they are."""
+    import torch
+    from torch.utils.data import default_collate
+
+    from baldur.core.trees import join, leaves, map_tree
+
+    try:
+        if all(map(_is_sequence, items)):
+            batch = join([{key: torch.as_tensor(part)[None] for key, part in x.items()} for x in items])
+        else:
+            batch = default_collate([_without_images(item) for item in items])
+        if not all(isinstance(leaf, torch.Tensor) for leaf in leaves(batch)):
+            raise TypeError("it holds texts")
+    except (RuntimeError, TypeError, KeyError, ValueError) as error:
+        raise InvalidArgument(
+            f"the inputs of the items {', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''} cannot be joined to a "
+            f"batch of tensors ({str(error).splitlines()[0]}); give numbers, arrays, tensors or images of one shape"
+        ) from error
+    return map_tree(lambda leaf: leaf.float() if leaf.is_floating_point() else leaf, batch)
+
+
+def _without_images(x: Any) -> Any:
+    if isinstance(x, Mapping):
+        return {key: _without_images(value) for key, value in x.items()}
+    if isinstance(x, tuple | list):
+        return [_without_images(value) for value in x]
+    return _pixels(x) if _is_image(x) else x
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two batches hold the same values; NaN equals NaN."""
+    from baldur.core.trees import leaves
+
+    pairs = zip(leaves(a), leaves(b), strict=True)
+    return all(x.shape == y.shape and bool(((x == y) | ((x != x) & (y != y))).all()) for x, y in pairs)

@@ -9,6 +9,7 @@ from baldur.evaluate.agreement import (
     fleiss_kappa,
     majority,
 )
+from baldur.evaluate.betting import Audited, audited_mean, betting_interval, labels_for_target
 from baldur.evaluate.calibration import (
     Reliability,
     adaptive_ece,
@@ -44,6 +45,7 @@ from baldur.evaluate.doubt import Proposals, relabelling_proposals
 from baldur.evaluate.metrics import accuracy, auroc, brier, f1, measure, nll
 
 __all__ = [
+    "Audited",
     "Consensus",
     "Interval",
     "Paired",
@@ -53,8 +55,10 @@ __all__ = [
     "accuracy_half_width",
     "active_gain",
     "adaptive_ece",
+    "audited_mean",
     "aulc",
     "auroc",
+    "betting_interval",
     "brier",
     "challenge_score",
     "classwise_ece",
@@ -72,6 +76,7 @@ __all__ = [
     "friedman",
     "holm",
     "interval",
+    "labels_for_target",
     "labels_to_target",
     "majority",
     "mce",

@@ -148,8 +148,9 @@ def number(name: str, value: object, low: float, high: float = math.inf, *, insi
     Raises:
         InvalidArgument: It is no number, or out of bounds.
     """
-    plain = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    x = float(value) if plain else math.nan  # type: ignore[arg-type]
+    x = math.nan  # lies within no bounds
+    if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
+        x = float(value)
     if not (low < x < high if inside else low <= x <= high) or math.isinf(x):
         bounds = f"between {low:g} and {high:g}" if math.isfinite(high) else f"at least {low:g}"
         bounds = "greater than 0" if inside and math.isinf(high) else bounds

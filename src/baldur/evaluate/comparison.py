@@ -277,6 +277,8 @@ def friedman(values: Float[Array, "D M"]) -> tuple[float, float]:
 def accuracy_half_width(accuracy: float, n: int, level: float = 0.95) -> float:
     """The noise of a test set: half the width of the normal interval of an accuracy, z √(a (1 - a) / n).
 
+    With few errors it is too narrow: with twenty, it holds in 92 % instead of 95 %. `stopping.wilson` holds there, too.
+
     Args:
         accuracy: The measured accuracy a, in [0, 1].
         n: How many test items.

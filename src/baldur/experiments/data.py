@@ -67,10 +67,9 @@ def _numbers(texts: Sequence[Sequence[str]], number: dict[str, int]) -> NDArray[
 
 
 def table(name: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """A table of numbers, standardised; the last column is the class."""
+    """A table of numbers as it is; the last column is the class. A run standardises it by its pool."""
     with (folder() / "tabular" / f"{name}.csv").open(newline="") as file:
         rows = [row for row in csv.reader(file) if row]
     x = np.array([[float(v) for v in row[:-1]] for row in rows])
     _, y = np.unique([row[-1] for row in rows], return_inverse=True)
-    x = x[:, x.std(0) > 0]
-    return ((x - x.mean(0)) / x.std(0)).astype(np.float32), y.astype(np.int64)
+    return x[:, x.std(0) > 0].astype(np.float32), y.astype(np.int64)

@@ -53,6 +53,9 @@ WITH_DROPOUT = (
     "laplace(structure='diagonal')",
     "laplace(structure='kronecker')",
     "laplace(structure='full')",
+    "laplace(structure='diagonal', mean_factor=1.0)",
+    "laplace(structure='kronecker', mean_factor=1.0)",
+    "laplace(structure='full', mean_factor=1.0)",
 )
 WITHOUT_DROPOUT = (
     "deterministic",

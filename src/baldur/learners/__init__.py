@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+from baldur.learners import doubts as doubts
 from baldur.learners.calibration import calibrated
 from baldur.learners.scikit_learn import Estimator
 from baldur.learners.supervised import FitRecord, Supervised
@@ -31,6 +32,9 @@ WRAPPERS: Mapping[str, Callable[..., Learner]] = {
 }
 """Functions `(learner, *, options)` that wrap another learner, by name."""
 
+EPOCHS: Mapping[str, int] = {"fixmatch": 4, "mean_teacher": 4, "pi_model": 4}
+"""How many times the epochs of the plain learner one needs, by name: with noisy inputs, training converges later."""
+
 ALONE: Mapping[str, Callable[..., Learner]] = {
     "committee": committee,
     "extra_trees": extra_trees,
@@ -42,6 +46,7 @@ ALONE: Mapping[str, Callable[..., Learner]] = {
 __all__ = [
     "ALONE",
     "CHANGE_TRAINING",
+    "EPOCHS",
     "WRAPPERS",
     "Estimator",
     "FitRecord",

@@ -235,7 +235,9 @@ class Estimator:
         except ValueError as error:
             same = np.flatnonzero((y == y[0]).all(0)).tolist() if y.ndim > 1 else []
             if self.likelihood.kind != "bernoulli" or not same:
-                raise
+                raise InvalidArgument(
+                    f"{type(estimator).__name__} cannot be fitted to {len(y)} labelled items: {error}"
+                ) from error
             raise InvalidLabel(
                 f"all {len(y)} items agree on label {', '.join(map(str, same))}, and {type(estimator).__name__} cannot "
                 f"learn one that all or none have ({error}); label more, or take a forest"

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from baldur import posteriors
-from baldur.core.devices import pick_device
+from baldur.core.devices import pick_device, seeded
+from baldur.core.networks import call, is_lazy
 from baldur.core.seeds import derive
 from baldur.core.trees import join, take
 from baldur.errors import EmptyLabelledSet, InvalidArgument, InvalidLabel, OneClassOnly
@@ -299,6 +300,9 @@ class _Training:
 
     def build(self, seed: int, **options: Any) -> nn.Module:
         network = build(self.learner.network, derive(seed, "weights"), options)
+        if is_lazy(network):  # its first batch decides the shapes
+            with seeded(derive(seed, "weights", "lazy"), torch.device("cpu")), torch.no_grad():
+                call(network.eval(), take(self.x, slice(2)))
         if self.built < len(self.before):
             go_on_from(network, self.before[self.built])
         self.built += 1

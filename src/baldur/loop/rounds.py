@@ -95,7 +95,7 @@ class Parts:
         strategy: Chooses items.
         oracle: Answers requests.
         scorer: Makes the scorer of a round from a seed.
-        measure: Measures a posterior, given a seed.
+        measure: Measures a posterior, given the items that it was trained on and a seed.
         initial: Chooses the first items, given a generator.
         picture: Makes a PNG of some items; None for items without pictures.
         generated: Makes a PNG of the items that the learner generated in its last fit; None if there are none.
@@ -109,7 +109,7 @@ class Parts:
     strategy: Strategy
     oracle: Oracle
     scorer: Callable[[int], Scorer]
-    measure: Callable[[Posterior, int], Measured]
+    measure: Callable[[Posterior, Labelled, int], Measured]
     initial: Callable[[np.random.Generator], Sequence[str]]
     picture: Callable[[Sequence[str]], bytes | None] = lambda ids: None
     generated: Callable[[], bytes | None] = lambda: None
@@ -142,6 +142,7 @@ class _Going:
     _positions: dict[str, int] = field(default_factory=dict)
     _cut: int | None = None
     _split: tuple[Labelled, View] | None = None
+    _tested: Mapping[str, int] = field(default_factory=dict)
 
     def advance(self) -> State:
         if self.trial.latest() is None:
@@ -267,7 +268,8 @@ class _Going:
         posterior = self._believed(latest)
         self._begin(latest, "measure")
         with self.trial.phase(latest.round, "measure") as phase:
-            measured = self.parts.measure(posterior, derive(self.trial.seed, "draws", latest.round))
+            seed = derive(self.trial.seed, "draws", latest.round)
+            measured = self.parts.measure(posterior, self._sides(latest)[0], seed)
             arrays = measured.calibration
             if arrays:
                 phase.artefact(latest.round, "calibration", ".npz", lambda path: _write_npz(path, arrays))
@@ -275,7 +277,7 @@ class _Going:
             if self.parts.stopping is not None:
                 labelled = self._sides(latest)[0]
                 metrics |= self.parts.stopping.measured(
-                    self.trial, latest, posterior, labelled, self.parts.pool
+                    self.trial, latest, posterior, labelled, self.parts.pool, self._tested
                 )
             phase.measured(metrics)
         self.parts.observe(
@@ -290,7 +292,8 @@ class _Going:
         if not len(unlabelled):
             return False
         unlabelled = self._candidates(latest, unlabelled)
-        posterior, k = self._believed(latest), self._wanted(len(labelled))
+        labels = len(labelled) + len(self._tested)
+        posterior, k = self._believed(latest), self._wanted(labels)
         self._begin(latest, "choose")
         with self.trial.phase(latest.round, "choose") as phase:
             seed = self.trial.seed
@@ -310,12 +313,22 @@ class _Going:
                 Request(i, rank, float(s))
                 for rank, (i, s) in enumerate(zip(choice.ids, choice.scores, strict=True))
             ]
+            requests += self._tests(len(requests), labels)
             ranking = self._keep_scores(latest, choice, unlabelled, phase)
             picture = self.parts.picture(choice.ids)
             if picture is not None:
                 phase.artefact(latest.round + 1, "picks", ".png", lambda path: _write(path, picture))
             phase.chosen(requests, ranking)
         return True
+
+    def _tests(self, asked: int, labels: int) -> list[Request]:
+        """Requests for test labels, after those that will be trained on."""
+        stopping = self.parts.stopping
+        if stopping is None:
+            return []
+        limit = stopping.criterion.limit
+        room = None if limit is None else limit - labels - asked
+        return [Request(i, asked + rank) for rank, i in enumerate(stopping.to_test(self.trial, room))]
 
     def _wanted(self, labels: int) -> int:
         """How many items to ask for: no more than the budget of a stopping criterion has left."""
@@ -351,9 +364,12 @@ class _Going:
     def _divided(self, cut: int | None) -> tuple[Labelled, View]:
         if not self._positions:
             self._positions = {i: position for position, i in enumerate(self.parts.pool.ids)}
-        rows = self.trial.labels(cut)
+        rows, index = self.trial.labels(cut), {name: i for i, name in enumerate(self.parts.classes)}
+        if self.parts.stopping is not None and self.parts.stopping.reserve is not None:
+            tests = set(self.parts.stopping.reserve.ids)
+            self._tested = {row.item: index[row.value] for row in rows if row.item in tests}
+            rows = [row for row in rows if row.item not in tests]
         positions = np.array([self._positions[row.item] for row in rows], dtype=np.intp)
-        index = {name: number for number, name in enumerate(self.parts.classes)}
         labelled = Labelled(
             View(self.parts.pool, positions),
             labels=np.array([index[row.value] for row in rows], dtype=np.int64),

@@ -1,8 +1,11 @@
 """Stopping criteria in the loop: predictions are kept for them, and they read the past from the store alone."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -10,11 +13,14 @@ from numpy.typing import NDArray
 
 from baldur.core.seeds import derive, generator
 from baldur.errors import DamagedArtefact
-from baldur.protocols import Criterion, History, Labelled, Metrics, Pool, Posterior, View
+from baldur.protocols import Criterion, History, Labelled, Metrics, Pool, Posterior, Sampled, View, tests_of
 from baldur.store import Round, Trial
 
 STOP_SET = 2000
 """Items on which successive models are compared, as many as Bloodgood & Vijay-Shanker (CoNLL 2009) took."""
+
+
+_NONE: Mapping[str, int] = MappingProxyType({})
 
 
 def _no_metrics(posterior: Posterior, labelled: Labelled, seed: int) -> Metrics:
@@ -31,15 +37,23 @@ class Stopping:
         validate: Gives more metrics that the criterion reads, for the labelled items and a seed: those of held-out
             items, for example.
         whole: The pool as the run began with it, if items were left out since.
+        reserve: Items for test labels, in random order; none of them is in the pool. None without a reserve.
     """
 
     criterion: Criterion
     predict: Callable[[Posterior, Pool, int], NDArray[np.floating]]
     validate: Callable[[Posterior, Labelled, int], Metrics] = _no_metrics
     whole: Pool | None = None
+    reserve: Pool | None = None
 
     def measured(
-        self, trial: Trial, latest: Round, posterior: Posterior, labelled: Labelled, pool: Pool
+        self,
+        trial: Trial,
+        latest: Round,
+        posterior: Posterior,
+        labelled: Labelled,
+        pool: Pool,
+        tested: Mapping[str, int] = _NONE,
     ) -> Metrics:
         """Keep a round's predictions on the stop set, and measure the other splits that the criterion reads.
 
@@ -49,6 +63,7 @@ class Stopping:
             posterior: Its posterior.
             labelled: The items that it was trained on.
             pool: All items, labelled or not.
+            tested: The classes of the test items that have a label.
 
         Returns:
             More metrics of the round.
@@ -56,6 +71,8 @@ class Stopping:
         if self.criterion.rounds:
             self._keep(trial, latest, "stop", posterior, View(pool, self._stop_set(trial, pool)))
         metrics = dict(self.validate(posterior, labelled, _seed(trial)))
+        if self.reserve is not None:
+            metrics |= self._test(trial, latest, posterior, self.reserve, tested)
         asked = _read(trial, latest.round - 1, "query") if "query" in self.criterion.splits else None
         if asked is not None:
             truth = dict(zip(labelled.pool.ids, labelled.labels.tolist(), strict=True))
@@ -99,8 +116,54 @@ class Stopping:
             metrics=[row.metrics for row in past],
             predictions=self._predictions(trial, latest, unlabelled),
             scores=[np.array(row.scores, np.float64) for row in past],
+            tested=self._tested(trial, latest),
         )
         return self.criterion(history)
+
+    def to_test(self, trial: Trial, room: int | None) -> list[str]:
+        """The test items to ask for in the next round, from the store alone.
+
+        Args:
+            trial: The trial.
+            room: How many at most; None for any number.
+
+        Returns:
+            Ids; the next ones of the reserve.
+        """
+        if self.reserve is None:
+            return []
+        past = trial.past()
+        history = History([row.labels for row in past], [row.metrics for row in past])
+        have = int(history.values("items", "reserve")[-1])
+        ids = self.reserve.ids[have : max(tests_of(self.criterion, history), have)]
+        return list(ids if room is None else ids[: max(room, 0)])
+
+    def _test(
+        self, trial: Trial, latest: Round, posterior: Posterior, reserve: Pool, tested: Mapping[str, int]
+    ) -> Metrics:
+        """Keep a round's errors on the test items, and its guesses of them on the whole reserve."""
+        # The same draws as for the test items, so that it is the same model.
+        log_probs = self.predict(posterior, reserve, derive(trial.seed, "draws", latest.round))  # (M, C)
+        classes = [tested[i] for i in takewhile(tested.__contains__, reserve.ids)]
+        n = len(classes)
+        guess = 1 - np.exp(log_probs.max(axis=1).astype(np.float64))
+        arrays = {
+            "guess": np.clip(guess, 0, 1),
+            "wrong": (log_probs[:n].argmax(axis=1) != np.array(classes, np.int64)).astype(np.float64),
+        }
+        trial.artefact(latest.round, "tested", ".npz", lambda path: _write(path, arrays))
+        error = float(guess.mean() + np.mean(arrays["wrong"] - guess[:n])) if n else 0.0
+        return {
+            ("accuracy", "reserve"): 1 - min(max(error, 0.0), 1.0) if n else math.nan,
+            ("guess", "reserve"): float(arrays["guess"].mean()),
+            ("items", "reserve"): float(n),
+            ("size", "reserve"): float(len(guess)),
+        }
+
+    def _tested(self, trial: Trial, latest: Round) -> Sampled | None:
+        trial.forget("tested", before=latest.round)
+        kept = None if self.reserve is None else _read(trial, latest.round, "tested")
+        return None if kept is None else Sampled(kept["guess"], kept["wrong"])
 
     def _keep(self, trial: Trial, latest: Round, kind: str, posterior: Posterior, items: Pool) -> None:
         log_probs = self.predict(posterior, items, _seed(trial)).astype(np.float32)

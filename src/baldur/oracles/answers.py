@@ -123,7 +123,7 @@ def _from_csv(path: Path, text: str) -> tuple[list[Answer], list[str]]:
             i, label = row[names.index("id")], row[names.index("label")]
             if not label.strip():
                 continue
-            if not i.strip():
+            if not i:
                 faults.append(f"{where}: the label {label!r} has no id")
             else:
                 answers.append(Answer(i, label, where))

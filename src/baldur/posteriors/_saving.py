@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_model, save_model
+from safetensors.torch import load_file, load_model, save_model
 from torch import Tensor, nn
 
+from baldur.core.networks import in_full, is_lazy
 from baldur.core.tensorfiles import read_tensors, write_tensors
 from baldur.core.trees import bits
 from baldur.errors import DamagedArtefact, InvalidArgument
@@ -133,7 +134,10 @@ def read(folder: Path, network: nn.Module) -> Saved:
         DamagedArtefact: A file is missing, incomplete, of another format, or of another architecture.
     """
     about = read_facts(folder)
+    in_full(network)
     try:
+        if is_lazy(network):  # the saved weights have the shapes
+            network.load_state_dict(load_file(folder / "network.safetensors"), strict=False)
         load_model(network, str(folder / "network.safetensors"))
         tensors, _ = read_tensors(folder / "posterior.safetensors") if about.get("tensors") else ({}, {})
         outside = about["outside"]

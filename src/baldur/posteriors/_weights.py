@@ -7,7 +7,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from baldur.core.networks import channels_first, device_of, tensors, wants_channels_first
+from baldur.core.networks import (
+    arguments_of,
+    channels_first,
+    device_of,
+    logits_of,
+    tensors,
+    wants_channels_first,
+)
 from baldur.core.seeds import derive
 from baldur.core.trees import differ, items_of, place, take, versions
 from baldur.errors import InvalidArgument
@@ -123,14 +130,11 @@ class WeightDraws(NumberedDraws):
         return self.likelihood.log_probs(outputs, 1)
 
     def _outputs(self, t: int, x: Any) -> Any:
-        arguments: tuple[Any, ...] = tuple(x) if isinstance(x, tuple | list) else (x,)
-        named: dict[str, Any] = {}
-        if isinstance(x, dict):
-            arguments, named = (), x
+        arguments, named = arguments_of(self.network, x)
         weights = dict(self._weights(t))
         mode = Dropouts()  # also what is always on is off
         with mode:
-            outputs = functional_call(self.network, weights, arguments, named)
+            outputs = logits_of(functional_call(self.network, weights, arguments, named))
         mode.refuse_probabilities(outputs)
         return outputs
 

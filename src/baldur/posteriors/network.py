@@ -1,13 +1,12 @@
 """Shared parts of posteriors over a network: the frozen copy and its features."""
 
-import copy
 from abc import ABC
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from baldur.core.networks import call, channels_last
+from baldur.core.networks import call, channels_last, duplicate, is_lazy
 from baldur.core.trees import items_of
 from baldur.errors import Unsupported, UnsupportedNetwork
 from baldur.protocols import Posterior
@@ -34,18 +33,20 @@ def frozen(network: nn.Module) -> nn.Module:
         The copy.
 
     Raises:
-        UnsupportedNetwork: The network cannot be copied, or has batch normalisation without running statistics.
+        UnsupportedNetwork: The network cannot be copied, has lazy layers without weights, or has batch normalisation
+            without running statistics.
     """
-    for path, module in network.named_modules():
+    twin = duplicate(network)
+    if is_lazy(twin):
+        raise UnsupportedNetwork(
+            "the network has lazy layers without weights yet; apply it to one batch first, and train it"
+        )
+    for path, module in twin.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
             raise UnsupportedNetwork(
                 f"'{path}': batch normalisation without running statistics makes every item's answer depend on its "
                 "batch; use track_running_stats=True, or another normalisation"
             )
-    try:
-        twin = copy.deepcopy(network)
-    except RuntimeError as error:
-        raise UnsupportedNetwork(f"the network cannot be copied: {error}") from None
     return channels_last(twin.eval().requires_grad_(False))
 
 

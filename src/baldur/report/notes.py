@@ -29,6 +29,7 @@ def notes_on(store: Store, groups: Sequence[Group], stretch: tuple[float, float]
         *_comparability(store, groups),
         *_extent(groups, stretch),
         *_labels(plan),
+        *_tested(store),
         *answers(store),
         *differing_starts(store),
         *_losses(store),
@@ -115,6 +116,15 @@ def _labels(plan: Plan) -> Iterator[str]:
         )
     if plan.stops_on_test:
         yield "A stopping criterion looked at the test set, so the last test accuracies are too optimistic."
+
+
+def _tested(store: Store) -> Iterator[str]:
+    items = [int(row.value) for row in store.metrics("reserve") if row.metric == "items" and row.value > 0]
+    if items:
+        yield (
+            f"The label counts include up to {count(max(items), 'test label')} in each trial. They were drawn at "
+            "random to decide when to stop, and no model was trained on them."
+        )
 
 
 def answers(store: Store) -> list[str]:

@@ -28,8 +28,9 @@ def status(store: Store) -> dict[str, Any]:
         "run" (its folder), "state" ("running", "stopped", "waiting", "failed" or "done"), "labels" (over all
         trials), "round" (the newest of any trial), "rounds" (planned, or None), "trials_done",
         "trials_planned", "phase" (the one going on, or None), "seconds_left" (an estimate, or None),
-        "quarantined", "incidents", "notes" (on the simulated answers) and "trials": the strategy, seed, state,
-        reason, round, round_state, labels and accuracy of each.
+        "questions" (items that wait for the answer of a person), "quarantined", "incidents", "notes" (on the
+        simulated answers) and "trials": the strategy, seed, state, reason, round, round_state, labels and accuracy of
+        each.
     """
     plan = read_plan(store)
     trials = _trials(store)
@@ -47,6 +48,7 @@ def status(store: Store) -> dict[str, Any]:
         "trials_planned": planned,
         "phase": _phase(phases[-1]) if phases and state == "running" else None,
         "seconds_left": 0.0 if state == "done" else _seconds_left(phases, plan, done),
+        "questions": _questions(store) if plan.oracle == "file" else 0,
         "quarantined": sum(item.state == "quarantined" for item in store.items().values()),
         "incidents": len(store.incidents()),
         "notes": answers(store),
@@ -81,11 +83,46 @@ def print_status(status: dict[str, Any], console: "Console") -> None:
         console.print(table)
     if len(shown) < len(rows):
         console.print(Text(f"{wording.count(len(rows) - len(shown), 'more trial')} not shown"))
+    if said := questions_in_words(status):
+        console.print(Text(said), soft_wrap=True)  # with a command to copy
     for note in status["notes"]:
         console.print(Text(note))
     for thing, name in (("quarantined", "quarantined item"), ("incidents", "incident")):
         if status[thing]:
             console.print(Text(f"{wording.count(status[thing], name)}: see the report"))
+
+
+def questions_in_words(status: dict[str, Any]) -> str:
+    """How many answers a run waits for, and how to give them.
+
+    Args:
+        status: The result of `status`.
+
+    Returns:
+        A sentence; empty if no answer is missing.
+    """
+    if not status["questions"]:
+        return ""
+    return f"waiting for {wording.count(status['questions'], 'answer')}: {how_to_answer(status['run'])}"
+
+
+def how_to_answer(folder: Any) -> str:
+    """How a person answers the questions of a run.
+
+    Args:
+        folder: The folder of the run.
+
+    Returns:
+        A part of a sentence.
+    """
+    return (
+        f"read the questions in {folder}/requests.csv, fill in the labels there or write them to {folder}/answers.csv "
+        f"(columns id, label), then continue with: baldur run --out {folder}"
+    )
+
+
+def _questions(store: Store) -> int:
+    return len({row.item for row in store.requests() if row.state == "open"})
 
 
 def _trials(store: Store) -> list[dict[str, Any]]:

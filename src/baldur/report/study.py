@@ -110,7 +110,9 @@ def gather(stores: Sequence[Store], targets: Sequence[float], metric: str) -> St
             if key not in names:  # it began since
                 continue
             own = sorted((t for t in trials if t.strategy == group.strategy), key=lambda trial: trial.seed)
-            asked = tuple(request for request in requests if request.strategy == group.strategy)
+            # Test items are asked for without a score. No strategy chose them.
+            chosen = (q for q in requests if q.round == 0 or q.score is not None)
+            asked = tuple(request for request in chosen if request.strategy == group.strategy)
             labels = {(row.seed, row.round): row.labels for row in measured if row.strategy == group.strategy}
             members.append(Member(names[key], store, group, looks[key], tuple(own), asked, labels))
     return Study(runs, tuple(members), summary)

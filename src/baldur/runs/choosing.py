@@ -1,5 +1,6 @@
 """Choose one batch without a run."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from baldur.data import as_pool
 from baldur.data.arrays import class_indices
 from baldur.errors import InvalidArgument
 from baldur.protocols import Choice, Labelled, Pool, Posterior, Strategy, View
-from baldur.runs.names import strategy_named
+from baldur.runs.meant import as_strategy
+from baldur.runs.names import name_of, strategy_named
 from baldur.score import PoolScorer
 
 
@@ -19,7 +21,7 @@ def choose(
     pool: Pool | Any,
     *,
     k: int = 10,
-    strategy: str | Strategy = "bald",
+    strategy: str | Strategy | Callable[[Any], Any] = "bald",
     labelled: Labelled | tuple[Any, Any] | None = None,
     seed: int = 0,
     draws: int = 20,
@@ -31,7 +33,8 @@ def choose(
         posterior: The posterior of the model, for example `posteriors.MCDropout(network)`.
         pool: The unlabelled items: a pool, or an array (N, ...). The ids of an array are its positions.
         k: Number of items to choose. If the pool is smaller, all its items are chosen.
-        strategy: A name, optionally with options in brackets, or a function; see `protocols.Strategy`.
+        strategy: A name, optionally with options in brackets; a function, see `protocols.Strategy`; or a score function
+            such as `acquire.bald`.
         labelled: The labelled items: a `Labelled`, or arrays (x, y). Strategies such as core_set use them.
         seed: Seed of the posterior samples and of all random choices.
         draws: Number of posterior samples T.
@@ -56,7 +59,9 @@ def choose(
         raise InvalidArgument("the pool is empty; give at least one unlabelled item")
     if not isinstance(strategy, str) and not callable(strategy):
         raise InvalidArgument(f"a strategy must be one name or function, not {strategy!r}")
-    chosen = strategy_named(strategy) if isinstance(strategy, str) else strategy
+    chosen = (
+        strategy_named(strategy) if isinstance(strategy, str) else as_strategy(strategy, name_of(strategy))
+    )
     scorer = PoolScorer(draws=draws, seed=seed, memory=memory)
     return chosen(
         posterior,

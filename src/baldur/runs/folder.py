@@ -1,6 +1,7 @@
 """The folder of a run: creates, resumes or extends the run."""
 
 import hashlib
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -17,10 +18,19 @@ from baldur.errors import ItemChanged, RunNotFound, SettingsChanged
 from baldur.protocols import Pool
 from baldur.runs import settings as settings_
 from baldur.runs.items import item_shape
-from baldur.runs.names import canonical, fitting_named, learner_named, network_named, strategy_named
+from baldur.runs.meanings import as_before
+from baldur.runs.names import (
+    canonical,
+    epochs_factor,
+    fitting_named,
+    learner_named,
+    network_named,
+    strategy_named,
+)
 from baldur.runs.observer import Observer
 from baldur.runs.settings import Settings
 from baldur.store import Store
+from baldur.store.backup import SETTINGS
 from baldur.store.database import FILE
 
 GROWING = frozenset({"rounds", "seeds", "strategies"})
@@ -28,6 +38,9 @@ GROWING = frozenset({"rounds", "seeds", "strategies"})
 
 ELSEWHERE = frozenset({"engine", "address", "workers", "jobs"})
 """Settings that may change at any time: they decide where a run is computed, and change no result."""
+
+WHERE = frozenset({"data", "data_dir", "encoder"})
+"""Settings that say where the data are. They may change if the content is the same, since data may be moved."""
 
 _NAMES = ("network", "learner", "posterior")
 """Settings that may name a function by the path of an earlier version."""
@@ -42,12 +55,14 @@ class Settled:
         stored: The settings of the run in the folder; None for a new run.
         threads: Number of threads of the run; 0 for a new run without such a setting.
         known: Recorded files, by id: sha256, size, time of modification.
+        scaling: The scaling of the inputs in the stored run; None for a new run.
     """
 
     settings: Settings
     stored: Settings | None = None
     threads: int = 0
     known: Mapping[str, tuple[str | None, int, int]] = field(default_factory=dict)
+    scaling: Mapping[str, Any] | None = None
 
 
 def settle(told: Mapping[str, Any], out: Path) -> Settled:
@@ -69,22 +84,31 @@ def settle(told: Mapping[str, Any], out: Path) -> Settled:
         with Store.open(out) as store:
             return _settled(store, told)
     except RunNotFound:
-        settings = settings_.create(**told)
+        settings = _new(told)
         return Settled(settings, threads=settings.engine.threads)
+
+
+def _new(told: Mapping[str, Any]) -> Settings:
+    """The settings of a new run. A learner that converges late trains for longer, unless the user says how long."""
+    settings = settings_.create(**told)
+    factor = 1 if "epochs" in told else epochs_factor(settings.learn.learner, settings.learn.augment)
+    return settings if factor == 1 else settings.but(epochs=factor * settings.learn.epochs)
 
 
 def _settled(store: Store, told: Mapping[str, Any]) -> Settled:
     stored = settings_.from_toml(store.settings)
+    _warn_of_edits(store)
     starts = store.starts()
     if not stored.engine.threads and starts:  # older versions recorded the number, but did not store it
         stored = stored.but(threads=int(starts[0].get("threads", 0)))
     fresh = settings_.create(**told).flat()  # checked, and in the form in which values are kept
     now = as_stored({name: fresh[name] for name in told}, stored)
     settings = stored.but(**now)
-    if refused := _refused(stored, settings):
-        if _empty(store, stored):
-            anew = settings_.create(**told)
-            return Settled(anew, threads=anew.engine.threads)
+    refused = _refused(stored, settings)
+    if (refused or _moved(stored, settings)) and _empty(store, stored):
+        anew = _new(told)
+        return Settled(anew, threads=anew.engine.threads)
+    if refused:
         _check_names(now)
         changes = "; ".join(f"{name} was {old!r} and is now {new!r}" for name, (old, new) in refused.items())
         raise SettingsChanged(
@@ -96,7 +120,18 @@ def _settled(store: Store, told: Mapping[str, Any]) -> Settled:
     known = {
         i: (r.sha256, r.size, r.mtime_ns) for i, r in files if r.size is not None and r.mtime_ns is not None
     }
-    return Settled(settings, stored, settings.engine.threads, known)
+    return Settled(settings, stored, settings.engine.threads, known, store.preprocessing.get("scaling", {}))
+
+
+def _warn_of_edits(store: Store) -> None:
+    """Warn if somebody edited the file of settings, which a run writes but does not read."""
+    path = store.folder / SETTINGS
+    if path.exists() and path.read_bytes().split() != store.settings.encode().split():
+        warnings.warn(
+            f"{path} was edited, but a run keeps the settings that it began with. For other settings, begin a new run: "
+            f"baldur run --settings {path} --out NEW",
+            stacklevel=4,
+        )
 
 
 def _check_names(told: Mapping[str, Any]) -> None:
@@ -114,7 +149,7 @@ def _check_names(told: Mapping[str, Any]) -> None:
 def as_stored(told: Mapping[str, Any], stored: Settings) -> dict[str, Any]:
     """Write each name as the stored run does, if both names mean the same function.
 
-    A function may have another path in another version, but a trial keeps its first name.
+    A function may have another path or other defaults in another version, but a trial keeps its first name.
 
     Args:
         told: The given options, by flat name.
@@ -128,7 +163,8 @@ def as_stored(told: Mapping[str, Any], stored: Settings) -> dict[str, Any]:
         names = {canonical(name): name for name in before["strategies"]}
         now["strategies"] = [names.get(canonical(name), name) for name in now["strategies"]]
     for option in _NAMES:
-        if option in now and canonical(now[option]) == canonical(before[option]):
+        told_as = {canonical(now[option]), canonical(as_before(option, now[option]))} if option in now else ()
+        if canonical(before[option]) in told_as:
             now[option] = before[option]
     return now
 
@@ -140,10 +176,16 @@ def _refused(before: Settings, after: Settings) -> dict[str, tuple[Any, Any]]:
     return {
         name: values
         for name, values in changed.items()
-        if name not in ELSEWHERE
+        if name not in ELSEWHERE | WHERE
         and not (name == "threads" and not values[0])
         and not (name in GROWING and _more(*values))
     }
+
+
+def _moved(before: Settings, after: Settings) -> bool:
+    """Whether the data are said to be elsewhere."""
+    old, new = before.flat(), after.flat()
+    return any(old[name] != new[name] for name in WHERE)
 
 
 def _more(old: Any, new: Any) -> bool:
@@ -181,7 +223,8 @@ def _discard(store: Store, settings: Settings) -> None:
     """Delete the record of an empty run. Other files in the folder are kept."""
     with store, store.lock("trainer"):
         stored = settings_.from_toml(store.settings)
-        if _refused(stored, settings) and _empty(store, stored):  # checked again under the lock
+        changed = _refused(stored, settings) or _moved(stored, settings)
+        if changed and _empty(store, stored):  # checked again under the lock
             store.close()
             for suffix in ("", "-wal", "-shm", "-journal"):
                 (store.folder / (FILE + suffix)).unlink(missing_ok=True)
@@ -248,22 +291,25 @@ def open_run(out: Path, settings: Settings, dataset: Dataset, observer: Observer
     except RunNotFound:
         pass
     else:
-        if _refused(settings_.from_toml(store.settings), settings):
-            _discard(store, settings)
-            observer.message(f"the run in {out} had not trained yet, so it starts anew with these settings")
-        else:
-            with ExitStack() as stack:
-                stack.enter_context(store)
-                if not _same_data(store, dataset):
+        with ExitStack() as stack:
+            stack.enter_context(store)
+            stored = settings_.from_toml(store.settings)
+            anew = bool(_refused(stored, settings))
+            if not anew and not _same_data(store, dataset):
+                anew = _moved(stored, settings) and _empty(store, stored)
+                if not anew:
                     early = " An early version began it, so make the data set with reading=1."
                     raise ItemChanged(
                         f"the run in {out} was started with other data (items, labels, splits or contents differ); "
-                        "give the same data as before, or another folder for a new run."
+                        "give the same data as before, wherever they are. For a new run, give another folder (--out)."
                         + early
                         * (settings.data.reading <= EARLIER)
                     )
-                stack.pop_all()
+            stack.pop_all()
+        if not anew:
             return store
+        _discard(store, settings)
+        observer.message(f"the run in {out} had not trained yet, so it starts anew with these settings")
     shape = list(item_shape(dataset.train))
     counts = np.bincount(dataset.labels[dataset.labels >= 0], minlength=len(dataset.classes))
     facts: dict[str, Any] = {"duplicates": len(dataset.duplicates), "pool": len(dataset.train)}

@@ -1,19 +1,24 @@
-"""The items of a run: their shape, the validation items, the initial labels, and pictures."""
+"""The items of a run: reading them, their shape, the validation items, the initial labels, and pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from baldur.core.seeds import generator
-from baldur.data import Dataset
+from baldur.core.seeds import derive, generator
+from baldur.data import Dataset, load
+from baldur.data.dataset import KnownRecord
+from baldur.data.download import Progress
+from baldur.data.encoders.exported import Encoder
 from baldur.data.pictures import contact_sheet
 from baldur.errors import InvalidData, InvalidSettings, UnreadableItems
 from baldur.learners.held_out import hold_out
 from baldur.protocols import Labelled, Pool, View
-from baldur.runs.settings import CompareSettings, LearnSettings
+from baldur.runs.settings import CompareSettings, DataSettings, LearnSettings
+
+_MOST_RESERVED = 5000
 
 
 def item_shape(pool: Pool) -> tuple[int, ...]:
@@ -23,6 +28,47 @@ def item_shape(pool: Pool) -> tuple[int, ...]:
             _, x = next(iter(pool.batches(np.array([position]), 1)))
             return tuple(x.shape[1:]) if isinstance(x, torch.Tensor) else ()
     raise InvalidData("no item of the pool can be read; check that its disk is available")
+
+
+def read_data(
+    settings: DataSettings,
+    encoder: Encoder | str | None = None,
+    *,
+    device: str = "cpu",
+    progress: Progress | None = None,
+    known: Mapping[str, KnownRecord] | None = None,
+) -> Dataset:
+    """Load the data that the settings name.
+
+    Args:
+        settings: The settings of the data.
+        encoder: Turns images into features; its file or factory, or the encoder itself.
+        device: The device of the encoder.
+        progress: Called with what is done, and the numbers of finished items and of all items.
+        known: Recorded files, to detect changes.
+
+    Returns:
+        The data, as they were read: vectors are not scaled yet.
+
+    Raises:
+        InvalidData: The data cannot be used.
+        DataNotFound: There are no such data.
+    """
+    return load(
+        settings.data,
+        data_dir=settings.data_dir,
+        image_size=settings.image_size,
+        test_fraction=settings.test_fraction,
+        layout=settings.layout,
+        reading=settings.reading,
+        encoder=encoder,
+        device=device,
+        progress=progress,
+        known=known,
+        missing=settings.missing,
+        task=settings.task,
+        standardise=settings.scaling == "standardise",
+    )
 
 
 def check_data(compare: CompareSettings, dataset: Dataset) -> None:
@@ -77,6 +123,59 @@ def validation_part(
         sources=("free validation",) * len(held),
     )
     return View(dataset.train, rest), dataset.labels[rest], free
+
+
+def reserve_part(share: float, pool: Pool, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Divide a pool into candidates and a reserve for test labels.
+
+    The reserve is the end of a random order that only the seed and the ids decide. So the first n items of the reserve
+    are a uniform sample of it, whatever a strategy does. Groups stay whole.
+
+    Args:
+        share: The share of the items in the reserve. It has at most 5,000 items.
+        pool: The items that may be requested.
+        seed: Seed of the trial.
+
+    Returns:
+        Positions of the candidates, ascending, and of the reserve, in random order.
+    """
+    ids, groups = pool.ids, pool.groups
+    size = min(int(share * len(ids)), _MOST_RESERVED)
+    order = np.array([derive(seed, "order", i) for i in ids], np.int64)
+    out = np.zeros(len(ids), bool)
+    if groups is None:
+        out[np.argsort(-order, kind="stable")[:size]] = True
+    else:
+        whose = np.asarray(groups)
+        for group in sorted(set(groups), key=lambda group: derive(seed, "order", group), reverse=True):
+            own = whose == group
+            if out.sum() + own.sum() <= size:
+                out |= own
+    reserve = np.flatnonzero(out)
+    return np.flatnonzero(~out), reserve[np.argsort(-order[reserve], kind="stable")]
+
+
+def check_reserve(compare: CompareSettings, pool: Pool) -> None:
+    """Raise an error for a reserve that leaves too little, or is empty.
+
+    Args:
+        compare: The settings of the comparison.
+        pool: The items that may be requested.
+
+    Raises:
+        InvalidSettings: There are no items in the reserve, or fewer candidates than initial labels.
+    """
+    kept, reserve = reserve_part(compare.reserve, pool, compare.first_seed)
+    if not len(reserve):
+        raise InvalidSettings(
+            f"--reserve {compare.reserve:g} of {len(pool)} items is no item, so there are no test labels to stop on; "
+            "give a larger --reserve, or more data"
+        )
+    if compare.initial > len(kept):
+        raise InvalidSettings(
+            f"--initial asks for {compare.initial} labels, but beside the reserve of {len(reserve)} items for test "
+            f"labels the pool has only {len(kept)}; give a smaller --initial or --reserve"
+        )
 
 
 def initial(

@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -151,9 +151,10 @@ def _fitting_number(plan: Plan, dataset: Dataset, trials: int, processors: int) 
         return 1, _ONE if trials < 2 else "each trial takes all processors"
     if steps < _FEW_STEPS:
         return 1, _SHORT
-    room = _memory() // (2 * (_BASE + _size_of(dataset)))
+    room = _memory() // (2 * (_BASE + _size_of(dataset) + _size_of_encoder(plan)))
     if room < 2:
-        return 1, "the data do not fit into memory twice"
+        what = "the data" if plan.encoder is None else "the data and the encoder"
+        return 1, f"{what} do not fit into memory twice"
     return int(min(trials, processors, room)), f"{trials} trials on {processors} processors"
 
 
@@ -178,6 +179,14 @@ def _size_of(dataset: Dataset) -> int:
     return sum(sizes) * (len(dataset.train) + len(dataset.test))
 
 
+def _size_of_encoder(plan: Plan) -> int:
+    """Bytes of the weights of the encoder, which each process loads; 0 without one."""
+    network = None if plan.encoder is None else plan.encoder.network
+    if not isinstance(network, nn.Module):
+        return 0
+    return sum(weights.nbytes for weights in (*network.parameters(), *network.buffers()))
+
+
 @dataclass(frozen=True)
 class _Task:
     """The task of a job; it is sent to the process of the job."""
@@ -186,6 +195,7 @@ class _Task:
     given: Given
     out: Path
     known: Known
+    scaling: Mapping[str, Any] | None
     threads: int
     address: str
     key: bytes
@@ -253,6 +263,7 @@ def side_by_side(
     given: Given,
     out: Path,
     known: Known,
+    scaling: Mapping[str, Any] | None,
     trials: Sequence[tuple[str, int]],
     choice: Choice,
     observer: Observer,
@@ -264,6 +275,7 @@ def side_by_side(
         given: Objects that were passed in Python instead of names.
         out: The run's folder.
         known: Recorded files.
+        scaling: The scaling of the inputs.
         trials: (strategy, seed) of each trial, in the order of their start.
         choice: The number of processes and threads.
         observer: Receives the progress.
@@ -284,8 +296,9 @@ def side_by_side(
     finished = False
     # A worker that waits for work does not notice that its parent was killed: it ends after a few idle seconds.
     config = parallel_config(backend="loky", idle_worker_timeout=_IDLE)
-    with config, Listener(authkey=key, backlog=2 * choice.jobs) as listener:
-        task = _Task(settings, given, out.absolute(), known, choice.threads, str(listener.address), key)
+    with config, _replaced_quietly(), Listener(authkey=key, backlog=2 * choice.jobs) as listener:
+        address = str(listener.address)
+        task = _Task(settings, given, out.absolute(), known, scaling, choice.threads, address, key)
         threading.Thread(target=desk.serve, args=(listener,), daemon=True).start()
         try:
             # Arrays are not shared by memory maps, so that a job gets exactly the same data as a single process.
@@ -301,6 +314,17 @@ def side_by_side(
         finally:
             desk.close(finished)
     return [desk.waits[trial] for trial in trials if desk.waits.get(trial)]
+
+
+@contextmanager
+def _replaced_quietly() -> Iterator[None]:
+    """Ignore the warning that an idle worker ended just as it got work, as happens on a busy machine.
+
+    joblib then starts another worker. Where warnings are errors, its thread would end instead, and the run would hang.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor")
+        yield
 
 
 def _work(task: _Task, number: int) -> None:
@@ -358,7 +382,7 @@ def _take_trials(task: _Task, number: int, talk: _Line) -> None:
         event=partial(talk.send, "event"), detail=detail, message=partial(talk.send, "message")
     )
     plan = make_plan(task.settings, task.given)
-    prepared = prepare(plan, task.out, observer, task.known)
+    prepared = prepare(plan, task.out, observer, task.known, scaling=task.scaling)
     with Store.open(task.out) as store, store.lock(f"{ROLE}-{number}"):
         faults = Faults(store, observer.message)
         while (trial := talk.next()) is not None:

@@ -1,5 +1,6 @@
 """Passes over pools during a run: to score items, to measure a posterior, and to decide whether to stop."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -12,14 +13,22 @@ from baldur.core.devices import pick_device
 from baldur.core.sizes import bytes_of
 from baldur.data import Dataset
 from baldur.data.official import cache_folder
-from baldur.errors import InvalidSettings
+from baldur.errors import InvalidSettings, SamplesMissTraining
 from baldur.loop.stopping import Stopping
-from baldur.protocols import HoldsOut, Labelled, Learner, Pool, Posterior, Scorer, held_out_of
+from baldur.protocols import HoldsOut, Labelled, Learner, Pool, Posterior, Scorer, View, held_out_of
 from baldur.runs.observer import Observer
 from baldur.runs.settings import ScoreSettings
 from baldur.score import PoolScorer, Precision
 from baldur.score.trunks import Trunks
 from baldur.stopping import Criterion, held_out_metrics
+
+_TRAINING, _FEWEST = 1000, 20  # most training items that samples are looked at on, and fewest for a warning
+_LEARNED, _FAR_BELOW = 0.8, 0.6  # accuracy of a model that has learned; share of it that is far below
+_MISSES = (
+    "a sample of this posterior gets far fewer of its training labels right than the mean prediction does, so the "
+    "disagreement of the samples says little. The metrics accuracy and accuracy_of_samples of the split training have "
+    "both. Try another posterior, or other options of this one"
+)
 
 Place = Callable[[PoolScorer], Scorer]
 """Chooses where a pass over a pool is computed."""
@@ -61,15 +70,16 @@ class Passes:
         """
         return self.place(self._plain(seed, "scoring", precision_of(self.score, self.device)))
 
-    def measure(self, posterior: Posterior, seed: int) -> loop.Measured:
+    def measure(self, posterior: Posterior, labelled: Labelled, seed: int) -> loop.Measured:
         """Compare the mean prediction of the test items with their labels. Items without a label are ignored.
 
         Args:
             posterior: The posterior.
+            labelled: The items that it was trained on.
             seed: Seed of the posterior samples.
 
         Returns:
-            Metrics of the test split, and the reliability diagram.
+            Metrics of the test split, the accuracies of the training split, and the reliability diagram.
         """
         # Measured in float32, so that a metric does not depend on how the pool was scored.
         scorer = self.place(self._plain(seed, "testing", "float32"))
@@ -79,12 +89,38 @@ class Passes:
         values = evaluate.measure(log_probs, labels, self.dataset.classes)
         bins = evaluate.reliability(log_probs, labels)
         return loop.Measured(
-            {(name, "test"): value for name, value in values.items()},
+            {(name, "test"): value for name, value in values.items()}
+            | replace(self, trunks=None)._on_training(posterior, labelled, seed),
             {"count": bins.count, "confidence": bins.confidence, "accuracy": bins.accuracy},
         )
 
+    def _on_training(
+        self, posterior: Posterior, labelled: Labelled, seed: int
+    ) -> dict[tuple[str, str], float]:
+        """The accuracies of the mean prediction and of a sample on the training labels; warns if they differ much.
+
+        A sample that misses the labels that it was trained on is no function that the data leave possible. Its
+        disagreement with other samples is then noise.
+        """
+        some = np.unique(np.linspace(0, len(labelled) - 1, min(len(labelled), _TRAINING)).astype(np.intp))
+        labels = labelled.labels[some]
+        if labels.ndim != 1 or not len(labels):
+            return {}
+        scorer = self.place(self._plain(seed, "testing", "float32"))
+        log_probs = scorer.predict(posterior, View(labelled.pool, some))  # (n, T, C)
+        of_samples = float((log_probs.argmax(2) == labels[:, None]).mean())
+        of_mean = float((np.asarray(evaluate.predictive(log_probs)).argmax(1) == labels).mean())
+        if len(labels) >= _FEWEST and of_mean >= _LEARNED and of_samples < _FAR_BELOW * of_mean:
+            warnings.warn(_MISSES, SamplesMissTraining, stacklevel=2)
+        return {("accuracy", "training"): of_mean, ("accuracy_of_samples", "training"): of_samples}
+
     def stopping(
-        self, criterion: Criterion | None, learner: Learner, free: Labelled | None, holds_out: bool
+        self,
+        criterion: Criterion | None,
+        learner: Learner,
+        free: Labelled | None,
+        holds_out: bool,
+        reserve: Pool | None = None,
     ) -> Stopping | None:
         """The stopping criterion, with the predictions and metrics that it needs.
 
@@ -93,6 +129,7 @@ class Passes:
             learner: The learner, which knows its held-out items.
             free: Validation items that do not count as labels.
             holds_out: Whether labelled items are held out for validation.
+            reserve: The items for test labels, in random order; None without a reserve.
 
         Returns:
             The criterion with its inputs; None if there is no criterion.
@@ -125,7 +162,7 @@ class Passes:
                 values |= held_out_metrics(predict(posterior, held.pool, seed), held.labels)
             return values
 
-        return Stopping(criterion, predict, validate)
+        return Stopping(criterion, predict, validate, reserve=reserve)
 
     def _plain(self, seed: int, what: str, precision: Precision) -> PoolScorer:
         return PoolScorer(

@@ -4,6 +4,7 @@ A name is that of a function in the corresponding module, with options in bracke
 written with hyphens. A user's function is package.module:function.
 """
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,11 +17,12 @@ import torch
 from torch import nn
 
 from baldur import learners, networks
-from baldur.core.written import check, find, functions_of, resolve, split
+from baldur.core.written import check, find, functions_of, parameters_of, resolve, split, takes
 from baldur.errors import InvalidArgument, InvalidSettings
 from baldur.learners import Supervised
 from baldur.posteriors import fit
 from baldur.protocols import Learner, Strategy
+from baldur.runs.meant import AnEstimator, ByScore, of_estimator
 from baldur.stopping import Criterion, any_of, named
 from baldur.strategies import batches, items
 from baldur.training import Augment, Loss, Schedule, augmentation, losses, schedules
@@ -54,6 +56,8 @@ def strategy_named(name: str) -> Strategy:
         InvalidSettings: There is no such strategy or option.
     """
     found, options = find(canonical(name), "strategy", STRATEGIES, _other(name))
+    if takes(found, 1, options) and not takes(found, 6, options):
+        return ByScore(_bound(found, options))
     check(name, found, 6, options)
     strategy: Strategy = _bound(found, options)
     return strategy
@@ -72,9 +76,39 @@ def network_named(name: str) -> NetworkFactory:
         InvalidSettings: There is no such network or option.
     """
     found, options = find(canonical(name), "network", NETWORKS, _other(name))
+    if takes(found, 0, options) and not takes(found, 2, options):
+        return partial(_without_shape, _bound(found, options))
     check(name, found, 2, options)
     factory: NetworkFactory = _bound(found, options)
     return factory
+
+
+def as_factory(network: Callable[..., nn.Module]) -> NetworkFactory:
+    """A factory of networks that was passed in Python; it may take no arguments.
+
+    Args:
+        network: A function (shape, classes) -> network, or () -> network.
+
+    Returns:
+        A function (shape, classes) -> network.
+
+    Raises:
+        InvalidSettings: It takes other arguments.
+    """
+    if takes(network, 2):
+        return network
+    if takes(network, 0):
+        return partial(_without_shape, network)
+    raise InvalidSettings(
+        f"network= is called with (shape of an item, number of classes), but {name_of(network)} takes "
+        f"{inspect.signature(network)}; give a function (shape, classes) that returns the network"
+    )
+
+
+def _without_shape(
+    network: Callable[[], nn.Module], shape: tuple[int, ...], classes: int, **options: Any
+) -> nn.Module:
+    return network(**options)
 
 
 def fitting_named(name: str, members: int | None = None) -> Fitting:
@@ -195,17 +229,36 @@ def learner_named(name: str) -> LearnerChain:
         found, options = find(
             canonical(text), "learner", {"supervised": _supervised, **LEARNERS}, _other(text)
         )
-        last = number == len(texts) - 1
-        if not last and (found is _supervised or found in learners.ALONE.values()):
+        last, estimator = number == len(texts) - 1, isinstance(found, type) and issubclass(found, AnEstimator)
+        if not last and (estimator or found is _supervised or found in learners.ALONE.values()):
             rest = [other for other in texts if other != text]
             raise InvalidSettings(
                 f"{name!r}: {text} cannot wrap another learner, so it must come last: {' + '.join([*rest, text])!r}"
             )
+        if estimator:
+            check(text, found, 0, options)
+            found = partial(of_estimator, found)
         ours = found in LEARNERS.values()
         given = 0 if found is _supervised else 1 if ours or not last else 3
         check(text, found, given, options)
         pieces.append((text, None if found is _supervised else found, options))
     return LearnerChain(name, pieces)
+
+
+def epochs_factor(learner: str, augment: str | None) -> int:
+    """How many times the usual epochs a learner needs if the user does not say.
+
+    Args:
+        learner: The name of a learner; others may be joined by +.
+        augment: The name of an augmentation, which needs as many as the learners with noisy inputs.
+
+    Returns:
+        A factor of at least 1.
+    """
+    texts = [canonical(text).partition("(")[0].strip() for text in split(learner, "+")]
+    names = [text.rpartition(":") for text in texts if ":" not in text or text.startswith("baldur.")]
+    factors = [learners.EPOCHS.get(name.replace("-", "_"), 1) for *_, name in names]
+    return max([1, *factors, *([] if augment is None else learners.EPOCHS.values())])
 
 
 def augment_named(name: str) -> Augment:
@@ -270,11 +323,12 @@ def schedule_named(name: str) -> Schedule:
     return schedule
 
 
-def criterion_named(names: Sequence[str]) -> Criterion | None:
+def criterion_named(names: Sequence[str], split: str = "reserve") -> Criterion | None:
     """Stopping criteria of `baldur.stopping`, or a user's own. Any of them ends a trial.
 
     Args:
         names: Criteria with their options; criteria joined by | and & count as one.
+        split: The labelled items that `target` and `plateau` read if they name none.
 
     Returns:
         One criterion; None if there are no names.
@@ -282,7 +336,7 @@ def criterion_named(names: Sequence[str]) -> Criterion | None:
     Raises:
         InvalidSettings: There is no such criterion or option.
     """
-    return any_of(*(named(name, resolve) for name in names)) if names else None
+    return any_of(*(named(name, resolve, split) for name in names)) if names else None
 
 
 MOVED = {
@@ -334,6 +388,10 @@ def name_of(thing: Any) -> str:
     options: dict[str, Any] = {}
     while isinstance(thing, partial):
         options, thing = {**thing.keywords, **options}, thing.func
+    if isinstance(thing, AnEstimator) and not isinstance(thing, type):
+        usual = parameters_of(type(thing))
+        given = thing.get_params(deep=False)
+        options |= {key: v for key, v in given.items() if key in usual and v != usual[key].default}
     kind = thing if isinstance(thing, type | FunctionType | MethodType | BuiltinFunctionType) else type(thing)
     told = (f"{key}={v!r}" for key, v in options.items() if isinstance(v, bool | int | float | str))
     brackets = ", ".join(told)

@@ -82,7 +82,7 @@ class Run:
 
         Returns:
             One row for each item: strategy, seed, round, rank, item, score (the gain when it was chosen; missing for
-            initial items), state ("open" or "answered") and label.
+            initial and test items), state ("open" or "answered") and label.
         """
         columns = ("strategy", "seed", "round", "rank", "item", "score", "state", "label")
         with self._store() as store:

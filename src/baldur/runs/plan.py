@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -13,11 +14,14 @@ from baldur.data import Dataset
 from baldur.data.encoders.exported import Encoder, load_encoder
 from baldur.errors import InvalidSettings
 from baldur.learners import Supervised
+from baldur.posteriors.fit.dropout import OneMaskASequence
 from baldur.protocols import Labelled, Learner, Strategy
 from baldur.runs.items import item_shape
+from baldur.runs.meant import as_learner
 from baldur.runs.names import (
     LearnerChain,
     NetworkFactory,
+    as_factory,
     augment_named,
     canonical,
     criterion_named,
@@ -45,13 +49,13 @@ class Given:
     Args:
         dataset: Replaces `settings.data.data`.
         network: Replaces `settings.learn.network`.
-        learner: Replaces `settings.learn.learner`.
+        learner: Replaces `settings.learn.learner`; a learner, or what `as_learner` takes.
         strategies: Strategies by their canonical names in the settings.
     """
 
     dataset: Dataset | None = None
     network: NetworkFactory | nn.Module | None = None
-    learner: Learner | None = None
+    learner: Any = None
     strategies: Mapping[str, Strategy] = field(default_factory=dict)
 
 
@@ -64,7 +68,7 @@ class Plan:
         strategies: Strategies by the names of their trials.
         network: A factory (shape, classes) -> module, or a module whose weights every fit starts from.
         posterior: The posterior function, (train, labelled, seed) -> Posterior.
-        learner: A learner, or a chain of learners that is made when the data are known.
+        learner: A learner, or a chain of learners or an estimator, which become one when the data are known.
         recipe: The recipe of the training.
         criterion: The stopping criterion; None if only the number of rounds ends a trial.
         encoder: Turns images into features; None if networks get the images.
@@ -75,7 +79,7 @@ class Plan:
     strategies: Mapping[str, Strategy]
     network: NetworkFactory | nn.Module
     posterior: Fitting
-    learner: Learner | LearnerChain
+    learner: Any
     recipe: Recipe
     criterion: Criterion | None
     encoder: Encoder | None
@@ -107,7 +111,12 @@ def make_plan(settings: Settings, given: Given | None = None) -> Plan:
         name: given.strategies.get(canonical(name)) or strategy_named(name)
         for name in settings.compare.strategies
     }
-    criterion = criterion_named(settings.compare.stop)
+    reserve = settings.compare.reserve
+    criterion = criterion_named(settings.compare.stop, "reserve" if reserve else "validation")
+    if criterion is not None and "reserve" in criterion.splits and not reserve:
+        raise InvalidSettings(
+            f"--stop {criterion.name} draws its test labels from a reserve; give a --reserve greater than 0"
+        )
     initial = settings.compare.initial
     if criterion is not None and criterion.limit is not None and criterion.limit < initial:
         raise InvalidSettings(
@@ -118,14 +127,20 @@ def make_plan(settings: Settings, given: Given | None = None) -> Plan:
     return Plan(
         settings=settings,
         strategies=strategies,
-        network=given.network or network_named(learn.network),
+        network=_network(given.network, learn.network),
         posterior=fitting_named(learn.posterior, learn.members),
-        learner=given.learner or learner_named(learn.learner),
+        learner=learner_named(learn.learner) if given.learner is None else given.learner,
         recipe=_recipe(learn, settings.engine.device),
         criterion=criterion,
         encoder=None if encoder is None else load_encoder(encoder, str(pick_device(settings.engine.device))),
         dataset=given.dataset,
     )
+
+
+def _network(given: NetworkFactory | nn.Module | None, name: str) -> NetworkFactory | nn.Module:
+    if given is None:
+        return network_named(name)
+    return given if isinstance(given, nn.Module) else as_factory(given)
 
 
 def make_learner(
@@ -153,19 +168,22 @@ def make_learner(
         InvalidSettings: A value is not valid, or a learner cannot wrap the next one.
     """
     if not isinstance(plan.learner, LearnerChain):
-        return plan.learner
+        return as_learner(plan.learner, item_shape(dataset.train), len(dataset.classes))
     learn, classes = plan.settings.learn, len(dataset.classes)
     network: Callable[[], nn.Module] | nn.Module
     if isinstance(plan.network, nn.Module):
         network = plan.network
     else:
         network = partial(plan.network, item_shape(dataset.train), classes)
+    fitting = spread(plan.posterior)
+    if learn.recurrent_masks == "sequence":
+        fitting = OneMaskASequence(fitting)
     supervised = partial(
         Supervised,
         network,
         classes=classes,
         recipe=plan.recipe,
-        posterior=spread(plan.posterior),
+        posterior=fitting,
         validation=0 if learn.validation_free else learn.validation,
         validation_set=validation,
         warm_start=learn.warm_start,

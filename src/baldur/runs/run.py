@@ -2,13 +2,13 @@
 
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from pickle import PicklingError
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,13 +20,19 @@ from baldur import data as data_sets
 from baldur import report
 from baldur.core.devices import pick_device
 from baldur.data import Dataset
-from baldur.errors import InvalidArgument, InvalidSettings, RunNotFound
+from baldur.data.cells import columns_of, is_frame
+from baldur.data.labels import rules_of
+from baldur.data.scaling import spreads_of, uneven
+from baldur.data.tables import from_table
+from baldur.data.understood import lines
+from baldur.errors import DataNotFound, InvalidArgument, InvalidSettings, RunNotFound
 from baldur.protocols import Learner, Strategy
 from baldur.runs.cluster import Elsewhere, make_elsewhere
 from baldur.runs.faults import Faults
 from baldur.runs.folder import Settled, grow, open_run, settle
 from baldur.runs.jobs import ROLE, Choice, choose_jobs, side_by_side
 from baldur.runs.live import Live, in_notebook
+from baldur.runs.meant import as_strategy
 from baldur.runs.names import NetworkFactory, name_of
 from baldur.runs.observer import Observer
 from baldur.runs.plan import IN_MEMORY, Given, make_plan
@@ -35,6 +41,13 @@ from baldur.runs.trials import Prepared, go_on, prepare
 from baldur.stopping import Criterion
 from baldur.store import Store, Trial
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+_UNEVEN = (
+    "the columns differ tenfold or more in scale, and a network learns badly from such columns; leave out "
+    "--scaling none to standardise them"
+)
 _MOST_WAITS = 5  # waiting trials named in the message
 
 
@@ -62,23 +75,25 @@ class Outcome:
 
 
 def run(
-    data: str | Path | Dataset | tuple[Any, Any] | torch.utils.data.Dataset[Any],
+    data: "str | Path | Dataset | tuple[Any, Any] | torch.utils.data.Dataset[Any] | pd.DataFrame",
     out: str | Path,
     *,
     network: str | NetworkFactory | nn.Module | None = None,
     strategies: str | Strategy | Sequence[str | Strategy] | None = None,
-    learner: str | Learner | None = None,
+    learner: str | Learner | Any = None,
     observer: Observer | None = None,
     **options: Any,
 ) -> Outcome:
     """Compare strategies on labelled data. If the folder holds an unfinished run, resume it.
 
     Args:
-        data: The name of a data set, a path, a `Dataset`, a tuple of arrays (x, y), or a PyTorch data set of pairs.
+        data: The name of a data set, a path, a `Dataset`, a tuple (x, y) of arrays or of a data frame and labels, a
+            data frame with a column label, or a PyTorch data set of pairs.
         out: The run's folder.
         network: A name, a factory (shape, classes) -> module, or a module whose weights every fit starts from.
-        strategies: One or several names or functions; see `protocols.Strategy`. `strategy=` means the same.
-        learner: A name, or a learner.
+        strategies: One or several names or functions; see `protocols.Strategy`. A score function such as `acquire.bald`
+            takes the items of the largest score. `strategy=` means the same.
+        learner: A name, a learner, or a classifier of scikit-learn.
         observer: Receives the progress of the run. By default, a notebook or a terminal shows a progress bar.
         options: Options of `baldur run` with underscores: rounds, query_size, initial, seeds, draws, epochs, ... The
             other options have the values that are stored in the folder, or their defaults.
@@ -121,7 +136,7 @@ def run(
         dataset=None if isinstance(data, str) else _dataset(data, settled.settings.data),
         network=None if isinstance(network, str) else network,
         learner=None if isinstance(learner, str) else learner,
-        strategies={name_of(s): s for s in several if not isinstance(s, str)},
+        strategies={name_of(s): as_strategy(s, name_of(s)) for s in several if not isinstance(s, str)},
     )
     with nullcontext(observer) if observer is not None else _shown(settled, Path(out)) as told_of:
         return start(settled, Path(out), told_of, given)
@@ -183,11 +198,64 @@ def _distinct(names: list[str]) -> list[str]:
 def _dataset(data: Any, settings: DataSettings) -> Dataset:
     if isinstance(data, Dataset):
         return data
+    if is_frame(data):
+        table = columns_of(data)
+        if "label" not in table:
+            raise InvalidArgument(
+                f"the data frame has no column label; it has {', '.join(table)}. Rename the column with the classes, "
+                "or give a tuple (data frame, labels)"
+            )
+        if len(table) == 1:
+            raise InvalidArgument("the data frame has no column beside label; give a column for each input")
+        data = ({name: values for name, values in table.items() if name != "label"}, table["label"])
+    if isinstance(data, dict):
+        raise InvalidArgument(
+            "expected a tuple (x, y), a data frame or a data set, not a dict; give (data['x'], data['y'])"
+        )
+    if isinstance(data, tuple) and len(data) != 2:
+        raise InvalidArgument(f"expected a tuple (x, y), not one of {len(data)} values")
+    if isinstance(data, tuple):
+        _refuse_other_rows(*data)
+    if isinstance(data, tuple) and (is_frame(data[0]) or _is_table(data[0])):
+        return from_table(
+            IN_MEMORY,
+            columns_of(data[0]),
+            data[1],
+            test_fraction=settings.test_fraction,
+            rules=rules_of(settings.missing, settings.task, settings.reading),
+            standardise=settings.scaling == "standardise",
+        )
     pool, labels = (
         (data_sets.from_arrays(data[0]), data[1]) if isinstance(data, tuple) else data_sets.from_dataset(data)
     )
     return data_sets.in_memory(
-        pool, labels, test_fraction=settings.test_fraction, images=True, reading=settings.reading
+        pool,
+        labels,
+        test_fraction=settings.test_fraction,
+        images=True,
+        reading=settings.reading,
+        missing=settings.missing,
+        task=settings.task,
+    )
+
+
+def _refuse_other_rows(x: Any, labels: Any) -> None:
+    """Refuse labels of pandas with another index than that of the data frame."""
+    if not is_frame(x) or not all(hasattr(part, "iloc") for part in (x, labels)):
+        return
+    if not x.index.equals(labels.index):
+        raise InvalidArgument(
+            "the data frame and its labels have different indexes, so a row may get the label of another; give "
+            "labels.loc[frame.index], or both with reset_index(drop=True) if they are in the same order"
+        )
+
+
+def _is_table(x: Any) -> bool:
+    """Whether a dict has columns of a table, and not inputs with several axes or tensors."""
+    return (
+        isinstance(x, dict)
+        and bool(x)
+        and all(not isinstance(v, torch.Tensor) and np.ndim(v) == 1 for v in x.values())
     )
 
 
@@ -217,7 +285,14 @@ def start(settled: Settled, out: Path, observer: Observer, given: Given | None =
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(settled.threads or threads)
-        prepared = prepare(plan, out, observer, settled.known, spread)
+        try:
+            prepared = prepare(plan, out, observer, settled.known, spread, settled.scaling)
+        except DataNotFound as error:
+            if settled.stored is None:
+                raise
+            raise DataNotFound(
+                f"{error}. If the data of this run were moved, give their new place: baldur run NEW --out {out}"
+            ) from error
         choice = choose_jobs(plan, prepared.dataset, _left(settings, out), settled.threads)
         settings = settings.but(threads=choice.threads)
         torch.set_num_threads(choice.threads)
@@ -232,9 +307,8 @@ def _left(settings: Settings, out: Path) -> int:
     compare = settings.compare
     total = compare.seeds * len(compare.strategies)
     done = 0
-    if (out / "settings.toml").exists():
-        with Store.open(out) as store:
-            done = sum(trial.state == "done" for trial in store.trials())
+    with suppress(RunNotFound), Store.open(out) as store:
+        done = sum(trial.state == "done" for trial in store.trials())
     return max(total - done, 0) or total
 
 
@@ -258,13 +332,17 @@ def _run(
         gone = store.items("quarantined")
         if dataset.records or dataset.quarantined:
             store.record_items(record for record in prepared.records() if record.id not in gone)
-        for note in dataset.notes:
-            observer.message(note)
+        for line in lines(dataset):
+            observer.message(line)
+        if settings.data.scaling == "none" and uneven(spreads_of(dataset)):
+            observer.message(_UNEVEN)
         for name, reason in dataset.quarantined[:5]:
             before = gone[name].reason if name in gone else None
             observer.message(f"left out: {name}: {before or reason}")
         if (more := len(dataset.quarantined) - 5) > 0:
             observer.message(f"... and {more} more items, named in the report")
+        if said := prepared.said():
+            observer.message(said)
         compare = settings.compare
         seeds = range(compare.first_seed, compare.first_seed + compare.seeds)
         trials = (store.trial(name, seed) for seed in seeds for name in compare.strategies)
@@ -274,7 +352,8 @@ def _run(
         if choice.jobs > 1:
             left = [(trial.strategy, trial.seed) for trial in trials if trial.state != "done"]
             try:
-                waits = side_by_side(settings, given, out, settled.known, left, choice, observer)
+                scaling = dataset.preprocessing.get("scaling")
+                waits = side_by_side(settings, given, out, settled.known, scaling, left, choice, observer)
             except PicklingError as error:
                 observer.message(f"trials run one after the other, in this process: {error}")
                 trials = (store.trial(*key) for key in left)

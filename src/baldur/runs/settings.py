@@ -17,11 +17,19 @@ from pydantic_core import ErrorDetails
 
 from baldur.core.sizes import bytes_of
 from baldur.errors import InvalidSettings
+from baldur.runs import meanings
 
 FORMAT = 3
-"""The format of a settings file: 1 has flat names, 2 has sections, and since 3 the rules of reading are set."""
+"""The format of a settings file: 1 has flat names, 2 sections, and 3 other defaults."""
 
-ABSENT: Mapping[int, Mapping[str, Any]] = {1: {"reading": 1}, 2: {"reading": 1}}
+_EARLY: Mapping[str, Any] = {
+    "reading": 1,
+    "scaling": "none",
+    "reserve": 0.0,
+    "recurrent_masks": "sequence",
+}
+
+ABSENT: Mapping[int, Mapping[str, Any]] = {1: _EARLY, 2: _EARLY}
 """For each format, the values of settings that a file leaves out, if they differ from the current defaults."""
 
 COMMON: JsonDict = {"common": True}
@@ -55,6 +63,16 @@ class DataSettings(_Section):
         description="pretrained network: FILE.pt2 or module:factory",
         json_schema_extra=COMMON,
     )
+    missing: list[str] | None = Field(
+        None,
+        description="a value that means a missing label; may be repeated (default: empty, nan, NaN, NA, null, None)",
+    )
+    task: Literal["auto", "classification"] = Field(
+        "auto", description="auto refuses labels that look like amounts; classification takes any as classes"
+    )
+    scaling: Literal["standardise", "none"] = Field(
+        "standardise", description="whether the numbers of vectors and tables are standardised, or none"
+    )
     layout: Literal["classes", "splits"] | None = Field(
         None,
         description="subfolders of a folder of images: classes, or splits with class folders inside",
@@ -63,6 +81,14 @@ class DataSettings(_Section):
         2,
         description="rules of reading: 1 as in early versions, where a split ignores copies; a run keeps its own",
     )
+
+    @field_validator("missing", mode="before")
+    @classmethod
+    def _as_names(cls, value: Any) -> Any:
+        if value is None:
+            return None
+        several = value if isinstance(value, list | tuple | set | frozenset) else [value]
+        return [str(int(v)) if isinstance(v, float) and v.is_integer() else str(v) for v in several]
 
 
 class CompareSettings(_Section):
@@ -93,6 +119,11 @@ class CompareSettings(_Section):
     stop: list[str] = Field(
         [],
         description="stopping criterion: stabilising-predictions, budget(500), target(0.9), ...",
+    )
+    reserve: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        0.2,
+        description="share of the pool that is kept for the test labels of --stop target or plateau; "
+        "0: they use --validation items",
     )
     noise: str | None = Field(
         None,
@@ -145,7 +176,11 @@ class LearnSettings(_Section):
         json_schema_extra=COMMON,
     )
     members: Count = Field(5, description="number of networks in an ensemble")
-    epochs: Count = Field(40, description="passes over the labelled items", json_schema_extra=COMMON)
+    epochs: Count = Field(
+        40,
+        description="passes over the labelled items; by default 160 with augmentation, fixmatch, ...",
+        json_schema_extra=COMMON,
+    )
     epoch_size: Count = Field(256, description="minimum items in an epoch; fewer labelled items are repeated")
     batch_size: Count = Field(32, description="items in a training step")
     optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="adam, adamw or sgd")
@@ -168,6 +203,10 @@ class LearnSettings(_Section):
     )
     validation_free: bool = Field(False, description="do not count the validation labels; the report says so")
     patience: Count = Field(5, description="epochs without improvement before stopping; needs --validation")
+    recurrent_masks: Literal["step", "sequence"] = Field(
+        "step",
+        description="dropout between recurrent layers: step as it is trained, or sequence as in early versions",
+    )
     warm_start: bool = Field(False, description="start each fit from the weights of the previous round")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="precision of training: auto, float32 or bfloat16"
@@ -377,7 +416,7 @@ def flatten(text: str, what: str = "the text of the settings") -> dict[str, Any]
 
     Returns:
         Values by flat name. A setting that the text leaves out is included only if its value differs from the current
-        default.
+        default. Names have the meaning of that format.
 
     Raises:
         InvalidSettings: The text is not TOML, or a newer version of Baldur wrote it.
@@ -397,6 +436,9 @@ def flatten(text: str, what: str = "the text of the settings") -> dict[str, Any]
             values |= value
         else:
             values[name] = value
+    if written < 3:
+        names = {name: values[name] for name in meanings.CHANGED if isinstance(values.get(name), str)}
+        values |= {name: meanings.as_before(name, text) for name, text in names.items()}
     return values
 
 

@@ -4,27 +4,43 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
-from baldur import data as data_sets
 from baldur import loop
 from baldur.core.devices import pick_device
 from baldur.data import Dataset
+from baldur.data.copies import EARLIER
+from baldur.data.scaling import scaled
 from baldur.errors import BaldurError
-from baldur.protocols import Labelled, Learner, Oracle, Pool, pictures_of
+from baldur.protocols import Labelled, Learner, Oracle, Pool, View, pictures_of
 from baldur.runs.answering import make_oracle
 from baldur.runs.faults import Faults
-from baldur.runs.items import check_data, initial, picture, validation_part
+from baldur.runs.items import (
+    check_data,
+    check_reserve,
+    initial,
+    picture,
+    read_data,
+    reserve_part,
+    validation_part,
+)
 from baldur.runs.measuring import Passes, Place, here, make_passes
 from baldur.runs.observer import Observer
 from baldur.runs.plan import Plan, make_learner
+from baldur.stopping import Rule
 from baldur.store import ItemRecord, Trial
 from baldur.training.contract import Fitting
 
 Known = Mapping[str, tuple[str | None, int, int]]
 """Recorded files, by id: sha256, size, time of modification."""
+
+
+_MANY = 10**6
+"""A population that is large beside every sample of it."""
 
 
 @dataclass(frozen=True)
@@ -66,21 +82,49 @@ class Prepared:
         """
         compare, learn = self.plan.settings.compare, self.plan.settings.learn
         passes = replace(self.passes, place=place)
+        pool, labels, reserve = self.pool, self.labels, None
+        if self.reserved:
+            kept, apart = reserve_part(compare.reserve, pool, seed)
+            pool, labels, reserve = View(self.pool, kept), labels[kept], View(self.pool, apart)
         return loop.Parts(
-            pool=self.pool,
+            pool=pool,
             classes=self.dataset.classes,
             learner=self.learner,
             strategy=self.plan.strategies[strategy],
             oracle=self.oracle(seed),
             scorer=passes.scorer,
             measure=passes.measure,
-            initial=partial(initial, compare, self.pool, self.labels),
-            picture=partial(picture, self.dataset, self.pool),
+            initial=partial(initial, compare, pool, labels),
+            picture=partial(picture, self.dataset, pool),
             generated=partial(pictures_of, self.learner),
             observe=self.observer.event,
             stopping=passes.stopping(
-                self.plan.criterion, self.learner, self.validation, bool(learn.validation)
+                self.plan.criterion, self.learner, self.validation, bool(learn.validation), reserve
             ),
+        )
+
+    @property
+    def reserved(self) -> bool:
+        """Whether a part of the pool is kept for test labels."""
+        return _reserved(self.plan)
+
+    def said(self) -> str:
+        """What the test labels cost, in words; empty without a reserve."""
+        criterion = self.plan.criterion
+        if not self.reserved or criterion is None:
+            return ""
+        compare = self.plan.settings.compare
+        size = len(reserve_part(compare.reserve, self.pool, compare.first_seed)[1])
+        needs = criterion.needs(size) if isinstance(criterion, Rule) else 0
+        will = f" Each trial will need about {needs:,} of them." if needs else ""
+        enough = criterion.needs(_MANY) if isinstance(criterion, Rule) else 0
+        few = (
+            f" The reserve is small: about {enough:,} test labels are needed to show the target for other items. So a "
+            "target that is reached holds for the reserve only."
+        )
+        return (
+            f"{criterion.name} measures on test labels, which count as labels.{will} They are drawn at random from a "
+            f"reserve of {size:,} items, which no strategy may choose.{few * (size < enough)}"
         )
 
     def records(self) -> Iterable[ItemRecord]:
@@ -95,12 +139,17 @@ class Prepared:
             yield ItemRecord(i, state="quarantined", reason=reason)
 
 
+def _reserved(plan: Plan) -> bool:
+    return plan.criterion is not None and "reserve" in plan.criterion.splits
+
+
 def prepare(
     plan: Plan,
     out: Path,
     observer: Observer,
     known: Known,
     spread: Callable[[Fitting], Fitting] | None = None,
+    scaling: Mapping[str, Any] | None = None,
 ) -> Prepared:
     """Read the data of a plan and make its parts.
 
@@ -111,6 +160,7 @@ def prepare(
         known: Recorded files, to detect changes.
         spread: Changes how a cluster fits the members of an ensemble. With it, the learner gets no display, because
             it is sent to workers.
+        scaling: The scaling of the stored run; None for a new run.
 
     Returns:
         The plan with its parts.
@@ -120,20 +170,21 @@ def prepare(
         InvalidSettings: A setting does not match the data.
     """
     settings = plan.settings
-    dataset = plan.dataset or data_sets.load(
-        settings.data.data,
-        data_dir=settings.data.data_dir,
-        image_size=settings.data.image_size,
-        test_fraction=settings.data.test_fraction,
-        layout=settings.data.layout,
-        reading=settings.data.reading,
-        encoder=plan.encoder,
+    dataset = plan.dataset or read_data(
+        settings.data,
+        plan.encoder,
         device=str(pick_device(settings.engine.device)),
         progress=observer.detail,
         known=known,
     )
+    if settings.data.reading > EARLIER:
+        own_network = isinstance(plan.network, nn.Module) or ":" in settings.learn.network
+        standardise = settings.data.scaling == "standardise"
+        dataset = scaled(dataset, scaling, standardise=standardise, tokens=own_network)
     check_data(settings.compare, dataset)
     pool, labels, validation = validation_part(settings.learn, dataset)
+    if _reserved(plan):
+        check_reserve(settings.compare, pool)
     cache = (out / "encoders").absolute()
     if spread is None:
         learner = make_learner(plan, dataset, validation, observer, cache)

@@ -40,7 +40,7 @@ _ACTIVATIONS = 64
 
 _ROUNDING = 1e-6  # scores that differ less are equal
 
-_SHAPES = re.compile("shape|size|dimension|channel|expected", re.IGNORECASE)
+_SHAPES = re.compile("shape|size|dimension|channel|expected|same dtype", re.IGNORECASE)
 
 
 def predict(
@@ -291,6 +291,12 @@ def _first(draws: Draws, x: Any) -> Any:
         if isinstance(error, torch.OutOfMemoryError) or not _SHAPES.search(str(error)):
             raise
         found = " and ".join(str(tuple(leaf.shape[1:])) for leaf in leaves(x))
+        if "dtype" in str(error):
+            kinds = " and ".join(str(leaf.dtype).removeprefix("torch.") for leaf in leaves(x))
+            raise InvalidArgument(
+                f"the model cannot predict items of the type {kinds}: {str(error).splitlines()[0]}. Give items of the "
+                "type that it was trained with, such as x.astype('float32')"
+            ) from error
         raise InvalidArgument(
             f"the model cannot predict items of shape {found}: {str(error).splitlines()[0]}. Give items of the shape "
             "that it was trained with"

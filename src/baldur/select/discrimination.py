@@ -30,8 +30,9 @@ def discriminative(
     """The items that a classifier separates best from the labelled ones, in several small queries.
 
     In each of n queries a multilayer perceptron learns "labelled" against "unlabelled", both sides with equal weight.
-    The k/n items with the largest logit of "unlabelled" move to the labelled side; this needs no labels. Training
-    stops when more than 98 % are separated, before the scores saturate. Logits are compared, since probabilities tie.
+    The k/n items with the largest logit of "unlabelled" move to the labelled side; this needs no labels. If n does not
+    divide k, the first queries take one item more than the others. Training stops when more than 98 % are separated,
+    before the scores saturate. Logits are compared, since probabilities tie.
 
     D. Gissin and S. Shalev-Shwartz, Discriminative Active Learning, arXiv:1907.06347, 2019.
 
@@ -43,7 +44,7 @@ def discriminative(
         k: How many to choose; more than N gives all.
         labelled: Features of the labelled items, shape (M, D), M at least 1.
         rng: A generator, or a seed, for the subsample, the weights and the order of training.
-        queries: n; the last query takes the remainder, and no query takes less than one item.
+        queries: n; with fewer than n items to choose, each query takes one.
         hidden: Units of the hidden layers.
         epochs: How many passes over the training set a query makes at most.
         rate: Adam's learning rate.
@@ -69,19 +70,18 @@ def discriminative(
     everything = np.concatenate([x, given])  # (N + M, D)
     deviation = everything.std(axis=0)
     x, given = ((a - everything.mean(axis=0)) / np.where(deviation > 0, deviation, 1) for a in (x, given))
-    share = max(1, size // queries)
+    shares = [len(part) for part in np.array_split(np.arange(size), min(queries, size))] if size else []
     picks: list[int] = []
     scores: list[float] = []
     turns: list[int] = []
     accuracies: list[float] = []
-    while len(picks) < size:
-        last = len(accuracies) == queries - 1
+    for share in shares:
         rest = np.setdiff1d(np.arange(len(x)), picks)
         known = np.concatenate([given, x[picks]])  # (M + picks, D)
         sample = random.choice(rest, size=min(len(rest), ratio * len(known)), replace=False)
         network, accuracy = _train(known, x[sample], random, hidden, epochs, rate)
         logits = _logits(network, x[rest])
-        best = np.argsort(-logits, kind="stable")[: size - len(picks) if last else share]
+        best = np.argsort(-logits, kind="stable")[:share]
         picks += rest[best].tolist()
         scores += logits[best].tolist()
         turns += [len(accuracies)] * len(best)

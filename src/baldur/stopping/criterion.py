@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from baldur.errors import InvalidArgument
-from baldur.protocols import Criterion, History
+from baldur.protocols import Criterion, History, tests_of
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,8 @@ class Rule:
         rounds: How many of the newest rounds' predictions on the stop set it reads.
         splits: The splits whose metrics it reads; "query" is the batch just labelled, before it was trained on.
         limit: The most labels that may be asked for; None for any number.
+        wanted: How many test labels of the reserve it needs by now, from a history.
+        needs: How many test labels it will need, from the number of items in the reserve.
     """
 
     name: str
@@ -27,6 +29,8 @@ class Rule:
     rounds: int = 0
     splits: frozenset[str] = frozenset()
     limit: int | None = None
+    wanted: Callable[[History], int] = field(default=lambda history: 0, repr=False)
+    needs: Callable[[int], int] = field(default=lambda size: 0, repr=False)
 
     def __str__(self) -> str:
         return self.name
@@ -41,6 +45,17 @@ class Rule:
             Words; empty to go on.
         """
         return self.why(history)
+
+    def test_labels(self, history: History) -> int:
+        """How many test labels the trial should have by now.
+
+        Args:
+            history: The past of the trial.
+
+        Returns:
+            A number of labels; 0 without need.
+        """
+        return self.wanted(history)
 
     def __or__(self, other: Criterion) -> "Rule":
         return any_of(self, other)
@@ -102,6 +117,8 @@ def _joined(
         rounds=max(c.rounds for c in criteria),
         splits=frozenset().union(*(c.splits for c in criteria)),
         limit=limit,
+        wanted=lambda history: max(tests_of(c, history) for c in criteria),
+        needs=lambda size: max(c.needs(size) if isinstance(c, Rule) else 0 for c in criteria),
     )
 
 

@@ -14,16 +14,18 @@ from baldur.stopping.criterion import Rule, all_of, any_of
 Factory = Callable[..., Rule]
 Find = Callable[[str], Any]
 
+_SPLIT = 4  # the place of `split` among the options of target and plateau
 _GRAMMAR = "criteria are written as name(option=value, ...), joined by | or &"
 
 
-def named(text: str, find: Find | None = None) -> Criterion:
+def named(text: str, find: Find | None = None, held_out: str = "reserve") -> Criterion:
     """The criterion that a text such as "budget(500) | stabilising_predictions(kappa=0.98)" names.
 
     Args:
         text: Names with options in brackets, joined by | (any) and & (all), which binds closer. A name is that of a
             function here, with hyphens or underscores. Or it is your own function, package.module:function.
         find: Finds your own function.
+        held_out: The split of `target` and `plateau` if they name none: "reserve" or "validation".
 
     Returns:
         The criterion.
@@ -34,11 +36,11 @@ def named(text: str, find: Find | None = None) -> Criterion:
     for sign, join in (("|", any_of), ("&", all_of)):
         parts = split(text, sign)
         if len(parts) > 1:
-            return reduce(join, (named(part, find) for part in parts))
+            return reduce(join, (named(part, find, held_out) for part in parts))
     text = text.strip()
     if text.startswith("(") and text.endswith(")"):
-        return named(text[1:-1], find)
-    return _one(text, find)
+        return named(text[1:-1], find, held_out)
+    return _one(text, find, held_out)
 
 
 def factories() -> dict[str, Factory]:
@@ -57,7 +59,7 @@ def factories() -> dict[str, Factory]:
     }
 
 
-def _one(text: str, find: Find | None) -> Criterion:
+def _one(text: str, find: Find | None, held_out: str) -> Criterion:
     """The criterion of one name with its options."""
     try:
         name, values, options = call_of(text, "criterion")
@@ -70,6 +72,8 @@ def _one(text: str, find: Find | None) -> Criterion:
         listed = f"use one of {', '.join(known)}, or your own package.module:function; {_GRAMMAR}"
         meant = f"did you mean {near}?" if near else listed
         raise InvalidSettings(f"there is no stopping criterion {name!r}; {meant}")
+    if factory in (performance.target, performance.plateau) and len(values) < _SPLIT:
+        options.setdefault("split", held_out)
     check(text, factory, len(values), options)
     try:
         made = factory(*values, **options)

@@ -1,6 +1,7 @@
 """Stop when the labels are spent, when the model is good enough, or when it no longer improves."""
 
 import math
+from collections.abc import Callable
 from statistics import NormalDist
 
 import numpy as np
@@ -9,8 +10,11 @@ from baldur.errors import InvalidArgument
 from baldur.protocols import History
 from baldur.stopping.criterion import Rule, check_number, check_window
 from baldur.stopping.held_out import check_level, wilson
+from baldur.stopping.looks import needed, shown, wanted
 
 _LOSSES = ("nll", "brier")
+_SPLITS = ("reserve", "validation", "test")
+_PLATEAU_LABELS = 200
 
 
 def budget(labels: int) -> Rule:
@@ -35,18 +39,33 @@ def budget(labels: int) -> Rule:
     return Rule(f"budget(labels={labels})", why, limit=int(labels))
 
 
-def target(value: float, metric: str = "accuracy", level: float = 0.95, split: str = "validation") -> Rule:
-    """Stop when a metric has reached a value with its whole interval, so that it is not luck of the held-out items.
+def target(
+    value: float,
+    metric: str = "accuracy",
+    level: float = 0.95,
+    split: str = "reserve",
+    labels: int | None = None,
+) -> Rule:
+    """Stop when an accuracy has reached a value with its whole interval, so that it is not luck of the test items.
 
-    The worse end of the two-sided interval must reach the value. For accuracy this is the lower end of Wilson's
-    interval, and for a mean loss (nll, brier) the upper end of mean ± z·se.
+    The test items are drawn uniformly from a reserve, which no strategy may choose from. They are asked for once the
+    model's own guesses of its errors come near the target. They cost labels, and are never trained on. The interval is
+    that of `evaluate.audited_mean`. It holds at all looks together: the k-th look spends α / (k (k + 1)), and there is
+    one after each growth of the training labels by three tenths.
+
+    Validation items are held out of what the strategy chose. So they are no random sample: a strategy that asks for
+    hard items leaves hard ones for validation, and an interval from them may miss the accuracy on new items. With
+    split="validation" or "test", every round looks, and the interval (Wilson's for accuracy, mean ± z·se for a loss) is
+    that of a single look.
 
     Args:
         value: The value to reach; an easier one stops earlier.
-        metric: accuracy, nll or brier.
+        metric: accuracy; nll or brier on "validation".
         level: The coverage of the interval, in (0, 1); smaller stops earlier.
-        split: "validation" for the held-out items, or "test" for studies only, and only for accuracy. If the test set
-            decides the stop, the last test accuracy is too good.
+        split: "reserve", "validation" for held-out items, or "test" for studies only, and only for accuracy. If the
+            test set decides the stop, the last test accuracy is too good.
+        labels: How many test labels to ask for. By default as many as show in four of five cases that the accuracy is
+            above the target, if it is halfway between the target and 1; see `evaluate.labels_for_target`.
 
     Returns:
         The criterion.
@@ -60,9 +79,43 @@ def target(value: float, metric: str = "accuracy", level: float = 0.95, split: s
         raise InvalidArgument(
             f"target is for accuracy, nll or brier, which have an interval; {metric!r} has none here"
         )
-    if split not in ("validation", "test") or (split == "test" and metric != "accuracy"):
-        raise InvalidArgument(f"target reads 'validation', or accuracy on 'test'; not {metric} on {split!r}")
+    if split not in _SPLITS or (split != "validation" and metric != "accuracy"):
+        raise InvalidArgument(
+            f"target reads accuracy on 'reserve' or 'test', or accuracy, nll or brier on 'validation'; "
+            f"not {metric} on {split!r}"
+        )
+    if labels is not None:
+        check_number("labels", labels, 1)
+        if split != "reserve" or int(labels) != labels:
+            raise InvalidArgument(
+                f"labels is a whole number, for split='reserve' only; not {labels!r} on {split!r}"
+            )
+    name = f"target(value={value}, metric={metric!r}, level={level}, split={split!r}, labels={labels})"
+    if split != "reserve":
+        return Rule(name, _single_look(value, metric, level, split), splits=frozenset({split}))
+    errors = 1 - value
 
+    def why(history: History) -> str:
+        _measured(history, "accuracy", "reserve")
+        found = shown(history, errors, level)
+        if found is None or 1 - found.high < value:
+            return ""
+        return (
+            f"accuracy {1 - found.mean:.4f} by {found.n} test labels, at least {1 - found.high:.4f} "
+            f"({level:.0%} interval), reaches {value:g}"
+        )
+
+    most = None if labels is None else int(labels)
+    return Rule(
+        name,
+        why,
+        splits=frozenset({"reserve"}),
+        wanted=lambda history: wanted(history, errors, level, most),
+        needs=lambda size: needed(errors, level, size, most),
+    )
+
+
+def _single_look(value: float, metric: str, level: float, split: str) -> Callable[[History], str]:
     def why(history: History) -> str:
         mean = _measured(history, metric, split)
         if metric == "accuracy":
@@ -76,22 +129,22 @@ def target(value: float, metric: str = "accuracy", level: float = 0.95, split: s
         said = f"{metric} {mean:.4f} {held}, {level:.0%} interval {ends} {end:.4f}, reaches {value:g}"
         return said if reached else ""
 
-    name = f"target(value={value}, metric={metric!r}, level={level}, split={split!r})"
-    return Rule(name, why, splits=frozenset({split}))
+    return why
 
 
 def plateau(
-    metric: str = "accuracy", window: int = 3, tolerance: float = 0.005, split: str = "validation"
+    metric: str = "accuracy", window: int = 3, tolerance: float = 0.005, split: str = "reserve"
 ) -> Rule:
     """Stop when a metric has not changed: |m_j - m_{j-w}| < tolerance for each of the last w rounds j.
 
-    This is the performance difference on held-out items. It needs 2w rounds.
+    It needs 2w rounds. On the reserve, the accuracy is that of uniformly drawn items, by the model's own guesses of its
+    errors and their correction by test labels, as in `target`. It is an estimate without an interval.
 
     Args:
-        metric: accuracy, nll or brier; on "test" any metric that is measured.
+        metric: accuracy; nll or brier on "validation"; on "test" any metric that is measured.
         window: w.
         tolerance: The change that still counts as none; larger stops earlier.
-        split: "validation", or "test" for studies only.
+        split: "reserve", "validation", or "test" for studies only.
 
     Returns:
         The criterion.
@@ -101,11 +154,11 @@ def plateau(
     """
     check_number("tolerance", tolerance, 0)
     check_window(window)
-    if split not in ("validation", "test") or (
-        split == "validation" and metric not in ("accuracy", *_LOSSES)
-    ):
+    allowed = {"reserve": ("accuracy",), "validation": ("accuracy", *_LOSSES), "test": (metric,)}
+    if metric not in allowed.get(split, ()):
         raise InvalidArgument(
-            f"plateau reads accuracy, nll or brier on 'validation', or a metric on 'test'; not {metric} on {split!r}"
+            "plateau reads accuracy on 'reserve', accuracy, nll or brier on 'validation', or a metric on 'test'; "
+            f"not {metric} on {split!r}"
         )
 
     def why(history: History) -> str:
@@ -120,7 +173,19 @@ def plateau(
         return said if moved < tolerance else ""
 
     name = f"plateau(metric={metric!r}, window={window}, tolerance={tolerance}, split={split!r})"
-    return Rule(name, why, splits=frozenset({split}))
+    if split != "reserve":
+        return Rule(name, why, splits=frozenset({split}))
+
+    def some(size: float) -> int:
+        return min(_PLATEAU_LABELS, int(size))
+
+    return Rule(
+        name,
+        why,
+        splits=frozenset({split}),
+        wanted=lambda history: some(history.values("size", "reserve")[-1]),
+        needs=some,
+    )
 
 
 def selected_accuracy(value: float = 0.9, window: int = 1) -> Rule:
@@ -162,6 +227,7 @@ def _measured(history: History, metric: str, split: str) -> float:
     """The newest value, or an error: a criterion without its metric would never stop, and nobody would notice."""
     if (metric, split) not in history.metrics[-1]:
         raise InvalidArgument(
-            f"no {metric} was measured on {split!r}; hold labelled items out, or name a split that is measured"
+            f"no {metric} was measured on {split!r}; keep a reserve, hold labelled items out, or name a split that is "
+            "measured"
         )
     return history.metrics[-1][metric, split]

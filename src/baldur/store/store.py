@@ -216,9 +216,17 @@ class Store:
     def change_settings(self, settings: str) -> None:
         """Change the settings of the run.
 
+        If somebody edited `settings.toml`, which the run does not read, that file becomes `settings-edited-1.toml`.
+
         Args:
             settings: TOML text; also written to `settings.toml`.
         """
+        path = self.folder / backup.SETTINGS
+        if path.exists() and path.read_bytes() not in (self.settings.encode(), settings.encode()):
+            number = 1
+            while (kept := path.with_name(f"{path.stem}-edited-{number}{path.suffix}")).exists():
+                number += 1
+            path.rename(kept)
         with self._database.write() as connection:
             connection.execute(schema.run.update().values(settings=settings))
             artefacts.write_text(self.folder / backup.SETTINGS, settings)

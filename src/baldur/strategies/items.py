@@ -53,8 +53,9 @@ def _by(name: str, score: Reduce, paper: str) -> NamedStrategy:
     Args:
         at: The round.
         race: A probability with which the picks may differ from those of all samples. Most samples are then not
-            computed for most items; 0 saves less and is exact. See `baldur.strategies.racing`. If it is not given,
-            all samples score all items.
+            computed for most items; 0 saves less and is exact. It is larger than stated if a few samples make the
+            score of some of the best items; see `baldur.strategies.racing`. Fewer than 1,000 items, and those of
+            which most would stay, are not raced. If it is not given, all samples score all items.
     """
     return strategy(recipe)
 

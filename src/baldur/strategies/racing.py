@@ -34,6 +34,10 @@ _LEAST_RISK = 1e-4
 _BLOCK = 2**20  # log-probabilities scored at a time
 _MOST = 4096  # items side by side: the next ones profit from what these have found
 _COPIES = 8
+_SMALLEST = 1000  # items; in fewer a race saves less than it costs
+_PILOT = 20  # one of so many items is scored in full at first, to see whether a race saves work
+_MOST_PILOTS = 256
+_WORTH = 0.9  # of all samples; a race that is expected to need more is not run
 
 
 def race(
@@ -58,9 +62,17 @@ def race(
     scored below c. The true k best scored as one of these subsets would have it, since the first t samples are any t of
     the T: they would all have passed their own cut with the probability 1 - δ, whatever T, the score or its bias. When
     the race ends the cuts are those of the picks, and whoever has left below a cut that proved too high is called back.
-    So the picks are the k best with this probability provided that, where an item is missing from them, the cut of the
-    true k best lies no lower than theirs: the better ones do not vary more than the ones found. Samples must be
-    exchangeable, as independent ones are.
+    So the picks are the k best with this probability on one condition: the better ones vary no more over the samples
+    than the ones found. Samples must be exchangeable, as independent ones are.
+
+    The condition fails where some of the best items owe their score to a few samples and others do not. Such an item
+    looks like any other until these samples come. In simulations of it, 8 to 30 % of races with δ = 0.05 missed an item
+    (100 samples, of which 20 made the score of the best of 1,000 items). Give `risk=0`, or do not race, if a missed
+    item matters and a few of the samples may be outliers, as with an ensemble that has a bad member.
+
+    No race is run where it would not save work: with fewer than 1,000 items, fewer than four samples, more than a
+    quarter of the items to choose, or if a random twentieth of the items shows that most of them would stay. Then all
+    samples score all items, and `info["refused"]` says why.
 
     With the risk 0 an item leaves when it cannot reach the k-th best even if the missing samples say what is best for
     it. That is exact, saves little, and is known of the scores of `baldur.acquire` that have one prediction's shape.
@@ -79,7 +91,7 @@ def race(
     Returns:
         The picks, and the score of every item, shape (N,): by all samples for the picks and for all that stayed to the
         end, by fewer for those that left. `info` says the "samples" computed, all items together, and their "share" of
-        N T; of each round how many "contenders" it left; and the "risk".
+        N T; of each round how many "contenders" it left; the "risk"; and why no race was run, "refused", or "".
 
     Raises:
         InvalidArgument: k or the risk is out of range.
@@ -193,12 +205,29 @@ class _Field:
     bounds: NDArray[np.float64]
     left: NDArray[np.int64]  # the round in which it left; -1 for those that did not
     done: NDArray[np.bool_]  # scored by all samples
+    first: NDArray[Any] | None = None  # log-probabilities (N, t, C) of the first samples, where there is room
     work: int = 0
 
     def evaluate(self, a: int, b: int, items: Positions, reduce: Score | None = None) -> NDArray[Any]:
         """Samples a to b of some items: log-probabilities (n, b - a, C), or what `reduce` makes of them."""
         self.work += (b - a) * len(items)
         return self.predict(a, b, items, reduce)
+
+    def begin(self, count: int, reduce: Score, memory: int) -> None:
+        """Score all items by the first samples, but for those that are done."""
+        everybody, one = np.arange(len(self.scores), dtype=np.intp), np.zeros(1, np.intp)
+        if _COPIES * len(everybody) * self.predict(0, count, one, None).nbytes <= memory:
+            self.first = self.evaluate(0, count, everybody)
+            values = _score(reduce, self.first)
+        else:
+            values = self.evaluate(0, count, everybody, reduce)
+        self.record(everybody[~self.done], values[~self.done])
+
+    def more(self, count: int, following: int, items: Positions) -> NDArray[Any]:
+        """Log-probabilities (n, following, C) of some items, of which the first `count` samples may be known."""
+        if self.first is None:
+            return self.evaluate(0, following, items)
+        return np.concatenate([self.first[items], self.evaluate(count, following, items)], 1)
 
     def record(self, items: Positions, values: NDArray[np.float64]) -> None:
         """Keep scores (n,), which are their own bounds, or scores and bounds (n, 2)."""
@@ -226,19 +255,23 @@ def _raced(
         raise InvalidArgument(f"a race needs a winner: k is at least 1, not {k}")
     left, done = np.full(n, -1, np.int64), np.zeros(n, np.bool_)
     field = _Field(predict, _PerItem(score_of), samples, np.zeros(n), np.zeros(n), left, done)
-    at = rounds(samples, risk) if 4 * k < n else ()
+    random = np.random.default_rng(rng)
+    refused = _small(n, samples, k)
+    at = () if refused else rounds(samples, risk)
     rule: _Worst | _Likely = (
-        _Worst(field, k, upper_bound(score_of))
-        if risk == 0
-        else _Likely(field, k, at, risk, np.random.default_rng(rng))
+        _Worst(field, k, upper_bound(score_of)) if risk == 0 else _Likely(field, k, at, risk, random)
     )
     everybody = np.arange(n, dtype=np.intp)
     if at:
-        field.record(everybody, field.evaluate(0, at[0], everybody, rule.reduce(at[0])))
-        if (
-            np.ptp(field.scores) <= _ROUNDING
-        ):  # so few samples may agree on all items, and then nobody can leave
-            at = ()
+        expected = _expected(field, rule, at, random)
+        if expected > _WORTH:
+            at, refused = (), f"it would need {expected:.0%} of the samples, by a part of the items"
+            done[:] = False
+    if at:
+        field.begin(at[0], rule.reduce(at[0]), memory)
+        if np.ptp(field.scores[~done]) <= _ROUNDING:  # so few samples may agree: then nobody can leave
+            at, refused = (), "the first samples score all items alike"
+            done[:] = False
     if at:
         field.finish(everybody[top(field.scores, k).indices])
         order = np.argsort(-field.scores, kind="stable")
@@ -252,11 +285,42 @@ def _raced(
     info = {
         **picks.info,
         "risk": risk,
+        "refused": refused,
         "samples": field.work,
         "share": field.work / (n * samples) if n else 1.0,
         "contenders": n - np.cumsum([np.count_nonzero(left == r) for r in range(len(at))], dtype=np.int64),
     }
     return replace(picks, indices=kept[picks.indices], info=info), field.scores
+
+
+def _small(n: int, samples: int, k: int) -> str:
+    """Why so few items or samples are not raced; empty where they are."""
+    if n < _SMALLEST:
+        return f"{n:,} items are fewer than {_SMALLEST:,}"
+    if not rounds(samples, 0.5):
+        return f"{samples} samples are fewer than 4"
+    return f"{k:,} items to choose are a quarter of {n:,}, or more" if 4 * k >= n else ""
+
+
+def _expected(field: _Field, rule: "_Worst | _Likely", at: Sequence[int], rng: np.random.Generator) -> float:
+    """The share of all samples that a race would need, by some random items, which are scored in full."""
+    n, k = len(field.scores), rule.k
+    pilots = np.sort(rng.choice(n, min(n // _PILOT, _MOST_PILOTS), replace=False))
+    if not len(pilots):
+        return 0.0
+    log_probs = field.evaluate(0, field.samples, pilots)  # (m, T, C)
+    field.record(pilots, _score(field.score_of, log_probs))
+    field.done[pilots] = True
+    staying, share, last = np.ones(len(pilots), np.bool_), at[0] / field.samples, at[0]
+    rule.k = max(1, round(k * len(pilots) / n))  # the best of them stand for the best of all
+    for number, count in enumerate(at):
+        bounds = _score(rule.reduce(count), log_probs[:, :count]).reshape(len(pilots), -1)[:, -1]
+        staying &= bounds >= rule.cut(number)
+        following = (*at, field.samples)[number + 1]
+        share += float(staying.mean()) * (following - last) / field.samples
+        last = following
+    rule.k = k
+    return share
 
 
 def _run_on(
@@ -272,7 +336,7 @@ def _run_on(
         items = np.sort(items[staying])
         if not len(items):
             continue
-        log_probs = field.evaluate(0, (*at, field.samples)[1], items)  # (n, t, C)
+        log_probs = field.more(at[0], (*at, field.samples)[1], items)  # (n, t, C)
         item = log_probs[0].nbytes * field.samples // log_probs.shape[1]
         size = max(1, min(_MOST, memory // (_COPIES * item)))
         for number in range(1, len(at)):

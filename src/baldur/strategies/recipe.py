@@ -237,11 +237,7 @@ def strategy(recipe: Callable[..., Picks | Scored | Choice]) -> NamedStrategy:
         **options: Any,
     ) -> Choice:
         made = recipe(QueryRound(posterior, labelled, unlabelled, k, rng, scorer), **options)
-        if isinstance(made, Choice):
-            return made
-        picks, scores = (made, None) if isinstance(made, Picks) else made
-        ids = unlabelled.ids
-        return Choice(tuple(ids[i] for i in picks.indices), picks.scores, picks.info, scores)
+        return made if isinstance(made, Choice) else as_choice(made, unlabelled)
 
     options = list(signature(recipe).parameters.values())[1:]
     own = [
@@ -250,6 +246,21 @@ def strategy(recipe: Callable[..., Picks | Scored | Choice]) -> NamedStrategy:
     keywords = [p.replace(kind=p.KEYWORD_ONLY) for p in options]
     choose.__signature__ = Signature([*own, *keywords], return_annotation=Choice)  # type: ignore[attr-defined]
     return choose
+
+
+def as_choice(made: Picks | Scored, unlabelled: Pool) -> Choice:
+    """Picks with the ids of their items.
+
+    Args:
+        made: The picks, by position; or the picks and the score of every item.
+        unlabelled: The pool of the positions.
+
+    Returns:
+        The choice.
+    """
+    picks, scores = (made, None) if isinstance(made, Picks) else made
+    ids = unlabelled.ids
+    return Choice(tuple(ids[i] for i in picks.indices), picks.scores, picks.info, scores)
 
 
 def mean_prediction(log_probs: Any) -> Any:

@@ -52,6 +52,7 @@ class Fit:
     accuracy: float | None = None
     nll: float | None = None
     seconds: float = 0.0
+    least: int = 1
     best: dict[str, Tensor] = field(default_factory=dict)
 
     def state(self) -> State:
@@ -142,7 +143,7 @@ def check_output(fit: Fit, network: nn.Module, x: Batch, y: Tensor, classes: int
         map_tree(lambda leaf: kinds.append(f"{leaf.dtype} {tuple(leaf.shape[1:])}".removeprefix("torch.")), x)
         raise UnsupportedNetwork(
             f"the network does not accept inputs of {', '.join(kinds)}: {error}. "
-            "Give numbers as float32, and only codes as integers"
+            "Give numbers as float32, and only codes as integers; a network in half precision as network.float()"
         ) from error
     fit.likelihood.check(outputs, y, classes)
 
@@ -161,9 +162,36 @@ def order_of(n: int, size: int, seed: int) -> Tensor:
     return order if size == n else order[torch.randperm(size, generator=generator) % n]
 
 
-def steps_of(order: Tensor, batch_size: int) -> list[Tensor]:
-    """Batches of positions; a last batch with a single item is merged into the one before."""
-    steps = list(torch.split(order, batch_size))
+def fewest_items(fit: Fit, network: nn.Module, x: Batch, items: int) -> int:
+    """How many items a step needs at least: two where batch normalisation has no other values, else one.
+
+    The network is only tried where a step could have a single item, and does not change.
+    """
+    if min(fit.recipe.batch_size, items) > 1:
+        return 1
+    before = {name: buffer.detach().clone() for name, buffer in network.named_buffers()}
+    network.train()
+    try:
+        with seeded(fit.seed, fit.device), torch.no_grad(), autocast(fit):
+            call(network, take(x, slice(1)))
+    except ValueError as error:
+        if "more than 1 value per channel" in str(error):
+            return 2
+        raise
+    finally:
+        network.eval()
+        restore(network, before)
+    return 1
+
+
+def steps_of(order: Tensor, batch_size: int, least: int = 1) -> list[Tensor]:
+    """Batches of positions; a last batch with a single item is merged into the one before.
+
+    Where a step needs two items, the only item is repeated, and batches of one become batches of two.
+    """
+    if len(order) < least:
+        order = order.repeat(least)
+    steps = list(torch.split(order, max(batch_size, least)))
     if len(steps) > 1 and len(steps[-1]) == 1:
         steps[-2:] = [torch.cat(steps[-2:])]
     return steps

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from baldur.core.devices import pick_device
-from baldur.core.networks import tensors
+from baldur.core.networks import arguments_of, logits_of, tensors
 from baldur.protocols import Batch
 from baldur.training.recipe import Recipe
 
@@ -76,12 +76,9 @@ class Stack(nn.Module):
         """
 
         def one(values: dict[str, Tensor], batch: Batch) -> Any:
-            arguments: tuple[Any, ...] = tuple(batch) if isinstance(batch, tuple | list) else (batch,)
-            named: dict[str, Any] = {}
-            if isinstance(batch, dict):
-                arguments, named = (), batch
+            arguments, named = arguments_of(self._one[0], batch)
             # PyTorch's own way with ties leaves a layer that has two names with the wrong weights
-            return functional_call(self._one[0], values, arguments, named, tie_weights=False)
+            return logits_of(functional_call(self._one[0], values, arguments, named, tie_weights=False))
 
         each = torch.vmap(
             one, in_dims=(0, None if shared else 0), randomness="same" if self.alike else "different"

@@ -24,6 +24,7 @@ from baldur.training._fitting import (
     check_finite,
     check_output,
     factors_of,
+    fewest_items,
     identity_of,
     losses_of,
     optimizer_of,
@@ -102,6 +103,7 @@ def train(
     optimizer = optimizer_of(network, recipe)
     fit = Fit(network, optimizer, recipe, device, seed, identity, likelihood, penalty, after_epoch)
     check_output(fit, network, x, y, classes)
+    fit.least = fewest_items(fit, network, x, max(len(y), recipe.epoch_size))
     kept = Checkpoints(checkpoint, interval) if isinstance(checkpoint, Checkpoint) else checkpoint
     found = None if kept is None else kept.begin(identity, seed)
     if found is not None:
@@ -157,7 +159,7 @@ def _epoch(fit: Fit, x: Batch, y: Tensor, factors: Tensor | None) -> float:
     precision = autocast(fit)
     network.train()
     with seeded(derive(fit.seed, "epoch", fit.epoch), fit.device):
-        steps = steps_of(order, recipe.batch_size)
+        steps = steps_of(order, recipe.batch_size, fit.least)
         for number, chosen in enumerate(steps):
             share = (fit.epoch + number / len(steps)) / recipe.epochs
             if recipe.schedule is not None:
@@ -178,7 +180,7 @@ def _epoch(fit: Fit, x: Batch, y: Tensor, factors: Tensor | None) -> float:
             torch.autograd.backward(loss)
             fit.optimizer.step()
             total += loss.detach() * len(chosen)
-    return float(total) / size
+    return float(total) / sum(map(len, steps))
 
 
 def _judge(fit: Fit, x: Batch, y: Tensor) -> None:

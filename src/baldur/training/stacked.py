@@ -29,6 +29,7 @@ from baldur.training._fitting import (
     check_finite,
     check_output,
     factors_of,
+    fewest_items,
     identity_of,
     losses_of,
     optimizer_of,
@@ -171,6 +172,7 @@ def train_stacked(
     fit = _Several(*common, networks=networks, seeds=seeds, alive=list(range(len(networks))))
     fit.members = [asdict(Fit.result(fit)) for _ in networks]
     check_output(fit, networks[0], x, y, classes)
+    fit.least = fewest_items(fit, networks[0], x, max(len(y), recipe.epoch_size))
     _check_stack(fit, take(x, slice(2)))
     kept = Checkpoints(checkpoint, interval) if isinstance(checkpoint, Checkpoint) else checkpoint
     found = None if kept is None else kept.begin(identity, seed)
@@ -256,7 +258,7 @@ def _epoch(fit: _Several, x: Batch, y: Tensor, factors: Tensor | None) -> list[f
     total = torch.zeros(len(seeds), device=fit.device)
     fit.stack.train()
     with seeded(derive(fit.seed, "epoch", fit.epoch), fit.device):
-        steps = steps_of(torch.arange(size, device=fit.device), recipe.batch_size)
+        steps = steps_of(torch.arange(size, device=fit.device), recipe.batch_size, fit.least)
         for number, places in enumerate(steps):
             if recipe.schedule is not None:
                 share = (fit.epoch + number / len(steps)) / recipe.epochs
@@ -272,7 +274,7 @@ def _epoch(fit: _Several, x: Batch, y: Tensor, factors: Tensor | None) -> list[f
             torch.autograd.backward(loss.sum())
             fit.optimizer.step()
             total += loss.detach() * len(places)
-    return [value / size for value in total.tolist()]
+    return [value / sum(map(len, steps)) for value in total.tolist()]
 
 
 def _batch(fit: _Several, x: Batch, chosen: Tensor, generators: Sequence[torch.Generator]) -> Batch:

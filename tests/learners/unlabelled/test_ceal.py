@@ -134,7 +134,7 @@ def test_what_is_learnt_is_the_answers_and_the_pseudo_labels():
     """Disjoint sets; the answers as they were; nothing that is given is changed; nothing is remembered."""
     inner = Told()
     sure = Told(lambda x: torch.softmax(40 * x[:, :3], 1))
-    made = ceal(inner, threshold=0.01, weight=0.5)
+    made = ceal(inner, threshold=0.01, weight=0.5, model="previous")
     labels, ids = LABELLED.labels.copy(), list(UNLABELLED.ids)
     for round in (1, 2):
         made.fit(LABELLED, UNLABELLED, seed=0, round=round, previous=sure)
@@ -163,7 +163,7 @@ def test_without_a_model_of_the_last_round_the_learner_is_fitted_twice():
     ceal(inner).fit(LABELLED, UNLABELLED, seed=0, round=0)
     assert len(inner.given[0][0]) == 24 < len(inner.given[1][0])
     assert inner.given[1][2] is inner
-    ceal(inner, model="current").fit(LABELLED, UNLABELLED, seed=0, round=1, previous=Told())
+    ceal(inner).fit(LABELLED, UNLABELLED, seed=0, round=1, previous=Told())
     assert len(inner.given) == 4
 
 
@@ -222,7 +222,7 @@ def test_pools_of_two_kinds_are_read_one_after_the_other():
 
 def test_what_has_no_class_is_refused():
     with pytest.raises(Unsupported, match="gaussian"):
-        ceal(Told()).fit(LABELLED, UNLABELLED, seed=0, round=1, previous=Told(kind="gaussian"))
+        ceal(Told(kind="gaussian")).fit(LABELLED, UNLABELLED, seed=0, round=1)
     maps = Labelled(LABELLED.pool, np.zeros((24, 2, 2), np.int64), *(LABELLED.rounds, LABELLED.weights), ())
     with pytest.raises(Unsupported, match="maps"):
         ceal(Told()).fit(maps, UNLABELLED, seed=0, round=1, previous=Told())

@@ -179,7 +179,7 @@ def test_mc_dropout_works_without_a_fallback(name):
 
 
 def by_hand(rnn, masks, x):
-    """Layer by layer with networks of one layer, the mask of the sequence between them."""
+    """Layer by layer with networks of one layer, the masks between them."""
     h = x
     for layer in range(rnn.num_layers):
         one = type(rnn)(h.shape[2], rnn.hidden_size, batch_first=True, bidirectional=rnn.bidirectional)
@@ -193,15 +193,58 @@ def by_hand(rnn, masks, x):
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_recurrent_dropout_is_one_mask_of_the_sequence(kind, bidirectional):
+@pytest.mark.parametrize("each_step", [False, True])
+def test_recurrent_dropout_is_a_mask_of_each_step_or_of_the_sequence(kind, bidirectional, each_step):
     network, x = Recurrent(kind, num_layers=3, bidirectional=bidirectional), sequences()
-    log_probs = MCDropout(network).draw(4, seed=9)(x)
-    width = 12 if bidirectional else 6
-    sites = [keep(9, site, range(4), (1, 1, width), 0.5) for site in range(2)]
+    posterior = MCDropout(network) if each_step else MCDropout(network).with_one_mask_a_sequence()
+    log_probs = posterior.draw(4, seed=9)(x)
+    width, steps = 12 if bidirectional else 6, x.shape[1] if each_step else 1
+    sites = [keep(9, site, range(4), (1, steps, width), 0.5) for site in range(2)]
     for t in range(4):
         h = by_hand(network.rnn, [site[t] for site in sites], x)
         expected = network.out(h[:, -1]).log_softmax(1)
         assert torch.allclose(log_probs[:, t], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Recurrent,
+        partial(Recurrent, nn.GRU, num_layers=3, batch_first=False),
+        partial(Recurrent, bidirectional=True),
+        partial(Recurrent, nn.RNN, p=0.3),
+        lambda: Packed(nn.LSTM(8, 6, 2, dropout=0.5, batch_first=True)),
+    ],
+    ids=["lstm", "gru", "both directions", "rnn", "packed"],
+)
+def test_samples_have_the_moments_of_training_mode(make):
+    """The mean and the standard deviation of the logits, over 4,000 passes of training and as many samples."""
+    network = seeded(make)
+    with torch.no_grad():  # as large as after training: otherwise dropout moves the outputs little
+        for weights in network.parameters():
+            weights.mul_(2)
+    x = uneven()[:3] if isinstance(network, Packed) else sequences()[:3]
+    with torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(0)
+        network.train()
+        one = network(x.repeat(4000, 1, 1)).log_softmax(1).unflatten(0, (4000, len(x)))  # (passes, n, C)
+    network.eval()
+    samples = MCDropout(network).draw(4000)(x).transpose(0, 1)
+    error = one.std(0) / 4000**0.5
+    assert ((samples.mean(0) - one.mean(0)).abs() < 7 * error + 1e-4).all()
+    assert (samples.std(0) / one.std(0) - 1).abs().max() < 0.1
+    earlier = MCDropout(network).with_one_mask_a_sequence().draw(4000)(x).transpose(0, 1)
+    assert (earlier.std(0) / one.std(0) - 1).abs().max() > 0.1, "as it was, for comparison"
+
+
+def test_a_saved_posterior_keeps_its_masks(tmp_path):
+    network, x = seeded(Recurrent), sequences()
+    for number, posterior in enumerate((MCDropout(network), MCDropout(network).with_one_mask_a_sequence())):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        posterior.save(folder)
+        assert torch.equal(posteriors.load(folder, Recurrent()).draw(3)(x), posterior.draw(3)(x))
+    assert "masks" not in (folder / "posterior.json").read_text(), "as versions before saved it"
 
 
 def test_sequences_beside_others_of_other_lengths():

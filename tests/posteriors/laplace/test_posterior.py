@@ -219,7 +219,7 @@ def test_the_prior_precision_of_the_largest_evidence(structure, refit):
 
 def test_refitting_finds_the_mode():
     net, x, y = problem()
-    posterior = approximate(net, x, y, prior_precision=2.0, temperature=0.5)
+    posterior = approximate(net, x, y, prior_precision=2.0, temperature=0.5, mean_factor=1.0)
     w = posterior.mean.clone().requires_grad_()
     inputs = torch.cat([posterior.trunk(x), torch.ones(40, 1)], 1)
     loss = nn.functional.cross_entropy(inputs @ w.T, y, reduction="sum") / 0.5 + w.square().sum()
@@ -281,7 +281,7 @@ def test_samples_do_not_depend_on_the_eigenvectors_chosen():
 
 def test_the_mean_prediction_by_formula_is_near_that_of_samples():
     net, x, y = problem()
-    posterior = approximate(net, x, y, prior_precision=5.0)
+    posterior = approximate(net, x, y, prior_precision=5.0, mean_factor=1.0)
     samples = posterior.predictive(x, "samples", T=4000).exp()
     for link in ("probit", "bridge"):
         told = posterior.predictive(x, link).exp()
@@ -374,7 +374,7 @@ def test_outputs_that_are_not_those_of_a_linear_layer_are_refused(net):
 
 def test_arguments_out_of_their_domain():
     net, x, y = problem()
-    for name in ("prior_precision", "temperature"):
+    for name in ("prior_precision", "temperature", "mean_factor"):
         with pytest.raises(InvalidArgument, match=name):
             approximate(net, x, y, **{name: 0.0})
     with pytest.raises(InvalidArgument, match="structure"):

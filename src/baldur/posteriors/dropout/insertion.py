@@ -1,6 +1,5 @@
 """Inserts dropout into a network, without moving or renaming its modules."""
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
+from baldur.core.networks import duplicate
 from baldur.errors import InvalidArgument, NoStochasticSite, UnsupportedNetwork
 
 _CHILD = "inserted_dropout"
@@ -95,7 +95,7 @@ def insert_dropout(network: nn.Module, rate: float, where: str = "last") -> nn.M
     for path, module in network.named_modules():
         if any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters(recurse=False)):
             raise UnsupportedNetwork(f"'{path}' has no shape yet: apply the network to a batch first")
-    twin = copy.deepcopy(network)
+    twin = duplicate(network)
     layers = _layers(twin)
     if not layers or (where == "every" and len(layers) == 1):
         raise NoStochasticSite(

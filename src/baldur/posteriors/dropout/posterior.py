@@ -3,6 +3,7 @@
 Gal & Ghahramani, "Dropout as a Bayesian approximation", ICML 2016.
 """
 
+import copy
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from baldur.core.devices import seeded
-from baldur.core.networks import call, device_of
+from baldur.core.networks import as_precise, call, device_of
 from baldur.core.trees import differ, items_of, map_tree, place, shapes, take, versions
 from baldur.errors import (
     DamagedArtefact,
@@ -40,6 +41,7 @@ from baldur.posteriors.trunk import Trunk
 _ROWS = 2048
 
 KIND = "mc-dropout"
+_EACH_STEP = "of each step"
 
 TailSamples = DenseSamples | ConvolutionalSamples
 
@@ -48,7 +50,8 @@ class MCDropout(NetworkPosterior):
     """Dropout at prediction time as samples from an approximate posterior.
 
     Sample t replaces each activation h by h ⊙ m_t / (1 - p) with m_t ~ Bernoulli(1 - p). All items have the same m_t.
-    Dropout between the layers inside an `nn.LSTM` or `nn.GRU` has one mask for all steps of a sequence.
+    Dropout between the layers inside an `nn.LSTM` or `nn.GRU` has a mask for each step of a sequence, as PyTorch trains
+    it. Variational dropout, with one mask for all steps, is what `rate=` inserts there (Gal & Ghahramani, NIPS 2016).
     (Gal & Ghahramani, ICML 2016.)
 
     Args:
@@ -74,12 +77,25 @@ class MCDropout(NetworkPosterior):
         self.network = frozen(network if rate is None else insert_dropout(network, rate, where))
         self.inserted = insertion(self.network)
         self.likelihood = likelihood
+        self.each_step = True
         self.lowered = Lowered(self.network)
         self._plans: dict[Any, SamplingPlan] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the plans, which hold functions; they are found again where this is unpickled."""
         return {**vars(self), "_plans": {}}
+
+    def with_one_mask_a_sequence(self) -> "MCDropout":
+        """The same posterior as Baldur 0.1 sampled it: masks between recurrent layers are the same for all steps.
+
+        Networks are not trained so by PyTorch, and samples differ in their spread.
+
+        Returns:
+            Another posterior over the same network.
+        """
+        other = copy.copy(self)
+        other.each_step, other._plans = False, {}
+        return other
 
     def draw(self, T: int | None = None, seed: int = 0) -> "DropoutDraws":
         """T functions. `draw(T)` is a prefix of `draw(T + 1)` with the same seed.
@@ -102,7 +118,9 @@ class MCDropout(NetworkPosterior):
         Args:
             folder: An existing folder.
         """
-        facts = dict(zip(("rate", "where"), self.inserted or (), strict=False))
+        facts: dict[str, Any] = dict(zip(("rate", "where"), self.inserted or (), strict=False))
+        if self.each_step and _is_recurrent(self.network):
+            facts["masks"] = _EACH_STEP
         save(folder, self.network, KIND, likelihood=self.likelihood, facts=facts)
 
     def report(self, x: Any) -> str:
@@ -158,7 +176,7 @@ class MCDropout(NetworkPosterior):
         before = versions(two)
         with torch.inference_mode(), order_checked(self.network), Dropouts():
             call(self.network, take(two, slice(None)))  # settles the format of its weights
-        sites, owners, left_out = find_sites(self.network, two, three)
+        sites, owners, left_out = find_sites(self.network, two, three, self.each_step)
         in_place = differ(two, probe) or before != versions(two)
         if not sites:
             raise NoStochasticSite(
@@ -192,6 +210,10 @@ class MCDropout(NetworkPosterior):
         if plan.tail is not None and not self.draw(1)._agree(plan, probe):
             plan.tail = None
         return plan
+
+
+def _is_recurrent(network: nn.Module) -> bool:
+    return any(isinstance(module, nn.RNNBase) for module in network.modules())
 
 
 class DropoutDraws(NumberedDraws):
@@ -290,7 +312,7 @@ class DropoutDraws(NumberedDraws):
     def _prepared(self, x: Any) -> tuple[SamplingPlan, Any]:
         """The plan for a batch, and the batch where the network is."""
         items_of(x)  # refuses what is no batch
-        x = place(x, device_of(self.posterior.network))
+        x = as_precise(self.posterior.network, place(x, device_of(self.posterior.network)))
         return self.posterior.plan(x), x
 
     def _mean_features(self, plan: SamplingPlan, x: Any) -> Tensor:
@@ -410,6 +432,8 @@ def load(folder: Path, network: nn.Module) -> MCDropout:
         if insertion(network) not in (None, (rate, where)):
             raise InvalidArgument(f"dropout of {insertion(network)} is inserted in the network given")
         rate = rate if insertion(network) is None else None
-        return MCDropout(network, rate, where, likelihood=saved.likelihood)
+        posterior = MCDropout(network, rate, where, likelihood=saved.likelihood)
+        earlier = _is_recurrent(network) and saved.facts.get("masks") != _EACH_STEP
+        return posterior.with_one_mask_a_sequence() if earlier else posterior
     except (InvalidArgument, NoStochasticSite, TypeError) as error:
         raise DamagedArtefact(f"the saved posterior in {folder} is of another network: {error}") from error

@@ -1,6 +1,8 @@
-"""Recurrent layers with dropout between them as a mask of each sequence, and vectorised over the samples.
+"""Recurrent layers with dropout between them as masks of a sample, and vectorised over the samples.
 
-PyTorch runs all layers of an `nn.LSTM` in one call, its dropout included. Here they run one by one.
+PyTorch runs all layers of an `nn.LSTM` in one call, its dropout included. Here they run one by one. When it trains,
+PyTorch drops other units at each step, so a sample has a mask for each step of a sequence, the same for all items.
+Runs of Baldur 0.1 have one mask for all steps, which samples another distribution than the trained one.
 """
 
 from collections.abc import Callable, Sequence
@@ -91,15 +93,20 @@ def _fold(h: Tensor, axis: int | None, inner: int, size: int) -> Tensor:
     return whole.flatten(inner, inner + 1)  # (..., n * samples, ...)
 
 
+Drop = Callable[[str, float, Tensor], Tensor]
+"""(kind of the dropout, probability, input) to its result."""
+
+
 def recurrent(
-    function: Callable[..., Any], args: tuple[Any, ...], drop: Callable[[float, Tensor], Tensor]
+    function: Callable[..., Any], args: tuple[Any, ...], drop: Drop, each_step: bool
 ) -> tuple[Tensor, ...]:
     """A recurrent call in which a function stands for the dropout between its layers.
 
     Args:
         function: One of `RECURRENT`.
         args: The arguments of the call.
-        drop: `(p, output of a layer) -> Tensor`; not called where the call drops nothing.
+        drop: Called with the output of each layer but the last; not where the call drops nothing.
+        each_step: Whether a mask is for one step, as PyTorch trains; otherwise it is for all steps of a sequence.
 
     Returns:
         What the call returns: the output of the last layer and the last states of all.
@@ -121,5 +128,16 @@ def recurrent(
         x, *end = one.vectorised(x, begun, weights[per_layer * layer : per_layer * (layer + 1)])
         ends.append(end)
         if layer + 1 < layers:
-            x = drop(p, x)
+            x = _dropped(p, x, sizes, drop) if each_step else drop("sequence", p, x)
     return (x, *(torch.cat(h) for h in zip(*ends, strict=True)))
+
+
+def _dropped(p: float, x: Tensor, sizes: Tensor | None, drop: Drop) -> Tensor:
+    """Dropout with a mask of each step, which all items share."""
+    if sizes is None:
+        return drop("unit", p, x)
+    # Rows of packed sequences: those of the first step, of the second, ... Their masks are those of whole sequences.
+    length, items = len(sizes), int(sizes[0])
+    factors = drop("packed", p, x.new_ones(()).expand(length, items, x.shape[-1]))  # (L, n, H)
+    step = torch.repeat_interleave(torch.arange(length), sizes).to(x.device)  # (rows,)
+    return x * factors[:, 0].index_select(0, step)

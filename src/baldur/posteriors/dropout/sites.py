@@ -36,7 +36,8 @@ class Site:
 
     Args:
         name: The module that makes the call, by its path, with the kind of the call.
-        kind: "unit", "channel", "alpha", "channel alpha", "attention", or "sequence": between recurrent layers.
+        kind: "unit", "channel", "alpha", "channel alpha", "attention"; or between recurrent layers "packed": on each
+            step of packed sequences, and "sequence": on all steps.
         p: The probability of dropping.
         shape: The shape of what it acts on, in a batch of two items.
         batch_axis: Which axis is the batch; None where none is (a mask on a table of positions, or of sequences).
@@ -95,6 +96,7 @@ class Dropouts(TorchFunctionMode):
         replace: `(kind, p, x, in place) -> Tensor`, called instead of the dropout; without it dropout is off.
         noise: Called with the name of a function that draws random numbers of its own.
         where: The name of the module that is running, for messages.
+        each_step: Whether dropout between recurrent layers has a mask for each step, as in training.
     """
 
     def __init__(
@@ -102,9 +104,11 @@ class Dropouts(TorchFunctionMode):
         replace: Callable[[str, float, Tensor, bool], Tensor] = lambda kind, p, x, in_place: x,
         noise: Callable[[str], None] = lambda name: None,
         where: Callable[[], str] = lambda: "the network",
+        each_step: bool = True,
     ) -> None:
         super().__init__()
         self.replace = replace
+        self.each_step = each_step
         self.noise = noise
         self.where = where
         self.probabilities: tuple[str, Any] = "", None  # what gave the last ones, and them
@@ -141,7 +145,7 @@ class Dropouts(TorchFunctionMode):
                 raise UnsupportedNetwork(f"{self.where()}: {_UNTRACKED}")
             return func(*args[:5], **{**kwargs, "training": False}, **_rest(args))
         if func in RECURRENT:
-            return recurrent(func, args, lambda p, h: self.replace("sequence", p, h, False))
+            return recurrent(func, args, lambda kind, p, h: self.replace(kind, p, h, False), self.each_step)
         if func is functional.linear and args:
             return affine(*args, **kwargs)
         if func in RANDOM:
@@ -176,8 +180,10 @@ def _rest(args: tuple[Any, ...]) -> dict[str, Any]:
 class _WatchingDropouts(Dropouts):
     """Passes every dropout call through, and notices when the network uses again what one was to change in place."""
 
-    def __init__(self, running: list[tuple[str, nn.Module]]) -> None:
-        super().__init__(self._pass, self._draws, lambda: running[-1][0] if running else "the network")
+    def __init__(self, running: list[tuple[str, nn.Module]], each_step: bool) -> None:
+        super().__init__(
+            self._pass, self._draws, lambda: running[-1][0] if running else "the network", each_step
+        )
         self.running = running
         self.seen: list[_Seen] = []
         self.random: list[tuple[str, nn.Module | None]] = []
@@ -251,10 +257,12 @@ def _modes(
             module.training = training
 
 
-def _watch(network: nn.Module, x: Any, trains: Callable[[nn.Module], bool]) -> _WatchingDropouts:
+def _watch(
+    network: nn.Module, x: Any, trains: Callable[[nn.Module], bool], each_step: bool
+) -> _WatchingDropouts:
     """The active dropout calls of one pass, and who else draws random numbers."""
     running: list[tuple[str, nn.Module]] = []
-    mode = _WatchingDropouts(running)
+    mode = _WatchingDropouts(running, each_step)
     with _modes(network, trains, running), seeded(0, device_of(network)), torch.no_grad():
         with mode:
             outputs = call(network, x)
@@ -270,6 +278,8 @@ def _batch_axis(two: _Seen, three: _Seen) -> int | None:
     """The one axis that has two entries in a batch of two items and three in a batch of three."""
     if two.kind == "sequence":
         return None
+    if two.kind == "packed":
+        return 1
     changed = [i for i, (a, b) in enumerate(zip(two.shape, three.shape, strict=True)) if a != b]
     if not changed:
         return None
@@ -281,13 +291,16 @@ def _batch_axis(two: _Seen, three: _Seen) -> int | None:
     )
 
 
-def find_sites(network: nn.Module, two: Any, three: Any) -> tuple[list[Site], list[nn.Module], list[str]]:
+def find_sites(
+    network: nn.Module, two: Any, three: Any, each_step: bool = True
+) -> tuple[list[Site], list[nn.Module], list[str]]:
     """Find the dropout calls of training that prediction makes as well, in order of execution; p = 0 is included.
 
     Args:
         network: The network. Its training modes are restored.
         two: A batch of two items. The network may change it.
         three: A batch of three items of the same shape.
+        each_step: Whether dropout between recurrent layers has a mask for each step.
 
     Returns:
         The sites, the modules that make the calls, and the names of modules that are random in training only. Such a
@@ -299,7 +312,7 @@ def find_sites(network: nn.Module, two: Any, three: Any) -> tuple[list[Site], li
         UnsupportedNetwork: A site has no batch axis of its own, its module draws other random numbers, or the network
             returns probabilities.
     """
-    training = _watch(network, map_tree(torch.clone, two), _is_no_norm)
+    training = _watch(network, map_tree(torch.clone, two), _is_no_norm, each_step)
     owners = [s.owner for s in training.seen]
     for name, module in training.random:
         if module in owners:
@@ -307,7 +320,7 @@ def find_sites(network: nn.Module, two: Any, three: Any) -> tuple[list[Site], li
                 f"{name}: the module that calls dropout draws random numbers of its own when it trains, so a sample "
                 "would not be one function; move that into a module of its own (it is then off at prediction)"
             )
-    first, second = (_watch(network, x, set(owners).__contains__) for x in (two, three))
+    first, second = (_watch(network, x, set(owners).__contains__, each_step) for x in (two, three))
     if [s.name for s in first.seen] != [s.name for s in second.seen]:
         raise UnsupportedNetwork(
             f"the network made {len(second.seen)} dropout calls on three items but {len(first.seen)} on two, so a "
@@ -377,7 +390,7 @@ def masking(sites: Sequence[Site], mask: Callable[[int, Site, Tensor], Tensor]) 
         dropped = apply_mask(kind, p, x, mask(number, site, x))
         return x.copy_(dropped) if site.in_place else dropped
 
-    with Dropouts(replace):
+    with Dropouts(replace, each_step=all(site.kind != "sequence" for site in sites)):
         yield
     for number, site in left:
         raise UnsupportedNetwork(

@@ -4,8 +4,9 @@ from baldur.core.trees import take
 from baldur.posteriors.deterministic import Deterministic
 from baldur.posteriors.dropout.insertion import insert_dropout
 from baldur.posteriors.dropout.posterior import MCDropout
-from baldur.protocols import Labelled
-from baldur.training.contract import Train, TrainingRequest
+from baldur.posteriors.ensemble import Ensemble
+from baldur.protocols import Labelled, Posterior
+from baldur.training.contract import Fitting, Train, TrainingRequest, WrappingFitting
 from baldur.training.stepwise import Steps, Stepwise
 
 
@@ -69,3 +70,23 @@ def deterministic(train: Train, labelled: Labelled, seed: int) -> Steps[Determin
     """
     network = yield TrainingRequest(seed, train.build(seed))
     return Deterministic(network, likelihood=train.likelihood)
+
+
+class OneMaskASequence(WrappingFitting):
+    """A posterior function whose dropout between recurrent layers is sampled as by Baldur 0.1, for its runs.
+
+    Args:
+        inner: The posterior function.
+    """
+
+    def __init__(self, inner: Fitting) -> None:
+        self.inner = inner
+
+    def __call__(self, train: Train, labelled: Labelled, seed: int) -> Posterior:
+        return _as_before(self.inner(train, labelled, seed))
+
+
+def _as_before(posterior: Posterior) -> Posterior:
+    if isinstance(posterior, Ensemble):
+        return Ensemble([_as_before(member) for member in posterior.members])
+    return posterior.with_one_mask_a_sequence() if isinstance(posterior, MCDropout) else posterior

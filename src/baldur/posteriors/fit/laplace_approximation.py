@@ -25,8 +25,11 @@ def laplace(
     prior_precision: float | None = None,
     temperature: float = 1.0,
     refit: bool = True,
+    mean_factor: float | None = None,
 ) -> Steps[Laplace]:
     """Laplace approximation: one network, and a Gaussian over the weights of its last layer.
+
+    q(W) = N(αW_MAP, (H/τ + δI)⁻¹), where δ maximises the evidence, and α its lower bound.
 
     The curvature comes from the training items without augmentation and without held-out items. Items have the same
     weights as in training, including class weights. Another loss, or label smoothing, has another mode than the
@@ -43,6 +46,8 @@ def laplace(
         temperature: Temperature of the likelihood; below 1, the data have more weight.
         refit: Whether to move the last layer to the mode of its posterior first, if the recipe trains with the
             likelihood; see `approximate`.
+        mean_factor: α. 1 is Laplace's approximation, whose samples miss most of their training labels if these are
+            few. None chooses it; see `approximate`.
 
     Returns:
         A `Laplace`.
@@ -67,6 +72,7 @@ def laplace(
         likelihood=train.likelihood,
         counts=_balanced(counts, y) if recipe.class_weights else counts,
         refit=refit and not own_loss,
+        mean_factor=mean_factor,
     )
 
 

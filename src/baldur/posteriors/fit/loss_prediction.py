@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from baldur.core.devices import seeded
-from baldur.core.networks import call, device_of
+from baldur.core.networks import bound, call, device_of
 from baldur.core.seeds import derive
 from baldur.core.trees import place, take
 from baldur.errors import InvalidArgument, Unsupported
@@ -151,6 +151,7 @@ class Watched(nn.Module):
             The outputs of the network.
         """
         with tapped(self._within[0], self.layers) as taken:
+            arguments, named = bound(self.network, arguments, named)
             outputs = self.network(*arguments, **named)
         self._taken = maps_of(taken, self.layers) if self.training else []
         return outputs

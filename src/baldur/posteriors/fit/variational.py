@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from baldur.core.networks import bound, logits_of
 from baldur.core.trees import items_of, take
 from baldur.errors import InvalidArgument, UnsupportedNetwork
 from baldur.likelihoods import IGNORED
@@ -144,6 +145,7 @@ class Variational(nn.Module):
         Returns:
             The outputs of the network.
         """
+        args, kwargs = bound(self.network, args, kwargs)
         if not self.training:
             return self.network(*args, **kwargs)
         n = items_of((args, kwargs))
@@ -153,7 +155,7 @@ class Variational(nn.Module):
             some = (
                 (args, kwargs) if draws == 1 else take((args, kwargs), slice(int(part[0]), int(part[-1]) + 1))
             )
-            outputs.append(functional_call(self.network, self._draw(), *some))
+            outputs.append(logits_of(functional_call(self.network, self._draw(), *some)))
         return outputs[0] if draws == 1 else torch.cat(outputs)  # (n, ...)
 
     def _draw(self) -> dict[str, Tensor]:

@@ -23,6 +23,7 @@ from baldur.posteriors.dropout.sites import Dropouts
 from baldur.posteriors.laplace.curvature import Curvature, Structure, curvature, evidence, mode, most_likely
 from baldur.posteriors.laplace.last_layer import copied, last_layer, linear, put, weights_of, with_one
 from baldur.posteriors.laplace.links import bridge, probit
+from baldur.posteriors.laplace.shifting import best_factor
 from baldur.posteriors.network import NetworkPosterior, frozen, penultimate
 
 KIND = "laplace"
@@ -45,6 +46,7 @@ def approximate(
     likelihood: Likelihood = CATEGORICAL,
     counts: Tensor | None = None,
     refit: bool = True,
+    mean_factor: float | None = None,
 ) -> "Laplace":
     """Laplace's approximation for the last layer of a trained network.
 
@@ -63,6 +65,8 @@ def approximate(
         likelihood: The meaning of the outputs.
         counts: Weights of the items.
         refit: Whether to move the last layer to the mode; otherwise its weights are used as the mode.
+        mean_factor: α, the mean of the posterior divided by the mode; 1 is Laplace's approximation. None chooses the α
+            with the largest evidence lower bound (`shifting.best_factor`); without `refit`, it means 1.
 
     Returns:
         The posterior.
@@ -71,7 +75,7 @@ def approximate(
         InvalidArgument: An argument is not valid, or the full structure is too large.
         UnsupportedNetwork: The outputs are not those of a linear layer.
     """
-    _check(1.0 if prior_precision is None else prior_precision, temperature)
+    _check(prior_precision, temperature, mean_factor)
     twin = frozen(network)
     last = last_layer(twin, x, likelihood, counts)
     layer, labels = linear(twin, last.path), y.cpu()
@@ -90,7 +94,10 @@ def approximate(
     delta = most_likely(explains) if prior_precision is None else prior_precision
     weights = moved(delta)
     h = curvature(last, weights, structure) if given is None else given
-    put(weights, layer)
+    factor = mean_factor
+    if factor is None:
+        factor = best_factor(last, labels, weights, h, delta, temperature) if refit else 1.0
+    put(factor * weights, layer)
     return Laplace(
         twin,
         h,
@@ -99,27 +106,29 @@ def approximate(
         prior_precision=delta,
         temperature=temperature,
         likelihood=likelihood,
+        mean_factor=factor,
     )
 
 
 class Laplace(NetworkPosterior):
-    """A Gaussian over the weights of the last layer, around their mode. All earlier layers are fixed.
+    """A Gaussian over the weights of the last layer. All earlier layers are fixed.
 
-    p(W | D) ≈ N(W_MAP, (H/τ + δI)⁻¹) with the curvature H of the loss, the temperature τ and the prior precision δ; the
-    bias is a column of W. Sample t is one W_t for all items, so joint scores are those of functions. (Daxberger et
-    al., NeurIPS 2021.) `approximate` makes one of a trained network.
+    p(W | D) ≈ N(αW_MAP, (H/τ + δI)⁻¹) with the curvature H of the loss, the temperature τ and the prior precision δ.
+    The bias is a column of W. Laplace's approximation has α = 1. Sample t is one W_t for all items, so joint scores are
+    those of functions. (Daxberger et al., NeurIPS 2021.) `approximate` makes one of a trained network.
 
     Args:
-        network: A network with W_MAP in its last layer; it is copied and never changed.
+        network: A network with αW_MAP in its last layer; it is copied and never changed.
         curvature: H.
         layer: The path of the last layer, an `nn.Linear`.
         shape: The shape of one item's outputs.
         prior_precision: δ.
         temperature: τ; below 1 the data count for more.
         likelihood: The meaning of the network's outputs.
+        mean_factor: α.
 
     Raises:
-        InvalidArgument: δ or τ is not positive.
+        InvalidArgument: δ, τ or α is not positive.
         UnsupportedNetwork: There is no such layer.
     """
 
@@ -133,8 +142,9 @@ class Laplace(NetworkPosterior):
         prior_precision: float = 1.0,
         temperature: float = 1.0,
         likelihood: Likelihood = CATEGORICAL,
+        mean_factor: float = 1.0,
     ) -> None:
-        _check(prior_precision, temperature)
+        _check(prior_precision, temperature, mean_factor)
         self.network = frozen(network)
         self.curvature = curvature
         self.path = layer
@@ -144,6 +154,7 @@ class Laplace(NetworkPosterior):
         self.prior_precision = prior_precision
         self.temperature = temperature
         self.likelihood = likelihood
+        self.mean_factor = mean_factor
 
     @property
     def precision(self) -> Float[Tensor, "C D"]:
@@ -168,7 +179,7 @@ class Laplace(NetworkPosterior):
     def weights(self, samples: Sequence[int], seed: int) -> Float[Tensor, "T C D"]:
         """The last layer's weights in some samples.
 
-        W_t = W_MAP + (H/τ + δI)^(-1/2) E_t. The symmetric root does not depend on the choice of eigenvectors for equal
+        W_t = αW_MAP + (H/τ + δI)^(-1/2) E_t. The symmetric root does not depend on the choice of eigenvectors for equal
         eigenvalues, and so not on the processor.
 
         Args:
@@ -196,7 +207,8 @@ class Laplace(NetworkPosterior):
             Nats.
         """
         last = last_layer(self.network, x, self.likelihood, counts)
-        return evidence(last, y.cpu(), self.mean, self.curvature, self.prior_precision, self.temperature)
+        mode = self.mean / self.mean_factor
+        return evidence(last, y.cpu(), mode, self.curvature, self.prior_precision, self.temperature)
 
     def predictive(
         self, x: Any, link: Link = "probit", *, T: int = 20, seed: int = 0
@@ -265,6 +277,7 @@ class Laplace(NetworkPosterior):
             "shape": list(self.shape),
             "prior_precision": self.prior_precision,
             "temperature": self.temperature,
+            "mean_factor": self.mean_factor,
         }
         vectors = {str(i): v for i, v in enumerate(h.vectors)}
         tensors = {"values": {"0": h.values}, "vectors": vectors}
@@ -375,12 +388,14 @@ def load(folder: Path, network: nn.Module) -> Laplace:
             prior_precision=float(facts["prior_precision"]),
             temperature=float(facts["temperature"]),
             likelihood=saved.likelihood,
+            mean_factor=float(facts.get("mean_factor", 1.0)),  # the first version had none
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise DamagedArtefact(f"the saved posterior in {folder} cannot be read: {error}") from error
 
 
-def _check(prior_precision: float, temperature: float) -> None:
-    for name, value in (("prior_precision", prior_precision), ("temperature", temperature)):
-        if not 0 < value < math.inf:
+def _check(prior_precision: float | None, temperature: float, mean_factor: float | None) -> None:
+    given = {"prior_precision": prior_precision, "temperature": temperature, "mean_factor": mean_factor}
+    for name, value in given.items():
+        if value is not None and not 0 < value < math.inf:
             raise InvalidArgument(f"{name} is {value}; it must be positive and finite")

@@ -1,0 +1,187 @@
+"""The values of the columns of a table: as texts, as numbers, and as categories."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baldur.data.labels import LIKE_MISSING, MISSING
+from baldur.errors import InvalidArgument
+
+NO_VALUE = frozenset({*MISSING, *LIKE_MISSING})
+"""The texts that mean a missing value of an input."""
+
+_ID = re.compile(
+    r"^(unnamed(:? ?\d+)?|index|idx|id|uuid|guid|row_?(id|no|number|names?)?|__index_level_\d+__)$"
+    r"|[_\s.-](id|idx|uuid|guid)$",
+    re.IGNORECASE,
+)
+_CAMEL = re.compile(r"[a-z](ID|Id)$")
+
+
+def columns_of(table: Any) -> dict[str, Any]:
+    """The columns of a data frame or a mapping, by name.
+
+    Args:
+        table: A data frame of pandas or polars, or a mapping from names to values.
+
+    Returns:
+        An array or list for each column.
+
+    Raises:
+        InvalidArgument: It is no table with names, or two columns have one name.
+    """
+    if isinstance(table, Mapping):
+        return {str(name): values for name, values in table.items()}
+    if not is_frame(table):
+        raise InvalidArgument(
+            f"expected a data frame, or a dict from column names to values, not {type(table).__name__}"
+        )
+    names = [str(name) for name in table.columns]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InvalidArgument(f"the table has two columns called {twice}; keep one")
+    return {name: _plain(table[own]) for name, own in zip(names, table.columns, strict=True)}
+
+
+def is_frame(table: Any) -> bool:
+    """Whether an object is a data frame of pandas or polars.
+
+    Args:
+        table: Any object.
+
+    Returns:
+        True if it is.
+    """
+    return type(table).__name__ == "DataFrame" and hasattr(table, "columns")
+
+
+def texts_of(values: Any) -> list[str]:
+    """Values as texts, "" for missing ones.
+
+    Args:
+        values: A sequence or an array.
+
+    Returns:
+        One text for each value; a whole number is written without a decimal point.
+    """
+    return [_text(value) for value in (values.tolist() if isinstance(values, np.ndarray) else values)]
+
+
+DATE = "a date; give numbers, such as the days since the first"
+
+
+def why_by_name(name: str) -> str:
+    """The reason why the name of a column says that it is no input; "" if it does not.
+
+    Args:
+        name: Of the column.
+
+    Returns:
+        The reason.
+    """
+    return "an id, by its name" if _ID.search(name) or _CAMEL.search(name) else ""
+
+
+def vocabulary(distinct: set[str]) -> tuple[str, ...]:
+    """The texts of a category in order; empty if all of them are numbers.
+
+    Args:
+        distinct: The different texts of a column.
+
+    Returns:
+        The texts.
+    """
+    known = distinct - NO_VALUE
+    if known and all(is_number(text) for text in known):
+        return ()
+    return tuple(sorted(known)) + (("",) if distinct & NO_VALUE else ())
+
+
+def encoded(written: Sequence[str], texts: tuple[str, ...]) -> NDArray[np.float64]:
+    """Texts as numbers: their own values, or their positions in the texts of a category.
+
+    Args:
+        written: Texts of a column.
+        texts: From `vocabulary`.
+
+    Returns:
+        Shape (n,); NaN if missing.
+    """
+    if not texts:
+        return np.array([np.nan if text in NO_VALUE else float(text) for text in written], np.float64)
+    at = {text: i for i, text in enumerate(texts)}
+    return np.array([at["" if text in NO_VALUE else text] for text in written], np.float64)
+
+
+def _plain(column: Any) -> Any:
+    """A column of a data frame as an array: numbers with NaN, or objects."""
+    array = np.asarray(column)
+    kind = getattr(getattr(column, "dtype", None), "kind", "O")
+    if array.dtype.kind == "O" and kind in "biuf":  # numbers of pandas with its own missing value
+        return np.array([np.nan if _text(value) == "" else float(value) for value in array], np.float64)
+    return array
+
+
+def typed(values: Any) -> NDArray[Any]:
+    """A list of values as an array of numbers, or of objects.
+
+    Args:
+        values: A sequence.
+
+    Returns:
+        Shape (n,).
+    """
+    listed = list(values)
+    if all(value is None or isinstance(value, int | float | np.number) for value in listed):
+        return np.array([np.nan if value is None else float(value) for value in listed], np.float64)
+    made = np.empty(len(listed), object)
+    made[:] = listed
+    return made
+
+
+def _text(value: Any) -> str:
+    if value is None or value is np.nan or str(value) in ("<NA>", "NaT", "nan"):
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a finite number.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        True if it is.
+    """
+    try:
+        return math.isfinite(float(text)) and "_" not in text
+    except ValueError:
+        return False
+
+
+def numbers_of(name: str, values: Any) -> NDArray[np.float64]:
+    """The values of a column of numbers.
+
+    Args:
+        name: Of the column, for the message.
+        values: A sequence or an array.
+
+    Returns:
+        Shape (n,); NaN if missing.
+
+    Raises:
+        InvalidArgument: A value is no number.
+    """
+    array = values if isinstance(values, np.ndarray) else typed(values)
+    if array.dtype.kind in "biuf":
+        return array.astype(np.float64)
+    written = texts_of(array)
+    if strange := next((text for text in written if text not in NO_VALUE and not is_number(text)), None):
+        raise InvalidArgument(f"the column {name} was learned as numbers, but it has {strange!r}")
+    return encoded(written, ())

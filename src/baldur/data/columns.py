@@ -1,0 +1,375 @@
+"""The columns of a table as inputs: numbers are filled in and standardised, and categories become one-hot columns."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baldur.data.cache import Blocks
+from baldur.data.cells import (
+    DATE,
+    NO_VALUE,
+    columns_of,
+    encoded,
+    is_number,
+    numbers_of,
+    texts_of,
+    typed,
+    vocabulary,
+    why_by_name,
+)
+from baldur.data.labels import FEW
+from baldur.errors import InvalidArgument, InvalidData
+from baldur.protocols import Batch, Positions
+
+MOST_VALUES = 100
+"""A category has at most so many different values; more are text."""
+
+_ENOUGH = 100_000  # rows that the columns are fitted to
+
+
+class Number(NamedTuple):
+    """A column of numbers, x ↦ (x − mean) / scale.
+
+    Args:
+        name: Of the column.
+        fill: The value in place of a missing one.
+        mean: Of the pool.
+        scale: The standard deviation in the pool.
+    """
+
+    name: str
+    fill: float
+    mean: float
+    scale: float
+
+
+class Category(NamedTuple):
+    """A column of categories, which becomes one column for each value; an unknown value is zero in all of them.
+
+    Args:
+        name: Of the column.
+        values: That occur in the pool; "" if one is missing.
+    """
+
+    name: str
+    values: tuple[str, ...]
+
+
+class Found(NamedTuple):
+    """Columns as read.
+
+    Args:
+        names: Of the columns that may be inputs.
+        texts: For each the different texts, in order; empty for a column of numbers.
+        left_out: Other columns, each with the reason.
+    """
+
+    names: tuple[str, ...]
+    texts: tuple[tuple[str, ...], ...]
+    left_out: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The inputs that are made of a table. They were fitted to the pool, and never to test rows.
+
+    Args:
+        numbers: The columns of numbers.
+        categories: The columns of categories.
+        left_out: Columns that are no inputs, each with the reason.
+    """
+
+    numbers: tuple[Number, ...]
+    categories: tuple[Category, ...]
+    left_out: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def width(self) -> int:
+        """The number of inputs."""
+        return len(self.numbers) + sum(len(category.values) for category in self.categories)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the columns: first numbers, then categories."""
+        return (*(number.name for number in self.numbers), *(c.name for c in self.categories))
+
+    def rows(self, table: Any) -> NDArray[np.float32]:
+        """The inputs of the rows of a table. Columns are found by their names; their order does not matter.
+
+        Args:
+            table: A data frame, or a mapping from names to values.
+
+        Returns:
+            Shape (n, width).
+
+        Raises:
+            InvalidArgument: A column is missing, or a column of numbers has another value.
+        """
+        named = columns_of(table)
+        if lost := [name for name in self.names if name not in named]:
+            raise InvalidArgument(
+                f"the table lacks the columns {', '.join(lost)}; it has {', '.join(map(str, named))}"
+            )
+        numbers = [numbers_of(n.name, named[n.name]) for n in self.numbers]
+        codes = []
+        for category in self.categories:
+            at = {value: i for i, value in enumerate(category.values)}
+            written = texts_of(named[category.name])
+            codes.append(np.array([at.get("" if t in NO_VALUE else t, -1) for t in written], np.int64))
+        return self.made(numbers, codes)
+
+    def made(
+        self, numbers: Sequence[NDArray[np.float64]], codes: Sequence[NDArray[np.int64]]
+    ) -> NDArray[np.float32]:
+        """Inputs from columns.
+
+        Args:
+            numbers: The values of each column of numbers, shape (n,); NaN if missing.
+            codes: For each category the positions of its values, shape (n,); -1 if unknown.
+
+        Returns:
+            Shape (n, width).
+        """
+        out = np.zeros((len((*numbers, *codes)[0]), self.width), np.float32)
+        for j, (column, values) in enumerate(zip(self.numbers, numbers, strict=True)):
+            filled = np.where(np.isfinite(values), values, column.fill)
+            out[:, j] = (filled - column.mean) / column.scale
+        start = len(self.numbers)
+        for category, code in zip(self.categories, codes, strict=True):
+            known = np.flatnonzero(code >= 0)
+            out[known, start + code[known]] = 1
+            start += len(category.values)
+        return out
+
+    def as_json(self) -> dict[str, Any]:
+        """The columns as values that JSON can hold.
+
+        Returns:
+            Lists of numbers, categories and left-out columns.
+        """
+        return {
+            "numbers": [n._asdict() for n in self.numbers],
+            "categories": [{"name": c.name, "values": list(c.values)} for c in self.categories],
+            "left_out": [list(pair) for pair in self.left_out],
+        }
+
+
+def from_json(told: Mapping[str, Any]) -> Columns:
+    """Columns from the values that `Columns.as_json` gave.
+
+    Args:
+        told: The values.
+
+    Returns:
+        The columns.
+    """
+    numbers = tuple(Number(**number) for number in told["numbers"])
+    categories = tuple(Category(c["name"], tuple(c["values"])) for c in told["categories"])
+    return Columns(numbers, categories, tuple((name, why) for name, why in told["left_out"]))
+
+
+def found_in(table: Mapping[str, Any]) -> tuple[Found, NDArray[np.float64]]:
+    """The columns of a table in memory that may be inputs, and their values as numbers.
+
+    Args:
+        table: Values by name.
+
+    Returns:
+        The columns, and shape (n, columns): numbers, NaN if missing; or positions in the texts of a category.
+    """
+    names, texts, left_out, rows = [], [], [], []
+    for name, values in table.items():
+        array = values if isinstance(values, np.ndarray) else typed(values)
+        if why := why_by_name(name):
+            left_out.append((name, why))
+            continue
+        if array.dtype.kind in "biuf":
+            some: tuple[str, ...] = ()
+            numbers = array.astype(np.float64)
+        elif array.dtype.kind in "mM":
+            left_out.append((name, DATE))
+            continue
+        else:
+            written = texts_of(array)
+            some = vocabulary(set(written))
+            numbers = encoded(written, some)
+        names.append(name)
+        texts.append(some)
+        rows.append(np.where(np.isinf(numbers), np.nan, numbers))
+    made = np.stack(rows, 1) if rows else np.zeros((len(next(iter(table.values()), ())), 0))
+    return Found(tuple(names), tuple(texts), tuple(left_out)), made
+
+
+def fit(
+    found: Found, rows: Any, positions: Positions, standardise: bool, source: str
+) -> tuple[Columns, tuple[str, ...]]:
+    """Fit the inputs to the rows of the pool.
+
+    Args:
+        found: The columns.
+        rows: Their values, see `found_in`: an array, or `cache.Blocks`.
+        positions: The rows of the pool, shape (n,).
+        standardise: Whether numbers are standardised.
+        source: The name of the data, for messages.
+
+    Returns:
+        The columns, and sentences for the user.
+
+    Raises:
+        InvalidData: No column can be an input.
+    """
+    from sklearn.compose import ColumnTransformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    some = np.unique(np.linspace(0, len(positions) - 1, min(len(positions), _ENOUGH)).astype(np.intp))
+    chosen = positions[some]
+    x = rows.take(chosen) if isinstance(rows, Blocks) else rows[chosen]
+    why = [_why_by_values(x[:, j], chosen, texts) for j, texts in enumerate(found.texts)]
+    left_out = found.left_out + tuple(
+        (name, reason) for name, reason in zip(found.names, why, strict=True) if reason
+    )
+    used = [j for j, reason in enumerate(why) if not reason]
+    if not used:
+        told = "; ".join(f"{name} is {reason}" for name, reason in left_out)
+        raise InvalidData(
+            f"no column of {source} can be an input: {told or 'there is none beside the label'}"
+        )
+    numbers = [j for j in used if not found.texts[j]]
+    categories = [j for j in used if found.texts[j]]
+    scaler = StandardScaler(with_mean=standardise, with_std=standardise)
+    transformer = ColumnTransformer(
+        [
+            ("numbers", make_pipeline(SimpleImputer(strategy="median"), scaler), numbers),
+            ("categories", OneHotEncoder(handle_unknown="ignore"), categories),
+        ]
+    ).fit(x)
+    parts = transformer.named_transformers_
+    made, values = [], []
+    if numbers:
+        imputer, scaler = parts["numbers"][0], parts["numbers"][1]
+        means = scaler.mean_ if standardise else np.zeros(len(numbers))
+        scales = scaler.scale_ if standardise else np.ones(len(numbers))
+        for j, fill, mean, scale in zip(numbers, imputer.statistics_, means, scales, strict=True):
+            made.append(Number(found.names[j], float(fill), float(mean), float(scale)))
+    if categories:
+        for j, codes in zip(categories, parts["categories"].categories_, strict=True):
+            values.append(Category(found.names[j], tuple(found.texts[j][int(code)] for code in codes)))
+    columns = Columns(tuple(made), tuple(values), left_out)
+    lost = np.isnan(x[:, numbers])
+    notes = [*_sentences(left_out)]
+    if lost.any():
+        names = [found.names[j] for j, any_ in zip(numbers, lost.any(0), strict=True) if any_]
+        several = "1 missing number" if lost.sum() == 1 else f"{lost.sum()} missing numbers"
+        verb = "is" if lost.sum() == 1 else "are"
+        notes.append(f"{several} of the pool ({_some(names)}) {verb} filled with the median")
+    return columns, tuple(notes)
+
+
+@dataclass(frozen=True)
+class TablePool:
+    """A pool of the rows of a table.
+
+    Args:
+        stored: The values of all columns, see `found_in`: an array, or `cache.Blocks`.
+        found: These columns.
+        columns: The inputs that are made of them.
+        ids: Unique.
+        groups: The group of each item; a split never divides a group.
+    """
+
+    stored: Any
+    found: Found
+    columns: Columns
+    ids: tuple[str, ...]
+    groups: tuple[str, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def _lookups(self) -> list[tuple[int, NDArray[np.int64]]]:
+        """For each category its column, and the position of each of its texts among the inputs."""
+        made = []
+        for category in self.columns.categories:
+            j = self.found.names.index(category.name)
+            at = {value: i for i, value in enumerate(category.values)}
+            made.append((j, np.array([at.get(text, -1) for text in self.found.texts[j]], np.int64)))
+        return made
+
+    def batches(self, positions: Positions, size: int) -> Iterator[tuple[Positions, Batch]]:
+        """Read the items at `positions`, in that order, at most `size` at a time.
+
+        Args:
+            positions: Positions in this pool, shape (n,).
+            size: The number of items in a batch.
+
+        Yields:
+            The positions of a batch, and their inputs, float32, shape (n, width).
+
+        Raises:
+            InvalidArgument: `size` is not positive.
+        """
+        import torch
+
+        if size < 1:
+            raise InvalidArgument(f"a batch holds at least 1 item, not {size}")
+        at = [self.found.names.index(number.name) for number in self.columns.numbers]
+        for start in range(0, len(positions), size):
+            part = positions[start : start + size]
+            x = self.stored.take(part) if isinstance(self.stored, Blocks) else self.stored[part]
+            codes = [lookup[x[:, j].astype(np.intp)] for j, lookup in self._lookups]
+            yield part, torch.from_numpy(self.columns.made([x[:, j] for j in at], codes))
+
+
+def preprocessing_of(columns: Columns) -> dict[str, Any]:
+    """The preprocessing of a table, as values that JSON can hold.
+
+    Args:
+        columns: The inputs.
+
+    Returns:
+        The `preprocessing` of a data set.
+    """
+    return {"kind": "table", "shape": [columns.width], "dtype": "float32", "columns": columns.as_json()}
+
+
+def _why_by_values(x: NDArray[np.float64], positions: Positions, texts: tuple[str, ...]) -> str:
+    """The reason why a column is no input; "" if it is one."""
+    if texts:
+        occur = [texts[int(code)] for code in np.unique(x)]
+        n = len(occur)
+        if n == 1:
+            return "a column with one value only" if occur[0] else "a column without values"
+        if not (n > FEW and (n > MOST_VALUES or 2 * n > len(x))) and not n == len(x) > 2:
+            return ""
+        strange = [text for text in occur if text and not is_number(text)]
+        if 2 * len(strange) < n:
+            return f"numbers, but also {strange[0]!r}; correct or empty such cells"
+        return f"text or an id: {n} different values in {len(x)} rows"
+    known = x[~np.isnan(x)]
+    if not len(known):
+        return "a column without values"
+    if len(known) == len(x) and (known == known[0]).all():
+        return "a column with one value only"
+    if len(known) == len(x) > 2 and len(np.unique(x - positions)) == 1:
+        return "the number of the row"
+    return ""
+
+
+def _sentences(left_out: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """One sentence for each reason."""
+    by_reason: dict[str, list[str]] = {}
+    for name, why in left_out:
+        by_reason.setdefault(why, []).append(name)
+    for why, names in by_reason.items():
+        yield f"left out: {_some(names, 20)} ({why})"
+
+
+def _some(names: Sequence[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,0 +1,240 @@
+"""Bad input, and a part of the answer to each. `docs/make_errors.py` writes the answers to docs/errors.md."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+import baldur
+from baldur import acquire, data, evaluate, learners, posteriors, score, select
+
+
+@dataclass(frozen=True)
+class Case:
+    """One bad input.
+
+    Args:
+        given: The input, in words.
+        act: Gives the input to Baldur; its argument is an empty folder.
+        answer: A part of the error.
+    """
+
+    given: str
+    act: Callable[[Path], Any]
+    answer: str
+
+
+def images(folder: Path, *names: str, side: int = 8) -> Path:
+    """A folder of grey images, one for each name."""
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((side, side), 10 * number, np.uint8)).save(folder / name)
+    return folder
+
+
+def manifest(folder: Path, text: str) -> Path:
+    """A manifest beside two images, a.png and b.png."""
+    images(folder, "a.png", "b.png")
+    (folder / "items.csv").write_text(text)
+    return folder / "items.csv"
+
+
+def network(width: int = 4) -> nn.Module:
+    """A network without dropout for items of 4 numbers."""
+    return nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, 3))
+
+
+def run(folder: Path, **options: Any) -> Any:
+    """A run of one trial on vectors."""
+    rng = np.random.default_rng(0)
+    told = {"data": (rng.normal(size=(60, 4)).astype(np.float32), np.arange(60) % 3)}
+    return baldur.run(**told | {"out": folder / "run", "seeds": 1, "rounds": 1, "epochs": 1} | options)
+
+
+class Noisy(torch.utils.data.Dataset[Any]):
+    """A data set whose items are noisy whenever they are read."""
+
+    def __len__(self) -> int:
+        return 40
+
+    def __getitem__(self, position: int) -> tuple[torch.Tensor, int]:
+        return torch.rand(4), position % 2
+
+
+X = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
+LOG_PROBS = np.log(np.full((12, 5, 3), 1 / 3))
+
+CASES: dict[str, Sequence[Case]] = {
+    "Data": [
+        Case("a name that does not exist", lambda at: data.load("digit"), "Did you mean digits"),
+        Case(
+            "a folder without images",
+            lambda at: data.load(str(at)),
+            "has no subfolder with images",
+        ),
+        Case(
+            "an empty class folder",
+            lambda at: ((images(at, "cat/1.png") / "dog").mkdir(), data.load(str(at))),
+            "dog has no image",
+        ),
+        Case(
+            "a manifest with an unknown split",
+            lambda at: data.load(str(manifest(at, "path,label,split\na.png,x,trian\n"))),
+            "the split must be train, test, val or empty",
+        ),
+        Case(
+            "a manifest with an item twice",
+            lambda at: data.load(str(manifest(at, "path,label\na.png,x\na.png,y\n"))),
+            "in lines 2 and 3",
+        ),
+        Case(
+            "a file of an unknown format",
+            lambda at: ((at / "x.docx").write_text(""), data.load(str(at / "x.docx"))),
+            "unknown format",
+        ),
+    ],
+    "Folders and arrays of images": [
+        Case(
+            "a folder with train and a class",
+            lambda at: data.load(str(images(at, "train/cat/1.png", "train/dog/2.png", "birds/3.png"))),
+            "--layout",
+        ),
+        Case(
+            "a folder with images and labels",
+            lambda at: data.load(str(images(at, "images/1.png", "labels/2.png"))),
+            "--layout classes",
+        ),
+        Case(
+            "splits with a folder of another name",
+            lambda at: data.load(str(images(at, "train/cat/1.png", "extra/2.png")), layout="splits"),
+            "its name is of no split",
+        ),
+        Case(
+            "a folder that is the only class",
+            lambda at: data.load(str(images(at, "photos/cat/1.png", "photos/dog/2.png"))),
+            "has one subfolder, photos",
+        ),
+        Case(
+            "images whose channels may be in two places",
+            lambda at: run(at, data=(np.zeros((30, 3, 8, 3), np.uint8), np.arange(30) % 3)),
+            "axis 1 or axis 3 may have the channels",
+        ),
+        Case(
+            "NaN in an array",
+            lambda at: run(at, data=(np.full((30, 4), np.nan, np.float32), np.arange(30) % 3)),
+            "holds NaN",
+        ),
+    ],
+    "Labels and tables": [
+        Case(
+            "-1 beside other codes",
+            lambda at: run(at, data=(np.zeros((40, 4), np.float32), np.arange(40) % 4 - 1)),
+            "Is -1 a class, or a missing label?",
+        ),
+        Case(
+            "amounts as labels",
+            lambda at: run(at, data=(np.zeros((40, 4), np.float32), np.arange(40) * 1.5)),
+            "They look like amounts",
+        ),
+        Case(
+            "a row with too few cells",
+            lambda at: data.load(str(manifest(at, "path,label\na.png,x\nb.png\n"))),
+            "line 3 has 1 cell",
+        ),
+        Case(
+            "a cell with a comma and without quotes",
+            lambda at: data.load(str(manifest(at, "path,label\na.png,cat, wild\nb.png,dog\n"))),
+            "put quotes around a cell",
+        ),
+        Case(
+            "two columns called label",
+            lambda at: data.load(str(manifest(at, "path,label,label\na.png,x,y\n"))),
+            "2 columns called label",
+        ),
+        Case(
+            "one number written in two ways",
+            lambda at: data.load(str(manifest(at, "path,label\na.png,1\nb.png,1.0\n"))),
+            "the same number",
+        ),
+        Case(
+            "a file without the column label",
+            lambda at: data.load(str(manifest(at, "path,class\na.png,x\n"))),
+            "label is missing",
+        ),
+        Case(
+            "a table of ids only",
+            lambda at: data.load(str(manifest(at, "patient_id,label\n3,x\n4,y\n3,x\n4,y\n"))),
+            "an id, by its name",
+        ),
+        Case(
+            "a data set with random augmentation",
+            lambda at: run(at, data=Noisy()),
+            "another one when it is read again",
+        ),
+        Case(
+            "items of two shapes",
+            lambda at: run(at, data=[(torch.zeros(2), 0), (torch.zeros(3), 1)]),
+            "item 1 of the data set has the shape (3,)",
+        ),
+    ],
+    "Settings": [
+        Case("a misspelt option", lambda at: run(at, epoch=3), "did you mean"),
+        Case("a misspelt strategy", lambda at: run(at, strategy="blad"), "did you mean"),
+        Case("an option out of range", lambda at: run(at, strategy="power_bald(beta=-1)"), "at least 0"),
+        Case("no strategy", lambda at: run(at, strategies=[]), "at least one"),
+        Case("a number as text", lambda at: run(at, rounds="many"), "a whole number"),
+        Case(
+            "other settings for the run in a folder",
+            lambda at: (run(at), run(at, draws=4)),
+            "draws was 20 and is now 4",
+        ),
+        Case("a folder without a run", lambda at: baldur.open(at / "nothing"), "there is no run"),
+    ],
+    "Models": [
+        Case(
+            "MC dropout of a network without dropout",
+            lambda at: posteriors.MCDropout(network()).draw(2)(torch.from_numpy(X)),
+            "calls no dropout",
+        ),
+        Case("a network instead of a posterior", lambda at: baldur.choose(network(), X), "MCDropout"),
+        Case(
+            "items of another shape",
+            lambda at: score.predict(posteriors.Deterministic(network()).draw(1), X[:, :2]),
+            "items of shape",
+        ),
+        Case(
+            "a class instead of a learner",
+            lambda at: run(at, learner=learners.Supervised),
+            "call Supervised",
+        ),
+    ],
+    "Predictions": [
+        Case(
+            "probabilities instead of log-probabilities",
+            lambda at: acquire.bald(np.exp(LOG_PROBS)),
+            "from_probs",
+        ),
+        Case("NaN in the predictions", lambda at: acquire.bald(LOG_PROBS * np.nan), "item 0, sample 0"),
+        Case(
+            "probabilities in an evaluation",
+            lambda at: evaluate.nll(np.full((4, 3), 1 / 3), np.zeros(4, np.int64)),
+            "from_probs",
+        ),
+        Case(
+            "a label that is not a class",
+            lambda at: evaluate.accuracy(LOG_PROBS[:, 0], np.full(12, 3)),
+            "the label of item 0 is 3",
+        ),
+        Case(
+            "one column for two classes",
+            lambda at: acquire.from_probs(np.full((4, 1), 0.5)),
+            "from_sigmoid",
+        ),
+        Case("a negative k", lambda at: select.top(np.zeros(3), -1), "k"),
+    ],
+}

@@ -1,0 +1,204 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import torch
+from pyarrow import parquet as pq
+
+from baldur.data import from_arrays, in_memory, load
+from baldur.data.labels import Rules, coded, label_names, ordered, rules_of
+from baldur.errors import InvalidArgument, InvalidLabel
+
+ENOUGH = 8  # copies of each label, so that a split is possible
+
+
+def of_manifest(values, path, **told):
+    lines = ["path,label", *(f"{i}.png,{'' if v is None else v}" for i, v in enumerate(values))]
+    (path / "m.csv").write_text("\n".join(lines) + "\n")
+    return read_listing(path / "m.csv", told)
+
+
+def of_json(values, path, **told):
+    rows = (json.dumps({"path": f"{i}.png", "label": v}) for i, v in enumerate(values))
+    (path / "m.jsonl").write_text("\n".join(rows))
+    return read_listing(path / "m.jsonl", told)
+
+
+def read_listing(file, told):
+    from baldur.data.listing import from_manifest
+
+    listing = from_manifest(file, rules_of(**told))
+    return sorted({item.label for item in listing.items if item.label}), [
+        item.label for item in sorted(listing.items, key=lambda item: int(item.id[:-4]))
+    ]
+
+
+def of_data(data):
+    names = (*data.classes, "")
+    found = dict(zip(data.train.ids, data.labels.tolist(), strict=True))
+    found |= dict(zip(data.test.ids, data.test_labels.tolist(), strict=True))
+    return sorted(data.classes), [names[found[str(i)]] for i in range(len(found))]
+
+
+def of_table(values, path, **told):
+    rng = np.random.default_rng(0)
+    lines = ["x,label", *(f"{rng.normal()},{'' if v is None else v}" for v in values)]
+    (path / "t.csv").write_text("\n".join(lines) + "\n")
+    return of_data(load(str(path / "t.csv"), **told))
+
+
+def of_parquet(values, path, **told):
+    x = np.random.default_rng(0).normal(size=len(values))
+    pq.write_table(pa.table({"label": values, "x": x}), path / "t.parquet")
+    return of_data(load(str(path / "t.parquet"), cache=path / "cache", **told))
+
+
+def of_npz(values, path, **told):
+    y = np.array([np.nan if v is None else v for v in values]) if None in values else np.array(values)
+    np.savez(path / "d.npz", x=np.random.default_rng(0).normal(size=(len(values), 2)), y=y)
+    return of_data(load(str(path / "d.npz"), **told))
+
+
+def of_arrays(values, path, **told):
+    pool = from_arrays(np.zeros((len(values), 2)))
+    return of_data(in_memory(pool, values, test_fraction=0.25, **told))
+
+
+def of_series(values, path, **told):
+    return of_arrays(pd.Series(values), path, **told)
+
+
+FORMATS = [of_manifest, of_json, of_table, of_parquet, of_npz, of_arrays, of_series]
+
+
+@pytest.mark.parametrize("read", FORMATS)
+@pytest.mark.parametrize(
+    ("values", "classes"),
+    [
+        ([1, 2], ["1", "2"]),
+        ([-1, 1], ["-1", "1"]),
+        ([-2, -1, 0], ["-1", "-2", "0"]),
+        ([5, 0, 300], ["0", "300", "5"]),
+        ([True, False], ["False", "True"]),
+        (["cat", "dog"], ["cat", "dog"]),
+        ([1, 2, None], ["1", "2"]),
+    ],
+)
+def test_the_classes_are_the_values_that_occur(read, values, classes, tmp_path):
+    found, names = read(values * ENOUGH, tmp_path)
+    assert found == classes
+    assert names == ["" if v is None else str(v) for v in values] * ENOUGH
+
+
+@pytest.mark.parametrize("read", FORMATS)
+@pytest.mark.parametrize("values", [[-1, 0, 1], [-1, 0, 1, 2], [-1, 0], [-1, 1, 2]])
+def test_minus_one_beside_codes_is_asked_about(read, values, tmp_path):
+    with pytest.raises(InvalidLabel, match=r"Is -1 a class, or a missing label.*missing=-1.*--missing"):
+        read(values * ENOUGH, tmp_path)
+    others = sorted({str(v) for v in values} - {"-1"})
+    assert read(values * ENOUGH, tmp_path, missing=-1)[0] == others
+    assert read(values * ENOUGH, tmp_path, missing="")[0] == ["-1", *others]
+
+
+@pytest.mark.parametrize("read", [of_manifest, of_json, of_table, of_parquet])
+@pytest.mark.parametrize("word", ["", "nan", "NaN", "NA", "null", "None", " NA "])
+def test_texts_that_mean_missing(read, word, tmp_path):
+    assert read(["a", "b", word] * ENOUGH, tmp_path) == (["a", "b"], ["a", "b", ""] * ENOUGH)
+    if word.strip():
+        assert read(["a", "b", word] * ENOUGH, tmp_path, missing=["", "?"])[0] == sorted(
+            ["a", "b", word.strip()]
+        )
+    assert read(["a", "b", "?"] * ENOUGH, tmp_path, missing=["", "?"])[0] == ["a", "b"]
+
+
+@pytest.mark.parametrize("read", FORMATS)
+def test_amounts_are_no_classes(read, tmp_path):
+    rng = np.random.default_rng(0)
+    for values in (rng.normal(size=60).round(3), rng.integers(50, 350, 300), np.arange(1, 30).repeat(4)):
+        with pytest.raises(InvalidLabel, match=r"look like amounts.*task=\"classification\""):
+            read(values.tolist(), tmp_path)
+    found, _ = read(rng.integers(50, 90, 300).tolist(), tmp_path, task="classification")
+    assert len(found) > 24
+    codes = np.arange(100).repeat(6).tolist()
+    assert len(read(codes, tmp_path)[0]) == 100
+
+
+def test_ids_are_no_classes(tmp_path):
+    with pytest.raises(InvalidLabel, match=r"40 different texts for 40 items.*ids or free text"):
+        of_manifest([f"name {i}" for i in range(40)], tmp_path)
+
+
+def test_a_number_is_one_class_however_it_is_written(tmp_path):
+    assert of_json([1, 1.0, 2] * ENOUGH, tmp_path)[0] == ["1", "2"]
+    assert of_json([1, "1", 2] * ENOUGH, tmp_path)[0] == ["1", "2"]
+    with pytest.raises(InvalidLabel, match=r"labels '1' \(line 2\) and '1.0' \(line 3\), .* same number"):
+        of_manifest(["1", "1.0", "2"], tmp_path)
+
+
+def test_missing_labels_are_counted_and_likely_twins_are_named():
+    values = ["a", "b", "", "NA", "NA", "A"]
+    _, _, notes = coded([values], "d", Rules())
+    assert notes == (
+        "3 of 6 items have no label (NA: 2, empty: 1)",
+        "the classes 'A' and 'a' differ only in case or spaces",
+    )
+
+
+@pytest.mark.parametrize("make", [np.array, torch.tensor, list])
+def test_one_hot_rows_are_classes(make):
+    (codes,), classes, _ = coded([make([[0, 1, 0], [1, 0, 0], [0, 0, 1]])], "d", Rules())
+    assert (codes.tolist(), classes) == ([1, 0, 2], ("0", "1", "2"))
+    (codes,), _, _ = coded([make([[3], [5]])], "d", Rules())
+    assert codes.tolist() == [0, 1]
+    with pytest.raises(InvalidLabel, match=r"position 1 is not one-hot"):
+        coded([make([[0, 1], [1, 1]])], "d", Rules())
+
+
+def test_given_classes_are_positions_or_names():
+    assert coded([[0, -1, 1]], "d", Rules(), ("a", "b")).codes[0].tolist() == [0, -1, 1]
+    assert coded([["b", "", "a"]], "d", Rules(), ("a", "b")).codes[0].tolist() == [1, -1, 0]
+    with pytest.raises(InvalidLabel, match="'c', which is not one of its classes"):
+        coded([["c"]], "d", Rules(), ("a", "b"))
+
+
+def test_the_parts_share_their_classes():
+    codes, classes, _ = coded([np.array([2, 5]), np.array([5.0, np.nan])], "d", Rules())
+    assert ([c.tolist() for c in codes], classes) == ([[0, 1], [1, -1]], ("2", "5"))
+
+
+def test_the_rules_of_the_first_version():
+    (codes,), classes, notes = coded([[2, -1, 1]], "d", Rules(reading=1))
+    assert (codes.tolist(), classes, notes) == ([2, -1, 1], ("0", "1", "2"), ())
+    named = label_names(["NA", "", "1", "1.0"], "d", Rules(reading=1), str)
+    assert named == (["NA", "", "1", "1.0"], ())
+
+
+def test_what_is_no_label_is_named():
+    for value in (np.inf, object(), b"\xff"):
+        with pytest.raises(InvalidLabel, match="row 1: the label is"):
+            label_names(["a", value], "d", Rules(), lambda i: f"row {i}")
+    with pytest.raises(InvalidArgument, match="not 'regression'"):
+        rules_of(task="regression")
+
+
+def test_classes_that_are_numbers_are_sorted_as_numbers():
+    assert ordered(["10", "9", "10"]) == ("9", "10")
+    assert ordered(["b", "10", "9"]) == ("10", "9", "b")
+
+
+def test_a_class_that_may_mean_missing_is_named():
+    _, classes, notes = coded([["N/A", "a", "b", "NA"]], "d", Rules())
+    assert classes == ("N/A", "a", "b")
+    assert notes[-1] == (
+        "'N/A' counts as a class; if it means a missing label, give --missing 'NA' --missing 'N/A'"
+    )
+    assert coded([["N/A", "a", "b"]], "d", rules_of("NA")).notes == ()
+
+
+def test_labels_without_an_axis_and_masked_labels_are_refused():
+    with pytest.raises(InvalidLabel, match=r"one label for each item was expected, shape \(N,\), not 3"):
+        coded([3], "d", Rules())
+    with pytest.raises(InvalidLabel, match="masked array; fill it"):
+        coded([np.ma.masked_equal([0, 1, 2], 1)], "d", Rules())
