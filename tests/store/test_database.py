@@ -1,3 +1,4 @@
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -158,8 +159,10 @@ TABLES = "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name <> '
 
 
 def tables(rows):
-    """The definition of each table, its lines in any order."""
-    return {name: sorted(line.strip(" ,\t") for line in sql.splitlines()) for name, sql in rows}
+    """The definition of each table: its columns and constraints in any order."""
+    return {
+        name: sorted(re.split(r",\s+(?![^()]*\))", " ".join(sql[:-1].split()).rstrip())) for name, sql in rows
+    }
 
 
 def test_the_newest_migration_is_the_one_that_is_looked_for():

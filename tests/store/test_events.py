@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.store.one_round import CLASSES, go_through
 
-from baldur.store import Event, Request, Store
+from baldur.store import Event, Request, Store, database
 
 
 def labels(trial, cut=None):
@@ -114,18 +114,35 @@ def test_the_current_labels_are_those_of_a_replay(tmp_path_factory, said, cut):
             assert labels(trial, until) == current
 
 
+def as_the_first_version(folder):
+    """Rewrite a run's database as the first version would have: tables of its schema, labels in the ledger."""
+    from alembic import command
+
+    new, old = folder / "baldur.db", folder / "old" / "baldur.db"
+    old.parent.mkdir()
+    with closing(database.Database(old.parent)) as first, first.write() as connection:
+        config = database._alembic()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    with closing(sqlite3.connect(old, isolation_level=None)) as connection:
+        connection.execute("ATTACH ? AS new", [str(new)])
+        tables = [
+            row[0] for row in connection.execute("SELECT name FROM main.sqlite_master WHERE type = 'table'")
+        ]
+        for table in set(tables) - {"alembic_version", "sqlite_sequence"}:
+            columns = ", ".join(row[1] for row in connection.execute(f"PRAGMA main.table_info({table})"))
+            source = "events" if table == "ledger" else table
+            connection.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM new.{source}")
+    old.replace(new)
+
+
 def test_the_ledger_of_the_first_version_is_copied(run, trial):
-    """The second migration is taken back by hand, and applied again to labels in the old table."""
     trial.answer(0, {"a": "cat", "b": "dog"}, "ann")
     go_through(trial, 0, following="a")
     trial.answer(1, {"a": "bird"}, "ann")
     before, folder = run.ledger(), run.folder
     run.close()
-    columns = "number, event, trial, item, annotator, value, time, round, supersedes, source"
-    with closing(sqlite3.connect(folder / "baldur.db", isolation_level=None)) as connection:
-        connection.execute(f"INSERT INTO ledger ({columns}) SELECT {columns} FROM events")
-        connection.execute("DROP TABLE events")
-        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    as_the_first_version(folder)
     with Store.open(folder) as again:
         assert again.ledger() == before
         trial = again.trial("bald", 0)

@@ -1,8 +1,9 @@
 """The values that a run's store takes and returns. Times are ISO 8601 texts in UTC."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,10 @@ class ItemRecord:
         mtime_ns: Modification time of its file at the first read, nanoseconds.
         state: "ok", or "quarantined" if it cannot be used.
         reason: Why it is quarantined.
+        part: Its place in the file, if the file holds many items: a row or an index, counted from 0.
+        shown: The values that a page shows if they are not in a file: {"text": ...}, or {"row": {column: value}}.
+        key: Its place in the random order of the run; the smallest key comes first.
+        since: The number of the event that added it; None if the run began with it.
     """
 
     id: str
@@ -32,6 +37,10 @@ class ItemRecord:
     mtime_ns: int | None = None
     state: Literal["ok", "quarantined"] = "ok"
     reason: str | None = None
+    part: int | None = None
+    shown: Mapping[str, Any] | None = None
+    key: int | None = None
+    since: int | None = None
 
 
 class Request(NamedTuple):

@@ -57,6 +57,11 @@ run = Table(
     Column("settings", String, nullable=False),  # TOML
     Column("classes", JSON, nullable=False),
     Column("preprocessing", JSON, nullable=False),
+    Column("seed", BigInteger),  # of the order of the items; NULL in a run that compares strategies
+    Column("frontier", BigInteger),  # items with this key or a larger one are test items
+    Column(
+        "token", Integer, nullable=False, server_default="0"
+    ),  # of the newest trainer on a database server
     CheckConstraint("id = 1", name="only"),
 )
 
@@ -81,7 +86,13 @@ items = Table(
     Column("mtime_ns", BigInteger),
     Column("state", String, nullable=False),
     Column("reason", String),
+    Column("part", BigInteger),  # the place in the file: a row, or an index
+    Column("shown", JSON),  # the values that a page shows, if they are not in a file
+    Column("key", BigInteger),  # the place in the random order of the run
+    Column("since", Integer),  # the number of the event that added it; NULL if the run began with it
     _one_of("state", "ok", "quarantined"),
+    Index("ix_items_key", "key"),
+    Index("ix_items_position", "position"),
 )
 
 trials = Table(
@@ -103,6 +114,7 @@ rounds = Table(
     Column("round", Integer, primary_key=True, autoincrement=False),
     Column("state", String, nullable=False),
     Column("cut", Integer),
+    Column("seen", Integer),  # the last event number that counted when the next items were chosen
     Column("labels", Integer),
     Column("opened", String, nullable=False),
     Column("closed", String),
@@ -182,6 +194,19 @@ events = Table(  # append-only: triggers of the migration refuse every update an
     _one_of("purpose", "train", "test", "audit", "gold"),
     Index("ix_events_trial_item_number", "trial", "item", "number"),
     sqlite_autoincrement=True,
+)
+
+leases = Table(  # items that were offered to somebody and are not answered yet
+    "leases",
+    metadata,
+    Column("item", String, primary_key=True),
+    Column("holder", String, nullable=False),
+    Column("purpose", String, nullable=False),
+    Column("rank", Integer, nullable=False),  # the order in which the holder gets them
+    Column("offered", String, nullable=False),
+    Column("expires", String, nullable=False),
+    _one_of("purpose", "train", "test", "audit", "gold"),
+    Index("ix_leases_holder", "holder"),
 )
 
 metrics = Table(

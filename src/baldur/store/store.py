@@ -252,14 +252,16 @@ class Store:
         return [{"time": row.time, **row.environment} for row in rows]
 
     def record_items(self, records: Iterable[ItemRecord]) -> None:
-        """Record items of the pool, or overwrite their records.
+        """Record items of the pool, or overwrite their records, except for `key` and `since`.
 
         Args:
             records: One record for each item.
         """
         rows = [vars(record) | {"grp": record.group} for record in records]
+        kept = {"id", "key", "since"}
+        changed = [column.name for column in schema.items.columns if column.name not in kept]
         with self._database.write() as connection:
-            upsert(connection, schema.items, rows)
+            upsert(connection, schema.items, rows, changed)
 
     def mark_items(self, records: Iterable[ItemRecord]) -> None:
         """Record only the state of items and its reason; their other facts stay unchanged.

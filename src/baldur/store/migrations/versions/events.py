@@ -1,7 +1,11 @@
-"""One append-only table for all that annotators say. The labels of the old ledger are copied with their numbers.
+"""One append-only table for all that annotators say, and what labelling by people needs.
+
+The labels of the old ledger are copied with their numbers. Items get what a page shows and a place in a random order.
 
 Revision ID: 0002
 """
+
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,7 +20,24 @@ _PURPOSES = ("train", "test", "audit", "gold")
 
 
 def upgrade() -> None:
-    """Make the table and its triggers, and copy the ledger."""
+    """Make the tables and triggers, and copy the ledger."""
+    _add("run", ("seed", sa.BigInteger), ("frontier", sa.BigInteger))
+    op.add_column("run", sa.Column("token", sa.Integer, nullable=False, server_default="0"))
+    _add("items", ("part", sa.BigInteger), ("shown", sa.JSON), ("key", sa.BigInteger), ("since", sa.Integer))
+    op.create_index("ix_items_key", "items", ["key"])
+    op.create_index("ix_items_position", "items", ["position"])
+    _add("rounds", ("seen", sa.Integer))
+    op.create_table(
+        "leases",
+        sa.Column("item", sa.String, primary_key=True),
+        sa.Column("holder", sa.String, nullable=False),
+        sa.Column("purpose", sa.String, nullable=False),
+        sa.Column("rank", sa.Integer, nullable=False),
+        sa.Column("offered", sa.String, nullable=False),
+        sa.Column("expires", sa.String, nullable=False),
+        _one_of("purpose", _PURPOSES),
+    )
+    op.create_index("ix_leases_holder", "leases", ["holder"])
     op.create_table(
         "events",
         sa.Column("number", sa.Integer, primary_key=True),
@@ -45,6 +66,11 @@ def upgrade() -> None:
         "source FROM ledger ORDER BY number"
     )
     _guard()
+
+
+def _add(table: str, *columns: tuple[str, Any]) -> None:
+    for name, kind in columns:
+        op.add_column(table, sa.Column(name, kind))
 
 
 def _one_of(column: str, values: tuple[str, ...]) -> sa.CheckConstraint:
