@@ -5,28 +5,23 @@ records the results of a phase, the round's new state and the end of the phase. 
 instant leaves a round in one of these states, and only the interrupted phase is repeated.
 """
 
-import json
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from uuid import UUID, uuid5
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baldur.errors import InvalidArgument, InvalidLabel, StoreError
-from baldur.store import artefacts, schema
+from baldur.errors import InvalidArgument, StoreError
+from baldur.store import answering, artefacts, schema
 from baldur.store.checkpoint import ArtefactCheckpoint
 from baldur.store.database import Database
 from baldur.store.events import LABELS, VOTE, Event, Told, newest, tell
 from baldur.store.phase import PhaseHandle, advance, open_round, record_cut, state_of
 from baldur.store.rows import LabelRow, PastRow, RankingRow, Request, Round
-
-_EVENTS = UUID("6f2f3c1e-3f0f-5f0e-9d53-0c4c2b6d7a11")
-"""The namespace of event ids."""
 
 
 @dataclass(frozen=True)
@@ -222,24 +217,7 @@ class Trial:
             InvalidLabel: An answer is not one of the run's classes.
         """
         with self.database.write() as connection:
-            wanted = self._wanted(connection, round, answers)
-            # Votes first: the current label of an item is the newest event about it, the consensus.
-            said = [
-                *((name, given, VOTE) for name, given in (votes or {}).items()),
-                (annotator, answers, source),
-            ]
-            for name, given, way in said:
-                self._check_classes(connection, given)
-                new = {item: given[item] for item in wanted if item in given}
-                events = self._new_events(connection, round, new, name)
-                if events:
-                    more = {"source": way, "kind": "label", "purpose": "train"}
-                    connection.execute(schema.events.insert(), [event | more for event in events])
-            if wanted:
-                c = schema.requests.c
-                this = (c.trial == self.id, c.round == round, c.item == sa.bindparam("answered"))
-                update = schema.requests.update().where(*this).values(state="answered")
-                connection.execute(update, [{"answered": item} for item in wanted])
+            answering.answer(connection, self.id, round, answers, annotator, source, votes or {})
 
     def correct(self, labels: Mapping[str, str], annotator: str) -> None:
         """Append corrections to the ledger, all or none. The next cut has them; earlier cuts stay as they are.
@@ -254,33 +232,8 @@ class Trial:
             StoreError: An item has no label yet.
             InvalidLabel: A correction is not one of the run's classes.
         """
-        c = schema.events.c
-        query = sa.select(c.item, c.value, c.round, c.number)
-        query = query.where(c.number.in_(newest(self.id)), c.kind.in_(LABELS))
-        if not labels:
-            return
         with self.database.write() as connection:
-            self._check_classes(connection, labels)
-            current = {row.item: row for row in connection.execute(query)}
-            time, events = schema.now(), []
-            for item, value in labels.items():
-                if item not in current:
-                    raise StoreError(
-                        f"{item!r} has no label yet, so there is nothing to correct; answer it first"
-                    )
-                now = current[item]
-                if now.value != value:
-                    name = [self.id, now.round, item, annotator, now.number]
-                    row = {
-                        "event": str(uuid5(_EVENTS, json.dumps(name))),
-                        "trial": self.id,
-                        "round": now.round,
-                    }
-                    row |= {"item": item, "value": value, "annotator": annotator, "time": time}
-                    row |= {"kind": "correction", "purpose": "train"}
-                    events.append(row | {"supersedes": now.number, "source": "oracle"})
-            if events:
-                connection.execute(schema.events.insert(), events)
+            answering.correct(connection, self.id, labels, annotator)
 
     def metric(self, round: int, name: str, split: str = "test") -> float:
         """One metric of a round.
@@ -461,46 +414,3 @@ class Trial:
     def _set(self, connection: Connection, state: str, reason: str) -> None:
         update = schema.trials.update().where(schema.trials.c.id == self.id)
         connection.execute(update.values(state=state, reason=reason))
-
-    def _wanted(self, connection: Connection, round: int, answers: Mapping[str, str]) -> list[str]:
-        """The answered items in the order in which the round asked for them."""
-        c = schema.requests.c
-        query = sa.select(c.item).where(c.trial == self.id, c.round == round).order_by(c.rank, c.item)
-        asked = [row.item for row in connection.execute(query)]
-        strangers = sorted(set(answers) - set(asked))
-        if strangers:
-            raise StoreError(
-                f"round {round} of {self.strategy!r}, seed {self.seed}, did not ask for {strangers[0]!r}"
-                f" ({len(strangers)} such answers); answer only the items of `open_requests`"
-            )
-        return [item for item in asked if item in answers]
-
-    def _check_classes(self, connection: Connection, answers: Mapping[str, str]) -> None:
-        classes = connection.execute(sa.select(schema.run.c.classes)).scalar_one()
-        for item, value in answers.items():
-            if value not in classes:
-                raise InvalidLabel(
-                    f"the answer {value!r} for {item!r} is not a class; the classes are {', '.join(classes)}"
-                )
-
-    def _new_events(
-        self, connection: Connection, round: int, answers: Mapping[str, str], annotator: str
-    ) -> list[dict[str, object]]:
-        """Ledger rows for the new answers."""
-        c = schema.events.c
-        own = (c.trial == self.id, c.annotator == annotator)
-        known = dict(connection.execute(sa.select(c.event, c.value).where(*own, c.round == round)).all())
-        last = sa.select(c.item, sa.func.max(c.number)).where(*own).group_by(c.item)
-        earlier = dict(connection.execute(last).all())
-        time, rows = schema.now(), []
-        for item, value in answers.items():
-            event = str(uuid5(_EVENTS, json.dumps([self.id, round, item, annotator])))
-            if known.get(event, value) != value:
-                raise StoreError(
-                    f"{annotator!r} answered {known[event]!r} for {item!r} in round {round}, and now {value!r}. "
-                    "The ledger cannot be changed, so keep the first answer"
-                )
-            if event not in known:
-                row = {"event": event, "trial": self.id, "round": round, "item": item, "value": value}
-                rows.append(row | {"annotator": annotator, "time": time, "supersedes": earlier.get(item)})
-        return rows
