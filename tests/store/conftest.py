@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from tests.store.one_round import CLASSES
 
-from baldur.store import Request, Store
+from baldur.store import ItemRecord, Request, Store
 
 
 @pytest.fixture
@@ -18,3 +18,16 @@ def trial(run: Store):
     trial = run.trial("bald", 0)
     trial.begin([Request(item, rank) for rank, item in enumerate("abc")])
     return trial
+
+
+@pytest.fixture
+def asking(tmp_path: Path):
+    """A run in which people label. Its items are a, b, c and d in this order, and e for testing."""
+    folder = tmp_path / "asking"
+    with Store.create(folder, settings="", classes=CLASSES, seed=0, frontier=50) as store:
+        store.record_items(
+            ItemRecord(item, place, key=10 * (place + 1), split="reserve" if item == "e" else "train")
+            for place, item in enumerate("abcde")
+        )
+        store.trial("bald", 0)
+        yield store

@@ -47,7 +47,7 @@ def test_requests_are_answered_and_skipped(run, trial):
     trial.tell([Event("3", "unlabelable", "c", "ann"), Event("4", "note", "a", "ann", "blurred")])
     assert trial.open_requests(0) == []
     assert [row.state for row in run.requests()] == ["answered", "skipped", "skipped"]
-    assert trial.unlabelable() == ["c"]
+    assert trial.left_out() == {"c"}
     assert trial.cut(0) == 4
     assert trial.latest().labels == 1
     trial.tell([Event("5", "label", "b", "ann", "dog")])  # later
@@ -61,13 +61,14 @@ def test_requests_are_answered_and_skipped(run, trial):
         (Event("2", "label", "b", "ann", "fish"), "'fish' is not a class; the classes are cat, dog, bird"),
         (Event("2", "correction", "b", "ann", "cat"), "has no label yet"),
         (Event("2", "withdrawal", "b", "ann"), "has no label yet"),
-        (Event("2", "label", "a", "ann", "dog"), "'ann' said 'cat' for 'a' before, and now 'dog'"),
+        (Event("2", "label", "a", "ann", "dog"), "'ann' said 'cat' for 'a' before, and now 'ann' says 'dog'"),
+        (Event("2", "label", "a", "bob", "dog"), "'ann' said 'cat' for 'a' before, and now 'bob' says 'dog'"),
+        (Event("2", "label", "b", "ann", "birds"), "did you mean 'bird'?"),
     ],
 )
-def test_an_event_that_cannot_be_believed_is_named_and_the_rest_is_taken(trial, event, words):
-    told = trial.tell(
-        [Event("1", "label", "a", "ann", "cat"), event, Event("3", "label", "c", "ann", "dog")], set("abc")
-    )
+def test_an_event_that_cannot_be_believed_is_named_and_the_rest_is_taken(asking, event, words):
+    trial = asking.trial("bald", 0)
+    told = trial.tell([Event("1", "label", "a", "ann", "cat"), event, Event("3", "label", "c", "ann", "dog")])
     assert told.accepted == ("1", "3")
     assert words in told.refused["2"]
     assert labels(trial) == {"a": "cat", "c": "dog"}
@@ -77,6 +78,13 @@ def test_an_item_that_no_round_asked_for_may_have_a_label(run, trial):
     trial.tell([Event("1", "label", "x", "ann", "cat")])
     assert labels(trial) == {"x": "cat"}
     assert run.ledger()[0].round is None
+
+
+def test_an_answer_to_a_test_item_is_never_for_training(asking):
+    asking.trial("bald", 0).tell(
+        [Event("1", "label", "e", "ann", "cat"), Event("2", "label", "a", "ann", "cat")]
+    )
+    assert [row.purpose for row in asking.ledger()] == ["test", "train"]
 
 
 def test_votes_decide_nothing(trial):

@@ -364,7 +364,9 @@ class _Going:
     def _divided(self, cut: int | None) -> tuple[Labelled, View]:
         if not self._positions:
             self._positions = {i: position for position, i in enumerate(self.parts.pool.ids)}
-        rows, index = self.trial.labels(cut), {name: i for i, name in enumerate(self.parts.classes)}
+        out = self.trial.left_out(cut)
+        rows = [row for row in self.trial.labels(cut) if row.item not in out]
+        index = {name: i for i, name in enumerate(self.parts.classes)}
         if self.parts.stopping is not None and self.parts.stopping.reserve is not None:
             tests = set(self.parts.stopping.reserve.ids)
             self._tested = {row.item: index[row.value] for row in rows if row.item in tests}
@@ -379,7 +381,7 @@ class _Going:
         )
         rest = np.ones(len(self.parts.pool), dtype=bool)
         rest[positions] = False
-        rest[[self._positions[i] for i in self.trial.unlabelable(cut) if i in self._positions]] = False
+        rest[[self._positions[i] for i in out if i in self._positions]] = False
         return labelled, View(self.parts.pool, np.flatnonzero(rest))
 
     def _check(self, choice: Choice, unlabelled: View, k: int) -> None:

@@ -5,13 +5,15 @@ the label back, and "unlabelable" says that the item has no label at all. Votes 
 consensus; they decide nothing.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from baldur.store import schema
+from baldur.store.classes import Classes, current
 
 Kind = Literal["label", "correction", "withdrawal", "skip", "unlabelable", "note"]
 
@@ -23,6 +25,9 @@ DECIDING = (*LABELS, "withdrawal", "unlabelable")
 
 VOTE = "vote"
 """The source of the single answers behind a consensus."""
+
+RESERVE = "reserve"
+"""The split of the items that are kept for testing; none of them is trained on."""
 
 _c = schema.events.c
 _DIFFERENT = ("kind", "item", "annotator", "value")  # an event with a known id must repeat these
@@ -76,21 +81,21 @@ def newest(trial: int | None = None, cut: int | None = None) -> "sa.Select[Any]"
     return query.group_by(_c.trial, _c.item)
 
 
-def tell(
-    connection: Connection, trial: int, events: Sequence[Event], known: Collection[str] | None = None
-) -> Told:
+def tell(connection: Connection, trial: int, events: Sequence[Event]) -> Told:
     """Append events to a trial. Events that cannot be believed are refused, and the others are taken.
+
+    Whether an item is a test item decides the purpose of its events. An answer ends the lease of its item.
 
     Args:
         connection: An open write transaction.
         trial: The trial's number.
         events: The events, in order.
-        known: The ids of all items; None accepts any item.
 
     Returns:
         The fate of each event.
     """
-    classes = connection.execute(sa.select(schema.run.c.classes)).scalar_one()
+    classes = current(connection)
+    registered = connection.execute(sa.select(schema.run.c.seed)).scalar() is not None
     accepted, repeated, refused = [], [], {}
     for event in events:
         row = connection.execute(
@@ -103,16 +108,24 @@ def tell(
             else:
                 refused[event.id] = "another event has this id; give each event an id of its own"
             continue
-        current = _current(connection, trial, event.item)
-        if reason := _doubt(event, current, classes, known):
+        item = sa.select(schema.items.c.id, schema.items.c.split).where(schema.items.c.id == event.item)
+        known = connection.execute(item).first() if registered else None
+        last = _last(connection, trial, event.item)
+        if reason := _doubt(event, last, classes, known is not None or not registered):
             refused[event.id] = reason
             continue
-        _append(connection, trial, event, None if current is None else current.number)
+        test = known is not None and known.split == RESERVE
+        _append(
+            connection,
+            trial,
+            event._replace(purpose="test") if test else event,
+            None if last is None else last.number,
+        )
         accepted.append(event.id)
     return Told(tuple(accepted), tuple(repeated), refused)
 
 
-def _current(connection: Connection, trial: int, item: str) -> Any:
+def _last(connection: Connection, trial: int, item: str) -> Any:
     """The newest deciding event about an item."""
     query = sa.select(_c.number, _c.kind, _c.annotator, _c.value).where(
         _c.trial == trial, _c.item == item, _c.kind.in_(DECIDING), _c.source != VOTE
@@ -120,33 +133,37 @@ def _current(connection: Connection, trial: int, item: str) -> Any:
     return connection.execute(query.order_by(_c.number.desc()).limit(1)).first()
 
 
-def _doubt(event: Event, current: Any, classes: Sequence[str], known: Collection[str] | None) -> str:
+def _doubt(event: Event, last: Any, classes: Classes, known: bool) -> str:
     """The reason to refuse an event; empty if there is none."""
-    if known is not None and event.item not in known:
-        return f"there is no item {event.item!r}"
-    if event.kind in LABELS and event.value not in classes:
-        return f"{event.value!r} is not a class; the classes are {', '.join(classes)}"
-    labelled = current is not None and current.kind in LABELS
-    if event.kind == "label" and labelled and current.annotator == event.annotator:
-        if current.value != event.value:
+    if not known:
+        return f"there is no item {event.item!r}; give an id as the run writes it"
+    if event.kind in LABELS and event.value not in classes.names:
+        near = get_close_matches(event.value, classes.names, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"{event.value!r} is not a class; the classes are {', '.join(classes.names)}{hint}"
+    if event.kind == "label" and last is not None and last.kind in LABELS:
+        before = classes.now(last.value, last.number)
+        if before != event.value:
             return (
-                f"{event.annotator!r} said {current.value!r} for {event.item!r} before, and now {event.value!r}; "
-                "send a correction if the new answer is right"
+                f"{last.annotator!r} said {before!r} for {event.item!r} before, and now {event.annotator!r} says "
+                f"{event.value!r}; send a correction if the new answer is right"
             )
-    elif event.kind in ("correction", "withdrawal") and current is None:
+    if event.kind in ("correction", "withdrawal") and last is None:
         return f"{event.item!r} has no label yet, so there is nothing to change; send a label"
     return ""
 
 
-def _append(connection: Connection, trial: int, event: Event, current: int | None) -> None:
+def _append(connection: Connection, trial: int, event: Event, last: int | None) -> None:
     r = schema.requests.c
     of_item = (r.trial == trial, r.item == event.item, r.state != "answered")
     asked = connection.execute(sa.select(sa.func.max(r.round)).where(*of_item)).scalar()
     row = {"event": event.id, "kind": event.kind, "purpose": event.purpose, "trial": trial, "round": asked}
     row |= {"item": event.item, "annotator": event.annotator, "value": event.value, "time": schema.now()}
-    supersedes = current if event.kind in ("correction", "withdrawal", "unlabelable") else None
+    supersedes = last if event.kind in ("correction", "withdrawal", "unlabelable") else None
     connection.execute(schema.events.insert(), row | {"supersedes": supersedes, "source": event.source})
     state = {"skip": "skipped", "unlabelable": "skipped", "label": "answered", "correction": "answered"}
+    if event.kind != "note":
+        connection.execute(schema.leases.delete().where(schema.leases.c.item == event.item))
     if event.kind in state and asked is not None:
         change = schema.requests.update().where(*of_item, r.round == asked)
         connection.execute(change.values(state=state[event.kind]))

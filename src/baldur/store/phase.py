@@ -246,7 +246,8 @@ def record_cut(connection: Connection, trial: int, round: int) -> int:
     if state_of(connection, trial, round) == "requested":
         advance(connection, trial, round, "requested", "labelled")
         c = schema.events.c
-        last = sa.select(sa.func.coalesce(sa.func.max(c.number), 0)).where(c.trial == trial)
+        mine = sa.or_(c.trial == trial, c.trial.is_(None))
+        last = sa.select(sa.func.coalesce(sa.func.max(c.number), 0)).where(mine)
         cut = connection.execute(last).scalar_one()
         labelled = sa.select(sa.func.count()).where(c.number.in_(newest(trial)), c.kind.in_(LABELS))
         labels = connection.execute(labelled).scalar_one()

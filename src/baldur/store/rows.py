@@ -136,13 +136,16 @@ class RequestRow(NamedTuple):
 
 
 class LedgerRow(NamedTuple):
-    """One event of the append-only ledger; `round` is None if no round had asked for the item."""
+    """One event of the append-only ledger; `round` is None if no round had asked for the item.
+
+    Events about the pool or the classes have no trial, and events about the classes no item.
+    """
 
     number: int
     event: str
-    strategy: str
-    seed: int
-    item: str
+    strategy: str | None
+    seed: int | None
+    item: str | None
     annotator: str
     value: str
     time: str

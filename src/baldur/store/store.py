@@ -8,11 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any
+from uuid import uuid4
 
 import sqlalchemy as sa
 
 from baldur.errors import InvalidArgument, RunBusy, StoreError
-from baldur.store import artefacts, backup, locks, schema
+from baldur.store import artefacts, backup, locks, pool, schema
+from baldur.store.classes import Classes, Verb, change, classes_of
+from baldur.store.classes import query as changes
 from baldur.store.database import Database, migrate, revision_of, upsert
 from baldur.store.events import LABELS, newest
 from baldur.store.rows import (
@@ -43,7 +46,9 @@ class Store:
         self.folder = database.folder
         self.created: str = row.created
         self.settings: str = row.settings
-        self.classes: tuple[str, ...] = tuple(row.classes)
+        self.classes: tuple[str, ...] = classes_of(row.classes, database.rows(changes())).names
+        self.seed: int | None = row.seed
+        self.frontier: int | None = row.frontier
         self.preprocessing: dict[str, Any] = dict(row.preprocessing)
 
     @classmethod
@@ -54,6 +59,8 @@ class Store:
         settings: str,
         classes: Sequence[str],
         preprocessing: Mapping[str, Any] = MappingProxyType({}),
+        seed: int | None = None,
+        frontier: int | None = None,
         url: str | None = None,
     ) -> "Store":
         """Begin a run in a folder.
@@ -63,6 +70,8 @@ class Store:
             settings: TOML text; also written to `settings.toml`.
             classes: The names of the classes, in the order of their indices.
             preprocessing: The steps from items to the network's input; anything that JSON can hold.
+            seed: The seed of the random order of the items, for a run in which people label.
+            frontier: Items whose key is at least this number are test items.
             url: Of a database server (SQLAlchemy's form); None for `baldur.db` in the folder.
 
         Returns:
@@ -86,7 +95,8 @@ class Store:
                     raise StoreError(f"there is a run in {folder} already; open it, or choose another folder")
                 migrate(connection)
                 row = {"id": 1, "created": schema.now(), "settings": settings, "classes": list(classes)}
-                connection.execute(schema.run.insert(), row | {"preprocessing": dict(preprocessing)})
+                row |= {"preprocessing": dict(preprocessing), "seed": seed, "frontier": frontier}
+                connection.execute(schema.run.insert(), row)
                 artefacts.write_text(database.folder / backup.SETTINGS, settings)
             return cls(database)
         except BaseException:
@@ -263,6 +273,59 @@ class Store:
         with self._database.write() as connection:
             upsert(connection, schema.items, rows, changed)
 
+    def change_classes(
+        self, verb: Verb, old: Sequence[str], new: str, annotator: str, event: str | None = None
+    ) -> Classes:
+        """Add, rename or merge classes. Labels keep the name that was told, and are read through the change.
+
+        Args:
+            verb: "add" a class, "rename" one, or "merge" several into one.
+            old: The names that are replaced.
+            new: The name afterwards. The name of a merged class may be one of the old ones.
+            annotator: The name of the annotator.
+            event: The client's id of the event; the same event a second time changes nothing.
+
+        Returns:
+            The classes afterwards.
+
+        Raises:
+            InvalidArgument: A name is unknown, empty or taken.
+        """
+        with self._database.write() as connection:
+            after = change(connection, event or str(uuid4()), annotator, verb, old, new)
+        self.classes = after.names
+        return after
+
+    def add_items(self, records: Sequence[ItemRecord], annotator: str) -> list[str]:
+        """Add items to the pool. Items that are there already stay as they are.
+
+        Args:
+            records: One record for each item.
+            annotator: Who adds them.
+
+        Returns:
+            The ids of the new items.
+        """
+        new = []
+        for start in range(0, len(records), pool.CHUNK):
+            with self._database.write() as connection:
+                new += pool.add(connection, records[start : start + pool.CHUNK], annotator)
+        return new
+
+    def withdraw_items(self, items: Sequence[str], annotator: str, back: bool = False) -> None:
+        """Take items out of the pool, or put them back. Their labels stay in the ledger.
+
+        Args:
+            items: The items.
+            annotator: Who does so.
+            back: Put them back.
+
+        Raises:
+            InvalidArgument: There is no such item.
+        """
+        with self._database.write() as connection:
+            (pool.restore if back else pool.withdraw)(connection, items, annotator)
+
     def mark_items(self, records: Iterable[ItemRecord]) -> None:
         """Record only the state of items and its reason; their other facts stay unchanged.
 
@@ -351,12 +414,18 @@ class Store:
             Rows ordered by strategy, seed, round and rank.
         """
         r, e = schema.requests.c, schema.events.c
-        query = sa.select(_trials.strategy, _trials.seed, r.round, r.rank, r.item, r.score, r.state, e.value)
+        query = sa.select(
+            _trials.strategy, _trials.seed, r.round, r.rank, r.item, r.score, r.state, e.value, e.number
+        )
         query = query.join_from(schema.requests, schema.trials, r.trial == _trials.id)
         this = sa.and_(e.trial == r.trial, e.item == r.item, e.number.in_(newest()), e.kind.in_(LABELS))
         query = query.outerjoin(schema.events, this)
         query = query.order_by(_trials.strategy, _trials.seed, r.round, r.rank, r.item)
-        return [RequestRow(*row) for row in self._database.rows(query)]
+        now = self._classes().now
+        return [
+            RequestRow(*row[:-1])._replace(label=row.value and now(row.value, row.number))
+            for row in self._database.rows(query)
+        ]
 
     def ledger(self) -> list[LedgerRow]:
         """Every event of the ledger, in order.
@@ -369,7 +438,8 @@ class Store:
             *(e.number, e.event, _trials.strategy, _trials.seed, e.item, e.annotator, e.value, e.time),
             *(e.round, e.supersedes, e.source, e.kind, e.purpose),
         )
-        query = query.join_from(schema.events, schema.trials, e.trial == _trials.id).order_by(e.number)
+        query = query.join_from(schema.events, schema.trials, e.trial == _trials.id, isouter=True)
+        query = query.order_by(e.number)
         return [LedgerRow(*row) for row in self._database.rows(query)]
 
     def labels(self) -> list[CurrentLabel]:
@@ -379,10 +449,17 @@ class Store:
             One row for each item of each trial: the newest event about it.
         """
         e = schema.events.c
-        query = sa.select(_trials.strategy, _trials.seed, e.item, e.value, e.annotator, e.time, e.round)
+        query = sa.select(
+            _trials.strategy, _trials.seed, e.item, e.value, e.annotator, e.time, e.round, e.number
+        )
         query = query.join_from(schema.events, schema.trials, e.trial == _trials.id)
         rows = self._database.rows(query.where(e.number.in_(newest()), e.kind.in_(LABELS)).order_by(e.number))
-        return [CurrentLabel(*row) for row in rows]
+        now = self._classes().now
+        return [CurrentLabel(*row[:-1])._replace(value=now(row.value, row.number)) for row in rows]
+
+    def _classes(self) -> Classes:
+        begun = self._database.rows(sa.select(schema.run.c.classes))[0].classes
+        return classes_of(begun, self._database.rows(changes()))
 
     def artefacts(self, kind: str | None = None) -> list[ArtefactRow]:
         """The files and folders that the run keeps.

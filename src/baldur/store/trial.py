@@ -6,7 +6,7 @@ instant leaves a round in one of these states, and only the interrupted phase is
 """
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -18,9 +18,12 @@ from sqlalchemy.engine import Connection
 from baldur.errors import InvalidArgument, StoreError
 from baldur.store import answering, artefacts, schema
 from baldur.store.checkpoint import ArtefactCheckpoint
+from baldur.store.classes import Classes, classes_of
+from baldur.store.classes import query as changes
 from baldur.store.database import Database
 from baldur.store.events import LABELS, VOTE, Event, Told, newest, tell
 from baldur.store.phase import PhaseHandle, advance, open_round, record_cut, state_of
+from baldur.store.queue import Queue
 from baldur.store.rows import LabelRow, PastRow, RankingRow, Request, Round
 
 
@@ -127,6 +130,23 @@ class Trial:
         with self.database.write() as connection:
             return record_cut(connection, self.id, round)
 
+    @property
+    def queue(self) -> Queue:
+        """The queue of the items that people label."""
+        return Queue(self.database, self.id)
+
+    def classes(self, cut: int | None = None) -> Classes:
+        """The classes of the run, after the changes of people.
+
+        Args:
+            cut: The last event number that counts; None for all.
+
+        Returns:
+            The classes.
+        """
+        begun = self.database.rows(sa.select(schema.run.c.classes))[0].classes
+        return classes_of(begun, self.database.rows(changes(cut)))
+
     def labels(self, cut: int | None = None) -> list[LabelRow]:
         """The current label of each item of this trial, in ledger order.
 
@@ -134,38 +154,85 @@ class Trial:
             cut: The last ledger number that counts; None for all.
 
         Returns:
-            One row for each item: the newest event about it.
+            One row for each item: the newest event about it, with the present name of its class.
         """
         c = schema.events.c
         query = sa.select(c.item, c.value, sa.func.coalesce(c.round, 0), c.annotator, c.number)
         query = query.where(c.number.in_(newest(self.id, cut)), c.kind.in_(LABELS))
-        return [LabelRow(*row) for row in self.database.rows(query.order_by(c.number))]
+        rows = [LabelRow(*row) for row in self.database.rows(query.order_by(c.number))]
+        classes = self.classes(cut)
+        if not classes.changes:
+            return rows
+        return [row._replace(value=classes.now(row.value, row.number)) for row in rows]
 
-    def unlabelable(self, cut: int | None = None) -> list[str]:
-        """The items that cannot be labelled, as annotators said.
+    def left_out(self, cut: int | None = None) -> set[str]:
+        """The items that cannot be labelled, as annotators said, and those that were taken out of the pool.
 
         Args:
             cut: The last ledger number that counts; None for all.
 
         Returns:
-            Item ids, in ledger order.
+            Item ids.
         """
         c = schema.events.c
-        query = sa.select(c.item).where(c.number.in_(newest(self.id, cut)), c.kind == "unlabelable")
-        return [row.item for row in self.database.rows(query.order_by(c.number))]
+        unlabelable = sa.select(c.item).where(c.number.in_(newest(self.id, cut)), c.kind == "unlabelable")
+        last = sa.select(sa.func.max(c.number)).where(c.kind == "item")
+        last = (last if cut is None else last.where(c.number <= cut)).group_by(c.item)
+        withdrawn = sa.select(c.item).where(c.number.in_(last), c.value == "withdrawn")
+        return {row.item for query in (unlabelable, withdrawn) for row in self.database.rows(query)}
 
-    def tell(self, events: Sequence[Event], known: Collection[str] | None = None) -> Told:
+    def see(self, round: int) -> int:
+        """The last event number that counts when a round chooses. The first call records it; it never changes.
+
+        Args:
+            round: The round.
+
+        Returns:
+            An event number.
+        """
+        c, e = schema.rounds.c, schema.events.c
+        this = (c.trial == self.id, c.round == round)
+        with self.database.write() as connection:
+            seen = connection.execute(sa.select(c.seen).where(*this)).scalar()
+            if seen is None:
+                mine = sa.or_(e.trial == self.id, e.trial.is_(None))
+                last = sa.select(sa.func.coalesce(sa.func.max(e.number), 0)).where(mine)
+                seen = connection.execute(last).scalar_one()
+                connection.execute(schema.rounds.update().where(*this).values(seen=seen))
+        return int(seen)
+
+    def touched(self, round: int) -> set[str]:
+        """The items that cannot be chosen by a round, because of events since its cut.
+
+        They have a label by now, cannot have one, or were skipped since the round before chose.
+
+        Args:
+            round: The round, after `see`.
+
+        Returns:
+            Item ids.
+        """
+        c, e = schema.rounds.c, schema.events.c
+        seen = dict(self.database.rows(sa.select(c.round, c.seen).where(c.trial == self.id)))
+        until, before = seen[round], seen.get(round - 1) or 0
+        skipped = sa.select(e.item).where(
+            e.trial == self.id, e.kind == "skip", e.number > before, e.number <= until
+        )
+        labelled = sa.select(e.item).where(e.number.in_(newest(self.id, until)), e.kind.in_(LABELS))
+        some = {row.item for query in (skipped, labelled) for row in self.database.rows(query)}
+        return some | self.left_out(until)
+
+    def tell(self, events: Sequence[Event]) -> Told:
         """Append events of annotators in one transaction. Events that cannot be believed are refused, with a reason.
 
         Args:
             events: The events, in order. An event that was sent before adds nothing.
-            known: The ids of all items; None accepts any item.
 
         Returns:
             The fate of each event.
         """
         with self.database.write() as connection:
-            return tell(connection, self.id, events, known)
+            return tell(connection, self.id, events)
 
     def votes(self) -> dict[str, dict[str, str]]:
         """The answers of each annotator, if labels are the majority of several answers.
