@@ -18,6 +18,7 @@ ACROSS = {
     "posteriors/dropout/test_against_the_network.py": "all fast ways of sampling, against the network itself",
     "posteriors/dropout/test_architectures.py": "networks of the shapes that people bring",
     "posteriors/test_precision.py": "every posterior under autocast",
+    "loop/test_people.py": "a trial that people label",
     "runs/test_made_by_0_1.py": "runs that an older version began",
     "runs/test_mnist.py": "the command line with every strategy",
     "store/test_kills.py": "a run that is killed",

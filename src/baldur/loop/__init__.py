@@ -1,6 +1,7 @@
 """One round: label → fit → measure → choose. Calling it again goes on from what the store holds."""
 
-from baldur.loop.rounds import Budget, Event, Measured, Parts, State, advance
+from baldur.loop.parts import Budget, Event, Measured, Parts
+from baldur.loop.rounds import State, advance
 from baldur.loop.stopping import Stopping
 
 __all__ = ["Budget", "Event", "Measured", "Parts", "State", "Stopping", "advance"]

@@ -14,107 +14,21 @@ from numpy.typing import NDArray
 
 from baldur.core.seeds import derive, generator
 from baldur.errors import DamagedArtefact, InvalidArgument, NonFiniteScore
-from baldur.loop.stopping import Stopping
+from baldur.loop.parts import Budget, Event, Parts
 from baldur.protocols import (
     Choice,
     Corrects,
     Labelled,
-    Learner,
-    Oracle,
     Panel,
-    Pool,
     Posterior,
-    Scorer,
-    Strategy,
     View,
 )
 from baldur.store import PhaseHandle, Request, Round, Trial
 
-State = Literal["done", "waiting"]
+State = Literal["done", "waiting", "changed"]
 
-
-@dataclass(frozen=True)
-class Budget:
-    """The budget of a trial.
-
-    Args:
-        rounds: Number of rounds after the initial labels.
-        query_size: Number of labels in a round.
-        candidates: Number of random unlabelled items to choose among in each round; 0 means all.
-        until: The trial ends at this test accuracy.
-    """
-
-    rounds: int
-    query_size: int
-    candidates: int = 0
-    until: float | None = None
-
-
-@dataclass(frozen=True)
-class Measured:
-    """The measured quality of a posterior.
-
-    Args:
-        metrics: Values by (metric, split).
-        calibration: The reliability diagram: "count", "confidence" and "accuracy", one value for each bin.
-    """
-
-    metrics: Mapping[tuple[str, str], float]
-    calibration: Mapping[str, NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class Event:
-    """Progress of a trial: a phase begins (`metrics` is None), or a round was measured.
-
-    Args:
-        strategy: The trial's strategy.
-        seed: The trial's seed.
-        round: The round.
-        phase: label, fit, measure or choose.
-        labels: Number of labels that the round trains on.
-        metrics: The measured values.
-    """
-
-    strategy: str
-    seed: int
-    round: int
-    phase: str
-    labels: int
-    metrics: Mapping[tuple[str, str], float] | None = None
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The parts of a trial. The loop knows only their contracts.
-
-    Args:
-        pool: All items.
-        classes: The names of the classes.
-        learner: Fits the posterior.
-        strategy: Chooses items.
-        oracle: Answers requests.
-        scorer: Makes the scorer of a round from a seed.
-        measure: Measures a posterior, given the items that it was trained on and a seed.
-        initial: Chooses the first items, given a generator.
-        picture: Makes a PNG of some items; None for items without pictures.
-        generated: Makes a PNG of the items that the learner generated in its last fit; None if there are none.
-        observe: Receives the progress.
-        stopping: The stopping criterion; None if only the settings end a trial.
-    """
-
-    pool: Pool
-    classes: Sequence[str]
-    learner: Learner
-    strategy: Strategy
-    oracle: Oracle
-    scorer: Callable[[int], Scorer]
-    measure: Callable[[Posterior, Labelled, int], Measured]
-    initial: Callable[[np.random.Generator], Sequence[str]]
-    picture: Callable[[Sequence[str]], bytes | None] = lambda ids: None
-    generated: Callable[[], bytes | None] = lambda: None
-    observe: Callable[[Event], None] = lambda event: None
-    stopping: Stopping | None = None
+_TEST_AFTER = 4  # items for training between two test items, when people label
+_GUESSED = 200  # items of a ranking that are kept with the model's guess
 
 
 def advance(trial: Trial, parts: Parts, budget: Budget) -> State:
@@ -126,7 +40,8 @@ def advance(trial: Trial, parts: Parts, budget: Budget) -> State:
         budget: The budget of the trial.
 
     Returns:
-        "done", or "waiting" for answers. The store has the reason in words.
+        "done", "waiting" for answers, or "changed": people changed the classes, so the parts must be made anew. The
+        store has the reason in words.
     """
     return _Going(trial, parts, budget).advance()
 
@@ -157,6 +72,8 @@ class _Going:
             if latest.state == "requested":
                 if not self._label(latest):
                     return "waiting"
+            elif tuple(self.parts.classes) != self._classes(latest):
+                return "changed"
             elif latest.state == "labelled":
                 self._fit(latest)
             elif latest.state == "fitted":
@@ -168,6 +85,12 @@ class _Going:
             elif not self._choose(latest):
                 return self._finish(latest, "pool exhausted")
 
+    def _classes(self, latest: Round) -> tuple[str, ...]:
+        """The classes of a round; only people change them."""
+        if self.budget.retrain_after is None:
+            return tuple(self.parts.classes)
+        return self.trial.classes(latest.cut).names
+
     def _ended(self, latest: Round) -> str:
         """Why there is nothing more to ask, if there is not."""
         until = self.budget.until
@@ -177,7 +100,8 @@ class _Going:
             reason = self.parts.stopping.reason(self.trial, latest, self._sides(latest)[1])
             if reason:
                 return reason
-        return "" if latest.round < self.budget.rounds else f"{self.budget.rounds} rounds"
+        endless = self.budget.retrain_after is not None
+        return "" if endless or latest.round < self.budget.rounds else f"{self.budget.rounds} rounds"
 
     def _finish(self, latest: Round, reason: str) -> State:
         self.trial.forget("posterior", before=latest.round)
@@ -203,11 +127,19 @@ class _Going:
             votes = oracle.votes(list(answers)) if isinstance(oracle, Panel) else None
             self.trial.answer(latest.round, answers, oracle.annotator, votes=votes)
             left = len(wanted) - len(answers)
-            if not left:
+            closes = self._closes(left)
+            if closes:
                 phase.labelled()
-        if left:
+        if not closes:
             self.trial.finish("waiting", f"for {left} of the labels asked for in round {latest.round}")
-        return not left
+        return closes
+
+    def _closes(self, left: int) -> bool:
+        """Whether a round closes, with some of its requests still open."""
+        if self.budget.retrain_after is None:
+            return not left
+        new = self.trial.queue.new()
+        return new >= self.budget.retrain_after or (not left and new > 0)
 
     def _fit(self, latest: Round) -> None:
         self._begin(latest, "fit")
@@ -289,9 +221,9 @@ class _Going:
     def _choose(self, latest: Round) -> bool:
         """Whether there was anything left to choose."""
         labelled, unlabelled = self._sides(latest)
+        unlabelled = self._candidates(latest, self._free(latest, unlabelled))
         if not len(unlabelled):
-            return False
-        unlabelled = self._candidates(latest, unlabelled)
+            return self._keep_open(latest)
         labels = len(labelled) + len(self._tested)
         posterior, k = self._believed(latest), self._wanted(labels)
         self._begin(latest, "choose")
@@ -313,22 +245,54 @@ class _Going:
                 Request(i, rank, float(s))
                 for rank, (i, s) in enumerate(zip(choice.ids, choice.scores, strict=True))
             ]
-            requests += self._tests(len(requests), labels)
+            requests = self._with_tests(requests, labels)
             ranking = self._keep_scores(latest, choice, unlabelled, phase)
+            self._keep_guesses(latest, posterior, [*choice.ids, *(i for i, _ in ranking[:_GUESSED])], phase)
             picture = self.parts.picture(choice.ids)
             if picture is not None:
                 phase.artefact(latest.round + 1, "picks", ".png", lambda path: _write(path, picture))
             phase.chosen(requests, ranking)
         return True
 
-    def _tests(self, asked: int, labels: int) -> list[Request]:
-        """Requests for test labels, after those that will be trained on."""
+    def _free(self, latest: Round, unlabelled: View) -> View:
+        """The items that may be chosen: those that nobody labelled, skipped or got since the round's cut."""
+        self.trial.see(latest.round)
+        taken = self.trial.touched(latest.round) | self.trial.queue.leased()
+        places = [self._positions[i] for i in taken if i in self._positions]
+        return View(unlabelled.whole, np.setdiff1d(unlabelled.positions, places, assume_unique=True))
+
+    def _keep_open(self, latest: Round) -> bool:
+        """Open a round without requests if people label, since items may be given back or added."""
+        if self.budget.retrain_after is None:
+            return False
+        with self.trial.phase(latest.round, "choose") as phase:
+            phase.chosen([], keep_open=True)
+        return True
+
+    def _with_tests(self, requests: list[Request], labels: int) -> list[Request]:
+        """Add the requests for test labels: at the end, or in between if people label."""
         stopping = self.parts.stopping
         if stopping is None:
-            return []
+            return requests
         limit = stopping.criterion.limit
-        room = None if limit is None else limit - labels - asked
-        return [Request(i, asked + rank) for rank, i in enumerate(stopping.to_test(self.trial, room))]
+        room = None if limit is None else limit - labels - len(requests)
+        tests = [i for i in stopping.to_test(self.trial, room) if i not in self._tested]
+        if self.budget.retrain_after is None:
+            return requests + [Request(i, len(requests) + rank) for rank, i in enumerate(tests)]
+        return mixed(requests, tests)
+
+    def _keep_guesses(
+        self, latest: Round, posterior: Posterior, ids: Sequence[str], phase: PhaseHandle
+    ) -> None:
+        """Keep the model's guesses of the items that people will see next."""
+        if self.parts.guess is None:
+            return
+        some = list(dict.fromkeys(ids))
+        places = np.array([self._positions[i] for i in some], np.intp)
+        seed = derive(self.trial.seed, "draws", latest.round)
+        log_probs = self.parts.guess(posterior, View(self.parts.pool, places), seed)
+        arrays = {"ids": np.array(some, np.str_), "probabilities": np.exp(log_probs, dtype=np.float32)}
+        phase.artefact(latest.round, "guesses", ".npz", lambda path: _write_npz(path, arrays))
 
     def _wanted(self, labels: int) -> int:
         """How many items to ask for: no more than the budget of a stopping criterion has left."""
@@ -365,6 +329,7 @@ class _Going:
         if not self._positions:
             self._positions = {i: position for position, i in enumerate(self.parts.pool.ids)}
         out = self.trial.left_out(cut)
+        out |= {i for i, number in self.parts.since.items() if cut is not None and number > cut}
         rows = [row for row in self.trial.labels(cut) if row.item not in out]
         index = {name: i for i, name in enumerate(self.parts.classes)}
         if self.parts.stopping is not None and self.parts.stopping.reserve is not None:
@@ -409,6 +374,26 @@ class _Going:
                 f"strategy {name!r} gave pool scores of shape {scores.shape} for {len(unlabelled)} items,"
                 " or some that are not finite"
             )
+
+
+def mixed(requests: Sequence[Request], tests: Sequence[str]) -> list[Request]:
+    """Spread test items among the other items, so that a part of the requests has its share of them.
+
+    Args:
+        requests: Requests for items to train on, in their order.
+        tests: Test items.
+
+    Returns:
+        All requests with their new ranks.
+    """
+    order: list[tuple[str, float | None]] = []
+    left = list(tests)
+    for n, request in enumerate(requests, 1):
+        order.append((request.item, request.score))
+        if n % _TEST_AFTER == 0 and left:
+            order.append((left.pop(0), None))
+    order += [(item, None) for item in left]
+    return [Request(item, rank, score) for rank, (item, score) in enumerate(order)]
 
 
 def _folder(fill: Callable[[Path], None]) -> Callable[[Path], None]:

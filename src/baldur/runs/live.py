@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 if TYPE_CHECKING:
-    from baldur.loop.rounds import Event
+    from baldur.loop.parts import Event
     from baldur.runs.observer import Observer
 
 _WORDS = {"label": "labelling", "fit": "training", "measure": "testing", "choose": "choosing"}

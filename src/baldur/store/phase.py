@@ -100,12 +100,18 @@ class PhaseHandle:
             if rows:
                 connection.execute(schema.metrics.insert(), rows)
 
-    def chosen(self, requests: Sequence[Request], ranking: Sequence[tuple[str, float]] = ()) -> None:
+    def chosen(
+        self,
+        requests: Sequence[Request],
+        ranking: Sequence[tuple[str, float]] = (),
+        keep_open: bool = False,
+    ) -> None:
         """Close the round and open the next one with its requests; without requests, only close it.
 
         Args:
             requests: The requests of the next round.
             ranking: Items with their scores, best first; the best 1,000 are recorded.
+            keep_open: Open the next round even without requests.
 
         Raises:
             StoreError: The round is not measured, or is closed already.
@@ -121,7 +127,7 @@ class PhaseHandle:
             advance(connection, self.trial, self.round, "measured", "closed")
             if rows:
                 connection.execute(schema.ranking.insert(), rows)
-            if requests:
+            if requests or keep_open:
                 open_round(connection, self.trial, self.round + 1, requests)
 
     def end(self) -> None:
@@ -245,6 +251,7 @@ def record_cut(connection: Connection, trial: int, round: int) -> int:
     """
     if state_of(connection, trial, round) == "requested":
         advance(connection, trial, round, "requested", "labelled")
+        _expire(connection, trial, round)
         c = schema.events.c
         mine = sa.or_(c.trial == trial, c.trial.is_(None))
         last = sa.select(sa.func.coalesce(sa.func.max(c.number), 0)).where(mine)
@@ -256,6 +263,14 @@ def record_cut(connection: Connection, trial: int, round: int) -> int:
     c = schema.rounds.c
     query = sa.select(c.cut).where(c.trial == trial, c.round == round)
     return int(connection.execute(query).scalar_one())
+
+
+def _expire(connection: Connection, trial: int, round: int) -> None:
+    """Close the open requests that nobody holds. A late answer is still taken."""
+    c = schema.requests.c
+    open_ = (c.trial == trial, c.round == round, c.state == "open")
+    held = sa.select(schema.leases.c.item)
+    connection.execute(schema.requests.update().where(*open_, c.item.not_in(held)).values(state="skipped"))
 
 
 def _finite(item: str, score: float | None) -> float | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from baldur.loop.rounds import Event
+from baldur.loop.parts import Event
 from baldur.runs.observer import Observer
 from baldur.store import Store
 
