@@ -1,14 +1,38 @@
+import os
 from pathlib import Path
 
 import pytest
+from tests.store import server as server_
 from tests.store.one_round import CLASSES
 
 from baldur.store import ItemRecord, Request, Store
 
 
+@pytest.fixture(scope="session")
+def server():
+    """A PostgreSQL server for the whole session. Its password is in PGPASSWORD."""
+    if server_.programs() is None:
+        pytest.skip("no PostgreSQL server is installed (apt-get install postgresql)")
+    pytest.importorskip("psycopg", reason="psycopg is not installed (pip install 'baldur[postgres]')")
+    running = server_.begin()
+    before = os.environ.get("PGPASSWORD")
+    os.environ["PGPASSWORD"] = server_.PASSWORD
+    yield running
+    running.remove()
+    os.environ.pop("PGPASSWORD")
+    if before is not None:
+        os.environ["PGPASSWORD"] = before
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest):
+    """Of the database: None for a file in the run's folder, and then that of a server."""
+    return None if request.param == "sqlite" else request.getfixturevalue("server").url
+
+
 @pytest.fixture
-def run(tmp_path: Path):
-    with Store.create(tmp_path / "run", settings="rounds = 3\n", classes=CLASSES) as store:
+def run(tmp_path: Path, url: str | None):
+    with Store.create(tmp_path / "run", settings="rounds = 3\n", classes=CLASSES, url=url) as store:
         yield store
 
 
@@ -21,10 +45,10 @@ def trial(run: Store):
 
 
 @pytest.fixture
-def asking(tmp_path: Path):
+def asking(tmp_path: Path, url: str | None):
     """A run in which people label. Its items are a, b, c and d in this order, and e for testing."""
     folder = tmp_path / "asking"
-    with Store.create(folder, settings="", classes=CLASSES, seed=0, frontier=50) as store:
+    with Store.create(folder, settings="", classes=CLASSES, seed=0, frontier=50, url=url) as store:
         store.record_items(
             ItemRecord(item, place, key=10 * (place + 1), split="reserve" if item == "e" else "train")
             for place, item in enumerate("abcde")

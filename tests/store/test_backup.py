@@ -18,6 +18,11 @@ LOOP = [sys.executable, str(Path(__file__).with_name("tiny_loop.py"))]
 
 
 @pytest.fixture
+def url():
+    return None
+
+
+@pytest.fixture
 def archive(run, trial, tmp_path):
     go_through(trial, 0, following="de")
     trial.artefact(1, "scores", ".npy", lambda p: write(p, b"scores"))

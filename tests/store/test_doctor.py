@@ -1,9 +1,8 @@
 import os
 import sqlite3
-from contextlib import closing
 
 import pytest
-from tests.store.one_round import go_through, write
+from tests.store.one_round import IN_FOLDER, ON_SERVER, go_through, past_the_library, write
 
 from baldur.errors import RunNotFound
 from baldur.store import Store, doctor
@@ -18,14 +17,6 @@ def folder(run, trial):
     return run.folder
 
 
-def spoil(folder, *statements):
-    """Do what only somebody who goes past the library can do."""
-    with closing(sqlite3.connect(folder / "baldur.db", isolation_level=None)) as connection:
-        connection.execute("DROP TRIGGER events_refuse_delete")
-        for statement in statements:
-            connection.execute(statement)
-
-
 def troubles(folder):
     findings = [finding for finding in doctor(folder) if finding.level != "ok"]
     for finding in findings:
@@ -35,10 +26,21 @@ def troubles(folder):
     return findings
 
 
-def test_a_sound_run(folder):
+def test_a_sound_run(folder, url):
     findings = doctor(folder)
     assert [finding.level for finding in findings] == ["ok"] * len(findings)
-    assert any(sqlite3.sqlite_version in finding.what for finding in findings)
+    version = sqlite3.sqlite_version if url is None else "PostgreSQL 1"
+    assert any(version in finding.what for finding in findings)
+
+
+@ON_SERVER
+def test_a_server_that_may_forget(folder):
+    past_the_library(folder, "ALTER ROLE postgres SET synchronous_commit = off")
+    try:
+        [finding] = troubles(folder)
+    finally:
+        past_the_library(folder, "ALTER ROLE postgres RESET synchronous_commit")
+    assert (finding.level, "synchronous_commit" in finding.what) == ("warning", True)
 
 
 def test_no_run(tmp_path):
@@ -59,7 +61,6 @@ def test_looking_changes_nothing(folder):
     [
         ("DELETE FROM events WHERE number = 2", "lacks 1 of its 3 events"),
         ("DELETE FROM events WHERE number = 3", "lacks 1 of its 3 events"),
-        ("DELETE FROM rounds WHERE round = 0", "rows refer to missing rows"),
         ("UPDATE rounds SET round = 5 WHERE round = 1", "not consecutive"),
         ("UPDATE rounds SET cut = NULL", "without a recorded cut"),
         ("UPDATE requests SET state = 'answered'", "2 answered requests have no label"),
@@ -67,9 +68,15 @@ def test_looking_changes_nothing(folder):
     ],
 )
 def test_rows_that_cannot_be(folder, statement, words):
-    spoil(folder, statement)
+    past_the_library(folder, statement)
     found = troubles(folder)
     assert [finding for finding in found if finding.level == "error" and words in finding.what], found
+
+
+@IN_FOLDER
+def test_rows_that_refer_to_nothing(folder):
+    past_the_library(folder, "DELETE FROM rounds WHERE round = 0")
+    assert "rows refer to missing rows" in troubles(folder)[0].what
 
 
 @pytest.mark.parametrize("how", ["altered", "cut short", "missing"])
@@ -104,6 +111,7 @@ def test_files_that_nobody_names(folder, run):
     assert troubles(folder) == []
 
 
+@IN_FOLDER
 @pytest.mark.parametrize("where", [0, 4096])
 def test_a_damaged_database(folder, where):
     content = bytearray((folder / "baldur.db").read_bytes())
@@ -114,6 +122,7 @@ def test_a_damaged_database(folder, where):
     assert "restore the last backup" in finding.mend
 
 
+@IN_FOLDER
 def test_an_empty_database(folder):
     write(folder / "baldur.db", b"")
     [finding] = troubles(folder)

@@ -1,14 +1,14 @@
 """Events of annotators."""
 
-import sqlite3
 from contextlib import closing
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.store.one_round import CLASSES, go_through
 
-from baldur.store import Event, Request, Store, database
+from baldur.store import Event, ItemRecord, Request, Store, database, schema
 
 
 def labels(trial, cut=None):
@@ -105,9 +105,10 @@ SAID = st.lists(
 
 
 @given(said=SAID, cut=st.integers(0, 25))
-def test_the_current_labels_are_those_of_a_replay(tmp_path_factory, said, cut):
+def test_the_current_labels_are_those_of_a_replay(tmp_path_factory, url, said, cut):
     events = [Event(str(n), *row[:3], row[3]) for n, row in enumerate(said)]
-    with Store.create(tmp_path_factory.mktemp("run") / "run", settings="", classes=CLASSES) as run:
+    folder = tmp_path_factory.mktemp("run") / "run"
+    with Store.create(folder, settings="", classes=CLASSES, url=url) as run:
         trial = run.trial("bald", 0)
         trial.begin([Request(item, rank) for rank, item in enumerate("abc")])
         told = trial.tell(events)
@@ -126,33 +127,56 @@ def as_the_first_version(folder):
     """Rewrite a run's database as the first version would have: tables of its schema, labels in the ledger."""
     from alembic import command
 
-    new, old = folder / "baldur.db", folder / "old" / "baldur.db"
-    old.parent.mkdir()
-    with closing(database.Database(old.parent)) as first, first.write() as connection:
-        config = database._alembic()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-    with closing(sqlite3.connect(old, isolation_level=None)) as connection:
-        connection.execute("ATTACH ? AS new", [str(new)])
-        tables = [
-            row[0] for row in connection.execute("SELECT name FROM main.sqlite_master WHERE type = 'table'")
-        ]
-        for table in set(tables) - {"alembic_version", "sqlite_sequence"}:
-            columns = ", ".join(row[1] for row in connection.execute(f"PRAGMA main.table_info({table})"))
-            source = "events" if table == "ledger" else table
-            connection.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM new.{source}")
-    old.replace(new)
+    with closing(database.Database(folder)) as run:
+        tables = {table.name: run.rows(sa.select(table)) for table in schema.metadata.sorted_tables}
+        if run.file is not None:
+            run.close()
+            run.file.unlink()
+        with run.write() as connection:
+            if run.file is None:
+                connection.exec_driver_sql(f"DROP SCHEMA {run.place.schema} CASCADE")
+                connection.exec_driver_sql(f"CREATE SCHEMA {run.place.schema}")
+            config = database._alembic()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "0001")
+            old = sa.MetaData()
+            old.reflect(connection)
+            for table in old.sorted_tables:
+                rows = tables.get("events" if table.name == "ledger" else table.name, ())
+                kept = [{c.name: getattr(row, c.name) for c in table.columns} for row in rows]
+                if kept:
+                    connection.execute(table.insert(), kept)
 
 
 def test_the_ledger_of_the_first_version_is_copied(run, trial):
     trial.answer(0, {"a": "cat", "b": "dog"}, "ann")
     go_through(trial, 0, following="a")
     trial.answer(1, {"a": "bird"}, "ann")
-    before, folder = run.ledger(), run.folder
+    trial.artefact(0, "scores", ".npy", lambda path: path.write_bytes(b"1") and None)
+    run.record_items([ItemRecord("a", position=0)])
+    run.record_start({"threads": 2})
+    before, folder = everything(run), run.folder
     run.close()
     as_the_first_version(folder)
     with Store.open(folder) as again:
-        assert again.ledger() == before
+        assert everything(again) == before
         trial = again.trial("bald", 0)
         trial.tell([Event("new", "label", "x", "ann", "cat")])
-        assert again.ledger()[-1].number == before[-1].number + 1
+        assert again.ledger()[-1].number == before[0][-1].number + 1
+        assert database_of(again).revision() == schema.REVISION
+
+
+def everything(run):
+    return (
+        run.ledger(),
+        run.requests(),
+        run.phases(),
+        run.metrics(),
+        run.artefacts(),
+        run.items(),
+        run.starts(),
+    )
+
+
+def database_of(run):
+    return run._database

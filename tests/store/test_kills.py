@@ -11,13 +11,14 @@ LOOP = [sys.executable, str(Path(__file__).with_name("tiny_loop.py"))]
 ROUNDS = 6
 
 
-def test_killed_at_any_instant_a_run_ends_as_if_nothing_had_happened(tmp_path):
-    subprocess.run([*LOOP, str(tmp_path / "calm"), str(ROUNDS)], check=True, capture_output=True)
+def test_killed_at_any_instant_a_run_ends_as_if_nothing_had_happened(tmp_path, url):
+    more = [] if url is None else [url]
+    subprocess.run([*LOOP, str(tmp_path / "calm"), str(ROUNDS), *more], check=True, capture_output=True)
     chance = random.Random(2)
     kills = 0
     while kills < 5:
         with subprocess.Popen(
-            [*LOOP, str(tmp_path / "killed"), str(ROUNDS)], stdout=subprocess.PIPE
+            [*LOOP, str(tmp_path / "killed"), str(ROUNDS), *more], stdout=subprocess.PIPE
         ) as process:
             for _ in range(chance.randrange(1, 5)):  # of about sixty steps
                 process.stdout.readline()
@@ -29,7 +30,7 @@ def test_killed_at_any_instant_a_run_ends_as_if_nothing_had_happened(tmp_path):
         kills += 1
         check_in_between(tmp_path / "killed")
     assert kills >= 3
-    subprocess.run([*LOOP, str(tmp_path / "killed"), str(ROUNDS)], check=True, capture_output=True)
+    subprocess.run([*LOOP, str(tmp_path / "killed"), str(ROUNDS), *more], check=True, capture_output=True)
     with Store.open(tmp_path / "calm") as calm, Store.open(tmp_path / "killed") as killed:
         assert story(killed) == story(calm)
         assert attempts(killed) - attempts(calm) <= kills, "a restart repeats at most the interrupted phase"

@@ -151,3 +151,14 @@ def test_settings_that_somebody_edited_are_kept_under_another_name(run):
     run.change_settings("rounds = 3\n")
     assert path.read_text() == "rounds = 3\n"
     assert (run.folder / "settings-edited-1.toml").read_text() == "rounds = 9  # mine\n"
+
+
+def test_a_discarded_run_leaves_its_files_and_room_for_another(run, trial, url):
+    path = trial.artefact(0, "scores", ".npy", lambda p: p.write_bytes(b"x") and None)
+    run.discard()
+    with pytest.raises(RunNotFound):
+        Store.open(run.folder)
+    assert sorted(p.name for p in run.folder.iterdir()) == ["artefacts", "settings.toml"]
+    assert path.exists()
+    with Store.create(run.folder, settings="", classes=["x"], url=url) as again:
+        assert again.trials() == []

@@ -1,4 +1,4 @@
-"""A loop that learns nothing, to be killed at any instant: python tiny_loop.py FOLDER ROUNDS."""
+"""A loop that learns nothing, to be killed at any instant: python tiny_loop.py FOLDER ROUNDS [URL]."""
 
 import sys
 import time
@@ -11,11 +11,11 @@ from baldur.store import Request, Store, Trial
 POOL = [f"item {i}" for i in range(100)]
 
 
-def main(folder: Path, rounds: int) -> None:
+def main(folder: Path, rounds: int, url: str | None = None) -> None:
     try:
-        store = Store.open(folder)
+        store = Store.open(folder, url=url)
     except RunNotFound:
-        store = Store.create(folder, settings="", classes=["odd", "even"])
+        store = Store.create(folder, settings="", classes=["odd", "even"], url=url)
     with store, store.lock("trainer"):
         store.sweep()
         print("going", flush=True)
@@ -87,4 +87,4 @@ def hash_of(item: str, round: int) -> float:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

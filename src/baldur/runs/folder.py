@@ -31,7 +31,6 @@ from baldur.runs.observer import Observer
 from baldur.runs.settings import Settings
 from baldur.store import Store
 from baldur.store.backup import SETTINGS
-from baldur.store.database import FILE
 
 GROWING = frozenset({"rounds", "seeds", "strategies"})
 """Settings that may grow. The extended run gives the same curve as a new run with the larger settings."""
@@ -225,9 +224,7 @@ def _discard(store: Store, settings: Settings) -> None:
         stored = settings_.from_toml(store.settings)
         changed = _refused(stored, settings) or _moved(stored, settings)
         if changed and _empty(store, stored):  # checked again under the lock
-            store.close()
-            for suffix in ("", "-wal", "-shm", "-journal"):
-                (store.folder / (FILE + suffix)).unlink(missing_ok=True)
+            store.discard()
 
 
 def fingerprint(dataset: Dataset, gone: Collection[str] = ()) -> list[str]:

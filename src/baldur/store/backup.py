@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from baldur.errors import DamagedArtefact, RunNotFound, StoreError, Unsupported
 from baldur.store import artefacts, database, schema
 from baldur.store.database import Database
+from baldur.store.place import FILE
 
 SETTINGS = "settings.toml"
 
@@ -49,7 +50,7 @@ def save(run: Database, settings: str, archive: Path) -> None:
         artefacts.room(archive.parent),
         tempfile.TemporaryDirectory(prefix=".baldur-backup-", dir=archive.parent) as work,
     ):
-        copy, text, packed = (Path(work) / name for name in (database.FILE, SETTINGS, "packed.tar"))
+        copy, text, packed = (Path(work) / name for name in (FILE, SETTINGS, "packed.tar"))
         _copy_database(run, copy)
         text.write_text(settings, encoding="utf-8")
         with tarfile.open(packed, "w", dereference=True) as tar:
@@ -136,7 +137,7 @@ def _unpack(archive: Path, work: Path) -> None:
         with tarfile.open(archive) as tar:
             for member in tar:
                 name = PurePosixPath(member.name)
-                expected = member.name in (database.FILE, SETTINGS) or name.parts[:1] == (artefacts.FOLDER,)
+                expected = member.name in (FILE, SETTINGS) or name.parts[:1] == (artefacts.FOLDER,)
                 if not (member.isfile() and expected) or name.is_absolute() or ".." in name.parts:
                     raise StoreError(
                         f"{archive} holds {member.name!r}, which is not part of a run; nothing was restored"
@@ -157,7 +158,7 @@ def _unpack(archive: Path, work: Path) -> None:
 
 
 def _verify(work: Path, archive: Path) -> None:
-    if not (work / database.FILE).exists() or not (work / SETTINGS).exists():
+    if not (work / FILE).exists() or not (work / SETTINGS).exists():
         raise StoreError(f"{archive} is not a whole backup of a run; nothing was restored")
     copy = Database(work)
     try:

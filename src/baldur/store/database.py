@@ -18,14 +18,13 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy.engine import Connection, Engine
 
 from baldur.errors import BaldurError, DiskFull, NewerStore, RunNotFound, StoreError
-from baldur.store import schema
+from baldur.store import place, postgres, schema
+from baldur.store.place import FILE, RECORD, Place
 
-FILE = "baldur.db"
 BUSY_SECONDS = 30.0
-_WRITER = 0x62616C647572  # "baldur": the key of the advisory lock on a database server
 
 _REMOTE = {
     *("afs", "beegfs", "ceph", "cifs", "davfs", "fuse.ceph", "fuse.davfs", "fuse.glusterfs"),
@@ -44,7 +43,8 @@ def no_run(folder: Path, file: Path) -> RunNotFound:
     Returns:
         The error.
     """
-    near = sorted({*folder.glob(f"*/{FILE}"), *folder.parent.glob(f"*/{FILE}")})
+    around = (folder, folder.parent)
+    near = sorted({path for name in (FILE, RECORD) for at in around for path in at.glob(f"*/{name}")})
     names = {os.path.relpath(path.parent): path for path in near}
     shown = get_close_matches(os.path.relpath(folder), names, 3, 0) or list(names)[:3]
     hint = f"there are runs in {', '.join(shown)}" if shown else "`baldur run DATA --out FOLDER` starts one"
@@ -52,32 +52,42 @@ def no_run(folder: Path, file: Path) -> RunNotFound:
 
 
 class Database:
-    """A run's database and folder. Opening it creates and changes nothing."""
+    """A run's database and folder. Opening it creates and changes nothing.
 
-    def __init__(self, folder: Path, url: str | None = None) -> None:
+    Args:
+        folder: The run's.
+        url: Of the run's database, if it needs a password that is given nowhere else.
+        at: Where the database is; by default the recorded place.
+    """
+
+    def __init__(self, folder: Path, url: str | None = None, at: Place | None = None) -> None:
         self.folder = folder.absolute()
-        self._url = make_url(url) if url else URL.create("sqlite", database=str(self.folder / FILE))
-        arguments: dict[str, Any] = {}
-        if self.file is not None:
-            refuse_network_file_system(self.file)
-            arguments["timeout"] = BUSY_SECONDS
-        self._engine = sa.create_engine(self._url, connect_args=arguments)
-        if self.file is not None:
-            sa.event.listen(self._engine, "connect", _set_up)
-        sa.event.listen(self._engine, "begin", _begin)
+        self.place = at or place.look_up(self.folder, url)
+        self._engine = _engine(self.place)
+        sa.event.listen(self._engine, "begin", self._begin)
 
     def __repr__(self) -> str:
-        return f"Database({self._url.render_as_string(hide_password=True)})"
+        return f"Database({str(self.place)!r})"
 
     @property
     def file(self) -> Path | None:
         """The file of an SQLite database; None for a database server."""
-        sqlite_file = self._url.get_backend_name() == "sqlite" and self._url.database
-        return Path(sqlite_file).absolute() if sqlite_file else None
+        return self.place.file
 
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
+
+    def discard(self) -> None:
+        """Delete the database and the record of its place, and close every connection."""
+        if self.file is None:
+            with self.write() as connection:
+                connection.exec_driver_sql(f'DROP SCHEMA "{self.place.schema}" CASCADE')
+        self.close()
+        if self.file is not None:
+            for suffix in ("", "-wal", "-shm", "-journal"):
+                self.file.with_name(self.file.name + suffix).unlink(missing_ok=True)
+        (self.folder / RECORD).unlink(missing_ok=True)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -126,12 +136,21 @@ class Database:
         with self.write() as connection:
             migrate(connection)
 
+    def _begin(self, connection: Connection) -> None:
+        immediate = connection.get_execution_options().get("immediate", False)
+        if self.file is not None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+        elif immediate:
+            postgres.alone(connection, self.place.schema)
+
     @contextmanager
     def sentences(self) -> Iterator[None]:
         """Turn the errors of the database driver into `StoreError` or `DiskFull`."""
         try:
             yield
         except sa.exc.DBAPIError as error:
+            if self.file is None:
+                raise postgres.in_a_sentence(error, self.place, BUSY_SECONDS) from error
             raise _in_a_sentence(error.orig or error, self) from error
         except sqlite3.Error as error:  # raised while connecting, where SQLAlchemy does not wrap it
             raise _in_a_sentence(error, self) from error
@@ -273,12 +292,13 @@ def _set_up(connection: Any, _: object) -> None:
         connection.execute(f"PRAGMA {pragma}").close()
 
 
-def _begin(connection: Connection) -> None:
-    immediate = connection.get_execution_options().get("immediate", False)
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
-    elif immediate:  # PostgreSQL's way to have one writer, so that ledger numbers become visible in order
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER})")
+def _engine(at: Place) -> Engine:
+    if at.file is None:
+        return postgres.engine(at, BUSY_SECONDS)
+    refuse_network_file_system(at.file)
+    engine = sa.create_engine(at.url, connect_args={"timeout": BUSY_SECONDS})
+    sa.event.listen(engine, "connect", _set_up)
+    return engine
 
 
 def _in_a_sentence(error: BaseException, database: Database) -> BaldurError:

@@ -18,7 +18,7 @@ def doctor(folder: Path, *, url: str | None = None) -> list[Finding]:
 
     Args:
         folder: The run's.
-        url: Of its database server, if it was created with one.
+        url: Of its database, if it needs a password that is neither in PGPASSWORD nor in ~/.pgpass.
 
     Returns:
         The findings; the run is sound if no level is "error".
@@ -48,6 +48,8 @@ def doctor(folder: Path, *, url: str | None = None) -> list[Finding]:
 
 
 def _from_backup(run: Database) -> str:
+    if run.file is None:
+        return "Save the schema as it is with pg_dump, then restore the last backup into a new folder."
     return (
         f"Keep a copy of {run.folder}, then restore the last backup into a new folder. Without a backup, "
         "`sqlite3 baldur.db .recover` saves the readable part."
@@ -84,9 +86,18 @@ def _schema(run: Database) -> Iterator[Finding]:
 
 def _connection(run: Database) -> Iterator[Finding]:
     if run.file is None:
+        yield from _server(run)
         return
     mode = run.text("PRAGMA journal_mode")[0][0]
     yield Finding("ok", f"SQLite {sqlite3.sqlite_version}, journal mode {mode}")
+
+
+def _server(run: Database) -> Iterator[Finding]:
+    yield Finding("ok", f"PostgreSQL {run.text('SHOW server_version')[0][0].split()[0]}")
+    risky = [name for name in ("fsync", "synchronous_commit") if run.text(f"SHOW {name}")[0][0] == "off"]
+    if risky:
+        what = f"{' and '.join(risky)} of the server is off, so a power cut may lose answers that were acknowledged"
+        yield Finding("warning", what, f"Set {' and '.join(risky)} to on in the settings of the server.")
 
 
 def _foreign_keys(run: Database) -> Iterator[Finding]:
@@ -102,11 +113,10 @@ def _ledger(run: Database) -> Iterator[Finding]:
     c = schema.events.c
     count, last = run.rows(sa.select(sa.func.count(), sa.func.coalesce(sa.func.max(c.number), 0)))[0]
     cut = run.rows(sa.select(sa.func.coalesce(sa.func.max(schema.rounds.c.cut), 0)))[0][0]
-    if run.file is None:  # a server leaves gaps where a transaction was rolled back
-        lost = max(cut - last, 0)
-    else:  # SQLite leaves none, and remembers the last number that it ever gave
+    given = 0
+    if run.file is not None:  # SQLite remembers the last number that it ever gave
         given = run.text("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'")[0][0]
-        lost = max(given, last, cut) - count
+    lost = max(given, last, cut) - count
     if lost:
         what = f"the ledger lacks {lost} of its {count + lost} events: labels were deleted by other means"
         yield Finding("error", what, _from_backup(run))

@@ -20,6 +20,7 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    text,
 )
 
 REVISION = "0002"
@@ -178,7 +179,10 @@ ledger = Table(  # of the first version: `events` has a copy, and nothing is wri
 events = Table(  # append-only: triggers of the migration refuse every update and delete
     "events",
     metadata,
-    Column("number", Integer, primary_key=True),
+    # One more than the last: a sequence of a server would leave gaps.
+    Column(
+        "number", Integer, primary_key=True, default=text("(SELECT coalesce(max(number), 0) + 1 FROM events)")
+    ),
     Column("event", String, nullable=False, unique=True),
     Column("kind", String, nullable=False),
     Column("purpose", String, nullable=False),

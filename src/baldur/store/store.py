@@ -13,7 +13,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 
 from baldur.errors import InvalidArgument, RunBusy, StoreError
-from baldur.store import artefacts, backup, locks, pool, schema
+from baldur.store import artefacts, backup, locks, place, pool, postgres, schema
 from baldur.store.classes import Classes, Verb, change, classes_of
 from baldur.store.classes import query as changes
 from baldur.store.database import Database, migrate, revision_of, upsert
@@ -72,13 +72,16 @@ class Store:
             preprocessing: The steps from items to the network's input; anything that JSON can hold.
             seed: The seed of the random order of the items, for a run in which people label.
             frontier: Items whose key is at least this number are test items.
-            url: Of a database server (SQLAlchemy's form); None for `baldur.db` in the folder.
+            url: Of a PostgreSQL database, as `postgresql://user@host/name`; the run gets a schema of its own there.
+                None for `baldur.db` in the folder.
 
         Returns:
             The open store.
 
         Raises:
-            StoreError: There is a run already, or the folder cannot be written to or is on a network file system.
+            StoreError: There is a run already, the folder cannot be written to or is on a network file system, or the
+                server cannot be used.
+            InvalidSettings: The URL is not valid.
             InvalidArgument: A class is named twice.
             DiskFull: The disk is full.
         """
@@ -86,17 +89,22 @@ class Store:
             raise InvalidArgument(f"each class needs a name of its own, but the classes are {list(classes)}")
         if folder.exists() and not folder.is_dir():
             raise StoreError(f"{folder} is a file; a run needs a folder")
+        at = place.choose(folder, url)
         with artefacts.room(folder):
             (folder / artefacts.FOLDER).mkdir(parents=True, exist_ok=True)
-        database = Database(folder, url)
+        database = Database(folder, at=at)
         try:
             with database.write() as connection:
                 if revision_of(connection) is not None:
                     raise StoreError(f"there is a run in {folder} already; open it, or choose another folder")
+                if database.file is None:
+                    postgres.make_schema(connection, at.schema)
                 migrate(connection)
                 row = {"id": 1, "created": schema.now(), "settings": settings, "classes": list(classes)}
                 row |= {"preprocessing": dict(preprocessing), "seed": seed, "frontier": frontier}
                 connection.execute(schema.run.insert(), row)
+                if recorded := place.record(database.folder, at):
+                    artefacts.write_text(database.folder / place.RECORD, recorded)
                 artefacts.write_text(database.folder / backup.SETTINGS, settings)
             return cls(database)
         except BaseException:
@@ -109,7 +117,7 @@ class Store:
 
         Args:
             folder: The run's folder.
-            url: Of its database server, if it was created with one.
+            url: Of its database, if it needs a password that is neither in PGPASSWORD nor in ~/.pgpass.
 
         Returns:
             The open store.
@@ -141,6 +149,14 @@ class Store:
     def close(self) -> None:
         """Close the database."""
         self._database.close()
+
+    def discard(self) -> None:
+        """Delete the record of the run, and close the store. The artefacts and all other files stay.
+
+        Raises:
+            StoreError: Another process uses the record.
+        """
+        self._database.discard()
 
     @contextmanager
     def lock(self, role: str) -> Iterator[None]:

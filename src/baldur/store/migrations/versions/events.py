@@ -66,6 +66,7 @@ def upgrade() -> None:
         "source FROM ledger ORDER BY number"
     )
     _guard()
+    _order_by_bytes()
 
 
 def _add(table: str, *columns: tuple[str, Any]) -> None:
@@ -90,3 +91,15 @@ def _guard() -> None:
         "CREATE TRIGGER events_refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON events "
         "FOR EACH STATEMENT EXECUTE FUNCTION ledger_is_append_only()"
     )
+
+
+def _order_by_bytes() -> None:
+    """Order texts by their bytes, as SQLite does, and not by the language of the server."""
+    if op.get_bind().dialect.name == "sqlite":
+        return
+    texts = op.get_bind().exec_driver_sql(
+        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = current_schema() "
+        "AND data_type = 'character varying' AND table_name <> 'alembic_version'"
+    )
+    for table, column in texts.all():
+        op.execute(f'ALTER TABLE "{table}" ALTER COLUMN "{column}" TYPE varchar COLLATE "C"')
