@@ -4,8 +4,13 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from threading import Timer
 
-from baldur.store import Store, doctor
+import pytest
+from tests.store import server as server_
+
+from baldur.errors import StoreError
+from baldur.store import Event, Store, doctor
 
 LOOP = [sys.executable, str(Path(__file__).with_name("tiny_loop.py"))]
 ROUNDS = 6
@@ -37,6 +42,34 @@ def test_killed_at_any_instant_a_run_ends_as_if_nothing_had_happened(tmp_path, u
         assert Counter(row.kind for row in killed.artefacts()) == Counter(
             row.kind for row in calm.artefacts()
         )
+
+
+def test_a_server_that_is_killed_loses_nothing_that_was_acknowledged(tmp_path, server):
+    chance, server, acknowledged = random.Random(3), server_.begin(), []
+
+    def tell_until_it_stops(trial):
+        while True:
+            this = str(len(acknowledged))
+            trial.tell([Event(this, "label", f"item {this}", "ann", "cat")])
+            acknowledged.append(this)
+
+    try:
+        url = server.url  # of another port than that of the session, with the same password
+        with Store.create(tmp_path / "run", settings="", classes=["cat"], url=url) as run:
+            trial = run.trial("bald", 0)
+            for _ in range(3):
+                stopping = Timer(chance.uniform(0.05, 0.2), server.stop)
+                stopping.start()
+                with pytest.raises(StoreError, match=r"was lost|cannot connect"):
+                    tell_until_it_stops(trial)
+                stopping.join()
+                server.start()
+            found = [(row.number, row.event) for row in run.ledger()]
+        assert len(acknowledged) > 3
+        assert len(acknowledged) <= len(found) <= len(acknowledged) + 1, "the last may be there all the same"
+        assert found == [(number + 1, str(number)) for number in range(len(found))]
+    finally:
+        server.remove()
 
 
 def check_in_between(folder):

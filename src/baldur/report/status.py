@@ -10,7 +10,6 @@ from baldur.report import wording
 from baldur.report.notes import answers
 from baldur.report.plan import Plan, read_plan
 from baldur.store import PhaseRow, Store, Trial
-from baldur.store.locks import is_held
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,7 +34,7 @@ def status(store: Store) -> dict[str, Any]:
     plan = read_plan(store)
     trials = _trials(store)
     planned = max(plan.trials, len(trials))
-    state = _state([row["state"] for row in trials], planned, is_held(store.folder, "trainer"))
+    state = _state([row["state"] for row in trials], planned, store.is_held("trainer"))
     phases = store.phases()
     done = {(row["strategy"], row["seed"]) for row in trials if row["state"] == "done"}
     return {

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Engine
 
-from baldur.errors import BaldurError, DiskFull, NewerStore, RunNotFound, StoreError
+from baldur.errors import BaldurError, DiskFull, NewerStore, RunBusy, RunNotFound, StoreError
 from baldur.store import place, postgres, schema
 from baldur.store.place import FILE, RECORD, Place
 
@@ -54,6 +54,9 @@ def no_run(folder: Path, file: Path) -> RunNotFound:
 class Database:
     """A run's database and folder. Opening it creates and changes nothing.
 
+    `token` is the number of the trainer for whom this process writes, if the database is on a server: once there is
+    a newer trainer, every write is refused. None means that anybody may write.
+
     Args:
         folder: The run's.
         url: Of the run's database, if it needs a password that is given nowhere else.
@@ -63,6 +66,7 @@ class Database:
     def __init__(self, folder: Path, url: str | None = None, at: Place | None = None) -> None:
         self.folder = folder.absolute()
         self.place = at or place.look_up(self.folder, url)
+        self.token: int | None = None
         self._engine = _engine(self.place)
         sa.event.listen(self._engine, "begin", self._begin)
 
@@ -97,6 +101,34 @@ class Database:
             self._engine.connect().execution_options(immediate=True) as connection,
             connection.begin(),
         ):
+            self._refuse_a_former_trainer(connection)
+            yield connection
+
+    def _refuse_a_former_trainer(self, connection: Connection) -> None:
+        if self.token is None:
+            return
+        if connection.execute(sa.select(schema.run.c.token)).scalar_one() != self.token:
+            raise RunBusy(
+                f"another process has become the trainer of {self.folder}, because this one lost its connection to the "
+                "server. Nothing was written after that, and nothing is lost. Start again when the other has ended"
+            )
+
+    def become_trainer(self) -> None:
+        """Take the next token on a server; the writes of any former trainer are refused from now on."""
+        if self.file is None:
+            c = schema.run.c
+            with self.write() as connection:
+                update = schema.run.update().values(token=c.token + 1).returning(c.token)
+                token = connection.execute(update).scalar_one()
+            self.token = int(token)
+
+    @contextmanager
+    def session(self) -> Iterator[Connection]:
+        """A connection that ends with the context, as do its locks. Each of its statements is a transaction."""
+        with self.sentences():
+            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            connection.detach()
+        with connection:
             yield connection
 
     def rows(self, query: "sa.Select[*tuple[Any, ...]]") -> Sequence[Any]:

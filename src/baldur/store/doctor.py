@@ -158,7 +158,7 @@ def _artefacts(run: Database) -> Iterator[Finding]:
 
 
 def _unnamed(run: Database) -> Iterator[Finding]:
-    busy = locks.is_held(run.folder, "trainer")
+    busy = locks.is_held(run, "trainer")
     unnamed = artefacts.unnamed(
         run.folder, {row.path for row in run.rows(sa.select(schema.artefacts.c.path))}
     )

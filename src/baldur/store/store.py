@@ -159,11 +159,15 @@ class Store:
         self._database.discard()
 
     @contextmanager
-    def lock(self, role: str) -> Iterator[None]:
+    def lock(self, role: str, token: int | None = None) -> Iterator[None]:
         """Be the only process with a role on this run; the lock ends with the process.
 
+        On a server, the lock also ends with the connection that holds it. Another process may then become the
+        trainer, and every later write of this store raises `RunBusy`.
+
         Args:
-            role: For example "trainer".
+            role: A word such as "trainer".
+            token: That of the trainer for whom this process works, if it is not the trainer itself.
 
         Yields:
             Nothing.
@@ -171,12 +175,34 @@ class Store:
         Raises:
             RunBusy: Another process has the role.
         """
-        with locks.hold(self.folder, role):
+        with locks.hold(self._database, role):
             self._held.add(role)
             try:
+                if role == "trainer":
+                    self._database.become_trainer()
+                elif token is not None:
+                    self._database.token = token
                 yield
             finally:
                 self._held.discard(role)
+                if role == "trainer" or token is not None:
+                    self._database.token = None
+
+    @property
+    def token(self) -> int | None:
+        """The number of the trainer for whom this store writes; None in a folder, or without a lock."""
+        return self._database.token
+
+    def is_held(self, role: str) -> bool:
+        """Whether some process has a role on this run at this instant.
+
+        Args:
+            role: For example "trainer".
+
+        Returns:
+            True if a process has it.
+        """
+        return locks.is_held(self._database, role)
 
     def wait_for(self, role: str, message: Callable[[str], None]) -> None:
         """Wait until no process has a role of one kind any more.
@@ -190,7 +216,7 @@ class Store:
         """
         end = time.monotonic() + _PATIENCE
         told = False
-        while busy := locks.held(self.folder, role):
+        while busy := locks.held(self._database, role):
             if not told:
                 message(f"waiting for processes of {self.folder} that are about to end: {', '.join(busy)}")
                 told = True
