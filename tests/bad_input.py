@@ -195,6 +195,29 @@ CASES: dict[str, Sequence[Case]] = {
         ),
         Case("a folder without a run", lambda at: baldur.open(at / "nothing"), "there is no run"),
     ],
+    "Database": [
+        Case(
+            "the URL of another kind of database",
+            lambda at: run(at, db="mysql://ann:secret@host/birds"),
+            "expected the URL of a PostgreSQL database",
+        ),
+        Case("a URL that is not a text", lambda at: run(at, db=5), "as a text"),
+        Case(
+            "a password with @ in the URL",
+            lambda at: run(at, db="postgresql://ann:se@cret@host/birds"),
+            "%40",
+        ),
+        Case(
+            "a server that does not run",
+            lambda at: run(at, db="postgresql://ann@127.0.0.1:1/birds"),
+            "Check that the server runs",
+        ),
+        Case(
+            "a server for a run that is kept in its folder",
+            lambda at: (run(at), run(at, db="postgresql://ann@127.0.0.1:1/birds")),
+            "leave out the URL",
+        ),
+    ],
     "Models": [
         Case(
             "MC dropout of a network without dropout",

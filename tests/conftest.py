@@ -1,4 +1,4 @@
-"""What every test may use: a temporary folder in memory, a report without drawings, profiles of hypothesis."""
+"""What every test may use: a temporary folder in memory, a report without drawings, a database server, profiles."""
 
 import os
 import shutil
@@ -8,11 +8,14 @@ from typing import Any
 import hypothesis
 import pytest
 from tests import typed
+from tests.store.server import server
 
 typed.install()
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
 hypothesis.settings.register_profile("soak", deadline=None, max_examples=1000)
 hypothesis.settings.load_profile("quick")
+
+__all__ = ["server"]
 
 MEMORY = Path("/dev/shm")
 ROOM = 2**30

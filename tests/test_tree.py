@@ -20,6 +20,7 @@ ACROSS = {
     "posteriors/test_precision.py": "every posterior under autocast",
     "loop/test_people.py": "a trial that people label",
     "runs/test_made_by_0_1.py": "runs that an older version began",
+    "runs/test_on_a_server.py": "runs whose record is on a server",
     "runs/test_mnist.py": "the command line with every strategy",
     "store/test_kills.py": "a run that is killed",
     "strategies/test_memory.py": "what strategies hold in memory",

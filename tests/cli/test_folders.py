@@ -1,7 +1,7 @@
 """Commands that read a run's folder."""
 
 import pytest
-from tests.cli.commands import baldur
+from tests.cli.commands import OPTIONS, baldur
 
 from baldur.store import Store
 
@@ -18,6 +18,27 @@ def test_status_report_export_backup_doctor(finished, tmp_path):
     assert baldur("backup", "--restore", tmp_path / "restored", tmp_path / "run.tar").exit_code == 0
     assert baldur("doctor", tmp_path / "restored").exit_code == 0
     assert baldur("run", "--out", tmp_path / "restored").exit_code == 0
+
+
+def test_a_run_on_a_server(arrays, tmp_path, server, monkeypatch):
+    folder, words = tmp_path / "run", ("--strategy", "random", *OPTIONS)
+    assert baldur("run", arrays, *words, "--out", folder, "--db", server.url).exit_code == 0
+    assert not (folder / "baldur.db").exists()
+    assert "done" in baldur("status", folder).output
+    assert baldur("report", folder).exit_code == 0
+    assert baldur("export", folder).exit_code == 0
+    assert baldur("doctor", folder).exit_code == 0
+    assert baldur("run", "--out", folder, "--rounds", 3).exit_code == 0
+    assert baldur("backup", folder, tmp_path / "run.tar").exit_code == 0
+    again = ("backup", "--restore", tmp_path / "again", tmp_path / "run.tar")
+    assert baldur(*again, "--db", server.url).exit_code == 0
+    assert baldur("run", "--out", tmp_path / "again", "--rounds", 4).exit_code == 0
+    assert baldur("backup", "--restore", tmp_path / "here", tmp_path / "run.tar").exit_code == 0
+    assert baldur("status", tmp_path / "here").exit_code == 0
+    monkeypatch.setenv("PGPASSWORD", "wrong")
+    refused = baldur("status", folder)
+    assert refused.exit_code == 1
+    assert "PGPASSWORD" in refused.output
 
 
 @pytest.mark.parametrize("named", [".", "artefacts/.."])

@@ -1,27 +1,9 @@
-import os
 from pathlib import Path
 
 import pytest
-from tests.store import server as server_
 from tests.store.one_round import CLASSES
 
 from baldur.store import ItemRecord, Request, Store
-
-
-@pytest.fixture(scope="session")
-def server():
-    """A PostgreSQL server for the whole session. Its password is in PGPASSWORD."""
-    if server_.programs() is None:
-        pytest.skip("no PostgreSQL server is installed (apt-get install postgresql)")
-    pytest.importorskip("psycopg", reason="psycopg is not installed (pip install 'baldur[postgres]')")
-    running = server_.begin()
-    before = os.environ.get("PGPASSWORD")
-    os.environ["PGPASSWORD"] = server_.PASSWORD
-    yield running
-    running.remove()
-    os.environ.pop("PGPASSWORD")
-    if before is not None:
-        os.environ["PGPASSWORD"] = before
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])

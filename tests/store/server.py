@@ -8,6 +8,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 PASSWORD = "geheim: 1/2@3"
 """Of the user `postgres`; a URL must encode some of its characters."""
 
@@ -98,6 +100,22 @@ def _call(program: str, *arguments: str) -> None:
         env=environment,
         **who,
     )
+
+
+@pytest.fixture(scope="session")
+def server():
+    """A PostgreSQL server for the whole session. Its password is in PGPASSWORD."""
+    if programs() is None:
+        pytest.skip("no PostgreSQL server is installed (apt-get install postgresql)")
+    pytest.importorskip("psycopg", reason="psycopg is not installed (pip install 'baldur[postgres]')")
+    running = begin()
+    before = os.environ.get("PGPASSWORD")
+    os.environ["PGPASSWORD"] = PASSWORD
+    yield running
+    running.remove()
+    os.environ.pop("PGPASSWORD")
+    if before is not None:
+        os.environ["PGPASSWORD"] = before
 
 
 def statements(url: str, schema: str, *lines: str) -> list[tuple]:

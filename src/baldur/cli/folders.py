@@ -71,6 +71,10 @@ def backup(
     folder: Annotated[Path, typer.Argument(help="the folder of a run (with --restore: the new one)")],
     archive: Annotated[Path | None, typer.Argument(help="the .tar file", show_default="RUN.tar")] = None,
     restore: Annotated[bool, typer.Option("--restore", help="restore the folder from the file")] = False,
+    db: Annotated[
+        str | None,
+        typer.Option(help="with --restore: keep the run on this server", show_default="in the folder"),
+    ] = None,
 ) -> None:
     """Save a run to one file, even while it is running, or restore it from such a file."""
     from baldur import store as store_
@@ -80,10 +84,10 @@ def backup(
     path = archive or whole.parent / f"{whole.name}.tar"
     with in_words():
         if restore:
-            store_.restore(path, folder)
+            store_.restore(path, folder, url=db)
             out_console.print(f"restored {folder} from {path}", highlight=False, soft_wrap=True, markup=False)
         else:
-            with store_.Store.open(folder) as store:
+            with store_.Store.open(folder, url=db) as store:
                 store.backup(path)
             out_console.print(f"saved {whole} to {path}", highlight=False, soft_wrap=True, markup=False)
 

@@ -135,6 +135,13 @@ def run(
         str | None, typer.Option("--data", help="the same as DATA; the new place, if data were moved")
     ] = None,
     settings: Annotated[Path | None, typer.Option(help="a settings.toml; options override it")] = None,
+    db: Annotated[
+        str | None,
+        typer.Option(
+            help="keep the run on a server: postgresql://user@host/name; the password may be in PGPASSWORD",
+            show_default=False,
+        ),
+    ] = None,
     help_all: Annotated[
         bool | None, typer.Option("--help-all", callback=_help_all, is_eager=True, help="show all options")
     ] = None,
@@ -160,7 +167,7 @@ def run(
         told["data"] = data_option if data is None else data
     told = resolved(told)
     folder = _folder(out, told)
-    settled = settle(told, folder)
+    settled = settle(told, folder, db)
     if "data" not in told and settled.stored is None:
         raise InvalidSettings(f"there is no run in {folder}, and {_NO_DATA} --out {folder}")
     console = Console(quiet=True) if quiet or as_json else out_console
@@ -168,7 +175,7 @@ def run(
         with run_.live(settled, folder, console).showing() as observer:
             outcome = run_.start(settled, folder, observer)
     except KeyboardInterrupt:
-        _say_open_questions(folder)
+        _say_open_questions(folder, db)
         raise
     if as_json:
         print_json(
@@ -184,14 +191,14 @@ def run(
         raise typer.Exit(WAITING)
 
 
-def _say_open_questions(folder: Path) -> None:
+def _say_open_questions(folder: Path, db: str | None) -> None:
     """What an interrupted run waits for, if a person answers."""
     from baldur import report
     from baldur.errors import RunNotFound
     from baldur.report.status import questions_in_words
     from baldur.store import Store
 
-    with suppress(RunNotFound), Store.open(folder) as store:
+    with suppress(RunNotFound), Store.open(folder, url=db) as store:
         if said := questions_in_words(report.status(store)):
             err_console.print(said, highlight=False, soft_wrap=True, markup=False)
 

@@ -4,7 +4,7 @@ import hashlib
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ class Settled:
         threads: Number of threads of the run; 0 for a new run without such a setting.
         known: Recorded files, by id: sha256, size, time of modification.
         scaling: The scaling of the inputs in the stored run; None for a new run.
+        db: The URL of the run's database, as it was given. It is no setting: it may hold a password.
     """
 
     settings: Settings
@@ -62,29 +63,33 @@ class Settled:
     threads: int = 0
     known: Mapping[str, tuple[str | None, int, int]] = field(default_factory=dict)
     scaling: Mapping[str, Any] | None = None
+    db: str | None = field(default=None, repr=False)
 
 
-def settle(told: Mapping[str, Any], out: Path) -> Settled:
+def settle(told: Mapping[str, Any], out: Path, db: str | None = None) -> Settled:
     """The settings of a new run, or of the run in the folder. Options that are not given keep their stored values.
 
     Args:
         told: The given options, by flat name.
         out: The run's folder.
+        db: The URL of the run's database; None for the recorded one, or for a file in the folder.
 
     Returns:
         The settings.
 
     Raises:
-        InvalidSettings: An option is unknown or not valid.
+        InvalidSettings: An option is unknown or not valid, or the run is kept elsewhere.
         SettingsChanged: The run was started with other settings.
     """
     told = settings_.canonical_names(told)
     try:
-        with Store.open(out) as store:
-            return _settled(store, told)
+        with Store.open(out, url=db) as store:
+            return replace(_settled(store, told), db=db)
     except RunNotFound:
         settings = _new(told)
-        return Settled(settings, threads=settings.engine.threads)
+        if db is not None:
+            Store.try_out(out, db)
+        return Settled(settings, threads=settings.engine.threads, db=db)
 
 
 def _new(told: Mapping[str, Any]) -> Settings:
@@ -282,9 +287,11 @@ def _same_data(store: Store, dataset: Dataset) -> bool:
     return len(before) == len(now) and all(new in ("", old) for old, new in zip(before, now, strict=True))
 
 
-def open_run(out: Path, settings: Settings, dataset: Dataset, observer: Observer) -> Store:
+def open_run(
+    out: Path, settings: Settings, dataset: Dataset, observer: Observer, db: str | None = None
+) -> Store:
     try:
-        store = Store.open(out)
+        store = Store.open(out, url=db)
     except RunNotFound:
         pass
     else:
@@ -317,4 +324,5 @@ def open_run(out: Path, settings: Settings, dataset: Dataset, observer: Observer
         settings=settings_.to_toml(settings),
         classes=dataset.classes,
         preprocessing={**dataset.preprocessing, "input_shape": shape, "facts": facts},
+        url=db,
     )

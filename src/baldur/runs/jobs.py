@@ -194,6 +194,8 @@ class _Task:
     settings: Settings
     given: Given
     out: Path
+    db: str | None = field(repr=False)
+    token: int | None
     known: Known
     scaling: Mapping[str, Any] | None
     threads: int
@@ -261,7 +263,7 @@ class _Desk:
 def side_by_side(
     settings: Settings,
     given: Given,
-    out: Path,
+    store: Store,
     known: Known,
     scaling: Mapping[str, Any] | None,
     trials: Sequence[tuple[str, int]],
@@ -273,7 +275,7 @@ def side_by_side(
     Args:
         settings: The settings of the run.
         given: Objects that were passed in Python instead of names.
-        out: The run's folder.
+        store: The run, whose trainer is this process.
         known: Recorded files.
         scaling: The scaling of the inputs.
         trials: (strategy, seed) of each trial, in the order of their start.
@@ -298,7 +300,8 @@ def side_by_side(
     config = parallel_config(backend="loky", idle_worker_timeout=_IDLE)
     with config, _replaced_quietly(), Listener(authkey=key, backlog=2 * choice.jobs) as listener:
         address = str(listener.address)
-        task = _Task(settings, given, out.absolute(), known, scaling, choice.threads, address, key)
+        where = (store.folder, store.url, store.token)
+        task = _Task(settings, given, *where, known, scaling, choice.threads, address, key)
         threading.Thread(target=desk.serve, args=(listener,), daemon=True).start()
         try:
             # Arrays are not shared by memory maps, so that a job gets exactly the same data as a single process.
@@ -383,7 +386,7 @@ def _take_trials(task: _Task, number: int, talk: _Line) -> None:
     )
     plan = make_plan(task.settings, task.given)
     prepared = prepare(plan, task.out, observer, task.known, scaling=task.scaling)
-    with Store.open(task.out) as store, store.lock(f"{ROLE}-{number}"):
+    with Store.open(task.out, url=task.db) as store, store.lock(f"{ROLE}-{number}", task.token):
         faults = Faults(store, observer.message)
         while (trial := talk.next()) is not None:
             words = go_on(store.trial(*trial), prepared.parts(*trial), plan, faults)

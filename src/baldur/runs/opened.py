@@ -24,13 +24,15 @@ class Run:
 
     Args:
         folder: The run's folder.
+        db: The URL of its database, if it needs a password that is neither in PGPASSWORD nor in ~/.pgpass.
 
     Raises:
         RunNotFound: The folder holds no run.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, db: str | None = None) -> None:
         self.folder = Path(folder)
+        self._db = db
         with self._store():
             pass
 
@@ -144,14 +146,15 @@ class Run:
             return rebuilt(folder, about(store), network)
 
     def _store(self) -> Store:
-        return Store.open(self.folder)
+        return Store.open(self.folder, url=self._db)
 
 
-def open(folder: str | Path) -> Run:
+def open(folder: str | Path, *, db: str | None = None) -> Run:
     """Open an existing run, finished or not, for reading.
 
     Args:
         folder: The run's folder.
+        db: The URL of its database, if it needs a password that is neither in PGPASSWORD nor in ~/.pgpass.
 
     Returns:
         The run, with `curves()`, `picks()`, `labels()`, `metrics()`, `status()`, `report()` and `model()`.
@@ -159,7 +162,7 @@ def open(folder: str | Path) -> Run:
     Raises:
         RunNotFound: The folder holds no run. The message names runs nearby.
     """
-    return Run(folder)
+    return Run(folder, db)
 
 
 def _frame(rows: Iterable[Sequence[Any]], columns: Sequence[str]) -> "pd.DataFrame":

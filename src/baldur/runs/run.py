@@ -81,6 +81,7 @@ def run(
     network: str | NetworkFactory | nn.Module | None = None,
     strategies: str | Strategy | Sequence[str | Strategy] | None = None,
     learner: str | Learner | Any = None,
+    db: str | None = None,
     observer: Observer | None = None,
     **options: Any,
 ) -> Outcome:
@@ -94,6 +95,8 @@ def run(
         strategies: One or several names or functions; see `protocols.Strategy`. A score function such as `acquire.bald`
             takes the items of the largest score. `strategy=` means the same.
         learner: A name, a learner, or a classifier of scikit-learn.
+        db: The URL of a PostgreSQL database that keeps the run, as `postgresql://user@host/name`. By default, a new run
+            is kept in its folder.
         observer: Receives the progress of the run. By default, a notebook or a terminal shows a progress bar.
         options: Options of `baldur run` with underscores: rounds, query_size, initial, seeds, draws, epochs, ... The
             other options have the values that are stored in the folder, or their defaults.
@@ -107,6 +110,8 @@ def run(
         InvalidData: The data cannot be used.
     """
     data = str(data) if isinstance(data, Path) else data
+    if not isinstance(db, str | None):
+        raise InvalidArgument(f"db must be the URL of a database as a text, not {db!r}")
     if "strategy" in options:
         if strategies is not None:
             raise InvalidSettings("strategy and strategies are the same option; give only one of them")
@@ -131,7 +136,7 @@ def run(
         if not isinstance(stop, str | Criterion | Sequence):
             raise InvalidArgument(f"stop must be a criterion, a name or a list of them, not {stop!r}")
         told["stop"] = [str(c) for c in ([stop] if isinstance(stop, str | Criterion) else stop)]
-    settled = settle(told, Path(out))
+    settled = settle(told, Path(out), db)
     given = Given(
         dataset=None if isinstance(data, str) else _dataset(data, settled.settings.data),
         network=None if isinstance(network, str) else network,
@@ -175,13 +180,13 @@ def live(settled: Settled, out: Path, console: Console) -> Live:
     """
     compare = settled.settings.compare
     points = len(compare.strategies) * compare.seeds * (compare.rounds + 1)
-    return Live(console, points, _measured(out), in_notebook())
+    return Live(console, points, _measured(out, settled.db), in_notebook())
 
 
-def _measured(folder: Path) -> int:
+def _measured(folder: Path, db: str | None) -> int:
     """The number of points that the learning curves already have."""
     try:
-        with Store.open(folder) as store:
+        with Store.open(folder, url=db) as store:
             return len({(m.strategy, m.seed, m.round) for m in store.metrics()})
     except RunNotFound:
         return 0
@@ -293,7 +298,7 @@ def start(settled: Settled, out: Path, observer: Observer, given: Given | None =
             raise DataNotFound(
                 f"{error}. If the data of this run were moved, give their new place: baldur run NEW --out {out}"
             ) from error
-        choice = choose_jobs(plan, prepared.dataset, _left(settings, out), settled.threads)
+        choice = choose_jobs(plan, prepared.dataset, _left(settings, out, settled.db), settled.threads)
         settings = settings.but(threads=choice.threads)
         torch.set_num_threads(choice.threads)
         with threadpool_limits(choice.threads, user_api="blas"):
@@ -302,12 +307,12 @@ def start(settled: Settled, out: Path, observer: Observer, given: Given | None =
         torch.set_num_threads(threads)
 
 
-def _left(settings: Settings, out: Path) -> int:
+def _left(settings: Settings, out: Path, db: str | None) -> int:
     """The number of unfinished trials."""
     compare = settings.compare
     total = compare.seeds * len(compare.strategies)
     done = 0
-    with suppress(RunNotFound), Store.open(out) as store:
+    with suppress(RunNotFound), Store.open(out, url=db) as store:
         done = sum(trial.state == "done" for trial in store.trials())
     return max(total - done, 0) or total
 
@@ -324,7 +329,7 @@ def _run(
 ) -> Outcome:
     dataset = prepared.dataset
     cluster = nullcontext() if elsewhere is None else elsewhere.cluster
-    with cluster, open_run(out, settings, dataset, observer) as store, store.lock("trainer"):
+    with cluster, open_run(out, settings, dataset, observer, settled.db) as store, store.lock("trainer"):
         store.wait_for(ROLE, observer.message)  # the jobs of a killed parent end by themselves
         grow(store, settings)
         store.sweep()
@@ -353,7 +358,7 @@ def _run(
             left = [(trial.strategy, trial.seed) for trial in trials if trial.state != "done"]
             try:
                 scaling = dataset.preprocessing.get("scaling")
-                waits = side_by_side(settings, given, out, settled.known, scaling, left, choice, observer)
+                waits = side_by_side(settings, given, store, settled.known, scaling, left, choice, observer)
             except PicklingError as error:
                 observer.message(f"trials run one after the other, in this process: {error}")
                 trials = (store.trial(*key) for key in left)

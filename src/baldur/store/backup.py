@@ -1,30 +1,34 @@
-"""Backups: a whole run in one file, and its restoration."""
+"""Backups: a whole run in one file, and its restoration.
+
+The file always has the record as an SQLite database. So a run may be restored to another kind of database.
+"""
 
 import os
 import shutil
 import sqlite3
 import tarfile
 import tempfile
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 from uuid import uuid4
 
 import sqlalchemy as sa
 
-from baldur.errors import DamagedArtefact, RunNotFound, StoreError, Unsupported
-from baldur.store import artefacts, database, schema
+from baldur.errors import DamagedArtefact, RunNotFound, StoreError
+from baldur.store import artefacts, database, place, postgres, schema
 from baldur.store.database import Database
-from baldur.store.place import FILE
+from baldur.store.place import FILE, RECORD, Place
 
 SETTINGS = "settings.toml"
+_ROWS = 1000  # copied at a time
 
 
 def save(run: Database, settings: str, archive: Path) -> None:
     """Save a run to one tar file: the settings, the recorded artefacts, and last the database.
 
-    SQLite's backup interface copies the database at one instant. If an artefact is deleted meanwhile, the backup
-    leaves it out, together with its row.
+    The database is copied as it is at one instant. If an artefact is deleted meanwhile, the backup leaves it out,
+    together with its row.
 
     Args:
         run: The run's database.
@@ -34,13 +38,8 @@ def save(run: Database, settings: str, archive: Path) -> None:
     Raises:
         DamagedArtefact: A file of the run differs from the recorded one.
         StoreError: `archive` cannot be written.
-        Unsupported: The run is kept in a database server.
         DiskFull: The disk is full.
     """
-    if run.file is None:
-        raise Unsupported(
-            f"{run!r} is a database server. Save it with its own tools (pg_dump), and copy {run.folder}"
-        )
     archive = archive.absolute()
     if archive.is_dir():
         raise StoreError(f"{archive} is a folder; a backup is one file, such as {archive / 'run.tar'}")
@@ -62,16 +61,18 @@ def save(run: Database, settings: str, archive: Path) -> None:
         artefacts.sync(archive.parent)
 
 
-def restore(archive: Path, folder: Path) -> None:
+def restore(archive: Path, folder: Path, *, url: str | None = None) -> None:
     """Unpack a backup into a new folder, whole and verified or not at all.
 
     Args:
         archive: A file that `Store.backup` wrote.
         folder: A new or empty folder.
+        url: Of a PostgreSQL database that shall keep the run; None for a file in the folder.
 
     Raises:
         RunNotFound: There is no such archive.
-        StoreError: The folder is not empty, or the archive is not a whole backup.
+        StoreError: The folder is not empty, the archive is not a whole backup, or the server cannot be used.
+        InvalidSettings: The URL is not valid.
         DamagedArtefact: A file in the archive differs from the recorded one.
         NewerStore: A newer version of Baldur wrote it.
         DiskFull: The disk is full.
@@ -79,30 +80,60 @@ def restore(archive: Path, folder: Path) -> None:
     folder = folder.absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StoreError(f"{folder} is not empty; give a new folder to restore the backup into")
+    at = place.choose(folder, url)
     with artefacts.room(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
     work = folder.parent / f".baldur-restore-{uuid4().hex}"
     try:
-        with artefacts.room(folder.parent):
+        with artefacts.room(folder.parent), ExitStack() as undone:
             _unpack(archive, work)
             _verify(work, archive)
+            if at != place.inside(folder):
+                undone.callback(_move_database(work, folder, at).discard)
             for path in (*work.rglob("*"), work):
                 artefacts.sync(path)
             work.replace(folder)
+            undone.pop_all()
             artefacts.sync(folder.parent)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
+def _move_database(work: Path, folder: Path, at: Place) -> Database:
+    """Move the database of an unpacked backup to another place. Returns it, closed."""
+    target = Database(folder, at=at)
+    with closing(target), closing(Database(work)) as source:
+        source.bring_up_to_date()
+        _copy_rows(source, target)
+    for path in work.glob(f"{FILE}*"):
+        path.unlink()
+    (work / RECORD).write_text(place.record(folder, at), encoding="utf-8")
+    return target
+
+
 def _copy_database(run: Database, copy: Path) -> None:
-    assert run.file is not None
-    with (
-        run.sentences(),
-        closing(sqlite3.connect(run.file, timeout=database.BUSY_SECONDS)) as source,
-        closing(sqlite3.connect(copy)) as target,
-    ):
-        source.backup(target)
+    if run.file is None:
+        database.refuse_newer(str(run.revision()), run)
+        with closing(Database(copy.parent, at=place.inside(copy.parent))) as file:
+            _copy_rows(run, file)
+    with run.sentences(), closing(sqlite3.connect(copy)) as target:
+        if run.file is not None:
+            with closing(sqlite3.connect(run.file, timeout=database.BUSY_SECONDS)) as source:
+                source.backup(target)
         target.execute("PRAGMA journal_mode=DELETE").close()
+
+
+def _copy_rows(source: Database, target: Database) -> None:
+    """Copy every table into a new database. Both have the schema of this version."""
+    with source.snapshot() as read, target.write() as written:
+        if database.revision_of(written) is not None:
+            raise StoreError(f"there is a run in {target.place} already; give another place")
+        database.make_tables(written, target.place)
+        for table in schema.metadata.sorted_tables:
+            for rows in read.execute(sa.select(table).order_by(*table.primary_key)).partitions(_ROWS):
+                written.execute(table.insert(), [dict(row._mapping) for row in rows])
+            if target.file is None:
+                postgres.go_on_counting(written, table)
 
 
 def _pack_artefacts(tar: tarfile.TarFile, folder: Path, copy: Path) -> None:

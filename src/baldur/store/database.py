@@ -131,6 +131,15 @@ class Database:
         with connection:
             yield connection
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """A read transaction that sees one state of the database throughout, row by row if there are many."""
+        options: dict[str, Any] = {"stream_results": True}
+        if self.file is None:
+            options["isolation_level"] = "REPEATABLE READ"
+        with self.sentences(), self._engine.connect().execution_options(**options) as connection:
+            yield connection
+
     def rows(self, query: "sa.Select[*tuple[Any, ...]]") -> Sequence[Any]:
         """All rows of one query; the read ends with the call."""
         with self.sentences(), self._engine.connect() as connection:
@@ -174,6 +183,16 @@ class Database:
             connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
         elif immediate:
             postgres.alone(connection, self.place.schema)
+
+    def try_out(self) -> None:
+        """Check that a new run can be kept on a server: that it answers, and that the user may make a schema.
+
+        Raises:
+            StoreError: It cannot.
+        """
+        if self.file is None:
+            with self.sentences(), self._engine.connect() as connection:  # nothing is committed
+                postgres.make_schema(connection, self.place.schema)
 
     @contextmanager
     def sentences(self) -> Iterator[None]:
@@ -227,6 +246,18 @@ def upsert(
     changed = only or [c.name for c in table.columns if c.name not in keys]
     values = {name: insert.excluded[name] for name in changed}
     connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=values), rows)
+
+
+def make_tables(connection: Connection, at: Place) -> None:
+    """Make the tables of a new run, and its schema on a server.
+
+    Args:
+        connection: An open write transaction.
+        at: Where the run is kept.
+    """
+    if at.file is None:
+        postgres.make_schema(connection, at.schema)
+    migrate(connection)
 
 
 def migrate(connection: Connection) -> None:

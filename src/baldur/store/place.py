@@ -45,10 +45,13 @@ class Place:
         """The file of an SQLite database; None for a server."""
         return Path(str(self.url.database)) if self.url.get_backend_name() == "sqlite" else None
 
+    @property
+    def address(self) -> str:
+        """The file, or the URL of the server without a password."""
+        return _plain(self.url).render_as_string() if self.file is None else str(self.file)
+
     def __str__(self) -> str:
-        if self.file is not None:
-            return str(self.file)
-        return _plain(self.url).render_as_string() + f" (schema {self.schema})"
+        return f"{self.address} (schema {self.schema})" if self.schema else self.address
 
     def __repr__(self) -> str:
         return f"Place({str(self)!r})"
@@ -150,9 +153,8 @@ def _refuse_two(folder: Path, told: Place) -> None:
 
 
 def _elsewhere(folder: Path, recorded: Place, told: Place) -> InvalidSettings:
-    other = told.file or _plain(told.url).render_as_string()
     return InvalidSettings(
-        f"the run in {folder} is kept in {recorded}, not in {other}; leave out the URL of the database, or give "
+        f"the run in {folder} is kept in {recorded}, not in {told}; leave out the URL of the database, or give "
         "another folder"
     )
 
@@ -167,6 +169,10 @@ def _plain(url: URL) -> URL:
 
 def _parse(text: str) -> Place:
     """A place without a schema, from a URL. The message of an error never repeats the URL: it may hold a password."""
+    if not isinstance(text, str):
+        raise InvalidSettings(
+            f"expected the URL of a database as a text, such as {_EXAMPLE}, not {type(text)}"
+        )
     scheme, separator, rest = text.partition("://")
     scheme = {"postgres": "postgresql"}.get(scheme, scheme)
     backend = scheme.partition("+")[0]

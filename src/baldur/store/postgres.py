@@ -97,6 +97,21 @@ def make_schema(connection: Connection, schema: str) -> None:
     connection.exec_driver_sql(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
 
 
+def go_on_counting(connection: Connection, table: sa.Table) -> None:
+    """Let the numbers of new rows follow those of the rows that were copied into a table.
+
+    Args:
+        connection: An open write transaction.
+        table: The table.
+    """
+    for column in table.primary_key:
+        if isinstance(column.type, sa.Integer):
+            connection.exec_driver_sql(
+                f"SELECT setval(pg_get_serial_sequence('{table.name}', '{column.name}'), max({column.name})) "
+                f"FROM {table.name}"
+            )
+
+
 def in_a_sentence(error: sa.exc.DBAPIError, place: Place, busy_seconds: float) -> BaldurError:
     """An error of the server or of the connection to it, in words.
 
@@ -133,7 +148,7 @@ def in_a_sentence(error: sa.exc.DBAPIError, place: Place, busy_seconds: float) -
             "Start again when the server answers"
         )
     if error.statement is None or state[:3] == "57P":
-        return StoreError(f"cannot connect to {place}: {said}. {_advice(said)}")
+        return StoreError(f"cannot connect to {place.address} ({said}). {_advice(said)}")
     return StoreError(f"{place} reported an error: {said}")
 
 

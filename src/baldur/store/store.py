@@ -13,10 +13,10 @@ from uuid import uuid4
 import sqlalchemy as sa
 
 from baldur.errors import InvalidArgument, RunBusy, StoreError
-from baldur.store import artefacts, backup, locks, place, pool, postgres, schema
+from baldur.store import artefacts, backup, locks, place, pool, schema
 from baldur.store.classes import Classes, Verb, change, classes_of
 from baldur.store.classes import query as changes
-from baldur.store.database import Database, migrate, revision_of, upsert
+from baldur.store.database import Database, make_tables, revision_of, upsert
 from baldur.store.events import LABELS, newest
 from baldur.store.rows import (
     ArtefactRow,
@@ -97,9 +97,7 @@ class Store:
             with database.write() as connection:
                 if revision_of(connection) is not None:
                     raise StoreError(f"there is a run in {folder} already; open it, or choose another folder")
-                if database.file is None:
-                    postgres.make_schema(connection, at.schema)
-                migrate(connection)
+                make_tables(connection, at)
                 row = {"id": 1, "created": schema.now(), "settings": settings, "classes": list(classes)}
                 row |= {"preprocessing": dict(preprocessing), "seed": seed, "frontier": frontier}
                 connection.execute(schema.run.insert(), row)
@@ -110,6 +108,24 @@ class Store:
         except BaseException:
             database.close()
             raise
+
+    @staticmethod
+    def try_out(folder: Path, url: str) -> None:
+        """Check that a new run can be kept at a URL, before anything that takes long.
+
+        Args:
+            folder: The run's folder.
+            url: As in `create`.
+
+        Raises:
+            StoreError: The server does not answer, or the user may not make a schema there.
+            InvalidSettings: The URL is not valid, or the folder belongs to a run elsewhere.
+        """
+        database = Database(folder, at=place.choose(folder, url))
+        try:
+            database.try_out()
+        finally:
+            database.close()
 
     @classmethod
     def open(cls, folder: Path, *, url: str | None = None) -> "Store":
@@ -187,6 +203,12 @@ class Store:
                 self._held.discard(role)
                 if role == "trainer" or token is not None:
                     self._database.token = None
+
+    @property
+    def url(self) -> str | None:
+        """The URL of the database, with its password, for another process; None if the database is in the folder."""
+        at = self._database.place
+        return None if at == place.inside(self.folder) else at.url.render_as_string(hide_password=False)
 
     @property
     def token(self) -> int | None:
@@ -539,7 +561,6 @@ class Store:
 
         Raises:
             DamagedArtefact: A file of the run differs from the recorded one.
-            Unsupported: The run is kept in a database server, which has its own backup tools.
             DiskFull: The disk is full.
         """
         backup.save(self._database, self.settings, archive)
