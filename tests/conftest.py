@@ -8,14 +8,14 @@ from typing import Any
 import hypothesis
 import pytest
 from tests import typed
-from tests.store.server import server
+from tests.store.server import server, url
 
 typed.install()
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
 hypothesis.settings.register_profile("soak", deadline=None, max_examples=1000)
 hypothesis.settings.load_profile("quick")
 
-__all__ = ["server"]
+__all__ = ["server", "url"]
 
 MEMORY = Path("/dev/shm")
 ROOM = 2**30

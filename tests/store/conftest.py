@@ -6,12 +6,6 @@ from tests.store.one_round import CLASSES
 from baldur.store import ItemRecord, Request, Store
 
 
-@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest):
-    """Of the database: None for a file in the run's folder, and then that of a server."""
-    return None if request.param == "sqlite" else request.getfixturevalue("server").url
-
-
 @pytest.fixture
 def run(tmp_path: Path, url: str | None):
     with Store.create(tmp_path / "run", settings="rounds = 3\n", classes=CLASSES, url=url) as store:

@@ -118,6 +118,12 @@ def server():
         os.environ["PGPASSWORD"] = before
 
 
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest):
+    """Of the database: None for a file in the run's folder, and then that of a server."""
+    return None if request.param == "sqlite" else request.getfixturevalue("server").url
+
+
 def statements(url: str, schema: str, *lines: str) -> list[tuple]:
     """Execute SQL past the library, as the owner of the server; the rows of the last statement."""
     import psycopg

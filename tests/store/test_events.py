@@ -1,6 +1,10 @@
 """Events of annotators."""
 
-from contextlib import closing
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, closing
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -180,3 +184,34 @@ def everything(run):
 
 def database_of(run):
     return run._database
+
+
+def test_eight_processes_at_once_lose_nothing(run, trial):
+    count, teller = 25, Path(__file__).with_name("teller.py")
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, str(teller), str(run.folder), f"ann {n}", str(count)],
+                    **{"stdin": subprocess.PIPE, "stdout": subprocess.PIPE},
+                )
+            )
+            for n in range(8)
+        ]
+        for process in processes:
+            assert process.stdout.readline() == b"ready\n"
+        for process in processes:
+            process.stdin.write(b"go\n")
+            process.stdin.flush()
+        seen = []
+        while any(process.poll() is None for process in processes):
+            now = run.ledger()
+            assert now[: len(seen)] == seen, "an event became visible after a later one"
+            seen = now
+            time.sleep(0.01)
+        assert [process.returncode for process in processes] == [0] * 8
+    rows = run.ledger()
+    assert [row.number for row in rows] == list(range(1, 8 * count + 1))
+    for n in range(8):
+        own = [row.event for row in rows if row.annotator == f"ann {n}"]
+        assert own == [f"ann {n}-{k}" for k in range(count)]

@@ -10,6 +10,7 @@ __all__ = [
     "verify_pool",
     "verify_posterior",
     "verify_resume",
+    "verify_store",
     "verify_strategy",
 ]
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from baldur.testing.pool import verify_pool
     from baldur.testing.posterior import verify_posterior
     from baldur.testing.resume import verify_resume
+    from baldur.testing.store import verify_store
     from baldur.testing.strategy import verify_strategy
 else:
 

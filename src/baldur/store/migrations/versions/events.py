@@ -98,8 +98,9 @@ def _order_by_bytes() -> None:
     if op.get_bind().dialect.name == "sqlite":
         return
     texts = op.get_bind().exec_driver_sql(
-        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = current_schema() "
-        "AND data_type = 'character varying' AND table_name <> 'alembic_version'"
+        """SELECT table_name, string_agg(format('ALTER COLUMN %%I TYPE varchar COLLATE "C"', column_name), ', ')
+        FROM information_schema.columns WHERE table_schema = current_schema()
+        AND data_type = 'character varying' AND table_name <> 'alembic_version' GROUP BY table_name"""
     )
-    for table, column in texts.all():
-        op.execute(f'ALTER TABLE "{table}" ALTER COLUMN "{column}" TYPE varchar COLLATE "C"')
+    for table, changes in texts.all():
+        op.execute(f'ALTER TABLE "{table}" {changes}')
