@@ -25,9 +25,10 @@ EPOCHS = {"long fits": 120, "short fits": 2}
 KILLS = 15
 
 
-def begin(folder: Path, fits: str) -> subprocess.Popen:
+def begin(folder: Path, fits: str, url: str | None = None) -> subprocess.Popen:
     """Start the run; what it says is in a file, so that no pipe is left open when it is killed."""
     words = [sys.executable, "-m", "baldur", *RUN, "--epochs", str(EPOCHS[fits]), "--out", str(folder)]
+    words += [] if url is None else ["--db", url]
     with folder.with_suffix(".log").open("w") as said:
         return subprocess.Popen(words, stdout=said, stderr=said, env=os.environ | {"OMP_NUM_THREADS": "1"})
 
@@ -58,14 +59,14 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.parametrize("fits", EPOCHS)
-def test_killed_fifteen_times_it_comes_to_the_same(whole, tmp_path, fits):
+def test_killed_fifteen_times_it_comes_to_the_same(whole, tmp_path, fits, url):
     """Each restart may do again the phase that was interrupted, and nothing else."""
     rng = random.Random(fits)
     folder, hit = tmp_path / "killed", collections.Counter()
     kills = 0
     while kills < KILLS:
         before = len(phases(folder))
-        process = begin(folder, fits)
+        process = begin(folder, fits, url)
         # Let it come to work, then let it live a little: long enough to be anywhere in a round.
         while process.poll() is None and len(phases(folder)) == before:
             time.sleep(0.02)
@@ -77,7 +78,7 @@ def test_killed_fifteen_times_it_comes_to_the_same(whole, tmp_path, fits):
         kills += 1
         hit[going_on(folder)] += 1
     assert kills == KILLS, f"the run ended after {kills} kills: make it longer"
-    process = begin(folder, fits)
+    process = begin(folder, fits, url)
     assert process.wait(900) == 0, folder.with_suffix(".log").read_text()
     print(f"killed in: {dict(hit)}; phases done again: {repeated_phases(folder)}")
     assert history(folder) == history(whole[fits])

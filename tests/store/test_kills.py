@@ -3,8 +3,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Timer
 
 import pytest
 from tests.store import server as server_
@@ -45,31 +45,46 @@ def test_killed_at_any_instant_a_run_ends_as_if_nothing_had_happened(tmp_path, u
 
 
 def test_a_server_that_is_killed_loses_nothing_that_was_acknowledged(tmp_path, server):
-    chance, server, acknowledged = random.Random(3), server_.begin(), []
+    told = kill_the_server(server_.begin(), tmp_path / "run", times=3)
+    assert told > 3
 
-    def tell_until_it_stops(trial):
-        while True:
-            this = str(len(acknowledged))
-            trial.tell([Event(this, "label", f"item {this}", "ann", "cat")])
-            acknowledged.append(this)
+
+def kill_the_server(server, folder, times):
+    """Stop a server at random instants while three tell events, one at a time. Returns how many were acknowledged."""
+    chance, acknowledged = random.Random(3), dict.fromkeys(("ann", "bob", "cyd"), 0)
+
+    def tell(name):
+        with Store.open(folder) as run:
+            trial = run.trial("bald", 0)
+            while True:
+                this = f"{name} {acknowledged[name]}"
+                assert trial.tell([Event(this, "label", this, name, "cat")]).refused == {}
+                acknowledged[name] += 1
+
+    def tell_until_it_stops(name):
+        with pytest.raises(StoreError, match=r"was lost|cannot connect"):
+            tell(name)
 
     try:
-        url = server.url  # of another port than that of the session, with the same password
-        with Store.create(tmp_path / "run", settings="", classes=["cat"], url=url) as run:
-            trial = run.trial("bald", 0)
-            for _ in range(3):
-                stopping = Timer(chance.uniform(0.05, 0.2), server.stop)
-                stopping.start()
-                with pytest.raises(StoreError, match=r"was lost|cannot connect"):
-                    tell_until_it_stops(trial)
-                stopping.join()
-                server.start()
-            found = [(row.number, row.event) for row in run.ledger()]
-        assert len(acknowledged) > 3
-        assert len(acknowledged) <= len(found) <= len(acknowledged) + 1, "the last may be there all the same"
-        assert found == [(number + 1, str(number)) for number in range(len(found))]
+        Store.create(folder, settings="", classes=["cat"], url=server.url).close()
+        for _ in range(times):
+            with ThreadPoolExecutor() as pool:
+                telling = [pool.submit(tell_until_it_stops, name) for name in acknowledged]
+                time.sleep(chance.uniform(0.05, 0.3))
+                server.stop()
+                for one in telling:
+                    one.result()
+            server.start()
+        with Store.open(folder) as run:
+            found = [(row.number, row.annotator, row.event) for row in run.ledger()]
+        assert [number for number, *_ in found] == list(range(1, len(found) + 1))
+        for name, count in acknowledged.items():
+            own = [event for _, annotator, event in found if annotator == name]
+            assert own == [f"{name} {n}" for n in range(len(own))]
+            assert count <= len(own) <= count + 1, "the last may be there although nobody was told so"
     finally:
         server.remove()
+    return sum(acknowledged.values())
 
 
 def check_in_between(folder):

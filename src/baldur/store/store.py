@@ -5,6 +5,7 @@ import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any
@@ -31,6 +32,9 @@ from baldur.store.rows import (
 from baldur.store.trial import Trial
 
 _trials = schema.trials.c
+
+_ITEMS = 10_000
+"""Items that one transaction records, so that others need not wait for long."""
 
 _PATIENCE = 60.0
 """Seconds to wait for processes whose parent was killed; they end by themselves within one."""
@@ -331,11 +335,13 @@ class Store:
         Args:
             records: One record for each item.
         """
-        rows = [vars(record) | {"grp": record.group} for record in records]
         kept = {"id", "key", "since"}
         changed = [column.name for column in schema.items.columns if column.name not in kept]
-        with self._database.write() as connection:
-            upsert(connection, schema.items, rows, changed)
+        left = iter(records)
+        while some := list(islice(left, _ITEMS)):
+            rows = [vars(record) | {"grp": record.group} for record in some]
+            with self._database.write() as connection:
+                upsert(connection, schema.items, rows, changed)
 
     def change_classes(
         self, verb: Verb, old: Sequence[str], new: str, annotator: str, event: str | None = None
