@@ -33,6 +33,15 @@ def test_a_sound_run(folder, url):
     assert any(version in finding.what for finding in findings)
 
 
+def test_a_server_that_does_not_answer(folder, server):
+    record = folder / "database.toml"
+    record.write_text('url = "postgresql://ann@127.0.0.1:1/x"\nschema = "baldur_run"\n')
+    [finding] = troubles(folder)
+    assert finding.level == "error"
+    assert "Check that the server runs" in finding.what
+    assert "pg_dump" not in finding.mend
+
+
 @ON_SERVER
 def test_a_server_that_may_forget(folder):
     past_the_library(folder, "ALTER ROLE postgres SET synchronous_commit = off")

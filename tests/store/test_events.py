@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.store.one_round import CLASSES, go_through
 
+from baldur.errors import StoreError
 from baldur.store import Event, ItemRecord, Request, Store, database, schema
 
 
@@ -76,6 +77,23 @@ def test_an_event_that_cannot_be_believed_is_named_and_the_rest_is_taken(asking,
     assert told.accepted == ("1", "3")
     assert words in told.refused["2"]
     assert labels(trial) == {"a": "cat", "c": "dog"}
+
+
+@pytest.mark.parametrize("part", ["id", "item", "annotator", "value", "source"])
+@pytest.mark.parametrize("letter", ["\0", "\udcff"])
+def test_a_text_that_no_database_holds_is_named_and_the_rest_is_taken(run, trial, part, letter):
+    note = Event("1", "note", "a", "ann", "blurred")
+    bad = note._replace(**{part: f"{note._asdict()[part]}{letter}"})
+    told = trial.tell([note._replace(id="0"), bad, note._replace(id="2")])
+    assert told.accepted == ("0", "2")
+    assert f"the {part} " in told.refused[bad.id]
+    assert len(run.ledger()) == 2
+
+
+def test_a_file_name_that_is_not_unicode_is_named(run):
+    with pytest.raises(StoreError, match=r"b\\udcff.png.*rename it"):
+        run.record_items([ItemRecord("a"), ItemRecord("b\udcff.png")])
+    assert run.items() == {}
 
 
 def test_an_item_that_no_round_asked_for_may_have_a_label(run, trial):

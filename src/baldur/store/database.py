@@ -203,6 +203,11 @@ class Database:
             if self.file is None:
                 raise postgres.in_a_sentence(error, self.place, BUSY_SECONDS) from error
             raise _in_a_sentence(error.orig or error, self) from error
+        except UnicodeEncodeError as error:
+            raise StoreError(
+                f"{error.object!r} has a character that no database can hold, perhaps from a file name that is not "
+                "UTF-8; rename it, and start again"
+            ) from error
         except sqlite3.Error as error:  # raised while connecting, where SQLAlchemy does not wrap it
             raise _in_a_sentence(error, self) from error
 

@@ -58,7 +58,13 @@ def _from_backup(run: Database) -> str:
 
 def _integrity(run: Database) -> Iterator[Finding]:
     if run.file is None:
-        yield Finding("ok", "the database is on a server, which checks it itself")
+        try:
+            run.text("SELECT 1")
+            yield Finding("ok", "the database is on a server, which checks it itself")
+        except StoreError as error:
+            yield Finding(
+                "error", str(error), "If the server is lost, restore the last backup into a new folder."
+            )
         return
     troubles = [row[0] for row in run.text("PRAGMA integrity_check")]
     if troubles == ["ok"]:

@@ -98,6 +98,9 @@ def tell(connection: Connection, trial: int, events: Sequence[Event]) -> Told:
     registered = connection.execute(sa.select(schema.run.c.seed)).scalar() is not None
     accepted, repeated, refused = [], [], {}
     for event in events:
+        if reason := _unwritable(event):
+            refused[event.id] = reason
+            continue
         row = connection.execute(
             sa.select(_c.kind, _c.item, _c.annotator, _c.value).where(_c.event == event.id)
         )
@@ -123,6 +126,14 @@ def tell(connection: Connection, trial: int, events: Sequence[Event]) -> Told:
         )
         accepted.append(event.id)
     return Told(tuple(accepted), tuple(repeated), refused)
+
+
+def _unwritable(event: Event) -> str:
+    """The reason why a database cannot hold the texts of an event; empty if there is none."""
+    for name, text in event._asdict().items():
+        if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+            return f"the {name} {text!r} has a character that no database can hold; send it as Unicode without NUL"
+    return ""
 
 
 def _last(connection: Connection, trial: int, item: str) -> Any:
