@@ -1,5 +1,6 @@
 """Data sets of image files: each is decoded once, kept as pixels, and identified by its content."""
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,11 +17,12 @@ from baldur.data.arrays import ArrayPool, Faded, Normalise, image_preprocessing
 from baldur.data.cache import Blocks, block, cut, gather, key_of
 from baldur.data.classes import classified
 from baldur.data.copies import EARLIER, sides
-from baldur.data.dataset import Dataset, KnownRecord, Quarantined, Record, halves
+from baldur.data.dataset import Dataset, KnownRecord, Quarantined, Record, halves, origins_of
 from baldur.data.download import Progress
 from baldur.data.images import Facts, depth_of, notes_on
 from baldur.data.labels import Rules
 from baldur.data.listing import Item, Listing
+from baldur.data.origins import of_files
 from baldur.data.scanning import first_of
 from baldur.errors import InvalidData, ItemChanged
 
@@ -144,7 +146,8 @@ def from_listing(
     )
     normalise = GREY if grey or faded else COLOUR
     pool = ArrayPool(rows, ids, groups, labels, Faded(GREY) if faded else normalise)
-    records = tuple(_record(f, t) for f, t, k in zip(found, split.test, split.kept, strict=True) if k)
+    every = [_record(f, t) for f, t in zip(found, split.test, strict=True)]
+    records = tuple(itertools.compress(every, split.kept))
     shape = (1, *rows.shape[1:]) if faded else rows.shape
     preprocessing = image_preprocessing(shape, normalise) | RESIZED
     preprocessing |= {"depth": depth} if any(f.peak for f in found) else {}
@@ -160,6 +163,7 @@ def from_listing(
         (*quarantined, *split.left_out),
         split.duplicates,
         (*listing.notes, *notes_on(facts), *split.notes),
+        origins_of(partial(of_files, every), split.test, split.kept),
     )
 
 
@@ -239,4 +243,5 @@ def _all_read(facts: dict[str, Any]) -> bool:
 def _record(found: _Found, test: np.bool_) -> Record:
     item = found.item
     side = "test" if test else "train"
-    return Record(item.id, str(item.path), side, item.group or None, found.sha256, found.size, found.mtime_ns)
+    path = str(item.path.absolute())
+    return Record(item.id, path, side, item.group or None, found.sha256, found.size, found.mtime_ns)

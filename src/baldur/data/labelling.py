@@ -200,4 +200,9 @@ def _in_order(dataset: Dataset, order: Sequence[str]) -> Dataset:
     positions = np.array([*(where[id] for id in order), *new], np.intp)
     if (positions == np.arange(len(positions))).all():
         return dataset
-    return replace(dataset, train=View(dataset.train, positions), labels=dataset.labels[positions])
+    origins = dataset.origins
+    if origins is not None:
+        n = len(positions)
+        origins = replace(origins, rows=np.concatenate([origins.rows[positions], origins.rows[n:]]))
+    train = View(dataset.train, positions)
+    return replace(dataset, train=train, labels=dataset.labels[positions], origins=origins)

@@ -1,17 +1,20 @@
 """A data set from a pool and labels in memory."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from baldur.data.array_images import as_before, understood
 from baldur.data.arrays import ArrayPool, Divide, Normalise, image_preprocessing
 from baldur.data.classes import coded
 from baldur.data.copies import EARLIER, sides
-from baldur.data.dataset import Dataset, halves
+from baldur.data.dataset import Dataset, halves, origins_of
 from baldur.data.labels import Labelling, Rules, rules_of
 from baldur.data.near import with_near_copies
+from baldur.data.origins import of_array
 from baldur.data.scanning import Scan, as_numpy, first_of, scan
 from baldur.data.torch_dataset import DatasetPool
 from baldur.errors import InvalidArgument
@@ -94,9 +97,18 @@ def in_memory(
         quarantined=split.left_out,
         duplicates=split.duplicates,
         notes=(*notes, *said, *split.notes),
+        origins=origins_of(partial(of_array, None, _vectors(pool), [len(pool)]), split.test, split.kept),
     )
     held = isinstance(pool, ArrayPool) and reading > EARLIER  # others may read from disk
     return with_near_copies(loaded) if held else loaded
+
+
+def _vectors(pool: Pool) -> NDArray[Any] | None:
+    """The rows of a pool of one plain array."""
+    held = _held(pool)
+    if len(held) != 1:
+        return None
+    return held[0] if isinstance(held[0], np.ndarray) else as_numpy(held[0])
 
 
 def _preprocessing(pool: Pool) -> dict[str, Any]:

@@ -14,18 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baldur.data import images
-from baldur.data._table import Facts, Inputs, inputs_of, matrix, texts, with_texts
+from baldur.data._table import Facts, Inputs, inputs_of, matrix, shown_columns, shown_rows, texts, with_texts
 from baldur.data.array_images import row_scale
 from baldur.data.arrays import ArrayPool, Divide, Faded, as_float, image_preprocessing
 from baldur.data.cache import Blocks, block, gather, key_of
 from baldur.data.classes import classified
 from baldur.data.columns import Found, TablePool, fitted, preprocessing_of
 from baldur.data.copies import EARLIER, sides
-from baldur.data.dataset import Dataset, halves
+from baldur.data.dataset import Dataset, Origin, halves, origins_of
 from baldur.data.download import Progress
 from baldur.data.files import COLOUR, GREY, OTHERWISE, RESIZED
 from baldur.data.labels import Rules, label_names, nameless
 from baldur.data.listing import SPLITS
+from baldur.data.origins import of_stream
 from baldur.data.scanning import first_of
 from baldur.errors import InvalidData, ItemChanged, Unsupported
 from baldur.protocols import Pool
@@ -170,7 +171,17 @@ def from_parquet(
         quarantined=(*unread, *split.left_out),
         duplicates=split.duplicates,
         notes=(*images.notes_on(about), *notes, *split.notes),
+        origins=origins_of(_origins(sources, inputs), split.test, split.kept),
     )
+
+
+def _origins(sources: Sequence[_Source], inputs: Inputs) -> Callable[[NDArray[np.intp]], Iterator[Origin]]:
+    """Reads the origins of rows. People see the columns of a table, or those beside images and lists of numbers."""
+    names = shown_columns(sources[0].file.schema_arrow, inputs)
+    paths = [source.path.absolute() for source in sources]
+    stream = partial(shown_rows, paths, names) if names else None
+    rows = [source.file.metadata.num_rows for source in sources]
+    return partial(of_stream, list(map(str, paths)), rows, stream)
 
 
 def _opened(path: Path) -> list[_Source]:

@@ -4,6 +4,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +15,9 @@ from baldur.data.array_images import Understood, as_before, understood
 from baldur.data.arrays import ArrayPool, Divide, Normalise, as_float, image_preprocessing
 from baldur.data.classes import coded, none_known, recoded
 from baldur.data.copies import EARLIER, sides
-from baldur.data.dataset import Dataset, halves
+from baldur.data.dataset import Dataset, halves, origins_of
 from baldur.data.labels import Rules
+from baldur.data.origins import of_array
 from baldur.data.scanning import Scan, scan
 from baldur.errors import DataNotFound, InvalidData
 from baldur.protocols import View
@@ -181,6 +183,8 @@ def _from_parts(
         left = np.flatnonzero(split.kept[: len(labels[0])])
         whole = len(left) == len(labels[0])
         halved = pools[0] if whole else View(pools[0], left), labels[0][left], pools[1], labels[1]
+    x = parts[0].x if len(parts) == 1 else None
+    origins = partial(of_array, str(file.absolute()), x, [len(part.x) for part in parts])
     preprocessing = _preprocessing(pools[0].x, read.transform) if kept is None else dict(kept)
     return Dataset(
         str(file),
@@ -190,6 +194,7 @@ def _from_parts(
         quarantined=split.left_out,
         duplicates=split.duplicates,
         notes=(*read.notes, *notes, *split.notes),
+        origins=origins_of(origins, split.test, split.kept),
     )
 
 

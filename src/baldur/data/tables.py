@@ -1,7 +1,8 @@
 """Data sets of tables in memory: data frames, and CSV or JSONL files with a column for each input."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ from baldur.data.cells import texts_of
 from baldur.data.classes import classified
 from baldur.data.columns import TablePool
 from baldur.data.copies import sides
-from baldur.data.dataset import Dataset, halves
+from baldur.data.dataset import Dataset, Origin, halves, origins_of
 from baldur.data.labels import Rules, label_names, nameless
 from baldur.data.listing import SPLITS, rows_of
+from baldur.data.origins import chosen, of_stream, of_table, plain
 from baldur.data.scanning import first_of
 from baldur.errors import InvalidArgument, InvalidData
+
+_FACTS = ("id", "split", "group", "label")
 
 
 def is_table(file: Path, rules: Rules) -> bool:
@@ -72,7 +76,20 @@ def from_rows(file: Path, *, test_fraction: float, seed: int, rules: Rules, stan
         standardise=standardise,
         where=[f"line {line}" for line in lines],
         own_ids="id" in table,
+        origins=partial(
+            of_stream,
+            [str(file.absolute())],
+            [len(rows)],
+            partial(_shown, file, chosen(dict.fromkeys(table, False))),
+        ),
     )
+
+
+def _shown(file: Path, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The values of each row that a page shows."""
+    names = [name for name in names if name not in _FACTS]
+    for _, row in rows_of(file):
+        yield {"row": {name: plain(row.get(name)) for name in names}}
 
 
 def from_table(
@@ -86,6 +103,7 @@ def from_table(
     standardise: bool = True,
     where: Sequence[str] | None = None,
     own_ids: bool = False,
+    origins: Callable[[NDArray[np.intp]], Iterator[Origin]] | None = None,
 ) -> Dataset:
     """A data set of the rows of a table in memory.
 
@@ -99,6 +117,7 @@ def from_table(
         standardise: Whether numbers are standardised.
         where: Names the place of each row; by default its position.
         own_ids: Whether the column id has the ids; otherwise they are positions.
+        origins: Reads the origins of some rows; by default, they are the values of the table.
 
     Returns:
         The data set.
@@ -133,6 +152,9 @@ def from_table(
     y, classes = classified(named.names, name, rules)
     given = facts.get("group", [])
     groups = tuple(g or f"item {i}" for i, g in enumerate(given)) if any(given) else None
+    origins = origins or partial(
+        of_table, {name: values for name, values in inputs.items() if name not in _FACTS}
+    )
     found, rows = columns.found_in(inputs)
     named_test = np.array([(val if split == "val" else split) == "test" for split in known], np.bool_)
     split = sides(
@@ -163,6 +185,7 @@ def from_table(
         quarantined=split.left_out,
         duplicates=split.duplicates,
         notes=(*told, *split.notes),
+        origins=origins_of(origins, split.test, split.kept),
     )
 
 

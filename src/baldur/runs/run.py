@@ -310,8 +310,7 @@ def _run(
         store.sweep()
         store.record_start(_environment(settings, choice))
         gone = store.items("quarantined")
-        if dataset.records or dataset.quarantined:
-            store.record_items(record for record in prepared.records() if record.id not in gone)
+        store.record_items(record for record in prepared.records() if record.id not in gone)
         for line in lines(dataset):
             observer.message(line)
         if settings.data.scaling == "none" and uneven(spreads_of(dataset)):

@@ -23,6 +23,7 @@ from baldur.runs.items import (
     check_data,
     check_reserve,
     initial,
+    item_records,
     picture,
     read_data,
     reserve_part,
@@ -128,15 +129,12 @@ class Prepared:
         )
 
     def records(self) -> Iterable[ItemRecord]:
-        """The records of all files of the data, including unreadable ones.
+        """The records of all items of the data, including unreadable ones.
 
         Yields:
             One record for each item.
         """
-        for position, r in enumerate(self.dataset.records):
-            yield ItemRecord(r.id, position, r.path, r.group, r.split, r.sha256, r.size, r.mtime_ns)
-        for i, reason in self.dataset.quarantined:
-            yield ItemRecord(i, state="quarantined", reason=reason)
+        yield from item_records(self.dataset)
 
 
 def _reserved(plan: Plan) -> bool:
