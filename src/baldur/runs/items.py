@@ -1,5 +1,6 @@
 """The items of a run: reading them, their shape, the validation items, the initial labels, and pictures."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
@@ -18,7 +19,7 @@ from baldur.errors import InvalidData, InvalidSettings, UnreadableItems
 from baldur.learners.held_out import hold_out
 from baldur.protocols import Labelled, Pool, View
 from baldur.runs.settings import CompareSettings, DataSettings, LearnSettings
-from baldur.store import ItemRecord
+from baldur.store import ItemRecord, Store
 
 _MOST_RESERVED = 5000
 
@@ -89,6 +90,25 @@ def item_records(dataset: Dataset) -> Iterator[ItemRecord]:
         )
     for id, reason in dataset.quarantined:
         yield ItemRecord(id, state="quarantined", reason=reason)
+
+
+def record_items(store: Store, dataset: Dataset) -> None:
+    """Record the items of a data set, unless all of them are recorded at their places.
+
+    What a run has recorded of items that it left out stays.
+
+    Args:
+        store: The run.
+        dataset: The data set.
+    """
+    records = item_records(dataset)
+    first = next(records)
+    total = len(dataset.train) + len(dataset.test) + len(dataset.quarantined)
+    was = store.item(first.id)
+    if was is not None and was.path == first.path and store.count_items() == total:
+        return
+    gone = store.items("quarantined")
+    store.record_items(record for record in itertools.chain([first], records) if record.id not in gone)
 
 
 def check_data(compare: CompareSettings, dataset: Dataset) -> None:

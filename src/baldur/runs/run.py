@@ -30,6 +30,7 @@ from baldur.protocols import Learner, Strategy
 from baldur.runs.cluster import Elsewhere, make_elsewhere
 from baldur.runs.faults import Faults
 from baldur.runs.folder import Settled, grow, open_run, settle
+from baldur.runs.items import record_items
 from baldur.runs.jobs import ROLE, Choice, choose_jobs, side_by_side
 from baldur.runs.live import Live, in_notebook
 from baldur.runs.meant import as_strategy
@@ -310,7 +311,7 @@ def _run(
         store.sweep()
         store.record_start(_environment(settings, choice))
         gone = store.items("quarantined")
-        store.record_items(record for record in prepared.records() if record.id not in gone)
+        record_items(store, dataset)
         for line in lines(dataset):
             observer.message(line)
         if settings.data.scaling == "none" and uneven(spreads_of(dataset)):

@@ -1,6 +1,6 @@
 """The trials of a run in one process: the data and parts are made once, then each trial advances."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,6 @@ from baldur.runs.items import (
     check_data,
     check_reserve,
     initial,
-    item_records,
     picture,
     read_data,
     reserve_part,
@@ -33,7 +32,7 @@ from baldur.runs.measuring import Passes, Place, here, make_passes
 from baldur.runs.observer import Observer
 from baldur.runs.plan import Plan, make_learner
 from baldur.stopping import Rule
-from baldur.store import ItemRecord, Trial
+from baldur.store import Trial
 from baldur.training.contract import Fitting
 
 Known = Mapping[str, tuple[str | None, int, int]]
@@ -127,14 +126,6 @@ class Prepared:
             f"{criterion.name} measures on test labels, which count as labels.{will} They are drawn at random from a "
             f"reserve of {size:,} items, which no strategy may choose.{few * (size < enough)}"
         )
-
-    def records(self) -> Iterable[ItemRecord]:
-        """The records of all items of the data, including unreadable ones.
-
-        Yields:
-            One record for each item.
-        """
-        yield from item_records(self.dataset)
 
 
 def _reserved(plan: Plan) -> bool:
