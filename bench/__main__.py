@@ -20,6 +20,7 @@ from bench import (
     cluster,
     epig,
     gpu,
+    items,
     jobs,
     k_center,
     large,
@@ -39,6 +40,7 @@ PARTS = {
     for part in (
         start,
         overhead,
+        items,
         training,
         side_by_side,
         busy,

@@ -66,6 +66,16 @@ class Noisy(torch.utils.data.Dataset[Any]):
         return torch.rand(4), position % 2
 
 
+class Lists(torch.utils.data.Dataset[Any]):
+    """A data set of lists of numbers."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, position: int) -> list[float]:
+        return [1.0, float(position)]
+
+
 X = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
 LOG_PROBS = np.log(np.full((12, 5, 3), 1 / 3))
 
@@ -96,6 +106,43 @@ CASES: dict[str, Sequence[Case]] = {
             "a file of an unknown format",
             lambda at: ((at / "x.docx").write_text(""), data.load(str(at / "x.docx"))),
             "unknown format",
+        ),
+    ],
+    "Data that people will label": [
+        Case(
+            "no labels, and no classes",
+            lambda at: data.load_for_labelling(images(at, "a.png", "b.png")),
+            "name all classes",
+        ),
+        Case(
+            "one class",
+            lambda at: data.load_for_labelling(X, classes=["owl"]),
+            "at least two classes are needed",
+        ),
+        Case(
+            "a class whose name means a missing label",
+            lambda at: data.load_for_labelling(X, classes=["yes", "NA"]),
+            "'NA' means a missing label",
+        ),
+        Case(
+            "a folder that is no class",
+            lambda at: data.load_for_labelling(images(at, "owl/a.png", "cat/b.png"), classes=["owl", "tit"]),
+            "cat is a folder of images, but is not among the classes",
+        ),
+        Case(
+            "a label that is not among the classes",
+            lambda at: data.load_for_labelling((X[:2], ["owl", "cat"]), classes=["owl", "tit"]),
+            "the labels cat, which are not among the classes",
+        ),
+        Case(
+            "texts",
+            lambda at: data.load_for_labelling(["a text", "another"], classes=["owl", "tit"]),
+            "cannot make inputs of texts yet",
+        ),
+        Case(
+            "an item that is a list of numbers",
+            lambda at: data.load_for_labelling(Lists(), classes=["owl", "tit"]),
+            "which may be an input or a pair",
         ),
     ],
     "Folders and arrays of images": [

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-import torch
 from pyarrow import parquet as pq
 
 from baldur.data import from_arrays, in_memory, load
-from baldur.data.labels import Rules, coded, label_names, ordered, rules_of
+from baldur.data.classes import coded
+from baldur.data.labels import Rules, label_names, ordered, rules_of
 from baldur.errors import InvalidArgument, InvalidLabel
 
 ENOUGH = 8  # copies of each label, so that a split is possible
@@ -144,28 +144,6 @@ def test_missing_labels_are_counted_and_likely_twins_are_named():
         "3 of 6 items have no label (NA: 2, empty: 1)",
         "the classes 'A' and 'a' differ only in case or spaces",
     )
-
-
-@pytest.mark.parametrize("make", [np.array, torch.tensor, list])
-def test_one_hot_rows_are_classes(make):
-    (codes,), classes, _ = coded([make([[0, 1, 0], [1, 0, 0], [0, 0, 1]])], "d", Rules())
-    assert (codes.tolist(), classes) == ([1, 0, 2], ("0", "1", "2"))
-    (codes,), _, _ = coded([make([[3], [5]])], "d", Rules())
-    assert codes.tolist() == [0, 1]
-    with pytest.raises(InvalidLabel, match=r"position 1 is not one-hot"):
-        coded([make([[0, 1], [1, 1]])], "d", Rules())
-
-
-def test_given_classes_are_positions_or_names():
-    assert coded([[0, -1, 1]], "d", Rules(), ("a", "b")).codes[0].tolist() == [0, -1, 1]
-    assert coded([["b", "", "a"]], "d", Rules(), ("a", "b")).codes[0].tolist() == [1, -1, 0]
-    with pytest.raises(InvalidLabel, match="'c', which is not one of its classes"):
-        coded([["c"]], "d", Rules(), ("a", "b"))
-
-
-def test_the_parts_share_their_classes():
-    codes, classes, _ = coded([np.array([2, 5]), np.array([5.0, np.nan])], "d", Rules())
-    assert ([c.tolist() for c in codes], classes) == ([[0, 1], [1, -1]], ("2", "5"))
 
 
 def test_the_rules_of_the_first_version():

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from baldur.data import load
-from baldur.data.labels import Rules
+from baldur.data.labels import Labelling, Rules
 from baldur.data.tables import from_table, is_table
 from baldur.errors import InvalidArgument, InvalidData
 
@@ -118,10 +118,18 @@ def test_what_does_not_fit_is_named(tmp_path, text, says):
 
 
 def test_a_list_of_files_is_no_table(tmp_path):
-    for head, expected in (("path,label,age", False), ("age,label", True), ("label", False), ("age", False)):
+    people = Rules(labelling=Labelling(("a", "b")))
+    for head, expected, unlabelled in (
+        ("path,label,age", False, False),
+        ("path", False, False),
+        ("age,label", True, True),
+        ("label", False, True),
+        ("age", False, True),
+    ):
         with (tmp_path / "t.csv").open("w", newline="") as file:
             csv.writer(file).writerows([head.split(","), ["1"] * len(head.split(","))])
-        assert is_table(tmp_path / "t.csv") == expected
+        assert is_table(tmp_path / "t.csv", Rules()) == expected
+        assert is_table(tmp_path / "t.csv", people) == unlabelled
 
 
 def test_lengths_must_agree():

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from tests.tiny_runs import QUICK, blob_set, blobs, factory
 
-from baldur.data import from_arrays, in_memory
+from baldur.data import from_arrays, in_memory, load
 from baldur.errors import InvalidData, InvalidSettings
 from baldur.protocols import View
 from baldur.runs import run
 from baldur.runs import settings as settings_
-from baldur.runs.items import reserve_part, validation_part
+from baldur.runs.items import record_items, reserve_part, validation_part
 from baldur.runs.observer import Observer
 from baldur.runs.plan import make_plan
 from baldur.store import Store
@@ -30,6 +30,33 @@ def test_balanced_initial_labels_are_even_and_paired(tmp_path):
         assert picks["random", seed] == picks["bald", seed]
         assert sorted(value for _, value in picks["bald", seed]) == ["0", "0", "1", "1", "2", "2"]
     assert picks["bald", 0] != picks["bald", 1]
+
+
+def test_every_item_of_arrays_is_recorded_once(tmp_path, monkeypatch):
+    x = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
+    data = (x, np.arange(60) % 3)
+    run.run(data, tmp_path / "run", **QUICK | {"rounds": 0, "seeds": 1})
+    with Store.open(tmp_path / "run") as store:
+        items = store.items()
+        assert (len(items), len(store.pool_ids())) == (60, 48)
+        assert items["7"].shown == {"row": {"0": pytest.approx(x[7, 0]), "1": pytest.approx(x[7, 1])}}
+        dataset = in_memory(from_arrays(x), data[1], test_fraction=0.2)
+        monkeypatch.setattr(Store, "record_items", lambda *_: pytest.fail("they are recorded already"))
+        record_items(store, dataset)
+
+
+def test_moved_files_are_recorded_again(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.csv").write_text(
+            "u,label\n" + "".join(f"{i % 7},{'pq'[i % 2]}\n" for i in range(40))
+        )
+    with Store.create(tmp_path / "run", settings="", classes=["p", "q"]) as store:
+        for name in ("a", "a", "b"):
+            record_items(store, load(str(tmp_path / name / "x.csv")))
+            assert {item.path for item in store.items().values() if item.state == "ok"} == {
+                str(tmp_path / name / "x.csv")
+            }
 
 
 def test_free_validation_items_leave_the_pool_and_are_declared(tmp_path):

@@ -86,6 +86,41 @@ def test_items_are_recorded_and_overwritten(run):
     assert run.items("ok") == {"b": ItemRecord("b", position=0), "c": ItemRecord("c")}
 
 
+def test_many_items_are_recorded_in_several_transactions(run, monkeypatch):
+    monkeypatch.setattr("baldur.store.pool.CHUNK", 10)
+    drawn = []
+
+    def records(n):
+        for i in range(n):
+            drawn.append(i)
+            yield ItemRecord(str(i), n - i, f"/{i}", sha256="ab", size=i, mtime_ns=2**60, shown={"text": "é"})
+
+    with pytest.raises(ZeroDivisionError):  # what was committed before a failure stays
+        run.record_items(ItemRecord(str(i), size=1 // (25 - i)) for i in range(26))
+    assert run.count_items() == 20
+    run.record_items(records(35))
+    assert (run.count_items(), run.count_items("quarantined")) == (35, 0)
+    assert run.item("7") == ItemRecord(
+        "7", 28, "/7", sha256="ab", size=7, mtime_ns=2**60, shown={"text": "é"}
+    )
+    assert run.item("99") is None
+
+
+def test_what_a_reopened_run_reads(run):
+    run.record_items(
+        [
+            ItemRecord("b", 1, "/b", split="train", sha256="ab", size=3, mtime_ns=2**60),
+            ItemRecord("a", 0, "/a", split="train", size=4, mtime_ns=5),
+            ItemRecord("t", None, "/t", split="test", sha256="cd", size=5, mtime_ns=6),
+            ItemRecord("c", 2),
+            ItemRecord("bad", state="quarantined", reason="no image"),
+        ]
+    )
+    assert run.pool_ids() == ["a", "b", "c"]
+    assert run.files() == {"b": ("ab", 3, 2**60), "a": (None, 4, 5), "t": ("cd", 5, 6)}
+    assert list(run.items("quarantined")) == ["bad"]
+
+
 def test_starts(run):
     run.record_start({"versions": {"torch": "2.13.0"}, "threads": 2, "device": "cpu"})
     run.record_start({"threads": 4})

@@ -2,6 +2,7 @@
 
 from baldur.data.arrays import ArrayPool, Normalise, as_pool, from_arrays
 from baldur.data.dataset import Dataset, KnownRecord, Record
+from baldur.data.labelling import load_for_labelling
 from baldur.data.loading import load
 from baldur.data.memory import in_memory
 from baldur.data.splitting import split
@@ -18,5 +19,6 @@ __all__ = [
     "from_dataset",
     "in_memory",
     "load",
+    "load_for_labelling",
     "split",
 ]

@@ -1,5 +1,6 @@
 """The columns of an Arrow table: which are inputs, and their values as texts and as rows of numbers."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from baldur.data.cells import DATE, encoded, texts_of, vocabulary, why_by_name
 from baldur.data.copies import EARLIER
+from baldur.data.origins import chosen, plain
 from baldur.errors import InvalidData, InvalidLabel
 
 ABOUT = ("id", "label", "split", "group")
@@ -214,6 +216,75 @@ def texts(path: Path, name: str, column: Any) -> list[str]:
     none = (None, -1) if name == "label" else (None,)
     names = {value: "" if value in none else str(int(value)) for value in set(values)}
     return [names[value] for value in values]
+
+
+def shown_columns(schema: Any, inputs: Inputs) -> list[str]:
+    """The columns that people see: those of a table, or those beside images and lists of numbers.
+
+    Args:
+        schema: Of Arrow.
+        inputs: The input columns.
+
+    Returns:
+        Names.
+    """
+    from pyarrow import types
+
+    columns = {
+        field.name: _is_number(field.type)
+        for field in schema
+        if field.name not in ABOUT
+        and not field.name.startswith("__index_level_")
+        and not (types.is_nested(field.type) or _is_image(field.type))
+    }
+    return chosen(columns)
+
+
+def shown_rows(paths: Sequence[Path], names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The values that people see, row by row.
+
+    Args:
+        paths: Parquet files.
+        names: Of the columns. A single column of texts is one text.
+
+    Yields:
+        {"text": ...} or {"row": {column: value}}.
+    """
+    from pyarrow import parquet, types
+
+    for path in paths:
+        file = parquet.ParquetFile(path)
+        kinds = [file.schema_arrow.field(name).type for name in names]
+        alone = len(names) == 1 and (types.is_string(kinds[0]) or types.is_large_string(kinds[0]))
+        for batch in file.iter_batches(4096, columns=list(names), use_threads=False):
+            for row in batch.to_pylist():
+                values = {name: plain(value) for name, value in row.items()}
+                yield {"text": values[names[0]] or ""} if alone else {"row": values}
+
+
+def image_bytes(path: Path, column: str, row: int) -> bytes:
+    """One image of a Parquet file.
+
+    Args:
+        path: The file.
+        column: Of the images.
+        row: Counted over the whole file.
+
+    Returns:
+        The content of the image.
+    """
+    from pyarrow import parquet
+
+    file = parquet.ParquetFile(path)
+    ends = np.cumsum([file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)])
+    group = int(np.searchsorted(ends, row, side="right"))
+    row -= int(ends[group - 1]) if group else 0
+    for batch in file.iter_batches(64, row_groups=[group], columns=[column], use_threads=False):
+        if row < len(batch):
+            value = batch.column(0)[row].as_py()
+            return bytes(value["bytes"] if isinstance(value, dict) else value)
+        row -= len(batch)
+    raise ValueError(f"{path} has no row {row}")
 
 
 def matrix(batch: Any, inputs: Inputs) -> tuple[NDArray[Any], list[str]]:

@@ -1,6 +1,6 @@
 """Which arrays are images, where their channels are, and how their values are scaled."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -91,6 +91,36 @@ def understood(source: str, shape: tuple[int, ...], dtype: Any, low: float, high
     if scale is None:
         return Understood(channels, as_float if kind in "iub" else None, tuple(notes))
     return Understood(channels, Normalise((0.0,) * count, (1.0,) * count, scale), tuple(notes))
+
+
+def as_before(source: str, read: Understood, shape: tuple[int, ...], kept: Mapping[str, Any]) -> Understood:
+    """How an array is read whose first items were read earlier: with the same scale.
+
+    Args:
+        source: The source of the array, for the message.
+        read: How it would be read now.
+        shape: Of the array; the first axis is the item.
+        kept: The preprocessing of the earlier reading.
+
+    Returns:
+        How it is read.
+
+    Raises:
+        InvalidData: Its items have another shape.
+    """
+    if kept["kind"] == "image":
+        transform: Any = Normalise(tuple(kept["mean"]), tuple(kept["std"]), kept["scale"])
+    elif "scale" in kept:
+        transform = Divide(kept["scale"])
+    else:
+        transform = as_float if read.transform is not None else None
+    told = read._replace(transform=transform)
+    form = list(told.upright(np.broadcast_to(0, (1, *shape[1:]))).shape[1:])
+    if form != list(kept["shape"]):
+        raise InvalidData(
+            f"{source} has items of shape {tuple(form)}, and the run items of {tuple(kept['shape'])}"
+        )
+    return told
 
 
 def _channels(source: str, shape: tuple[int, ...]) -> int:

@@ -49,6 +49,29 @@ class Normalise:
 
 
 @dataclass(frozen=True)
+class Faded:
+    """Makes stored pixels of three colours grey, with the weights of ITU-R BT.601, and then normalises them.
+
+    Args:
+        normalise: Of one channel.
+    """
+
+    normalise: Normalise
+
+    def __call__(self, x: Batch) -> Batch:
+        """Make a batch grey.
+
+        Args:
+            x: Stored pixels, (n, 3, height, width).
+
+        Returns:
+            Shape (n, 1, height, width), float32.
+        """
+        red, green, blue = x.float().split(1, 1)
+        return self.normalise(0.299 * red + 0.587 * green + 0.114 * blue)
+
+
+@dataclass(frozen=True)
 class Divide:
     """Divides by a constant, x ↦ x / scale, as float32.
 

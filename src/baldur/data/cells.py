@@ -14,6 +14,12 @@ from baldur.errors import InvalidArgument
 NO_VALUE = frozenset({*MISSING, *LIKE_MISSING})
 """The texts that mean a missing value of an input."""
 
+NO_TEXTS = (
+    "Baldur cannot make inputs of texts yet. Give a table with a column of texts and columns of numbers, such as an"
+    " embedding of each text: the numbers are the inputs, and people see the text"
+)
+"""The answer to data that are texts."""
+
 _ID = re.compile(
     r"^(unnamed(:? ?\d+)?|index|idx|id|uuid|guid|row_?(id|no|number|names?)?|__index_level_\d+__)$"
     r"|[_\s.-](id|idx|uuid|guid)$",
@@ -56,6 +62,41 @@ def is_frame(table: Any) -> bool:
         True if it is.
     """
     return type(table).__name__ == "DataFrame" and hasattr(table, "columns")
+
+
+def is_columns(x: Any) -> bool:
+    """Whether a dict has columns of a table, and not inputs with several axes or tensors.
+
+    Args:
+        x: Any object.
+
+    Returns:
+        True if it is a dict from names to sequences.
+    """
+    return (
+        isinstance(x, dict)
+        and bool(x)
+        and all(not hasattr(v, "detach") and np.ndim(v) == 1 for v in x.values())
+    )
+
+
+def refuse_other_rows(x: Any, labels: Any) -> None:
+    """Refuse labels of pandas with another index than that of the data frame.
+
+    Args:
+        x: Any inputs.
+        labels: Their labels.
+
+    Raises:
+        InvalidArgument: The indexes differ.
+    """
+    if not is_frame(x) or not all(hasattr(part, "iloc") for part in (x, labels)):
+        return
+    if not x.index.equals(labels.index):
+        raise InvalidArgument(
+            "the data frame and its labels have different indexes, so a row may get the label of another; give "
+            "labels.loc[frame.index], or both with reset_index(drop=True) if they are in the same order"
+        )
 
 
 def texts_of(values: Any) -> list[str]:

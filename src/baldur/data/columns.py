@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from baldur.data.cache import Blocks
 from baldur.data.cells import (
     DATE,
+    NO_TEXTS,
     NO_VALUE,
     columns_of,
     encoded,
@@ -27,6 +28,9 @@ from baldur.protocols import Batch, Positions
 
 MOST_VALUES = 100
 """A category has at most so many different values; more are text."""
+
+TEXT = "text or an id"
+"""The reason why a column of many different texts is no input."""
 
 _ENOUGH = 100_000  # rows that the columns are fitted to
 
@@ -237,8 +241,9 @@ def fit(
     used = [j for j, reason in enumerate(why) if not reason]
     if not used:
         told = "; ".join(f"{name} is {reason}" for name, reason in left_out)
+        advice = f". {NO_TEXTS}" if any(reason.startswith(TEXT) for _, reason in left_out) else ""
         raise InvalidData(
-            f"no column of {source} can be an input: {told or 'there is none beside the label'}"
+            f"no column of {source} can be an input: {told or 'there is none beside the label'}{advice}"
         )
     numbers = [j for j in used if not found.texts[j]]
     categories = [j for j in used if found.texts[j]]
@@ -268,6 +273,50 @@ def fit(
         several = "1 missing number" if lost.sum() == 1 else f"{lost.sum()} missing numbers"
         verb = "is" if lost.sum() == 1 else "are"
         notes.append(f"{several} of the pool ({_some(names)}) {verb} filled with the median")
+    return columns, tuple(notes)
+
+
+def fitted(
+    found: Found,
+    rows: Any,
+    positions: Positions,
+    standardise: bool,
+    source: str,
+    kept: Mapping[str, Any] | None,
+) -> tuple[Columns, tuple[str, ...]]:
+    """The inputs of an earlier reading, or inputs that are fitted now.
+
+    Args:
+        found: The columns.
+        rows: Their values, see `found_in`.
+        positions: The rows of the pool, shape (n,).
+        standardise: Whether numbers are standardised.
+        source: The name of the data, for messages.
+        kept: The preprocessing of the earlier reading; None fits the inputs now.
+
+    Returns:
+        The columns, and sentences for the user.
+
+    Raises:
+        InvalidData: No column can be an input, or a column is missing or has other values than before.
+    """
+    if kept is None:
+        return fit(found, rows, positions, standardise, source)
+    columns = from_json(kept["columns"])
+    if lost := [name for name in columns.names if name not in found.names]:
+        raise InvalidData(f"{source} lacks the columns {_some(lost)}, which the run has as inputs; add them")
+    texts = dict(zip(found.names, found.texts, strict=True))
+    if strange := [number.name for number in columns.numbers if texts[number.name]]:
+        shown = next(text for text in texts[strange[0]] if not is_number(text))
+        raise InvalidData(
+            f"{source}: the run has the column {strange[0]} as numbers, but it has {shown!r}; correct it"
+        )
+    notes = []
+    for category in columns.categories:
+        if new := [text for text in texts[category.name] if text not in category.values and text]:
+            notes.append(
+                f"the column {category.name} has new values, which count as no known value: {_some(new)}"
+            )
     return columns, tuple(notes)
 
 
@@ -351,7 +400,7 @@ def _why_by_values(x: NDArray[np.float64], positions: Positions, texts: tuple[st
         strange = [text for text in occur if text and not is_number(text)]
         if 2 * len(strange) < n:
             return f"numbers, but also {strange[0]!r}; correct or empty such cells"
-        return f"text or an id: {n} different values in {len(x)} rows"
+        return f"{TEXT}: {n} different values in {len(x)} rows"
     known = x[~np.isnan(x)]
     if not len(known):
         return "a column without values"

@@ -1,7 +1,7 @@
 """Items with equal content: they stay on one side of a split, and are named for the user."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,7 @@ def sides(
     groups: Sequence[str] | None = None,
     rows: bool = False,
     reading: int = EARLIER + 1,
+    old: Set[str] = frozenset(),
 ) -> Sides:
     """Split items so that no training item is equal to a test item.
 
@@ -59,7 +60,7 @@ def sides(
         ids: The items.
         labels: The class of each, shape (N,); -1 if unknown.
         first: For each the position of the first equal item, shape (N,).
-        fraction: The share of test items, if the data name none.
+        fraction: The share of test items, if the data name none; 0 draws none.
         seed: Of the split.
         classes: Their names.
         named: True for items that the data name as test items, shape (N,).
@@ -67,6 +68,7 @@ def sides(
         groups: The group of each item, which is never divided.
         rows: Whether items are rows of a table. Many equal rows with different labels are then different items.
         reading: The rules; `EARLIER` ignores copies.
+        old: The ids of an earlier reading. These items stay, and new items that are equal to one of them are left out.
 
     Returns:
         The two sides, and what was left out.
@@ -76,6 +78,18 @@ def sides(
     """
     usable = np.ones(len(ids), np.bool_) if usable is None else usable
     named = np.zeros(len(ids), np.bool_) if named is None else named
+    if old:
+        was = np.array([id in old for id in ids], np.bool_)
+        late = np.flatnonzero(usable & ~was & np.isin(first, first[was & usable]))
+        if was.any():
+            kept = usable.copy()
+            kept[late] = False
+            labels = np.where(was, -1, labels)  # so that old items contradict nothing
+            told = sides(
+                ids, labels, first, fraction, seed, classes=classes, named=named, usable=kept, groups=groups,
+                rows=rows, reading=reading,
+            )  # fmt: skip
+            return _without_late(told, ids, late, first, was & usable)
     found = _Copies(ids, labels, np.where(usable, first, np.arange(len(ids))), classes)
     if not found.groups or reading <= EARLIER:
         test = held_out(named, usable, labels, groups, fraction, seed)
@@ -102,6 +116,24 @@ def sides(
     notes = [*found.said(contradictory, out, test), *([] if together else [_APART])]
     left_out = tuple((ids[i], out[i]) for i in sorted(out))
     return Sides(test, kept, left_out, found.duplicates(), tuple(notes))
+
+
+def _without_late(
+    told: Sides,
+    ids: Sequence[str],
+    late: NDArray[np.intp],
+    first: NDArray[np.int64],
+    was: NDArray[np.bool_],
+) -> Sides:
+    """Sides without the new items that are equal to old ones, which are named."""
+    if not len(late):
+        return told
+    one = {int(first[i]): ids[i] for i in reversed(np.flatnonzero(was).tolist())}
+    out = tuple((ids[i], f"is equal to {one[int(first[i])]}, which is there already") for i in late.tolist())
+    pairs = [f"{ids[i]} = {one[int(first[i])]}" for i in late.tolist()]
+    shown = "; ".join([*pairs[:_NAMED], "..."] if len(pairs) > _NAMED else pairs)
+    note = f"{_items(late.tolist())} left out, equal to an item that is there already: {shown}"
+    return replace(told, left_out=(*told.left_out, *out), notes=(*told.notes, note))
 
 
 _TEST = "a test item"

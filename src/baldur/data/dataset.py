@@ -1,8 +1,8 @@
 """The results of loading: a data set, and the facts about each of its files."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,25 +18,64 @@ Quarantined = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Record:
-    """The facts about one file.
+    """The facts about one item.
 
     Args:
         id: Its id in the pools.
-        path: Its absolute path.
+        path: The absolute path of its file; None if it is in no file.
         split: "train" or "test".
         group: Its group (patient, track, ...), which a split never divides; None if unknown.
-        sha256: Of its content, in hexadecimal.
-        size: In bytes.
-        mtime_ns: Its modification time, in nanoseconds since the epoch.
+        sha256: Of the content of the file, in hexadecimal. This and the next two are None if the file has many items.
+        size: Of the file, in bytes.
+        mtime_ns: The modification time of the file, in nanoseconds since the epoch.
+        part: Its place in the file, if the file has many items: a row, counted from 0.
+        shown: The values that a page shows: {"text": ...} or {"row": {column: value}}; None if there are none.
     """
 
     id: str
-    path: str
+    path: str | None
     split: str
     group: str | None
-    sha256: str | None
-    size: int
-    mtime_ns: int
+    sha256: str | None = None
+    size: int | None = None
+    mtime_ns: int | None = None
+    part: int | None = None
+    shown: Mapping[str, Any] | None = None
+
+
+class Origin(NamedTuple):
+    """Where one item comes from; see `Record`."""
+
+    path: str | None = None
+    sha256: str | None = None
+    size: int | None = None
+    mtime_ns: int | None = None
+    part: int | None = None
+    shown: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Origins:
+    """Where the items of a data set come from. Nothing is read before it is asked for.
+
+    Args:
+        rows: For each item of the pool, and then for each test item, its row in the source, shape (N + M,).
+        read: Reads the origins of some rows, in their order.
+    """
+
+    rows: NDArray[np.intp]
+    read: Callable[[NDArray[np.intp]], Iterator[Origin]]
+
+    def __call__(self, positions: NDArray[np.intp]) -> Iterator[Origin]:
+        """The origins of some items.
+
+        Args:
+            positions: Positions in the pool; those of test items follow.
+
+        Returns:
+            Their origins, one at a time.
+        """
+        return self.read(self.rows[positions])
 
 
 @dataclass(frozen=True)
@@ -57,6 +96,7 @@ class Dataset:
             these items are in neither pool.
         duplicates: Groups of ids with equal content, over both pools; at most 1,000 groups.
         notes: How the data were understood, and what was left out and why; one sentence each, for the user.
+        origins: Where the items come from, for a page that shows them; None if they can only be read as inputs.
     """
 
     name: str
@@ -70,6 +110,7 @@ class Dataset:
     quarantined: Quarantined = ()
     duplicates: tuple[tuple[str, ...], ...] = ()
     notes: tuple[str, ...] = ()
+    origins: Origins | None = None
 
 
 def halves(
@@ -88,6 +129,22 @@ def halves(
     """
     train_at, test_at = np.flatnonzero(usable & ~test), np.flatnonzero(usable & test)
     return View(whole, train_at), labels[train_at], View(whole, test_at), labels[test_at]
+
+
+def origins_of(
+    read: Callable[[NDArray[np.intp]], Iterator[Origin]], test: NDArray[np.bool_], usable: NDArray[np.bool_]
+) -> Origins:
+    """The origins of the two sides of a split; see `halves`.
+
+    Args:
+        read: Reads the origins of some rows of the whole.
+        test: True for test items, shape (N,).
+        usable: True for the items that are used at all, shape (N,).
+
+    Returns:
+        The origins.
+    """
+    return Origins(np.concatenate([np.flatnonzero(usable & ~test), np.flatnonzero(usable & test)]), read)
 
 
 def equal_content(

@@ -1,5 +1,6 @@
 """Data sets of image files: each is decoded once, kept as pixels, and identified by its content."""
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,13 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baldur.data import images
-from baldur.data.arrays import ArrayPool, Normalise, image_preprocessing
+from baldur.data.arrays import ArrayPool, Faded, Normalise, image_preprocessing
 from baldur.data.cache import Blocks, block, cut, gather, key_of
+from baldur.data.classes import classified
 from baldur.data.copies import EARLIER, sides
-from baldur.data.dataset import Dataset, KnownRecord, Quarantined, Record, halves
+from baldur.data.dataset import Dataset, KnownRecord, Quarantined, Record, halves, origins_of
 from baldur.data.download import Progress
 from baldur.data.images import Facts, depth_of, notes_on
-from baldur.data.listing import Item, Listing, ordered
+from baldur.data.labels import Rules
+from baldur.data.listing import Item, Listing
+from baldur.data.origins import of_files
 from baldur.data.scanning import first_of
 from baldur.errors import InvalidData, ItemChanged
 
@@ -70,7 +74,7 @@ def from_listing(
     known: Mapping[str, KnownRecord],
     colour: bool,
     progress: Progress | None,
-    reading: int = EARLIER + 1,
+    rules: Rules,
 ) -> Dataset:
     """A data set of image files.
 
@@ -85,7 +89,7 @@ def from_listing(
             left out, so that the pools and the split stay the same.
         colour: Whether grey images get three channels, too.
         progress: Called with "images", the number of decoded images, and their total number.
-        reading: The rules, as in `load`.
+        rules: How labels are read. If people will label, files that are not known are new items.
 
     Returns:
         The data set.
@@ -94,11 +98,16 @@ def from_listing(
         ItemChanged: The content of a known file changed, or the file is missing.
         InvalidData: No image can be read, or a group is in both splits.
     """
-    found, lost = _look([item for item in listing.items if not known or item.id in known])
-    late = [(item.id, _LATE) for item in listing.items if known and item.id not in known]
+    kept = rules.kept(name, "image")
+    reading, fixed = rules.reading, known if rules.labelling is None else {}
+    found, lost = _look([item for item in listing.items if not fixed or item.id in fixed])
+    late = [(item.id, _LATE) for item in listing.items if fixed and item.id not in fixed]
     _refuse_changed(known, found)  # before the long work, and again when every content is known
     found, rows = _decoded(found, image_size, cache, progress)
-    if (depth := depth_of(max((f.peak for f in found), default=0))) < 16 and any(f.peak for f in found):
+    depth = depth_of(max((f.peak for f in found), default=0))
+    if kept is not None:
+        depth = kept.get("depth", 16)
+    if depth < 16 and any(f.peak for f in found):
         found, rows = _decoded(found, image_size, cache, progress, depth)
     other = [f.item.id for f in found if f.clear or (f.peak and depth < 16)]
     if other and reading <= EARLIER:
@@ -113,11 +122,12 @@ def from_listing(
 
     usable = np.array([not f.reason for f in found], np.bool_)
     grey = not colour and all(f.grey for f in found if not f.reason)
+    faded = kept is not None and kept["mode"] == "L" and not grey  # colours were added to grey images
+    if kept is not None:
+        grey = kept["mode"] == "L" and not faded
     if grey:  # the three channels are equal: one is enough
         rows = replace(rows, channels=1, shape=(1, *rows.shape[1:]))
-    classes = ordered(f.item.label for f in found if f.item.label and not f.reason)
-    where = {label: i for i, label in enumerate(classes)}
-    labels = np.array([where.get(f.item.label, -1) for f in found], np.int64)
+    labels, classes = classified([f.item.label for f in found], name, rules, usable)
     groups = tuple(f.item.group or f.item.id for f in found) if any(f.item.group for f in found) else None
     named = np.array([f.item.split == "test" for f in found], np.bool_)
     ids = tuple(f.item.id for f in found)
@@ -132,12 +142,17 @@ def from_listing(
         usable=usable,
         groups=groups,
         reading=reading,
+        old=rules.old,
     )
-    normalise = GREY if grey else COLOUR
-    pool = ArrayPool(rows, ids, groups, labels, normalise)
-    records = tuple(_record(f, t) for f, t, k in zip(found, split.test, split.kept, strict=True) if k)
-    preprocessing = image_preprocessing(rows.shape, normalise) | RESIZED
+    normalise = GREY if grey or faded else COLOUR
+    pool = ArrayPool(rows, ids, groups, labels, Faded(GREY) if faded else normalise)
+    every = [_record(f, t) for f, t in zip(found, split.test, strict=True)]
+    records = tuple(itertools.compress(every, split.kept))
+    shape = (1, *rows.shape[1:]) if faded else rows.shape
+    preprocessing = image_preprocessing(shape, normalise) | RESIZED
     preprocessing |= {"depth": depth} if any(f.peak for f in found) else {}
+    if kept is not None:
+        preprocessing = dict(kept)
     facts = [Facts(f.item.id, f.peak, f.clear, f.several) for f in found if not f.reason]
     return Dataset(
         name,
@@ -148,6 +163,7 @@ def from_listing(
         (*quarantined, *split.left_out),
         split.duplicates,
         (*listing.notes, *notes_on(facts), *split.notes),
+        origins_of(partial(of_files, every), split.test, split.kept),
     )
 
 
@@ -227,4 +243,5 @@ def _all_read(facts: dict[str, Any]) -> bool:
 def _record(found: _Found, test: np.bool_) -> Record:
     item = found.item
     side = "test" if test else "train"
-    return Record(item.id, str(item.path), side, item.group or None, found.sha256, found.size, found.mtime_ns)
+    path = str(item.path.absolute())
+    return Record(item.id, path, side, item.group or None, found.sha256, found.size, found.mtime_ns)

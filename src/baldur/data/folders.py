@@ -95,7 +95,7 @@ class Tree:
             said.append(f"{what} no image of a known kind, and left out: {kinds}")
         if self.loops:
             said.append(
-                f"links that lead back into their own folder were not followed: {_listed(map(str, self.loops))}"
+                f"links that lead back into their own folder were not followed: {listed(map(str, self.loops))}"
             )
         return said
 
@@ -164,14 +164,14 @@ def arranged(root: Path, layout: Layout | None, tree: Tree) -> tuple[list[Place]
     if layout is None and parts and len(parts) < len(inside):
         rest = [name for name in inside if not named[name]]
         raise InvalidData(
-            f"in {root}, {_listed(parts)} {_verb(parts, 'is the name of a split', 'are names of splits')}, but"
-            f" {_listed(rest)} {_verb(rest, 'is not', 'are not')}. If each subfolder is a class, give --layout classes"
+            f"in {root}, {listed(parts)} {verb(parts, 'is the name of a split', 'are names of splits')}, but"
+            f" {listed(rest)} {verb(rest, 'is not', 'are not')}. If each subfolder is a class, give --layout classes"
             " (layout='classes'). If they are splits, with a folder for each class inside, give --layout splits, and"
             " rename or remove the other folders that have images"
         )
     if layout == "splits" or (layout is None and parts):
         return _splits(root, layout, named, tree)
-    return _classes(root, "", layout, tree)
+    return class_places(root, subfolders(root), "", layout, tree)
 
 
 def _splits(
@@ -194,7 +194,7 @@ def _splits(
             places.append(Place(root / name, "", "train"))
             said.append(f"{name} (items without a class)")
         else:
-            inner, more = _classes(root / name, split, layout, tree)
+            inner, more = class_places(root / name, subfolders(root / name), split, layout, tree)
             places += inner
             notes += more
             said.append(name if name.lower() == split else f"{name} ({split})")
@@ -211,22 +211,37 @@ def _splits(
         )
     labels = {split: {p.label for p in places if p.split == split and p.label} for split in ("train", "test")}
     if labels["train"] and (only := sorted(labels["test"] - labels["train"])):
-        notes.append(f"only the test items have the classes {_listed(only)}")
+        notes.append(f"only the test items have the classes {listed(only)}")
     return places, [f"the subfolders are splits: {', '.join(said)}", *notes]
 
 
-def _classes(root: Path, split: str, layout: Layout | None, tree: Tree) -> tuple[list[Place], list[str]]:
-    """The class folders in a folder."""
-    names = subfolders(root)
+def class_places(
+    root: Path, names: Sequence[str], split: str, layout: Layout | None, tree: Tree
+) -> tuple[list[Place], list[str]]:
+    """The class folders in a folder.
+
+    Args:
+        root: The folder.
+        names: Its subfolders that may be classes.
+        split: The split of all its images.
+        layout: "classes" takes all of them, and "splits" those in a split; None recognises what is plain.
+        tree: Reads the folders.
+
+    Returns:
+        Places, and sentences.
+
+    Raises:
+        InvalidData: The subfolders are hardly classes.
+    """
     below = {name: subfolders(root / name) for name in names}
     if layout is None:
         hint = f"--layout {'splits' if split else 'classes'}"
         if len(names) == 1:
             _refuse_nested(root, names, below, hint, tree)
         if structure := [name for name in names if _STRUCTURE.fullmatch(name.lower())]:
-            unlike = _verb(structure, "does not look like a class", "do not look like classes")
+            unlike = verb(structure, "does not look like a class", "do not look like classes")
             raise InvalidData(
-                f"in {root}, {_listed(structure)} {unlike}."
+                f"in {root}, {listed(structure)} {unlike}."
                 f" If all subfolders are classes, give {hint}."
                 " Otherwise give the folder that has the class folders, or a CSV file with the columns path and label"
             )
@@ -251,7 +266,7 @@ def _divided(
         if not inner[name] or not all(inner[name]) or loose:
             other = next(n for n in names if any(inner[n]))
             raise InvalidData(
-                f"{root / other} has subfolders with names of splits ({_listed(below[other])}), but {root / name} has"
+                f"{root / other} has subfolders with names of splits ({listed(below[other])}), but {root / name} has"
                 " not only these. Put the splits above the classes (train/CLASS, test/CLASS), or give --layout classes"
                 " to ignore them"
             )
@@ -264,7 +279,7 @@ def _divided(
         for name in names
         for part, split in zip(below[name], inner[name], strict=True)
     ]
-    return places, [f"each class folder has splits: {_listed(sorted({p.folder.name for p in places}))}"]
+    return places, [f"each class folder has splits: {listed(sorted({p.folder.name for p in places}))}"]
 
 
 def _refuse_nested(
@@ -274,23 +289,41 @@ def _refuse_nested(
     sets = {tuple(below[name]) for name in names}
     if len(sets) != 1 or len(below[names[0]]) < 2 or any(tree.images(root / n, deep=False) for n in names):
         return
-    inside = _listed(below[names[0]])
+    inside = listed(below[names[0]])
     if len(names) == 1:
         raise InvalidData(
             f"{root} has one subfolder, {names[0]}, with the subfolders {inside}. If those are the classes or the"
             f" splits, give {root / names[0]}; if {names[0]} is a class, give {hint}"
         )
     raise InvalidData(
-        f"in {root} the folders {_listed(names)} all have the subfolders {inside}, so either may be the classes. Give"
-        f" {hint} if {_listed(names)} are the classes; otherwise move the images into a folder for each class"
+        f"in {root} the folders {listed(names)} all have the subfolders {inside}, so either may be the classes. Give"
+        f" {hint} if {listed(names)} are the classes; otherwise move the images into a folder for each class"
     )
 
 
-def _verb(names: Sequence[str], one: str, several: str) -> str:
+def verb(names: Sequence[str], one: str, several: str) -> str:
+    """The form of a verb for some names.
+
+    Args:
+        names: The names.
+        one: The form for one name.
+        several: The form for several.
+
+    Returns:
+        One of the two.
+    """
     return one if len(names) == 1 else several
 
 
-def _listed(names: "Sequence[str] | map[str]") -> str:
+def listed(names: "Sequence[str] | map[str]") -> str:
+    """Some names in words.
+
+    Args:
+        names: At least one.
+
+    Returns:
+        At most five names, with "and" before the last.
+    """
     some = list(names)
     if len(some) > 5:
         some = [*some[:5], f"{len(some) - 5} more"]

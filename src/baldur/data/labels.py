@@ -5,16 +5,15 @@ The classes are the values that occur, under their own names. A missing value is
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from baldur.data.arrays import class_indices
 from baldur.data.copies import EARLIER
-from baldur.errors import InvalidArgument, InvalidLabel
+from baldur.errors import InvalidArgument, InvalidData, InvalidLabel
 
 MISSING = ("", "nan", "NaN", "NA", "null", "None")
 """The texts that mean a missing label, unless others are named."""
@@ -30,6 +29,21 @@ _RAREST = 5  # codes of classes have at least so many items each
 
 
 @dataclass(frozen=True)
+class Labelling:
+    """How data are read that people will label: labels may be missing, and no test items are drawn.
+
+    Args:
+        classes: The class names that the user gives; None takes those that occur.
+        kept: The preprocessing of an earlier reading, which is used again; None for a first reading.
+        old: The ids of an earlier reading. These items stay, whatever was added since.
+    """
+
+    classes: tuple[str, ...] | None = None
+    kept: Mapping[str, Any] | None = None
+    old: Set[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class Rules:
     """How labels and columns are read.
 
@@ -37,20 +51,56 @@ class Rules:
         missing: The values that mean a missing label; None for `MISSING`. NaN and None are always missing.
         task: "auto" refuses labels that look like amounts; "classification" takes each value as a class.
         reading: The rules, as in `load`.
+        labelling: The rules of data that people will label; None for labelled data.
     """
 
     missing: tuple[str, ...] | None = None
     task: Literal["auto", "classification"] = "auto"
     reading: int = EARLIER + 1
+    labelling: Labelling | None = None
+
+    @property
+    def given(self) -> tuple[str, ...] | None:
+        """The classes that the user gives, if people will label."""
+        return None if self.labelling is None else self.labelling.classes
+
+    def kept(self, source: str, *kinds: str) -> Mapping[str, Any] | None:
+        """The preprocessing that is used again; None for a first reading.
+
+        Args:
+            source: The source of the data, for the message.
+            kinds: The kinds of inputs that it has.
+
+        Returns:
+            The preprocessing.
+
+        Raises:
+            InvalidData: The earlier reading found inputs of another kind.
+        """
+        kept = None if self.labelling is None else self.labelling.kept
+        if kept is not None and kept["kind"] not in kinds:
+            raise InvalidData(
+                f"{source} has inputs of the kind {kinds[0]}, but the run began with the kind {kept['kind']}; give"
+                " data of one kind, or begin a new run"
+            )
+        return kept
+
+    @property
+    def old(self) -> Set[str]:
+        """The ids of items that stay."""
+        return frozenset() if self.labelling is None else self.labelling.old
 
 
-def rules_of(missing: Any = None, task: Any = "auto", reading: int = EARLIER + 1) -> Rules:
+def rules_of(
+    missing: Any = None, task: Any = "auto", reading: int = EARLIER + 1, labelling: Labelling | None = None
+) -> Rules:
     """How labels are read, from what a user gives.
 
     Args:
         missing: One value that means a missing label, or several; None for the default.
         task: "auto" or "classification".
         reading: The rules, as in `load`.
+        labelling: The rules of data that people will label.
 
     Returns:
         The rules.
@@ -63,8 +113,8 @@ def rules_of(missing: Any = None, task: Any = "auto", reading: int = EARLIER + 1
     if missing is not None:
         several = missing if isinstance(missing, list | tuple | set | frozenset) else [missing]
         plain = Rules(missing=())
-        missing = tuple(_name(value, plain, "missing") for value in several)
-    return Rules(missing, task, reading)
+        missing = tuple(name_of(value, plain, "missing") for value in several)
+    return Rules(missing, task, reading, labelling)
 
 
 class Named(NamedTuple):
@@ -76,20 +126,6 @@ class Named(NamedTuple):
     """
 
     names: list[str]
-    notes: tuple[str, ...]
-
-
-class Coded(NamedTuple):
-    """The label of each item as a position in the classes.
-
-    Args:
-        codes: For each part an array of shape (n,); -1 if the label is missing.
-        classes: The names of the classes.
-        notes: Sentences for the user.
-    """
-
-    codes: list[NDArray[np.int64]]
-    classes: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -124,7 +160,7 @@ def label_names(values: Any, source: str, rules: Rules, where: Callable[[int], s
     """
     distinct, member = _distinct(values, source, where)
     first = np.unique(member, return_index=True)[1].tolist()
-    names = [_name(v, rules, f"{source}, {where(first[i])}") for i, v in enumerate(distinct)]
+    names = [name_of(v, rules, f"{source}, {where(first[i])}") for i, v in enumerate(distinct)]
     counts = np.bincount(member, minlength=len(distinct))
     known = Counter[str]()
     lost = Counter[str]()
@@ -136,43 +172,37 @@ def label_names(values: Any, source: str, rules: Rules, where: Callable[[int], s
     if rules.reading > EARLIER:
         places = {name: where(first[i]) for i, name in reversed(list(enumerate(names)))}
         _refuse_spellings(known, source, places)
-        _ask_about_minus_one(known, source, rules)
-        if rules.task == "auto":
+        if rules.given is None:
+            _ask_about_minus_one(known, source, rules)
+        if rules.task == "auto" and rules.given is None:
             _refuse_amounts(known, source)
     return Named([names[i] for i in member.tolist()], _notes(known, lost, len(member), rules))
 
 
-def coded(parts: Sequence[Any], source: str, rules: Rules, classes: tuple[str, ...] | None = None) -> Coded:
-    """The labels of arrays, as positions in the classes.
+def nameless(n: int) -> Named:
+    """The labels of items without any.
 
     Args:
-        parts: Values for each part, see `label_names`; positions or names, if the classes are given.
-        source: The source of the labels, for messages.
-        rules: How they are read.
-        classes: The class names, if they are given.
+        n: The number of items.
 
     Returns:
-        The codes of each part, the classes, and notes.
+        Missing names, and no notes.
+    """
+    return Named([""] * n, ())
+
+
+def array_of(values: Any) -> NDArray[Any]:
+    """Labels as an array.
+
+    Args:
+        values: A sequence, an array or a tensor.
+
+    Returns:
+        An array whose first axis is the item.
 
     Raises:
-        InvalidLabel: As in `label_names`; or a label is not one of the given classes.
+        InvalidLabel: They are a masked array, or one value only.
     """
-    arrays = [_array(values) for values in parts]
-    if classes is None and rules.reading <= EARLIER and not all(y.dtype.kind == "U" for y in arrays):
-        return _counted(arrays, source)
-    if classes is not None and all(y.dtype.kind in "biu" for y in arrays):
-        return Coded([_positions(y, source, classes) for y in arrays], classes, ())
-    whole = np.concatenate([y.astype(object) if y.dtype.kind not in "biufU" else y for y in arrays])
-    named = label_names(whole, source, rules, lambda i: f"position {i}")
-    names = ordered(name for name in named.names if name) if classes is None else classes
-    at = {"": -1} | {name: i for i, name in enumerate(names)}
-    if strange := next((name for name in named.names if name not in at), None):
-        raise InvalidLabel(f"{source} has the label {strange!r}, which is not one of its classes {names}")
-    codes = np.array([at[name] for name in named.names], np.int64)
-    return Coded(np.split(codes, np.cumsum([len(y) for y in arrays])[:-1]), names, named.notes)
-
-
-def _array(values: Any) -> NDArray[Any]:
     if hasattr(values, "detach"):
         values = values.detach().cpu().numpy()
     if isinstance(values, np.ma.MaskedArray):
@@ -193,7 +223,7 @@ def _distinct(values: Any, source: str, where: Callable[[int], str]) -> tuple[li
     if isinstance(values, list):  # of a file: each is one label
         y[:] = values
     else:
-        y = _array(values)
+        y = array_of(values)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim == 2 and y.dtype.kind in "biuf":
@@ -221,8 +251,20 @@ def _distinct(values: Any, source: str, where: Callable[[int], str]) -> tuple[li
     return [value for _, value in places], inverse
 
 
-def _name(value: Any, rules: Rules, place: str) -> str:
-    """A value as the name of a class; "" if it is missing."""
+def name_of(value: Any, rules: Rules, place: str) -> str:
+    """A value as the name of a class; "" if it is missing.
+
+    Args:
+        value: A text, a number, or a missing value.
+        rules: How labels are read.
+        place: The place of the value, for messages.
+
+    Returns:
+        The name.
+
+    Raises:
+        InvalidLabel: The value is no label.
+    """
     if value is None or str(value) in ("<NA>", "NaT"):
         return ""
     missing = rules.missing
@@ -264,7 +306,7 @@ def _ask_about_minus_one(known: Counter[str], source: str, rules: Rules) -> None
         return
     if -1 in codes and min(codes) == -1 and len(codes) > 1:
         raise InvalidLabel(
-            f"the labels of {source} are {_some(sorted(codes))}. Is -1 a class, or a missing label? If it means "
+            f"the labels of {source} are {some(sorted(codes))}. Is -1 a class, or a missing label? If it means "
             'missing, give missing=-1 (--missing=-1). If it is a class, give missing="" (--missing "")'
         )
 
@@ -308,28 +350,15 @@ def _notes(known: Counter[str], lost: Counter[str], n: int, rules: Rules) -> tup
     return tuple(notes)
 
 
-def _some(values: Sequence[Any], most: int = 8) -> str:
+def some(values: Sequence[Any], most: int = 8) -> str:
+    """The first of some values in words.
+
+    Args:
+        values: The values.
+        most: The number of values that are named.
+
+    Returns:
+        Values with commas between them.
+    """
     shown = ", ".join(map(str, values[:most]))
     return f"{shown}, ..." if len(values) > most else shown
-
-
-def _positions(y: NDArray[Any], source: str, classes: tuple[str, ...]) -> NDArray[np.int64]:
-    """Labels that are positions in given classes, -1 for unknown."""
-    labels = class_indices(y.astype(np.int64) if y.dtype.kind == "b" else y)
-    if labels.max(initial=-1) >= len(classes):
-        at = int(labels.argmax())
-        raise InvalidLabel(
-            f"{source} has the label {labels[at]} at position {at}, but only {len(classes)} classes"
-        )
-    return labels
-
-
-def _counted(arrays: Sequence[NDArray[Any]], source: str) -> Coded:
-    """The rule of the first version: class indices from 0 to the largest."""
-    codes = [class_indices(y) for y in arrays]
-    largest, n = max(int(y.max(initial=-1)) for y in codes), sum(map(len, codes))
-    if largest >= n:
-        raise InvalidLabel(
-            f"{source} has the label {largest}, but only {n} items; a label is a class index, counted from 0"
-        )
-    return Coded(codes, tuple(map(str, range(largest + 1))), ())

@@ -9,17 +9,20 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from baldur.data.cells import NO_TEXTS
 from baldur.data.copies import EARLIER
 from baldur.data.dataset import Quarantined
 from baldur.data.folders import Layout, Place, Tree, arranged, subfolders
 from baldur.data.images import SUFFIXES
 from baldur.data.labels import Rules, label_names
 from baldur.data.labels import ordered as ordered
+from baldur.data.unsorted import sorted_images
 from baldur.errors import InvalidData
 
 MANIFESTS = (".csv", ".jsonl", ".ndjson")
 """The suffixes of manifests, in lower case."""
 
+_TEXTS = (".txt", ".md", ".json", ".pdf", ".html")
 _COLUMNS = ("path", "label", "split", "group")
 SPLITS = {"": "", "train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val"}
 """The accepted names of a split, and their meaning."""
@@ -57,7 +60,9 @@ class Listing(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def from_folder(root: Path, layout: Layout | None = None, reading: int = EARLIER + 1) -> Listing:
+def from_folder(
+    root: Path, layout: Layout | None = None, reading: int = EARLIER + 1, rules: Rules | None = None
+) -> Listing:
     """The images in a folder with a subfolder for each class.
 
     If all subfolders have names of splits (train, test, val, unlabeled, ...), they are the splits, and their
@@ -67,6 +72,8 @@ def from_folder(root: Path, layout: Layout | None = None, reading: int = EARLIER
         root: The folder.
         layout: Its subfolders: "classes", or "splits"; None recognises what is plain.
         reading: The rules, as in `load`.
+        rules: How labels are read. If people will label, images outside all class folders have no label, and a
+            folder needs no class folders.
 
     Returns:
         Its images; images outside all class folders are quarantined.
@@ -74,6 +81,8 @@ def from_folder(root: Path, layout: Layout | None = None, reading: int = EARLIER
     Raises:
         InvalidData: There is no class folder, a class folder has no image, or the layout is not plain.
     """
+    if rules is not None and rules.labelling is not None:
+        return _unsorted(root, layout, rules.given)
     tree = Tree(_is_image)
     places, notes = (
         arranged(root, layout, tree) if reading > EARLIER or layout else (_arranged_earlier(root), [])
@@ -98,6 +107,20 @@ def from_folder(root: Path, layout: Layout | None = None, reading: int = EARLIER
         )
     unusable = [(_id(path, root), "lies in no class folder") for path in sorted(stray)]
     return _listing(items, unusable, (*notes, *tree.notes()))
+
+
+def _unsorted(root: Path, layout: Layout | None, classes: tuple[str, ...] | None) -> Listing:
+    """The images of a folder that people will label."""
+    tree = Tree(_is_image)
+    images, notes = sorted_images(root, layout, tree, classes)
+    if not images:
+        kinds = f", but {', '.join(sorted(tree.others))} files" if tree.others else ""
+        texts = any(kind in _TEXTS for kind in tree.others)
+        raise InvalidData(f"{root} has no image{kinds}; give a folder with images" + f". {NO_TEXTS}" * texts)
+    tree = Tree(_is_image)  # counts each file once
+    tree.images(root)
+    items = [Item(_id(path, root), path, label, split, "") for path, label, split in images]
+    return _listing(items, [], (*notes, *tree.notes()))
 
 
 def _arranged_earlier(root: Path) -> list[Place]:
@@ -133,7 +156,7 @@ def from_manifest(file: Path, rules: Rules | None = None) -> Listing:
     lines: dict[str, int] = {}
     labels: list[Any] = []
     for line, row in rows_of(file, short_rows=rules.reading <= EARLIER):
-        _require(file, line, row)
+        _require(file, line, row, ("path",) if rules.labelling else ("path", "label"))
         path, split, group = (_text(row.get(c)) for c in ("path", "split", "group"))
         id = PurePosixPath(os.path.normpath(path)).as_posix()
         if not path or id == "." or id.split("/")[0] == "..":
@@ -148,10 +171,12 @@ def from_manifest(file: Path, rules: Rules | None = None) -> Listing:
             )
         items[id] = Item(id, file.parent / id, "", SPLITS[split.lower()], group)
         lines[id] = line
-        labels.append(_text(row["label"]) if rules.reading <= EARLIER else row["label"])
+        labels.append(_text(row["label"]) if rules.reading <= EARLIER else row.get("label"))
     if not items:
         raise InvalidData(f"{file} has no items; give a line for each file")
     at = list(lines.values())
+    if all(label is None for label in labels) and rules.labelling:
+        return _listing(list(items.values()), [])  # there is no column label
     named = label_names(labels, str(file), rules, lambda i: f"line {at[i]}")
     told = [item._replace(label=name) for item, name in zip(items.values(), named.names, strict=True)]
     return _listing(told, [], named.notes)
@@ -258,10 +283,10 @@ def _listing(items: list[Item], quarantined: list[tuple[str, str]], notes: tuple
     return Listing(settled, tuple(quarantined), notes)
 
 
-def _require(file: Path, line: int, row: Any) -> None:
+def _require(file: Path, line: int, row: Any, needed: tuple[str, ...]) -> None:
     if isinstance(row, dict) and (deep := [c for c in _COLUMNS if isinstance(row.get(c), list | dict)]):
         raise InvalidData(f"{file}, line {line}: {deep[0]} must be one text or number, not {row[deep[0]]!r}")
-    missing = [c for c in ("path", "label") if not isinstance(row, dict) or c not in row]
+    missing = [c for c in needed if not isinstance(row, dict) or c not in row]
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         has = ", ".join(map(str, row)) if isinstance(row, dict) else repr(row)[:40]

@@ -86,7 +86,60 @@ def load(
         ItemChanged: The content of a known file changed, or the file is missing.
         DownloadFailed: Official files are missing, and cannot be downloaded.
     """
-    rules = rules_of(missing, task, reading)
+    return read(
+        name_or_path,
+        rules_of(missing, task, reading),
+        data_dir=data_dir,
+        image_size=image_size,
+        test_fraction=test_fraction,
+        seed=seed,
+        layout=layout,
+        encoder=encoder,
+        cache=cache,
+        device=device,
+        progress=progress,
+        known=known,
+        standardise=standardise,
+    )
+
+
+def read(
+    name_or_path: str,
+    rules: Rules,
+    *,
+    data_dir: str | None,
+    image_size: int,
+    test_fraction: float,
+    seed: int,
+    layout: Literal["classes", "splits"] | None,
+    encoder: str | Encoder | None,
+    cache: Path | None,
+    device: str,
+    progress: Progress | None,
+    known: Mapping[str, KnownRecord] | None,
+    standardise: bool,
+) -> Dataset:
+    """Read a data set by its name or path; see `load` for the arguments.
+
+    Args:
+        name_or_path: See `load`.
+        rules: How labels and columns are read.
+        data_dir: See `load`.
+        image_size: See `load`.
+        test_fraction: See `load`; 0 draws no test items.
+        seed: See `load`.
+        layout: See `load`.
+        encoder: See `load`.
+        cache: See `load`.
+        device: See `load`.
+        progress: See `load`.
+        known: See `load`.
+        standardise: See `load`.
+
+    Returns:
+        The data set.
+    """
+    reading = rules.reading
     loaded = _named(name_or_path, data_dir, cache, test_fraction, seed, progress, reading)
     path = Path(name_or_path).expanduser()
     if loaded is None:
@@ -104,7 +157,7 @@ def load(
             standardise=standardise,
         )
     table = path.suffix.lower() in MANIFESTS and path.is_file() and reading > EARLIER
-    if loaded is None and table and is_table(path):
+    if loaded is None and table and is_table(path, rules):
         loaded = from_rows(path, test_fraction=test_fraction, seed=seed, rules=rules, standardise=standardise)
     if loaded is None:
         loaded = from_listing(
@@ -117,12 +170,30 @@ def load(
             known=known or {},
             colour=encoder is not None,
             progress=progress,
-            reading=reading,
+            rules=rules,
         )
     if encoder is not None:
-        network = load_encoder(encoder, device) if isinstance(encoder, str) else encoder
-        loaded = encoded(loaded, network, cache_folder(cache), progress)
+        loaded = with_features(loaded, encoder, device, cache, progress)
     return with_near_copies(loaded) if reading > EARLIER else loaded
+
+
+def with_features(
+    dataset: Dataset, encoder: str | Encoder, device: str, cache: Path | None, progress: Progress | None
+) -> Dataset:
+    """A data set of images with features in their place.
+
+    Args:
+        dataset: The data set.
+        encoder: See `load`.
+        device: See `load`.
+        cache: See `load`.
+        progress: See `load`.
+
+    Returns:
+        The data set.
+    """
+    network = load_encoder(encoder, device) if isinstance(encoder, str) else encoder
+    return encoded(dataset, network, cache_folder(cache), progress)
 
 
 def _named(
@@ -156,7 +227,7 @@ def _arrays(path: Path, test_fraction: float, seed: int, rules: Rules) -> Datase
 
 def _listing(path: Path, layout: Literal["classes", "splits"] | None, rules: Rules) -> Listing:
     if path.is_dir():
-        return from_folder(path, layout, rules.reading)
+        return from_folder(path, layout, rules.reading, rules)
     if path.is_file() and path.suffix.lower() in MANIFESTS:
         return from_manifest(path, rules)
     if path.exists():

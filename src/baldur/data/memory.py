@@ -1,16 +1,20 @@
 """A data set from a pool and labels in memory."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from baldur.data.array_images import understood
+from baldur.data.array_images import as_before, understood
 from baldur.data.arrays import ArrayPool, Divide, Normalise, image_preprocessing
+from baldur.data.classes import coded
 from baldur.data.copies import EARLIER, sides
-from baldur.data.dataset import Dataset, halves
-from baldur.data.labels import coded, rules_of
+from baldur.data.dataset import Dataset, halves, origins_of
+from baldur.data.labels import Labelling, Rules, rules_of
 from baldur.data.near import with_near_copies
+from baldur.data.origins import of_array
 from baldur.data.scanning import Scan, as_numpy, first_of, scan
 from baldur.data.torch_dataset import DatasetPool
 from baldur.errors import InvalidArgument
@@ -28,6 +32,7 @@ def in_memory(
     reading: int = EARLIER + 1,
     missing: Any = None,
     task: str = "auto",
+    labelling: Labelling | None = None,
 ) -> Dataset:
     """A data set from your own items; a part of them becomes the test set.
 
@@ -43,6 +48,7 @@ def in_memory(
         reading: The rules, as in `load`.
         missing: One value that means a missing label, or several, instead of these texts.
         task: "auto" refuses labels that look like amounts; "classification" takes each value as a class.
+        labelling: The rules of data that people will label; then `classes` are in these rules.
 
     Returns:
         The data set.
@@ -53,7 +59,7 @@ def in_memory(
             a class.
         InvalidData: An input is not finite.
     """
-    rules = rules_of(missing, task, reading)
+    rules = rules_of(missing, task, reading, labelling)
     (y,), names, said = coded([labels], "the data", rules, classes)
     if len(y) != len(pool) or not len(pool):
         raise InvalidArgument(
@@ -62,8 +68,15 @@ def in_memory(
     found = _scanned(pool)
     notes = pool.notes if isinstance(pool, DatasetPool) else ()
     if images and reading > EARLIER and isinstance(pool, ArrayPool):
-        pool, notes = _as_images(pool, found)
+        pool, notes = _as_images(pool, found, rules)
     preprocessing = _preprocessing(pool)
+    if (kept := rules.kept("the data", preprocessing["kind"])) is not None:
+        if preprocessing.get("shape") != kept.get("shape"):
+            raise InvalidArgument(
+                f"the data have items of shape {tuple(preprocessing['shape'])}, and the run items of"
+                f" {tuple(kept['shape'])}; give items of one shape"
+            )
+        preprocessing = dict(kept)
     split = sides(
         pool.ids,
         y,
@@ -74,6 +87,7 @@ def in_memory(
         groups=pool.groups,
         rows=preprocessing["kind"] == "array" and len(preprocessing["shape"]) == 1,
         reading=reading,
+        old=rules.old,
     )
     loaded = Dataset(
         "in memory",
@@ -83,9 +97,18 @@ def in_memory(
         quarantined=split.left_out,
         duplicates=split.duplicates,
         notes=(*notes, *said, *split.notes),
+        origins=origins_of(partial(of_array, None, _vectors(pool), [len(pool)]), split.test, split.kept),
     )
     held = isinstance(pool, ArrayPool) and reading > EARLIER  # others may read from disk
     return with_near_copies(loaded) if held else loaded
+
+
+def _vectors(pool: Pool) -> NDArray[Any] | None:
+    """The rows of a pool of one plain array."""
+    held = _held(pool)
+    if len(held) != 1:
+        return None
+    return held[0] if isinstance(held[0], np.ndarray) else as_numpy(held[0])
 
 
 def _preprocessing(pool: Pool) -> dict[str, Any]:
@@ -126,7 +149,7 @@ def _held(pool: Pool) -> list[Any]:
     return found if all(isinstance(x, np.ndarray | Tensor) for x in found) else []
 
 
-def _as_images(pool: ArrayPool, found: Scan) -> tuple[Pool, tuple[str, ...]]:
+def _as_images(pool: ArrayPool, found: Scan, rules: Rules) -> tuple[Pool, tuple[str, ...]]:
     """A pool whose images have their channels before height and width, and scaled values."""
     from torch import Tensor
 
@@ -135,6 +158,8 @@ def _as_images(pool: ArrayPool, found: Scan) -> tuple[Pool, tuple[str, ...]]:
         return pool, ()
     values = x if isinstance(x, np.ndarray) else as_numpy(x)
     read = understood("the data", values.shape, values.dtype, found.low, found.high)
+    if (kept := rules.kept("the data", "image", "array", "tree")) is not None and kept["kind"] != "tree":
+        read = as_before("the data", read, values.shape, kept)
     if read.transform is None and read.channels in (-1, 1):
         return pool, read.notes
     return replace(pool, x=read.upright(values), transform=read.transform), read.notes

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,17 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baldur.data import images
-from baldur.data._table import Facts, Inputs, inputs_of, matrix, texts, with_texts
+from baldur.data._table import Facts, Inputs, inputs_of, matrix, shown_columns, shown_rows, texts, with_texts
 from baldur.data.array_images import row_scale
-from baldur.data.arrays import ArrayPool, Divide, as_float, image_preprocessing
+from baldur.data.arrays import ArrayPool, Divide, Faded, as_float, image_preprocessing
 from baldur.data.cache import Blocks, block, gather, key_of
-from baldur.data.columns import Found, TablePool, fit, preprocessing_of
+from baldur.data.classes import classified
+from baldur.data.columns import Found, TablePool, fitted, preprocessing_of
 from baldur.data.copies import EARLIER, sides
-from baldur.data.dataset import Dataset, halves
+from baldur.data.dataset import Dataset, Origin, halves, origins_of
 from baldur.data.download import Progress
 from baldur.data.files import COLOUR, GREY, OTHERWISE, RESIZED
-from baldur.data.labels import Rules, label_names, ordered
+from baldur.data.labels import Rules, label_names, nameless
 from baldur.data.listing import SPLITS
+from baldur.data.origins import of_stream
 from baldur.data.scanning import first_of
 from baldur.errors import InvalidData, ItemChanged, Unsupported
 from baldur.protocols import Pool
@@ -32,6 +34,7 @@ from baldur.protocols import Pool
 SUFFIXES = (".parquet", ".pq")
 """The suffixes of Parquet files, in lower case."""
 
+_KINDS = {"image": "image", "table": "table", "list": "array", "numbers": "array"}
 _TOLD = ("peak", "clear", "several")
 _BLOCK_BYTES, _BLOCK_ITEMS, _READ_BYTES = 16 << 20, 4096, 32 << 20
 _BUFFER = 1 << 16  # of each column: a row group is streamed, however large it is; a page is held whole
@@ -102,7 +105,10 @@ def from_parquet(
     inputs = _inputs(path, sources, rules)
     facts = _facts(sources, rules)
     rows, told = _decoded(sources, inputs, image_size, cache, progress)
+    kept = rules.kept(str(path), _KINDS[inputs.kind])
     depth = images.depth_of(max(told["peak"], default=0))
+    if kept is not None:
+        depth = kept.get("depth", 16)
     if depth < 16 and any(told["peak"]):
         rows, told = _decoded(sources, inputs, image_size, cache, progress, depth)
     about = [images.Facts(*fact) for fact in zip(facts.ids, *(told[n] for n in _TOLD), strict=True)]
@@ -113,12 +119,18 @@ def from_parquet(
     if not usable.any():
         raise InvalidData(f"no row of {path} can be used; the first is {unread[0][0]}: {unread[0][1]}")
     grey = inputs.kind == "image" and not colour and all(np.array(told["grey"], np.bool_)[usable])
+    faded = kept is not None and kept.get("mode") == "L" and not grey  # colours were added to grey images
+    if kept is not None:
+        grey = kept.get("mode") == "L" and not faded
     if grey:  # the three channels are equal: one is enough
         rows = replace(rows, channels=1, shape=(1, *rows.shape[1:]))
-    named_labels = label_names(facts.labels, str(path), rules, lambda i: f"item {facts.ids[i]}")
-    classes = ordered(name for name, good in zip(named_labels.names, usable, strict=True) if name and good)
-    where = {name: i for i, name in enumerate(classes)}
-    labels = np.array([where.get(name, -1) for name in named_labels.names], np.int64)
+    bare = rules.labelling is not None and all(label is None for label in facts.labels)
+    named_labels = (
+        nameless(len(facts.ids))
+        if bare
+        else label_names(facts.labels, str(path), rules, lambda i: f"item {facts.ids[i]}")
+    )
+    labels, classes = classified(named_labels.names, str(path), rules, usable)
     groups = (
         tuple(g or i for g, i in zip(facts.groups, facts.ids, strict=True)) if any(facts.groups) else None
     )
@@ -135,17 +147,22 @@ def from_parquet(
         groups=groups,
         rows=inputs.kind != "image",
         reading=rules.reading,
+        old=rules.old,
     )
     notes = named_labels.notes
     if inputs.kind == "table":
         found = Found(inputs.names, inputs.texts, inputs.left_out)
-        columns, said = fit(found, rows, np.flatnonzero(split.kept & ~split.test), standardise, str(path))
+        positions = np.flatnonzero(split.kept & ~split.test)
+        columns, said = fitted(found, rows, positions, standardise, str(path), kept)
         pool: Pool = TablePool(rows, found, columns, facts.ids, groups)
         notes, preprocessing = notes + said, preprocessing_of(columns)
     else:
-        transform, preprocessing = _prepared(inputs, rows, grey, rules)
+        transform, preprocessing = _prepared(inputs, rows, grey or faded, rules, kept)
+        transform = Faded(GREY) if faded else transform
         preprocessing |= {"depth": depth} if any(told["peak"]) else {}
         pool = ArrayPool(rows, facts.ids, groups, labels, transform)
+    if kept is not None:
+        preprocessing = dict(kept)
     return Dataset(
         str(path),
         *halves(pool, labels, split.test, split.kept),
@@ -154,7 +171,17 @@ def from_parquet(
         quarantined=(*unread, *split.left_out),
         duplicates=split.duplicates,
         notes=(*images.notes_on(about), *notes, *split.notes),
+        origins=origins_of(_origins(sources, inputs), split.test, split.kept),
     )
+
+
+def _origins(sources: Sequence[_Source], inputs: Inputs) -> Callable[[NDArray[np.intp]], Iterator[Origin]]:
+    """Reads the origins of rows. People see the columns of a table, or those beside images and lists of numbers."""
+    names = shown_columns(sources[0].file.schema_arrow, inputs)
+    paths = [source.path.absolute() for source in sources]
+    stream = partial(shown_rows, paths, names) if names else None
+    rows = [source.file.metadata.num_rows for source in sources]
+    return partial(of_stream, list(map(str, paths)), rows, stream)
 
 
 def _opened(path: Path) -> list[_Source]:
@@ -228,12 +255,13 @@ def _facts(sources: Sequence[_Source], rules: Rules) -> Facts:
     groups: list[str] = []
     for source in sources:
         rows, there = source.file.metadata.num_rows, set(source.file.schema_arrow.names)
-        if "label" not in there:
+        if "label" not in there and rules.labelling is None:
             has = ", ".join(source.file.schema_arrow.names)
             raise InvalidData(f"{source.path} has no column label; it has {has}")
         if source.file.schema_arrow.names.count("label") > 1:
             raise InvalidData(f"{source.path} has several columns called label; keep one")
         told: dict[str, list[Any]] = {name: [""] * rows for name in ("id", "split", "group")}
+        told["label"] = [None] * rows
         with explained(source.path):
             table = source.file.read(
                 columns=[name for name in ("id", "label", "split", "group") if name in there]
@@ -243,7 +271,7 @@ def _facts(sources: Sequence[_Source], rules: Rules) -> Facts:
             for name in table.column_names
             if name != "label" or rules.reading <= EARLIER
         }
-        if rules.reading > EARLIER:
+        if rules.reading > EARLIER and "label" in there:
             told["label"] = table["label"].to_pylist()
         if "id" in there and "" in told["id"]:
             raise InvalidData(
@@ -388,7 +416,7 @@ def _make(
 
 
 def _prepared(
-    inputs: Inputs, rows: Blocks, grey: bool, rules: Rules
+    inputs: Inputs, rows: Blocks, grey: bool, rules: Rules, kept: Mapping[str, Any] | None
 ) -> tuple[Callable[[Any], Any] | None, dict[str, Any]]:
     """The transform of a batch, and the preprocessing in words."""
     if inputs.kind == "image":
@@ -397,8 +425,14 @@ def _prepared(
     octets = inputs.dtype == np.uint8
     dtype = "float32" if octets else str(inputs.dtype)
     about = {"kind": "array", "shape": [inputs.width], "dtype": dtype, "columns": list(inputs.names)}
+    if kept is not None and [inputs.width] != kept["shape"]:
+        raise InvalidData(
+            f"{', '.join(inputs.names)}: there are {inputs.width} numbers in a row, and {kept['shape'][0]} in the run"
+        )
     if not octets:
         return None, about
+    if kept is not None:
+        return Divide(kept["scale"]) if "scale" in kept else as_float, about
     high = max(int(np.load(path, mmap_mode="r").max(initial=0)) for path in rows.paths)
     transform = as_float if rules.reading <= EARLIER else row_scale(high)
     return transform, about | ({"scale": transform.scale} if isinstance(transform, Divide) else {})

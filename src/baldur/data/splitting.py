@@ -64,7 +64,7 @@ def held_out(
         usable: True for readable items, shape (N,).
         labels: The class of each, shape (N,); -1 if unknown.
         groups: The group of each item, which is never divided.
-        fraction: The share, if the data name no test items.
+        fraction: The share, if the data name no test items; 0 draws none.
         seed: Of the draw.
         first: As in `split`.
 
@@ -75,6 +75,8 @@ def held_out(
         InvalidData: All items are test items, or a group is in both splits.
     """
     if not named.any():
+        if not fraction:
+            return named
         return split(np.where(usable, labels, -1), fraction, seed, groups, first)
     if named.all():
         raise InvalidData("every item is in the test split; some must be in train")

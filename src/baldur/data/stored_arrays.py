@@ -4,17 +4,20 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from baldur.data.array_images import Understood, understood
+from baldur.data.array_images import Understood, as_before, understood
 from baldur.data.arrays import ArrayPool, Divide, Normalise, as_float, image_preprocessing
+from baldur.data.classes import coded, none_known, recoded
 from baldur.data.copies import EARLIER, sides
-from baldur.data.dataset import Dataset, halves
-from baldur.data.labels import Rules, coded
+from baldur.data.dataset import Dataset, halves, origins_of
+from baldur.data.labels import Rules
+from baldur.data.origins import of_array
 from baldur.data.scanning import Scan, scan
 from baldur.errors import DataNotFound, InvalidData
 from baldur.protocols import View
@@ -27,11 +30,11 @@ class Part(NamedTuple):
 
     Args:
         x: The first axis is the item.
-        y: A class for each item: a name or a number.
+        y: A class for each item: a name or a number; None if no label is known.
     """
 
     x: NDArray[Any]
-    y: NDArray[Any]
+    y: NDArray[Any] | None
 
 
 def from_npz(file: Path, test_fraction: float, seed: int, rules: Rules) -> Dataset:
@@ -60,6 +63,8 @@ def from_npz(file: Path, test_fraction: float, seed: int, rules: Rules) -> Datas
         if set(names) <= arrays.keys():
             parts = [Part(arrays[a], arrays[b]) for a, b in zip(names[::2], names[1::2], strict=True)]
             return _from_parts(file, parts, classes, test_fraction, seed, rules)
+    if rules.labelling is not None and "x" in arrays:
+        return _from_parts(file, [Part(arrays["x"], None)], classes, test_fraction, seed, rules)
     raise InvalidData(
         f"{file} has {', '.join(arrays) or 'no such arrays'};"
         " x and y, or x_train, y_train, x_test and y_test are needed"
@@ -91,14 +96,16 @@ def from_npy(file: Path, test_fraction: float, seed: int, rules: Rules) -> Datas
         inputs, beside = file, file.with_name("y.npy")
     else:
         inputs, beside = file, file.with_name(f"{file.stem}_labels.npy")
-    if not beside.is_file():
+    if not beside.is_file() and rules.labelling is None:
         raise DataNotFound(
             f"the labels of {inputs} are missing; save them as {beside}, one label for each item"
         )
     with _explained(inputs):
         x = np.load(inputs, mmap_mode="r", allow_pickle=False)
-    with _explained(beside):
-        y = np.load(beside, allow_pickle=False)
+    y = None
+    if beside.is_file():
+        with _explained(beside):
+            y = np.load(beside, allow_pickle=False)
     return _from_parts(file, [Part(x, y)], None, test_fraction, seed, rules)
 
 
@@ -129,17 +136,25 @@ def _from_parts(
         shapes = " and ".join(str(part.x.shape[1:]) for part in parts)
         raise InvalidData(f"in {file} training and test items differ in shape: {shapes}")
     for part in parts:
-        if not np.ndim(part.y):
+        if part.y is not None and not np.ndim(part.y):
             raise InvalidData(
                 f"in {file} the labels have the shape (); give one for each item, shape (items,)"
             )
-        if len(part.x) != len(part.y) or not len(part.x):
-            raise InvalidData(
-                f"{file} has {len(part.x)} items, but {len(part.y)} labels; give one for each item"
-            )
-    labels, classes, notes = coded([part.y for part in parts], str(file), rules, names)
+        known = len(part.x) if part.y is None else len(part.y)
+        if len(part.x) != known or not len(part.x):
+            raise InvalidData(f"{file} has {len(part.x)} items, but {known} labels; give one for each item")
+    labels, classes, notes = coded(
+        [none_known(len(part.x)) if part.y is None else part.y for part in parts], str(file), rules, names
+    )
+    if names is not None and rules.labelling is not None:
+        sizes = np.cumsum([len(y) for y in labels])[:-1]
+        codes, classes = recoded(np.concatenate(labels), names, str(file), rules)
+        labels = np.split(codes, sizes)
     found = scan([part.x for part in parts])
     read = _earlier(parts[0].x) if rules.reading <= EARLIER else _understood(file, parts[0].x, found)
+    kept = rules.kept(str(file), "image", "array")
+    if kept is not None:
+        read = as_before(str(file), read, parts[0].x.shape, kept)
     prefixes = ("",) if len(parts) == 1 else ("train/", "test/")
     pools = [
         ArrayPool(
@@ -160,14 +175,17 @@ def _from_parts(
         named=np.repeat([side == "test/" for side in prefixes], [len(y) for y in labels]),
         rows=read.channels < 0,
         reading=rules.reading,
+        old=rules.old,
     )
     if len(parts) == 1:
         halved = halves(pools[0], labels[0], split.test, split.kept)
     else:
-        kept = np.flatnonzero(split.kept[: len(labels[0])])
-        whole = len(kept) == len(labels[0])
-        halved = pools[0] if whole else View(pools[0], kept), labels[0][kept], pools[1], labels[1]
-    preprocessing = _preprocessing(pools[0].x, read.transform)
+        left = np.flatnonzero(split.kept[: len(labels[0])])
+        whole = len(left) == len(labels[0])
+        halved = pools[0] if whole else View(pools[0], left), labels[0][left], pools[1], labels[1]
+    x = parts[0].x if len(parts) == 1 else None
+    origins = partial(of_array, str(file.absolute()), x, [len(part.x) for part in parts])
+    preprocessing = _preprocessing(pools[0].x, read.transform) if kept is None else dict(kept)
     return Dataset(
         str(file),
         *halved,
@@ -176,6 +194,7 @@ def _from_parts(
         quarantined=split.left_out,
         duplicates=split.duplicates,
         notes=(*read.notes, *notes, *split.notes),
+        origins=origins_of(origins, split.test, split.kept),
     )
 
 

@@ -1,7 +1,8 @@
 """Data sets of tables in memory: data frames, and CSV or JSONL files with a column for each input."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +11,33 @@ from numpy.typing import NDArray
 
 from baldur.data import columns
 from baldur.data.cells import texts_of
+from baldur.data.classes import classified
 from baldur.data.columns import TablePool
 from baldur.data.copies import sides
-from baldur.data.dataset import Dataset, halves
-from baldur.data.labels import Rules, label_names, ordered
+from baldur.data.dataset import Dataset, Origin, halves, origins_of
+from baldur.data.labels import Rules, label_names, nameless
 from baldur.data.listing import SPLITS, rows_of
+from baldur.data.origins import chosen, of_stream, of_table, plain
 from baldur.data.scanning import first_of
 from baldur.errors import InvalidArgument, InvalidData
 
+_FACTS = ("id", "split", "group", "label")
 
-def is_table(file: Path) -> bool:
+
+def is_table(file: Path, rules: Rules) -> bool:
     """Whether a CSV or JSONL file is a table: its first row has a label and other columns, but no path.
 
     Args:
         file: The file.
+        rules: How labels are read. If people will label, a table needs no label.
 
     Returns:
         True if it is.
     """
     _, row = next(iter(rows_of(file)), (0, {}))
-    return isinstance(row, dict) and "path" not in row and "label" in row and len(row) > 1
+    if not isinstance(row, dict) or "path" in row:
+        return False
+    return bool(row) if rules.labelling else "label" in row and len(row) > 1
 
 
 def from_rows(file: Path, *, test_fraction: float, seed: int, rules: Rules, standardise: bool) -> Dataset:
@@ -51,13 +59,13 @@ def from_rows(file: Path, *, test_fraction: float, seed: int, rules: Rules, stan
     """
     lines, rows = [], []
     for line, row in rows_of(file):
-        if not isinstance(row, dict) or "label" not in row:
+        if not isinstance(row, dict) or ("label" not in row and rules.labelling is None):
             raise InvalidData(f"{file}, line {line}: label is missing")
         lines.append(line)
         rows.append(row)
     names = dict.fromkeys(name for row in rows for name in row)
     table = {name: [row.get(name) for row in rows] for name in names}
-    labels = table.pop("label")
+    labels = table.pop("label", None)
     return from_table(
         str(file),
         table,
@@ -68,7 +76,20 @@ def from_rows(file: Path, *, test_fraction: float, seed: int, rules: Rules, stan
         standardise=standardise,
         where=[f"line {line}" for line in lines],
         own_ids="id" in table,
+        origins=partial(
+            of_stream,
+            [str(file.absolute())],
+            [len(rows)],
+            partial(_shown, file, chosen(dict.fromkeys(table, False))),
+        ),
     )
+
+
+def _shown(file: Path, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The values of each row that a page shows."""
+    names = [name for name in names if name not in _FACTS]
+    for _, row in rows_of(file):
+        yield {"row": {name: plain(row.get(name)) for name in names}}
 
 
 def from_table(
@@ -82,19 +103,21 @@ def from_table(
     standardise: bool = True,
     where: Sequence[str] | None = None,
     own_ids: bool = False,
+    origins: Callable[[NDArray[np.intp]], Iterator[Origin]] | None = None,
 ) -> Dataset:
     """A data set of the rows of a table in memory.
 
     Args:
         name: The name of the data set.
         table: Values by the name of the column; split and group are facts about a row, all others may be inputs.
-        labels: The label of each row.
+        labels: The label of each row; None if people will label, and no label is known.
         test_fraction: The share of test items, if the rows name no split.
         seed: Of that split.
         rules: How labels are read.
         standardise: Whether numbers are standardised.
         where: Names the place of each row; by default its position.
         own_ids: Whether the column id has the ids; otherwise they are positions.
+        origins: Reads the origins of some rows; by default, they are the values of the table.
 
     Returns:
         The data set.
@@ -106,7 +129,9 @@ def from_table(
     """
     inputs = dict(table)
     twice = inputs.pop("label", None) is not None
-    n = len(labels)
+    if not inputs:
+        raise InvalidArgument(f"{name} has no column beside label; give a column for each input")
+    n = len(next(iter(inputs.values()), ())) if labels is None else len(labels)
     if wrong := next((key for key, values in inputs.items() if len(values) != n), None):
         raise InvalidArgument(f"the column {wrong} has {len(inputs[wrong])} rows, but there are {n} labels")
     if not n:
@@ -123,12 +148,13 @@ def from_table(
         )
     known = [SPLITS.get(split.lower(), "") for split in splits]
     val = "train" if "test" in known else "test"
-    named = label_names(labels, name, rules, lambda i: places[i])
-    classes = ordered(label for label in named.names if label)
-    at = {label: i for i, label in enumerate(classes)}
-    y = np.array([at.get(label, -1) for label in named.names], np.int64)
+    named = nameless(n) if labels is None else label_names(labels, name, rules, lambda i: places[i])
+    y, classes = classified(named.names, name, rules)
     given = facts.get("group", [])
     groups = tuple(g or f"item {i}" for i, g in enumerate(given)) if any(given) else None
+    origins = origins or partial(
+        of_table, {name: values for name, values in inputs.items() if name not in _FACTS}
+    )
     found, rows = columns.found_in(inputs)
     named_test = np.array([(val if split == "val" else split) == "test" for split in known], np.bool_)
     split = sides(
@@ -142,8 +168,12 @@ def from_table(
         groups=groups,
         rows=True,
         reading=rules.reading,
+        old=rules.old,
     )
-    fitted, notes = columns.fit(found, rows, np.flatnonzero(split.kept & ~split.test), standardise, name)
+    kept = rules.kept(name, "table")
+    fitted, notes = columns.fitted(
+        found, rows, np.flatnonzero(split.kept & ~split.test), standardise, name, kept
+    )
     pool = TablePool(rows, found, fitted, ids, groups)
     own = ["left out: label (the labels are given apart)"] * twice
     told = (*own, *named.notes, *notes, *copies(found, rows, np.where(split.test, -1, y), fitted))
@@ -155,6 +185,7 @@ def from_table(
         quarantined=split.left_out,
         duplicates=split.duplicates,
         notes=(*told, *split.notes),
+        origins=origins_of(origins, split.test, split.kept),
     )
 
 

@@ -35,6 +35,7 @@ class DatasetPool:
         ahead: Whether a thread reads the next batch while the last one is used.
         content: A digest of each item as it was first read, to find equal ones; None where there is none.
         notes: Sentences for the user.
+        bare: Whether an item may be an input without a label.
     """
 
     source: Any
@@ -43,6 +44,7 @@ class DatasetPool:
     ahead: bool = True
     content: tuple[bytes | None, ...] | None = None
     notes: tuple[str, ...] = ()
+    bare: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -76,7 +78,7 @@ class DatasetPool:
         items, reasons = [], {}
         for i in positions:
             try:
-                items.append(_parts(self.source[int(i)], int(i))[0])
+                items.append(_parts(self.source[int(i)], int(i), self.bare)[0])
             except (MemoryError, InvalidArgument):
                 raise
             except Exception as error:  # somebody else's code reads it
@@ -95,7 +97,7 @@ def _ahead(batches: Iterator[tuple[Positions, Batch]]) -> Iterator[tuple[Positio
             yield batch
 
 
-def from_dataset(dataset: Any, ahead: bool = True) -> tuple[Pool, NDArray[Any]]:
+def from_dataset(dataset: Any, ahead: bool = True, bare: bool = False) -> tuple[Pool, NDArray[Any]]:
     """A pool of the inputs of a map-style PyTorch data set, and its labels.
 
     An item is a tuple (x, y), or a dict with the label under "label", "labels", "target", "targets", "class" or "y".
@@ -107,6 +109,7 @@ def from_dataset(dataset: Any, ahead: bool = True) -> tuple[Pool, NDArray[Any]]:
         dataset: A `torch.utils.data.Dataset` with a length.
         ahead: Whether a thread reads the next batch while the last one is used. Give False if items must be read
             in the thread that made the data set.
+        bare: Whether an item may be an input x without a label, as when people will label it.
 
     Returns:
         The pool, with positions as ids, and the label of each item: values of shape (N,), or one-hot rows.
@@ -124,6 +127,8 @@ def from_dataset(dataset: Any, ahead: bool = True) -> tuple[Pool, NDArray[Any]]:
     if isinstance(dataset, TensorDataset) and len(dataset.tensors) == 2:
         x, y = dataset.tensors
         return from_arrays(x), np.asarray(y.detach().cpu())
+    if bare and isinstance(dataset, TensorDataset) and len(dataset.tensors) == 1:
+        return from_arrays(dataset.tensors[0]), np.full(len(dataset), None, object)
     n = len(dataset)
     if not n:
         raise InvalidArgument("the data set has no items; give at least two")
@@ -131,7 +136,7 @@ def from_dataset(dataset: Any, ahead: bool = True) -> tuple[Pool, NDArray[Any]]:
     kept, labels, content, first, more = {}, [], [], None, 0
     for i in range(n):
         item = _read(dataset, i)
-        x, y = _parts(item, i)
+        x, y = _parts(item, i, bare)
         form = _form(x)
         more = max(more, len(item) - 2 if isinstance(item, tuple | list) else 0)
         first = form if first is None else first
@@ -146,7 +151,7 @@ def from_dataset(dataset: Any, ahead: bool = True) -> tuple[Pool, NDArray[Any]]:
             kept[i] = x
     _collated([kept[0]], ["0"])  # says what cannot be a tensor
     for i, before in kept.items():
-        x, y = _parts(_read(dataset, i), i)
+        x, y = _parts(_read(dataset, i), i, bare)
         if repr(_label(y, i)) != repr(labels[i]) or not _same(
             _collated([before], [str(i)]), _collated([x], [str(i)])
         ):
@@ -156,7 +161,9 @@ def from_dataset(dataset: Any, ahead: bool = True) -> tuple[Pool, NDArray[Any]]:
                 'and the augmentation apart: augment="weak", or augment="module:function", a function of (x, generator)'
             )
     notes = (f"of each item, only (x, y) is used, and not the {more} further values",) * bool(more)
-    pool = DatasetPool(dataset, tuple(map(str, range(n))), ahead=ahead, content=tuple(content), notes=notes)
+    pool = DatasetPool(
+        dataset, tuple(map(str, range(n))), ahead=ahead, content=tuple(content), notes=notes, bare=bare
+    )
     if len({type(y) for y in labels}) > 1:
         if tuple in map(type, labels):
             raise InvalidLabel("some labels are vectors and others are not; give all labels one form")
@@ -176,15 +183,26 @@ def _read(dataset: Any, position: int) -> Any:
         raise UnreadableItems({str(position): why}) from error
 
 
-def _parts(item: Any, position: int) -> tuple[Any, Any]:
-    """The input and the label of an item."""
+def _parts(item: Any, position: int, bare: bool = False) -> tuple[Any, Any]:
+    """The input and the label of an item; None if it has no label, and needs none."""
+    if bare and isinstance(item, list) and len(item) > 1 and all(isinstance(v, int | float) for v in item):
+        raise InvalidArgument(
+            f"item {position} is a list of numbers, which may be an input or a pair; give an array or a tensor for an "
+            "input, or a tuple (x, y)"
+        )
     if isinstance(item, tuple | list) and len(item) >= 2:
         return item[0], item[1]
+    if bare and isinstance(item, tuple | list) and len(item) == 1:
+        return item[0], None
+    if bare and not isinstance(item, tuple | list | Mapping):
+        return item, None
     if isinstance(item, Mapping):
         name = next((name for name in _LABELS if name in item), None)
         rest = {key: value for key, value in item.items() if key != name}
         if name is not None and rest:
             return (next(iter(rest.values())) if len(rest) == 1 else rest), item[name]
+        if bare and item:
+            return (next(iter(item.values())) if len(item) == 1 else item), None
         raise InvalidArgument(
             f"item {position} is a dict with {', '.join(map(str, item)) or 'nothing'}; it needs an input, and the "
             f"label under one of {', '.join(_LABELS)}"

@@ -183,7 +183,7 @@ def differing_starts(store: Store) -> list[str]:
 
 
 def _losses(store: Store) -> Iterator[str]:
-    quarantined = sum(item.state == "quarantined" for item in store.items().values())
+    quarantined = store.count_items("quarantined")
     if quarantined:
         yield f"{count(quarantined, 'item')} took no part. The section Data lists them."
     incidents = len(store.incidents())

@@ -117,9 +117,10 @@ def _of_run(study: Study, run: str, parts: Iterator[Html]) -> Iterator[Html]:
 def _data(store: Store) -> Iterator[Html]:
     facts = store.preprocessing.get("facts", {})
     said = {key: value for key, value in facts.items() if isinstance(value, int)} if facts else {}
-    items = store.items()
-    contents = Counter(item.sha256 for item in items.values() if item.sha256)
-    equal = said.get("duplicates", sum(count > 1 for count in contents.values()))
+    equal = said.get("duplicates")
+    if equal is None:  # an early version recorded none
+        contents = Counter(sha256 for sha256, _, _ in store.files().values() if sha256)
+        equal = sum(count > 1 for count in contents.values())
     lines = []
     if "pool" in said and "test" in said:
         lines.append(f"{said['pool']:,} items in the pool, {said['test']:,} held out for testing.")
@@ -129,7 +130,7 @@ def _data(store: Store) -> Iterator[Html]:
         else "No exact duplicates were found."
     )
     yield element("p", " ".join(lines))
-    bad = [item for item in items.values() if item.state == "quarantined"]
+    bad = list(store.items("quarantined").values())
     if bad:
         rows = [[item.id, item.reason or "no reason recorded"] for item in bad[:_MOST_ROWS]]
         few = f" (the first {_MOST_ROWS})" if len(bad) > _MOST_ROWS else ""

@@ -48,7 +48,7 @@ def status(store: Store) -> dict[str, Any]:
         "phase": _phase(phases[-1]) if phases and state == "running" else None,
         "seconds_left": 0.0 if state == "done" else _seconds_left(phases, plan, done),
         "questions": _questions(store) if plan.oracle == "file" else 0,
-        "quarantined": sum(item.state == "quarantined" for item in store.items().values()),
+        "quarantined": store.count_items("quarantined"),
         "incidents": len(store.incidents()),
         "notes": answers(store),
         "trials": trials,

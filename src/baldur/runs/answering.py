@@ -46,7 +46,7 @@ def make_oracle(
             raise InvalidSettings(
                 "--noise and --annotators are for simulated answers; leave them out, or leave out --oracle file"
             )
-        paths = {record.id: record.path for record in dataset.records}
+        paths = {record.id: record.path or "" for record in dataset.records}
         ids = (*dataset.train.ids, *dataset.test.ids, *(i for i, _ in dataset.quarantined))
         file = oracles.FileOracle(folder, dataset.classes, lambda i: paths.get(i, ""), ids)
         return lambda seed: file  # one for all seeds, as it writes one list of questions

@@ -120,11 +120,9 @@ def _settled(store: Store, told: Mapping[str, Any]) -> Settled:
             f"To resume that run, give only its folder (baldur run --out {store.folder}) and, if you like, more "
             "rounds, seeds or strategies. For a new run, give another folder (--out)"
         )
-    files = store.items().items()
-    known = {
-        i: (r.sha256, r.size, r.mtime_ns) for i, r in files if r.size is not None and r.mtime_ns is not None
-    }
-    return Settled(settings, stored, settings.engine.threads, known, store.preprocessing.get("scaling", {}))
+    return Settled(
+        settings, stored, settings.engine.threads, store.files(), store.preprocessing.get("scaling", {})
+    )
 
 
 def _warn_of_edits(store: Store) -> None:

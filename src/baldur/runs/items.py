@@ -1,6 +1,7 @@
 """The items of a run: reading them, their shape, the validation items, the initial labels, and pictures."""
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -12,11 +13,13 @@ from baldur.data import Dataset, load
 from baldur.data.dataset import KnownRecord
 from baldur.data.download import Progress
 from baldur.data.encoders.exported import Encoder
+from baldur.data.origins import records_of
 from baldur.data.pictures import contact_sheet
 from baldur.errors import InvalidData, InvalidSettings, UnreadableItems
 from baldur.learners.held_out import hold_out
 from baldur.protocols import Labelled, Pool, View
 from baldur.runs.settings import CompareSettings, DataSettings, LearnSettings
+from baldur.store import ItemRecord, Store
 
 _MOST_RESERVED = 5000
 
@@ -69,6 +72,43 @@ def read_data(
         task=settings.task,
         standardise=settings.scaling == "standardise",
     )
+
+
+def item_records(dataset: Dataset) -> Iterator[ItemRecord]:
+    """The records of all items of a data set for the store, including unreadable ones.
+
+    Args:
+        dataset: The data set.
+
+    Yields:
+        One record for each item: the pool in its order, the test items, which have no position, and unusable items.
+    """
+    for i, r in enumerate(records_of(dataset)):
+        position = i if r.split == "train" else None
+        yield ItemRecord(
+            r.id, position, r.path, r.group, r.split, r.sha256, r.size, r.mtime_ns, part=r.part, shown=r.shown
+        )
+    for id, reason in dataset.quarantined:
+        yield ItemRecord(id, state="quarantined", reason=reason)
+
+
+def record_items(store: Store, dataset: Dataset) -> None:
+    """Record the items of a data set, unless all of them are recorded at their places.
+
+    What a run has recorded of items that it left out stays.
+
+    Args:
+        store: The run.
+        dataset: The data set.
+    """
+    records = item_records(dataset)
+    first = next(records)
+    total = len(dataset.train) + len(dataset.test) + len(dataset.quarantined)
+    was = store.item(first.id)
+    if was is not None and was.path == first.path and store.count_items() == total:
+        return
+    gone = store.items("quarantined")
+    store.record_items(record for record in itertools.chain([first], records) if record.id not in gone)
 
 
 def check_data(compare: CompareSettings, dataset: Dataset) -> None:
@@ -197,7 +237,7 @@ def initial(
 
 def picture(dataset: Dataset, pool: Pool, ids: Sequence[str]) -> bytes | None:
     """The picked items as one row of small pictures."""
-    paths = {record.id: record.path for record in dataset.records}
+    paths = {record.id: record.path for record in dataset.records if record.path}
     if paths:
         try:
             return contact_sheet([paths[i] for i in ids if i in paths])

@@ -20,7 +20,7 @@ from baldur import data as data_sets
 from baldur import report
 from baldur.core.devices import pick_device
 from baldur.data import Dataset
-from baldur.data.cells import columns_of, is_frame
+from baldur.data.cells import columns_of, is_columns, is_frame, refuse_other_rows
 from baldur.data.labels import rules_of
 from baldur.data.scaling import spreads_of, uneven
 from baldur.data.tables import from_table
@@ -30,6 +30,7 @@ from baldur.protocols import Learner, Strategy
 from baldur.runs.cluster import Elsewhere, make_elsewhere
 from baldur.runs.faults import Faults
 from baldur.runs.folder import Settled, grow, open_run, settle
+from baldur.runs.items import record_items
 from baldur.runs.jobs import ROLE, Choice, choose_jobs, side_by_side
 from baldur.runs.live import Live, in_notebook
 from baldur.runs.meant import as_strategy
@@ -220,8 +221,8 @@ def _dataset(data: Any, settings: DataSettings) -> Dataset:
     if isinstance(data, tuple) and len(data) != 2:
         raise InvalidArgument(f"expected a tuple (x, y), not one of {len(data)} values")
     if isinstance(data, tuple):
-        _refuse_other_rows(*data)
-    if isinstance(data, tuple) and (is_frame(data[0]) or _is_table(data[0])):
+        refuse_other_rows(*data)
+    if isinstance(data, tuple) and (is_frame(data[0]) or is_columns(data[0])):
         return from_table(
             IN_MEMORY,
             columns_of(data[0]),
@@ -241,26 +242,6 @@ def _dataset(data: Any, settings: DataSettings) -> Dataset:
         reading=settings.reading,
         missing=settings.missing,
         task=settings.task,
-    )
-
-
-def _refuse_other_rows(x: Any, labels: Any) -> None:
-    """Refuse labels of pandas with another index than that of the data frame."""
-    if not is_frame(x) or not all(hasattr(part, "iloc") for part in (x, labels)):
-        return
-    if not x.index.equals(labels.index):
-        raise InvalidArgument(
-            "the data frame and its labels have different indexes, so a row may get the label of another; give "
-            "labels.loc[frame.index], or both with reset_index(drop=True) if they are in the same order"
-        )
-
-
-def _is_table(x: Any) -> bool:
-    """Whether a dict has columns of a table, and not inputs with several axes or tensors."""
-    return (
-        isinstance(x, dict)
-        and bool(x)
-        and all(not isinstance(v, torch.Tensor) and np.ndim(v) == 1 for v in x.values())
     )
 
 
@@ -335,8 +316,7 @@ def _run(
         store.sweep()
         store.record_start(_environment(settings, choice))
         gone = store.items("quarantined")
-        if dataset.records or dataset.quarantined:
-            store.record_items(record for record in prepared.records() if record.id not in gone)
+        record_items(store, dataset)
         for line in lines(dataset):
             observer.message(line)
         if settings.data.scaling == "none" and uneven(spreads_of(dataset)):

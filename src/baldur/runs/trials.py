@@ -1,6 +1,6 @@
 """The trials of a run in one process: the data and parts are made once, then each trial advances."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,7 @@ from baldur.runs.measuring import Passes, Place, here, make_passes
 from baldur.runs.observer import Observer
 from baldur.runs.plan import Plan, make_learner
 from baldur.stopping import Rule
-from baldur.store import ItemRecord, Trial
+from baldur.store import Trial
 from baldur.training.contract import Fitting
 
 Known = Mapping[str, tuple[str | None, int, int]]
@@ -126,17 +126,6 @@ class Prepared:
             f"{criterion.name} measures on test labels, which count as labels.{will} They are drawn at random from a "
             f"reserve of {size:,} items, which no strategy may choose.{few * (size < enough)}"
         )
-
-    def records(self) -> Iterable[ItemRecord]:
-        """The records of all files of the data, including unreadable ones.
-
-        Yields:
-            One record for each item.
-        """
-        for position, r in enumerate(self.dataset.records):
-            yield ItemRecord(r.id, position, r.path, r.group, r.split, r.sha256, r.size, r.mtime_ns)
-        for i, reason in self.dataset.quarantined:
-            yield ItemRecord(i, state="quarantined", reason=reason)
 
 
 def _reserved(plan: Plan) -> bool:

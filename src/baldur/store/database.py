@@ -6,6 +6,7 @@ would drop SQLite's locks on it.
 """
 
 import errno
+import gc
 import os
 import re
 import shutil
@@ -144,6 +145,11 @@ class Database:
         """All rows of one query; the read ends with the call."""
         with self.sentences(), self._engine.connect() as connection:
             return connection.execute(query).all()
+
+    def tuples(self, query: "sa.Select[*tuple[Any, ...]]") -> Sequence[Any]:
+        """All rows of one query of texts and whole numbers, as the driver gives them: fast for a million rows."""
+        with self.sentences(), self._engine.connect() as connection, without_collection():
+            return connection.execute(query).cursor.fetchall()
 
     def text(self, statement: str) -> Sequence[Any]:
         """All rows of one statement in the database's own language, for example a PRAGMA."""
@@ -344,6 +350,22 @@ def _alembic() -> Any:
     folder = str(Path(__file__).parent / "migrations")
     config.set_main_option("script_location", folder.replace("%", "%%"))
     return config
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """Make many objects without the search for cycles, which would look at all of them again and again.
+
+    Yields:
+        Nothing.
+    """
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def _set_up(connection: Any, _: object) -> None:

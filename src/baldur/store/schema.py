@@ -88,7 +88,7 @@ items = Table(
     Column("state", String, nullable=False),
     Column("reason", String),
     Column("part", BigInteger),  # the place in the file: a row, or an index
-    Column("shown", JSON),  # the values that a page shows, if they are not in a file
+    Column("shown", JSON(none_as_null=True)),  # the values that a page shows, if they are not in a file
     Column("key", BigInteger),  # the place in the random order of the run
     Column("since", Integer),  # the number of the event that added it; NULL if the run began with it
     _one_of("state", "ok", "quarantined"),

@@ -17,7 +17,7 @@ from baldur.errors import InvalidArgument, RunBusy, StoreError
 from baldur.store import artefacts, backup, locks, place, pool, schema
 from baldur.store.classes import Classes, Verb, change, classes_of
 from baldur.store.classes import query as changes
-from baldur.store.database import Database, make_tables, revision_of, upsert
+from baldur.store.database import Database, make_tables, revision_of, upsert, without_collection
 from baldur.store.events import LABELS, newest
 from baldur.store.rows import (
     ArtefactRow,
@@ -32,9 +32,6 @@ from baldur.store.rows import (
 from baldur.store.trial import Trial
 
 _trials = schema.trials.c
-
-_ITEMS = 10_000
-"""Items that one transaction records, so that others need not wait for long."""
 
 _PATIENCE = 60.0
 """Seconds to wait for processes whose parent was killed; they end by themselves within one."""
@@ -332,14 +329,16 @@ class Store:
     def record_items(self, records: Iterable[ItemRecord]) -> None:
         """Record items of the pool, or overwrite their records, except for `key` and `since`.
 
+        Each transaction has some thousands of items, so nobody waits long for the database. If the process is killed in
+        between, the first items are recorded.
+
         Args:
-            records: One record for each item.
+            records: One record for each item; only some are held in memory at a time.
         """
         kept = {"id", "key", "since"}
         changed = [column.name for column in schema.items.columns if column.name not in kept]
-        left = iter(records)
-        while some := list(islice(left, _ITEMS)):
-            rows = [vars(record) | {"grp": record.group} for record in some]
+        records = iter(records)
+        while rows := [vars(r) | {"grp": r.group} for r in islice(records, pool.CHUNK)]:
             with self._database.write() as connection:
                 upsert(connection, schema.items, rows, changed)
 
@@ -419,6 +418,55 @@ class Store:
         query = sa.select(schema.items).order_by(c.position, c.id)
         rows = self._database.rows(query if state is None else query.where(c.state == state))
         return {row.id: ItemRecord(*row) for row in rows}
+
+    def item(self, id: str) -> ItemRecord | None:
+        """The recorded facts of one item.
+
+        Args:
+            id: The item.
+
+        Returns:
+            Its record; None if there is no such item.
+        """
+        row = next(iter(self._database.rows(sa.select(schema.items).where(schema.items.c.id == id))), None)
+        return None if row is None else ItemRecord(*row)
+
+    def count_items(self, state: str | None = None) -> int:
+        """The number of recorded items.
+
+        Args:
+            state: Only items in this state, for example "quarantined"; None for all.
+
+        Returns:
+            A number.
+        """
+        query = sa.select(sa.func.count()).select_from(schema.items)
+        query = query if state is None else query.where(schema.items.c.state == state)
+        return int(self._database.rows(query)[0][0])
+
+    def pool_ids(self) -> list[str]:
+        """The ids of the pool, in the order of their positions, also of items that were withdrawn or became unreadable.
+
+        Test items, and items that could not be used when they were first read, have no position.
+
+        Returns:
+            Item ids.
+        """
+        c = schema.items.c
+        rows = self._database.tuples(sa.select(c.id).where(c.position.is_not(None)).order_by(c.position))
+        return [id for (id,) in rows]
+
+    def files(self) -> dict[str, tuple[str | None, int, int]]:
+        """The recorded facts of the files of items, to notice changed files.
+
+        Returns:
+            For each item that is a file: the SHA-256 of its content, its size in bytes, and its modification time.
+        """
+        c = schema.items.c
+        query = sa.select(c.id, c.sha256, c.size, c.mtime_ns)
+        with without_collection():
+            rows = self._database.tuples(query.where(c.size.is_not(None), c.mtime_ns.is_not(None)))
+            return {id: (sha256, size, mtime_ns) for id, sha256, size, mtime_ns in rows}
 
     def trial(self, strategy: str, seed: int) -> Trial:
         """The trial of a strategy with a seed; created if needed.

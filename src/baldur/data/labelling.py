@@ -1,0 +1,208 @@
+"""Data that people will label: items without labels, or with some."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from baldur.data.arrays import from_arrays
+from baldur.data.cells import NO_TEXTS, columns_of, is_columns, is_frame, refuse_other_rows
+from baldur.data.classes import class_names, none_known, recoded
+from baldur.data.dataset import Dataset, KnownRecord
+from baldur.data.download import Progress
+from baldur.data.encoders.exported import Encoder
+from baldur.data.labels import Labelling, Rules, rules_of
+from baldur.data.loading import NAMES, read, with_features
+from baldur.data.memory import in_memory
+from baldur.data.tables import from_table
+from baldur.data.torch_dataset import from_dataset
+from baldur.errors import InvalidArgument, ItemChanged
+from baldur.protocols import View
+
+IN_MEMORY = "in memory"
+"""The name of a data set that was given in Python."""
+
+_OF_A_RUN = ("input_shape", "facts", "scaling")  # in the preprocessing of a run, but not in that of its data
+
+
+def load_for_labelling(
+    what: Any,
+    *,
+    classes: Any = None,
+    data_dir: str | None = None,
+    image_size: int = 64,
+    layout: Literal["classes", "splits"] | None = None,
+    encoder: str | Encoder | None = None,
+    cache: Path | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
+    missing: Any = None,
+    task: str = "auto",
+    standardise: bool = True,
+    known: Mapping[str, KnownRecord] | None = None,
+    kept: Mapping[str, Any] | None = None,
+    order: Sequence[str] = (),
+) -> Dataset:
+    """Data that people will label. Labels that the data have are kept, and all items are in the pool.
+
+    There are test items only if the data name them. To read the data of a run again, give `known`, `kept` and `order`.
+    Then old items keep their places and their preprocessing, and new items follow them.
+
+    Args:
+        what: A path that `load` takes: a folder of images with or without subfolders, a list of files, a table, arrays
+            or Parquet. Or objects in Python: arrays x, a tuple (x, y) with missing labels in y, a data frame or a dict
+            of columns with or without the column label, a PyTorch data set of inputs or pairs, or a `Dataset`.
+        classes: The names of the classes; by default those that occur. The first folder on the path of an image that
+            has the name of a class gives its label. Numbers in y are positions, unless the classes are numbers.
+        data_dir: See `load`.
+        image_size: See `load`.
+        layout: See `load`.
+        encoder: See `load`.
+        cache: See `load`.
+        device: See `load`.
+        progress: See `load`.
+        missing: See `load`. If the classes are given, -1 is missing, too.
+        task: See `load`.
+        standardise: See `load`.
+        known: The recorded facts of the files of a run by id, to notice changed files.
+        kept: The preprocessing of the run.
+        order: The ids of the pool of the run, in order.
+
+    Returns:
+        The data set.
+
+    Raises:
+        InvalidArgument: The classes or the objects cannot be used.
+        InvalidData: The data cannot be used, or have fewer than two classes and none are given.
+        InvalidLabel: A label is not one of the classes.
+        ItemChanged: An item of the run is missing, or its content changed.
+    """
+    names = None if classes is None else class_names(classes, missing)
+    rules = rules_of(missing, task, labelling=Labelling(names, _of_data(kept), frozenset(order)))
+    if isinstance(what, str | Path):
+        loaded = read(
+            str(what),
+            rules,
+            data_dir=data_dir,
+            image_size=image_size,
+            test_fraction=0,
+            seed=0,
+            layout=layout,
+            encoder=encoder,
+            cache=cache,
+            device=device,
+            progress=progress,
+            known=known,
+            standardise=standardise,
+        )
+        if str(what) in NAMES:
+            loaded = _recoded(loaded, rules)
+    else:
+        loaded = _of_objects(what, rules, standardise)
+        if encoder is not None:
+            loaded = with_features(loaded, encoder, device, cache, progress)
+    return _in_order(loaded, order)
+
+
+def _of_data(kept: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The preprocessing of the data of a run, before an encoder."""
+    if kept is None:
+        return None
+    told = kept["input"] if kept["kind"] == "features" else kept
+    return {name: value for name, value in told.items() if name not in _OF_A_RUN}
+
+
+def _of_objects(what: Any, rules: Rules, standardise: bool) -> Dataset:
+    if isinstance(what, Dataset):
+        return _recoded(what, rules)
+    if isinstance(what, tuple) and len(what) != 2:
+        raise InvalidArgument(f"expected inputs x or a tuple (x, y), not a tuple of {len(what)} values")
+    x, y = what if isinstance(what, tuple) else (what, None)
+    if isinstance(x, str):
+        raise InvalidArgument(
+            f"expected inputs and their labels, not a tuple of a {type(x).__name__} and others"
+        )
+    _refuse_texts(x)
+    if is_frame(x) or is_columns(x):
+        refuse_other_rows(x, y)
+        table = columns_of(x)
+        y = table.pop("label", None) if y is None else y
+        return from_table(IN_MEMORY, table, y, test_fraction=0, rules=rules, standardise=standardise)
+    if y is None and _is_dataset(x):
+        pool, y = from_dataset(x, bare=True)
+    else:
+        pool = from_arrays(_stacked(x))
+    y = none_known(len(pool)) if y is None else y
+    return in_memory(
+        pool,
+        y,
+        test_fraction=0,
+        images=True,
+        missing=rules.missing,
+        task=rules.task,
+        labelling=rules.labelling,
+    )
+
+
+def _is_dataset(x: Any) -> bool:
+    """Whether an object is a map-style data set of PyTorch, and no array, list or dict."""
+    plain = isinstance(x, np.ndarray | list | tuple | dict) or hasattr(x, "shape")
+    return not plain and hasattr(x, "__len__") and hasattr(x, "__getitem__")
+
+
+def _stacked(x: Any) -> Any:
+    """A list of items of one shape as an array."""
+    if not isinstance(x, list):
+        return x
+    if not x:
+        raise InvalidArgument("the list of inputs is empty; give at least one item")
+    try:
+        return np.stack([np.asarray(item) for item in x])
+    except ValueError as error:
+        raise InvalidArgument(
+            f"the list of inputs cannot be made an array ({error}); give items of one shape, or a PyTorch data set"
+        ) from None
+
+
+def _refuse_texts(x: Any) -> None:
+    some = x.tolist() if isinstance(x, np.ndarray) and x.dtype.kind in "OU" else x
+    if hasattr(x, "to_list") and not is_frame(x):  # a series of pandas or polars
+        some = x.to_list()
+    if isinstance(some, list) and any(isinstance(item, str) for item in some):
+        raise InvalidArgument(f"the inputs are texts. {NO_TEXTS}")
+
+
+def _recoded(dataset: Dataset, rules: Rules) -> Dataset:
+    """A data set with its labels as positions in the given classes."""
+    both = np.concatenate([dataset.labels, dataset.test_labels])
+    codes, classes = recoded(both, dataset.classes, dataset.name, rules)
+    train, test = np.split(codes, [len(dataset.labels)])
+    return replace(dataset, labels=train, test_labels=test, classes=classes)
+
+
+def _in_order(dataset: Dataset, order: Sequence[str]) -> Dataset:
+    """The data set with its pool in the order of a run; new items follow in their own order."""
+    if not order:
+        return dataset
+    where = {id: i for i, id in enumerate(dataset.train.ids)}
+    if lost := [id for id in order if id not in where]:
+        reasons = dict(dataset.quarantined)
+        why = f" ({reasons[lost[0]]})" if lost[0] in reasons else ""
+        more = f" and {len(lost) - 1:,} more items" if len(lost) > 1 else ""
+        raise ItemChanged(
+            f"the run has the item {lost[0]}{why}{more}, which the data no longer have; restore them, or give the"
+            " place where they are now"
+        )
+    old = set(order)
+    new = [i for id, i in where.items() if id not in old]
+    positions = np.array([*(where[id] for id in order), *new], np.intp)
+    if (positions == np.arange(len(positions))).all():
+        return dataset
+    origins = dataset.origins
+    if origins is not None:
+        n = len(positions)
+        origins = replace(origins, rows=np.concatenate([origins.rows[positions], origins.rows[n:]]))
+    train = View(dataset.train, positions)
+    return replace(dataset, train=train, labels=dataset.labels[positions], origins=origins)
