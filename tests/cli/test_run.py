@@ -194,6 +194,7 @@ def test_a_run_goes_on_from_any_directory(arrays, tmp_path, monkeypatch):
     assert "[run]/report.html" in result.output
 
 
+@pytest.mark.filterwarnings("always")
 def test_texts_that_are_not_utf_8(arrays, tmp_path):
     (tmp_path / "bad.toml").write_bytes("data = 'caf\xe9'".encode("latin-1"))
     assert baldur("run", "--settings", tmp_path / "bad.toml", "--out", tmp_path / "r").exit_code == 1

@@ -159,3 +159,9 @@ def test_an_answer_that_changed_is_a_correction(tmp_path):
     assert oracle.corrections(known) == {}
     (tmp_path / "answers.csv").write_text("id,label\na,dog\n")
     assert oracle.corrections(known) == {"a": "dog"}, "an answer that is gone says nothing"
+
+
+def test_the_encoding_of_a_spreadsheet_is_warned_of(tmp_path):
+    (tmp_path / "answers.csv").write_bytes("id;label\na;K\xe4se\n".encode("cp1252"))
+    with pytest.warns(UserWarning, match="read as Windows-1252"):
+        assert FileOracle(tmp_path, ("Käse", "Brot")).ask(["a"]) == {"a": "Käse"}

@@ -119,7 +119,10 @@ class _Going:
         with self.trial.phase(latest.round, "label") as phase:
             oracle = self.parts.oracle
             if isinstance(oracle, Corrects):
-                known = {row.item: row.value for row in self.trial.labels()}
+                # What the oracle said itself counts: a later label of somebody else is no reason to say it again.
+                known = {row.item: row.value for row in self.trial.labels()} | self.trial.said(
+                    oracle.annotator
+                )
                 self.trial.correct(oracle.corrections(known), oracle.annotator)
             if isinstance(oracle, Panel):
                 oracle.recall(self.trial.votes())

@@ -87,10 +87,20 @@ class FileOracle:
         faults: list[str] = []
         moved = sorted(self.requests.parent.glob("requests-answered-*.csv"))
         for path in (*moved, self.requests, *self.answers):
-            answers, unreadable = read_answers(path) if path.exists() else ([], [])
-            faults += unreadable
-            for one in answers:
+            if not path.exists():
+                continue
+            read = read_answers(path)
+            faults += map(str, read.faults)
+            for note in read.notes:
+                warnings.warn(note, stacklevel=4)
+            for one in read.answers:
                 answer = one.as_known(known, self._classes)
+                if answer.kind not in ("label", "correction"):
+                    faults.append(
+                        f"{answer.where}: a line of the kind {answer.kind!r} belongs into another file, which "
+                        "`baldur ingest` takes"
+                    )
+                    continue
                 first = said.setdefault(answer.id, answer)
                 if answer.label not in self._classes:
                     faults.append(

@@ -8,6 +8,7 @@ from baldur import report
 from baldur.errors import InvalidArgument
 from baldur.report.export import about, newest_posterior
 from baldur.runs import settings as settings_
+from baldur.runs.ingest import PERSON, Ingested, ingest
 from baldur.runs.names import canonical
 from baldur.store import Store, Trial
 
@@ -97,6 +98,23 @@ class Run:
         columns = ("strategy", "seed", "item", "label", "annotator", "time", "round")
         with self._store() as store:
             return _frame(store.labels(), columns)
+
+    def ingest(self, *paths: str | Path, by: str = PERSON) -> Ingested:
+        """Take labels from files: CSV, JSON or JSON lines. Lines that do not fit are kept apart; the rest is taken.
+
+        Args:
+            paths: Files with id and label; optionally kind, annotator, event (a client's id) and time.
+            by: The annotator of lines that name none.
+
+        Returns:
+            What became of the lines; printed, it is a sentence.
+
+        Raises:
+            InvalidLabel: A file as a whole cannot be read; nothing is taken.
+            InvalidArgument: The run compares several trials.
+        """
+        with self._store() as store:
+            return ingest(store, map(Path, paths), by)
 
     def report(self, path: str | Path | None = None) -> Path:
         """Write the page of results: curves, labels to target, picks, calibration and time.
