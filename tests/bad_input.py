@@ -263,7 +263,7 @@ CASES: dict[str, Sequence[Case]] = {
         Case(
             "labels for a comparison",
             lambda at: (run(at, seeds=2), baldur.open(at / "run").ingest(manifest(at, "id,label\n1,2\n"))),
-            "compares 4 trials",
+            "on labels that it knows",
         ),
     ],
     "Settings": [

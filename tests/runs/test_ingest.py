@@ -73,16 +73,32 @@ def test_another_answer_in_a_later_file_is_a_correction(run, write):
     ]
 
 
-def test_an_answer_of_somebody_else_is_a_label(run, write):
+def test_another_answer_of_somebody_else_must_be_called_a_correction(run, write):
     ingest(run, write("id,label\na,cat\n"), by="ann")
-    ingest(run, write("id,label,annotator\na,dog,bob\nb,dog,\n", "bob.csv"), by="ann")
-    assert [(row.kind, row.annotator) for row in run.ledger()] == [
+    bob = write("id,label,annotator\na,dog,bob\nb,dog,\n", "bob.csv")
+    (refused,) = ingest(run, bob, by="ann").refused
+    assert "'dog' for 'a', but 'ann' said 'cat'; give it the kind correction" in refused.reason
+    ingest(run, write("id,label,annotator,kind\na,dog,bob,correction\n", "bob.csv"))
+    assert [(row.kind, row.annotator) for row in run.ledger()][1:] == [
         ("label", "ann"),
-        ("label", "bob"),
-        ("label", "ann"),
+        ("correction", "bob"),
     ]
     assert str(ingest(run, write("id,label\na,cat\n"), by="ann")).startswith("0 labels taken, 1 was there")
     assert labels(run) == {"a": "dog", "b": "dog"}
+    ingest(run, write("id,label\na,cats\n"), by="ann")
+    assert labels(run) == {"a": "cats", "b": "dog"}, "who answered before may change it"
+
+
+def test_labels_are_read_through_changes_of_the_classes(run, write):
+    ingest(run, write("id,label\na,cat\nb,dog\n"))
+    run.change_classes("rename", ["cat"], "owl", "ann")
+    assert str(ingest(run, write("id,label\na,owl\nb,dog\nc,owl\n"))).startswith(
+        "1 label taken, 2 were there"
+    )
+    assert (
+        "'cat' is not a class; the classes are owl, cats, dog"
+        in ingest(run, write("id,label\na,cat\n")).refused[0].reason
+    )
 
 
 def test_all_kinds_of_lines(run, write):
@@ -102,7 +118,7 @@ def test_all_kinds_of_lines(run, write):
         "0 were there already, 0 refused"
     )
     assert labels(run) == {"a": "dog"}
-    assert run.trials()[0].unlabelable() == ["c"]
+    assert run.trials()[0].left_out() == {"c"}
     assert [row.state for row in run.requests()] == ["answered", "skipped"]
     before = run.ledger()
     assert ingest(run, files).there == 7
@@ -199,7 +215,7 @@ def test_runs_of_several_trials_say_where_their_answers_go(tmp_path, write):
     files = write("id,label\na,cat\n")
     for name, settings, words in (
         ("1", 'oracle = "file"\n', r"answers\.csv"),
-        ("2", "", "on labels that it knows"),
+        ("2", 'oracle = "simulated"\n', "on labels that it knows"),
     ):
         with made(tmp_path / name, settings, trials=2) as store, pytest.raises(InvalidArgument, match=words):
             ingest(store, files)
@@ -235,7 +251,7 @@ ROWS = st.lists(
 
 
 @given(st.lists(ROWS, max_size=5))
-def test_files_in_any_sequence_are_as_if_each_said_the_newest_answer(tmp_path_factory, said):
+def test_files_in_any_sequence_give_each_annotators_newest_answer(tmp_path_factory, said):
     folder = tmp_path_factory.mktemp("run")
     own, current, events = {}, {}, 0
     with made(folder / "run") as store:
@@ -244,19 +260,21 @@ def test_files_in_any_sequence_are_as_if_each_said_the_newest_answer(tmp_path_fa
             with path.open("w", newline="", encoding="utf-8") as file:
                 csv.writer(file).writerows([("id", "label", "annotator"), *rows])
             answers = [((i, who or "cy"), label) for i, label, who in rows]
-            differ = {
-                key
-                for key, label in answers
-                if (key, label) not in answers or len({v for k, v in answers if k == key}) > 1
-            }
-            new = dict.fromkeys(a for a in answers if a[0] not in differ and own.get(a[0]) != a[1])
-            for (item, who), label in new:
-                own[item, who] = current[item] = label
-            events += len(new)
+            taken, refused = 0, 0
+            for key, label in answers:
+                item = key[0]
+                if len({value for other, value in answers if other == key}) > 1:
+                    refused += 1
+                elif own.get(key) != label:
+                    if key not in own and current.get(item, label) != label:
+                        refused += 1
+                    else:
+                        own[key] = current[item] = label
+                        taken += 1
+            events += taken
             done = ingest(store, [path], by="cy")
-            assert sum(done.taken.values()) == len(new)
-            assert len(done.refused) == sum(key in differ for key, _ in answers)
-            assert done.there == len(rows) - len(new) - len(done.refused)
+            assert (sum(done.taken.values()), len(done.refused)) == (taken, refused)
+            assert done.there == len(rows) - taken - refused
             again = ingest(store, [path], by="cy")
             assert sum(again.taken.values()) == 0
             assert labels(store) == current

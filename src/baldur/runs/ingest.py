@@ -14,6 +14,7 @@ from uuid import UUID, uuid5
 from baldur.errors import DataNotFound, InvalidArgument
 from baldur.oracles.answers import Answer, read_answers
 from baldur.store import Event, LedgerRow, Store, Trial
+from baldur.store.classes import Classes
 
 PERSON = "person"
 """The name of an annotator who gives none."""
@@ -81,10 +82,11 @@ def only_trial(store: Store) -> Trial:
         The trial.
 
     Raises:
-        InvalidArgument: The run has several trials or none.
+        InvalidArgument: The run has several trials or none, or knows its labels.
     """
     trials = store.trials()
-    if len(trials) == 1:
+    simulated = store.seed is None and store.options.get("oracle") == "simulated"
+    if len(trials) == 1 and not simulated:
         return trials[0]
     if not trials:
         raise InvalidArgument(f"the run in {store.folder} has not begun: baldur run --out {store.folder}")
@@ -94,8 +96,8 @@ def only_trial(store: Store) -> Trial:
             f"{store.folder / 'answers.csv'} (columns id, label), and go on with: baldur run --out {store.folder}"
         )
     raise InvalidArgument(
-        f"the run in {store.folder} compares {len(trials)} trials on labels that it knows, so it takes no others. To "
-        "label data, begin a run with one strategy, --seeds 1 and --oracle file"
+        f"the run in {store.folder} compares strategies on labels that it knows, so it takes no others. To label data, "
+        "begin a run with one strategy, --seeds 1 and --oracle file"
     )
 
 
@@ -132,7 +134,7 @@ def ingest(store: Store, paths: Iterable[Path], by: str = PERSON) -> Ingested:
     taken, there, refused = Counter[str](), 0, list[Refused]()
     for one in read:
         refused += [Refused(None, str(fault), fault.where, fault.text) for fault in one.faults]
-        plan = _Plan(trial.id, store.classes, [row for row in store.ledger() if _of(row, trial)])
+        plan = _Plan(trial.id, trial.classes(), [row for row in store.ledger() if _of(row, trial)])
         answers = [replace(a, annotator=a.annotator or by.strip()) for a in one.answers]
         plan.take([a.as_known(items.keys(), set(store.classes)) for a in answers], items)
         there += plan.there
@@ -181,6 +183,7 @@ class _Said(NamedTuple):
     act: str
     value: str
     event: str
+    annotator: str
 
 
 @dataclass
@@ -188,7 +191,7 @@ class _Plan:
     """The events that a file adds to a ledger."""
 
     trial: int
-    classes: Sequence[str]
+    classes: Classes
     ledger: Sequence[LedgerRow]
     events: list[tuple[Event, Answer]] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
@@ -200,12 +203,13 @@ class _Plan:
         self._kinds = {row.event: row for row in self.ledger}
         self._times = {(row.item, row.annotator, _act(row.kind), row.value, row.time) for row in self.ledger}
         for row in self.ledger:
-            self._record(row.item, row.annotator, _Said(_act(row.kind), row.value, row.event))
+            value = self.classes.now(row.value, row.number) if row.kind in _LABELS else row.value
+            self._record(row.item or "", _Said(_act(row.kind), value, row.event, row.annotator))
 
-    def _record(self, item: str, annotator: str, said: _Said) -> None:
+    def _record(self, item: str, said: _Said) -> None:
         if said.act == "note":
             return
-        self._own.setdefault((item, annotator), []).append(said)
+        self._own.setdefault((item, said.annotator), []).append(said)
         if said.act != "skip":
             self._current[item] = said
 
@@ -224,7 +228,7 @@ class _Plan:
         self.refused.append(Refused(answer, f"{answer.where}: {reason}", answer.where))
 
     def _doubt(self, answer: Answer, items: Mapping[str, str]) -> str:
-        cut = {"id": (answer.id, items), "label": (answer.label, self.classes)}.get(answer.cut)
+        cut = {"id": (answer.id, items), "label": (answer.label, self.classes.names)}.get(answer.cut)
         if cut is not None:
             told, known = cut
             more = next((name for name in known if name != told and name.startswith(told)), None)
@@ -234,8 +238,8 @@ class _Plan:
             return f"there is no item {answer.id!r}; give the id as the run has it"
         if answer.kind != "note" and items[answer.id]:
             return items[answer.id]
-        if answer.kind in _LABELS and answer.label not in self.classes:
-            return f"{answer.label!r} is not a class; {_hint(answer.label, self.classes)}"
+        if answer.kind in _LABELS and answer.label not in self.classes.names:
+            return f"{answer.label!r} is not a class; {_hint(answer.label, self.classes.names)}"
         return ""
 
     def _without_conflicts(self, answers: Sequence[Answer]) -> list[Answer]:
@@ -277,7 +281,7 @@ class _Plan:
 
     def _plan(self, answer: Answer) -> None:
         item, who, (act, value) = answer.id, answer.annotator, _said(answer)
-        own = self._own.get((item, who), [_Said("", "", "")])[-1]
+        own = self._own.get((item, who), [_Said("", "", "", who)])[-1]
         current = self._current.get(item)
         kind, name = answer.kind, answer.event
         if name in self._kinds:  # sent before, perhaps as a correction
@@ -294,6 +298,13 @@ class _Plan:
         if act == "label":
             kind = "correction" if own.act == "label" and own.value != value else answer.kind
             kind = "label" if current is None else kind
+            if kind == "label" and current and current.act == "label" and current.value != value:
+                self._refuse(
+                    answer,
+                    f"{value!r} for {item!r}, but {current.annotator!r} said {current.value!r}; give it the "
+                    "kind correction if the new answer is right",
+                )
+                return
         if not name:
             answers_to = "" if current is None or act == "note" else current.event
             digest = [
@@ -308,7 +319,7 @@ class _Plan:
                 self.there += 1
                 return
         self.events.append((Event(name, kind, item, who, value, source="file"), answer))  # type: ignore[arg-type]  # one of KINDS
-        self._record(item, who, _Said(act, value, name))
+        self._record(item, _Said(act, value, name, who))
 
     def _is_there(self, answer: Answer, own: _Said) -> bool:
         act, value = _said(answer)
