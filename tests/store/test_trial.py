@@ -101,10 +101,10 @@ def test_labels_are_the_last_word_up_to_any_cut(tmp_path_factory, said):
             assert numbers == sorted(numbers)
 
 
-def test_what_an_annotator_said_is_known_after_somebody_else_corrected_it(trial):
+def test_what_the_oracle_said_is_known_after_somebody_else_corrected_it(trial):
     trial.answer(0, {"a": "cat", "b": "cat"}, "file")
     trial.tell([Event("1", "correction", "a", "ann", "dog")])
-    assert trial.said("file") == {"a": "cat", "b": "cat"}
+    assert trial.said("oracle") == {"a": "cat", "b": "cat"}
     trial.correct({"b": "dog"}, "file")
-    assert trial.said("file") == {"a": "cat", "b": "dog"}
-    assert trial.said("ann") == {"a": "dog"}
+    assert trial.said("oracle") == {"a": "cat", "b": "dog"}
+    assert trial.said("person") == {"a": "dog"}

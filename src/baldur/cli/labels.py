@@ -20,7 +20,9 @@ def ingest(
     files: Annotated[
         list[Path], typer.Argument(help="CSV, JSON or JSON lines with id and label", show_default=False)
     ],
-    by: Annotated[str, typer.Option(help="the annotator of lines that name none")] = "person",
+    by: Annotated[
+        str | None, typer.Option(help="the annotator of lines that name none", show_default="person")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Take labels from files. Lines that do not fit are named and kept apart, and the rest is taken.

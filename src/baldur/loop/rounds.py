@@ -119,10 +119,8 @@ class _Going:
         with self.trial.phase(latest.round, "label") as phase:
             oracle = self.parts.oracle
             if isinstance(oracle, Corrects):
-                # What the oracle said itself counts: a later label of somebody else is no reason to say it again.
-                known = {row.item: row.value for row in self.trial.labels()} | self.trial.said(
-                    oracle.annotator
-                )
+                known = {row.item: row.value for row in self.trial.labels()}
+                known |= self.trial.said("oracle")  # a later label of a person is no reason to say it again
                 self.trial.correct(oracle.corrections(known), oracle.annotator)
             if isinstance(oracle, Panel):
                 oracle.recall(self.trial.votes())

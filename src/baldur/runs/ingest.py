@@ -12,12 +12,13 @@ from typing import NamedTuple
 from uuid import UUID, uuid5
 
 from baldur.errors import DataNotFound, InvalidArgument
+from baldur.oracles import FileOracle
 from baldur.oracles.answers import Answer, read_answers
 from baldur.store import Event, LedgerRow, Store, Trial
 from baldur.store.classes import Classes
 
 PERSON = "person"
-"""The name of an annotator who gives none."""
+"""The name of an annotator who gives none. In a run with `--oracle file`, it is that of the oracle."""
 
 _EVENTS = UUID("0f5bd30c-8f0e-57c7-b2a3-7d4d52f9a4c1")
 """The namespace of the ids of events that have none."""
@@ -101,7 +102,7 @@ def only_trial(store: Store) -> Trial:
     )
 
 
-def ingest(store: Store, paths: Iterable[Path], by: str = PERSON) -> Ingested:
+def ingest(store: Store, paths: Iterable[Path], by: str | None = None) -> Ingested:
     """Take the labels, corrections, withdrawals, skips and notes in files, file by file.
 
     Items are found by their ids. A line with another answer of the same annotator is a correction. Lines that say what
@@ -111,7 +112,7 @@ def ingest(store: Store, paths: Iterable[Path], by: str = PERSON) -> Ingested:
     Args:
         store: The run.
         paths: Files that `read_answers` reads.
-        by: The annotator of lines that name none.
+        by: The annotator of lines that name none; None for `PERSON`.
 
     Returns:
         What became of the lines.
@@ -121,6 +122,8 @@ def ingest(store: Store, paths: Iterable[Path], by: str = PERSON) -> Ingested:
         InvalidArgument: The run has several trials, or `by` is empty.
         DataNotFound: There is no such file.
     """
+    if by is None:
+        by = FileOracle.annotator if store.options.get("oracle") == "file" else PERSON
     if not by.strip():
         raise InvalidArgument("the name of the annotator is empty; give a name, such as --by ann")
     trial = only_trial(store)

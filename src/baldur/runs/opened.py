@@ -8,7 +8,7 @@ from baldur import report
 from baldur.errors import InvalidArgument
 from baldur.report.export import about, newest_posterior
 from baldur.runs import settings as settings_
-from baldur.runs.ingest import PERSON, Ingested, ingest
+from baldur.runs.ingest import Ingested, ingest
 from baldur.runs.names import canonical
 from baldur.store import Store, Trial
 
@@ -99,12 +99,12 @@ class Run:
         with self._store() as store:
             return _frame(store.labels(), columns)
 
-    def ingest(self, *paths: str | Path, by: str = PERSON) -> Ingested:
+    def ingest(self, *paths: str | Path, by: str | None = None) -> Ingested:
         """Take labels from files: CSV, JSON or JSON lines. Lines that do not fit are kept apart; the rest is taken.
 
         Args:
             paths: Files with id and label; optionally kind, annotator, event (a client's id) and time.
-            by: The annotator of lines that name none.
+            by: The annotator of lines that name none; by default "person", or "file" with `--oracle file`.
 
         Returns:
             What became of the lines; printed, it is a sentence.
