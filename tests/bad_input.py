@@ -68,6 +68,12 @@ def told(folder: Path, text: str, name: str = "labels.csv") -> None:
         raise InvalidLabel(refused[0].reason)
 
 
+def exported(folder: Path, place: Path, format: str = "csv") -> Path:
+    """Labels exported to a place, beside the file labels.csv."""
+    told(folder, "id,label\n7,cat\n")
+    return baldur.open(folder / "run").export(place, format)
+
+
 class Noisy(torch.utils.data.Dataset[Any]):
     """A data set whose items are noisy whenever they are read."""
 
@@ -241,7 +247,7 @@ CASES: dict[str, Sequence[Case]] = {
             "item 1 of the data set has the shape (3,)",
         ),
     ],
-    "Labels from files": [
+    "Labels in files": [
         Case(
             "no line with names of columns", lambda at: told(at, "7,cat\n"), "names the columns id and label"
         ),
@@ -260,6 +266,11 @@ CASES: dict[str, Sequence[Case]] = {
             lambda at: told(at, "id,label,kind\n7,cat,guess\n"),
             "the kinds are label",
         ),
+        Case(
+            "a place where something is", lambda at: exported(at, at / "labels.csv"), "nothing is overwritten"
+        ),
+        Case("a format that does not exist", lambda at: exported(at, at / "x", "xml"), "must be one of csv"),
+        Case("numbers as images", lambda at: exported(at, at / "x", "coco"), "the run has no image of '7'"),
         Case(
             "labels for a comparison",
             lambda at: (run(at, seeds=2), baldur.open(at / "run").ingest(manifest(at, "id,label\n1,2\n"))),

@@ -116,6 +116,39 @@ class Run:
         with self._store() as store:
             return ingest(store, map(Path, paths), by)
 
+    def export(
+        self,
+        place: str | Path,
+        format: str = "csv",
+        *,
+        strategy: str | None = None,
+        seed: int | None = None,
+        all: bool = False,
+        link: bool = False,
+    ) -> Path:
+        """Write the labels for other programs. What is at the place already is never overwritten.
+
+        Args:
+            place: A file for csv, jsonl and parquet; a new folder for imagefolder, coco and huggingface.
+            format: "csv", "jsonl", "parquet", "imagefolder", "coco" or "huggingface".
+            strategy: The name of the strategy. It may be omitted if the run has only one.
+            seed: The seed. It may be omitted if the run has only one.
+            all: Also the items of the pool without a label.
+            link: Whether folders hold links to images rather than copies.
+
+        Returns:
+            The place.
+
+        Raises:
+            InvalidArgument: No trial or several trials match, or the items do not fit the format.
+            StoreError: There is something at the place.
+        """
+        from baldur.runs.labelled import export_labels
+
+        with self._store() as store:
+            trial = only(store.trials(), strategy, seed)
+            return export_labels(store, trial, Path(place), format, all, link)
+
     def report(self, path: str | Path | None = None) -> Path:
         """Write the page of results: curves, labels to target, picks, calibration and time.
 
@@ -153,7 +186,7 @@ class Run:
         from baldur.runs.exported import rebuilt
 
         with self._store() as store:
-            trial = _only(store.trials(), strategy, seed)
+            trial = only(store.trials(), strategy, seed)
             _, folder = newest_posterior(store, trial)
             if folder is None:
                 raise InvalidArgument(
@@ -188,7 +221,7 @@ def _frame(rows: Iterable[Sequence[Any]], columns: Sequence[str]) -> "pd.DataFra
     return pd.DataFrame(list(rows), columns=list(columns))
 
 
-def _only(trials: Sequence[Trial], strategy: str | None, seed: int | None) -> Trial:
+def only(trials: Sequence[Trial], strategy: str | None, seed: int | None) -> Trial:
     """The only trial of a strategy and a seed."""
     found = [
         trial
