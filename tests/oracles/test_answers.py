@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from baldur.errors import InvalidLabel
-from baldur.oracles.answers import Answer, Answers, blank, is_blank, read_answers
+from baldur.oracles.answers import Answer, Answers, blank, is_blank, read_answers, unanswered
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
 
@@ -16,6 +16,7 @@ def test_what_is_asked_for_is_blank_until_somebody_writes(tmp_path_factory, aske
     path = tmp_path_factory.mktemp("run") / "requests.csv"
     path.write_text(blank(asked.items()), encoding="utf-8", newline="")
     assert is_blank(path)
+    assert unanswered(path) == len(asked)
     assert read_answers(path) == Answers([], [])
     if asked:
         path.write_bytes(path.read_bytes()[:-2] + b"cat")

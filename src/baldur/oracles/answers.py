@@ -187,6 +187,22 @@ def is_blank(path: Path) -> bool:
     return header == _HEADER and all(len(row) == 3 and not row[2] for row in rows)
 
 
+def unanswered(path: Path) -> int:
+    """The number of requests in a file that have no label yet.
+
+    Args:
+        path: A file of requests.
+
+    Returns:
+        The number; 0 if the file is not there or cannot be read.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return sum(not (row.get("label") or "").strip() for row in csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return 0
+
+
 def _from_csv(path: Path, text: str) -> Answers:
     finished = text.endswith(("\n", "\r"))
     # Lines end at "\n" or "\r" only; a text may contain other line ends of Unicode. If the last row is not the mark of
