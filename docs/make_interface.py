@@ -39,6 +39,7 @@ FRONT: Sequence[tuple[str, Sequence[str]]] = (
 OBJECTS: Sequence[tuple[str, Sequence[str]]] = (
     ("baldur.runs.run", ("Outcome",)),
     ("baldur.runs.opened", ("Run",)),
+    ("baldur.runs.ingest", ("Ingested", "Refused")),
     ("baldur.protocols", ("Choice",)),
     ("baldur.runs.exported", ("Model",)),
     ("baldur.report", ("Summary", "Row", "ToTarget")),

@@ -12,6 +12,8 @@ from torch import nn
 
 import baldur
 from baldur import acquire, data, evaluate, learners, posteriors, score, select
+from baldur.errors import InvalidLabel
+from baldur.store import ItemRecord, Request, Store
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,22 @@ def run(folder: Path, **options: Any) -> Any:
     rng = np.random.default_rng(0)
     told = {"data": (rng.normal(size=(60, 4)).astype(np.float32), np.arange(60) % 3)}
     return baldur.run(**told | {"out": folder / "run", "seeds": 1, "rounds": 1, "epochs": 1} | options)
+
+
+def told(folder: Path, text: str, name: str = "labels.csv") -> None:
+    """A file of labels for a run of the items 7 and 8; the first refused line is an error."""
+    with Store.create(folder / "run", settings="", classes=("cat", "dog")) as store:
+        store.record_items([ItemRecord("7"), ItemRecord("8"), ItemRecord("9", split="test")])
+        store.trial("bald", 0).begin([Request("7", 0)])
+    (folder / name).write_text(text)
+    if refused := baldur.open(folder / "run").ingest(folder / name).refused:
+        raise InvalidLabel(refused[0].reason)
+
+
+def exported(folder: Path, place: Path, format: str = "csv") -> Path:
+    """Labels exported to a place, beside the file labels.csv."""
+    told(folder, "id,label\n7,cat\n")
+    return baldur.open(folder / "run").export(place, format)
 
 
 class Noisy(torch.utils.data.Dataset[Any]):
@@ -227,6 +245,36 @@ CASES: dict[str, Sequence[Case]] = {
             "items of two shapes",
             lambda at: run(at, data=[(torch.zeros(2), 0), (torch.zeros(3), 1)]),
             "item 1 of the data set has the shape (3,)",
+        ),
+    ],
+    "Labels in files": [
+        Case(
+            "no line with names of columns", lambda at: told(at, "7,cat\n"), "names the columns id and label"
+        ),
+        Case("an id of no item", lambda at: told(at, "id,label\n007,cat\n"), "there is no item '007'"),
+        Case("a label of no class", lambda at: told(at, "id,label\n7,Cat\n"), "did you mean 'cat'?"),
+        Case("the label of a test item", lambda at: told(at, "id,label\n9,cat\n"), "'9' is a test item"),
+        Case(
+            "two answers for an item", lambda at: told(at, "id,label\n7,cat\n7,dog\n"), "keep one of the two"
+        ),
+        Case("too many cells", lambda at: told(at, "id,label\n7,cat,dog\n"), "line 2 has 3 cells"),
+        Case("a half written line", lambda at: told(at, "id,label\n7,cat\n8,d"), "the file ends after 'd'"),
+        Case("a quote without an end", lambda at: told(at, 'id,label\n7,"cat\n'), "never closed"),
+        Case("broken JSON", lambda at: told(at, '{"id": "7", "label"\n', "labels.jsonl"), "was expected"),
+        Case(
+            "a kind that does not exist",
+            lambda at: told(at, "id,label,kind\n7,cat,guess\n"),
+            "the kinds are label",
+        ),
+        Case(
+            "a place where something is", lambda at: exported(at, at / "labels.csv"), "nothing is overwritten"
+        ),
+        Case("a format that does not exist", lambda at: exported(at, at / "x", "xml"), "must be one of csv"),
+        Case("numbers as images", lambda at: exported(at, at / "x", "coco"), "the run has no image of '7'"),
+        Case(
+            "labels for a comparison",
+            lambda at: (run(at, seeds=2), baldur.open(at / "run").ingest(manifest(at, "id,label\n1,2\n"))),
+            "on labels that it knows",
         ),
     ],
     "Settings": [

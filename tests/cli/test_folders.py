@@ -55,3 +55,20 @@ def test_the_doctor_names_what_is_damaged(finished):
     result = baldur("doctor", finished)
     assert result.exit_code == 1
     assert "network.safetensors" in result.output or "posterior" in result.output
+
+
+def test_labels_are_exported_for_other_programs(finished, tmp_path):
+    said = baldur("export", finished, "--format", "csv")
+    assert said.exit_code == 1
+    assert "several trials match" in said.output
+    of_one = ("--strategy", "bald", "--format")
+    printed = baldur("export", finished, *of_one, "csv").output
+    assert printed.splitlines()[0].startswith("id,label,")
+    assert baldur("export", finished, *of_one, "csv", "--out", tmp_path / "x.csv").exit_code == 0
+    assert (tmp_path / "x.csv").read_text().splitlines() == printed.splitlines()
+    every = baldur("export", finished, *of_one, "jsonl", "--all").output.splitlines()
+    assert len(every) >= len(printed.splitlines()) - 1
+    for words in (("--format", "yaml", "--out", tmp_path / "y"), ("--seed", "0"), ("--all",), ("--link",)):
+        assert baldur("export", finished, "--strategy", "bald", *words).exit_code == 1
+    said = baldur("export", finished, *of_one, "parquet")
+    assert "say where to write it" in said.output

@@ -167,6 +167,24 @@ def test_data_and_runs_that_were_moved_go_on(tmp_path, monkeypatch):
     assert "give one" in baldur("run", "new/pets", "--data", "other", "--out", "moved").output
 
 
+def test_a_comparison_asks_for_what_can_be_answered_in_a_sitting(arrays, tmp_path):
+    folder = tmp_path / "run"
+    options = [*OPTIONS, "--oracle", "file", "--initial", "20", "--rounds", "1", "--seeds", "5"]
+    strategies = ("--strategy", "bald", "--strategy", "random")
+    result = baldur("run", arrays, *strategies, *options, "--out", folder)
+    assert result.exit_code == 3
+    asked = [line.split(",")[0] for line in (folder / "requests.csv").read_text().split()[1:]]
+    assert 20 < len(asked) <= 50
+    assert f"read the {len(asked)} questions in {folder}/requests.csv" in result.output.replace("\n", " ")
+    (folder / "answers.csv").write_text("id,label\n" + "".join(f"{i},{n % 3}\n" for n, i in enumerate(asked)))
+    assert baldur("run", "--out", folder).exit_code == 3
+    with Store.open(folder) as store:
+        rounds = {(trial.strategy, trial.seed): trial.latest().round for trial in store.trials()}
+    begun = [key for key, round in rounds.items() if round]
+    assert len(begun) < 10
+    assert begun == [(s, n) for n in range(len(begun) // 2) for s in ("bald", "random")]
+
+
 def test_what_an_interrupted_run_waits_for(arrays, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     options = [*OPTIONS, "--strategy", "bald", "--oracle", "file", "--out", folder]
@@ -175,7 +193,7 @@ def test_what_an_interrupted_run_waits_for(arrays, tmp_path, monkeypatch):
     def stopped(*_):
         raise KeyboardInterrupt
 
-    said = f"waiting for 6 answers: read the questions in {folder}/requests.csv, fill in the labels there"
+    said = f"waiting for 6 answers: read the 6 questions in {folder}/requests.csv, fill in the labels there"
     assert said in baldur("status", folder).output.replace("\n", " ")
     monkeypatch.setattr("baldur.runs.run.start", stopped)
     result = baldur("run", "--out", folder)
@@ -194,6 +212,7 @@ def test_a_run_goes_on_from_any_directory(arrays, tmp_path, monkeypatch):
     assert "[run]/report.html" in result.output
 
 
+@pytest.mark.filterwarnings("always")
 def test_texts_that_are_not_utf_8(arrays, tmp_path):
     (tmp_path / "bad.toml").write_bytes("data = 'caf\xe9'".encode("latin-1"))
     assert baldur("run", "--settings", tmp_path / "bad.toml", "--out", tmp_path / "r").exit_code == 1

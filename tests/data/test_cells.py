@@ -2,7 +2,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from baldur.data.cells import columns_of, encoded, is_frame, numbers_of, texts_of, vocabulary, why_by_name
+from baldur.data.cells import (
+    columns_of,
+    encoded,
+    is_frame,
+    numbers_of,
+    texts_of,
+    vocabulary,
+    why_by_name,
+    why_by_names,
+)
 from baldur.errors import InvalidArgument
 
 
@@ -46,3 +55,9 @@ def test_columns_of_a_frame_or_a_mapping():
 def test_names_of_ids():
     assert all(map(why_by_name, ["id", "row_number", "sample-id", "GUID", "caseID", "__index_level_0__"]))
     assert not any(map(why_by_name, ["acid", "grid", "humid", "fluid", "index_of_refraction", "row_width"]))
+
+
+def test_the_facts_about_exported_labels_are_no_inputs_if_all_of_them_are_there():
+    facts = ["annotator", "time", "round"]
+    assert list(why_by_names(["x", "row_id", *facts])) == ["row_id", *sorted(facts)]
+    assert why_by_names(["x", *facts[1:]]) == {}

@@ -159,3 +159,41 @@ def test_an_answer_that_changed_is_a_correction(tmp_path):
     assert oracle.corrections(known) == {}
     (tmp_path / "answers.csv").write_text("id,label\na,dog\n")
     assert oracle.corrections(known) == {"a": "dog"}, "an answer that is gone says nothing"
+
+
+def test_the_encoding_of_a_spreadsheet_is_warned_of(tmp_path):
+    (tmp_path / "answers.csv").write_bytes("id;label\na;K\xe4se\n".encode("cp1252"))
+    with pytest.warns(UserWarning, match="read as Windows-1252"):
+        assert FileOracle(tmp_path, ("Käse", "Brot")).ask(["a"]) == {"a": "Käse"}
+
+
+def asked(folder):
+    return [row["id"] for row in rows(folder / "requests.csv")]
+
+
+def test_a_file_asks_for_what_can_be_answered_in_a_sitting(tmp_path):
+    oracle = FileOracle(tmp_path, CLASSES, most=50)
+    trials = [[f"{seed}-{n}" for n in range(20)] for seed in range(5)]
+    for ids in trials:
+        for _ in range(2):  # strategies of one seed begin with the same items
+            assert oracle.ask(ids) == {}
+    assert asked(tmp_path) == [*trials[0], *trials[1]]
+    (tmp_path / "answers.csv").write_text("id,label\n" + "".join(f"{i},cat\n" for i in trials[0]))
+    again = FileOracle(tmp_path, CLASSES, most=50)
+    follow = ["next-1", "next-2"]
+    assert len(again.ask(trials[0])) == 20
+    again.ask(follow)
+    for ids in trials[1:]:
+        again.ask(ids)
+    assert asked(tmp_path) == [*follow, *trials[1], *trials[2]]
+
+
+def test_one_trial_that_asks_for_more_is_asked_in_parts(tmp_path):
+    ids = [str(n) for n in range(130)]
+    sizes = []
+    for _ in range(4):
+        given = FileOracle(tmp_path, CLASSES).ask(ids)
+        sizes.append((len(given), len(asked(tmp_path))))
+        lines = ["id,label", *(f"{i},dog" for i in (*given, *asked(tmp_path)))]
+        (tmp_path / "answers.csv").write_text("\n".join(lines) + "\n")
+    assert sizes == [(0, 50), (50, 50), (100, 30), (130, 0)]

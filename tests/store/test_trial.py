@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from tests.store.one_round import go_through
 
 from baldur.errors import InvalidArgument, StoreError
-from baldur.store import Request, Store
+from baldur.store import Event, Request, Store
 
 
 def test_before_the_beginning(run):
@@ -99,3 +99,12 @@ def test_labels_are_the_last_word_up_to_any_cut(tmp_path_factory, said):
             assert {row.item: row.value for row in trial.labels(cut)} == dict(events[:cut])
             numbers = [row.number for row in trial.labels(cut)]
             assert numbers == sorted(numbers)
+
+
+def test_what_the_oracle_said_is_known_after_somebody_else_corrected_it(trial):
+    trial.answer(0, {"a": "cat", "b": "cat"}, "file")
+    trial.tell([Event("1", "correction", "a", "ann", "dog")])
+    assert trial.said("oracle") == {"a": "cat", "b": "cat"}
+    trial.correct({"b": "dog"}, "file")
+    assert trial.said("oracle") == {"a": "cat", "b": "dog"}
+    assert trial.said("person") == {"a": "dog"}

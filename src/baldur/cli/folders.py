@@ -1,5 +1,6 @@
 """Commands that work on the folder of a run: status, report, export, backup and doctor."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,7 @@ import typer
 
 from baldur.cli.app import FAILED, app, escaped, in_words, out_console, print_json
 from baldur.cli.run import AsJson, RunFolder
+from baldur.errors import InvalidArgument
 from baldur.runs import settings as settings_
 
 
@@ -54,16 +56,45 @@ def report_(
 def export(
     folder: RunFolder,
     out: Annotated[
-        Path | None, typer.Option(help="the folder to write to", show_default="RUN/export")
+        Path | None, typer.Option(help="the folder or file to write to", show_default="RUN/export")
     ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(help="the labels only: csv, jsonl, parquet, imagefolder, coco or huggingface"),
+    ] = None,
+    strategy: Annotated[str | None, typer.Option(help="the labels of this strategy")] = None,
+    seed: Annotated[int | None, typer.Option(help="the labels of this seed")] = None,
+    all_items: Annotated[bool, typer.Option("--all", help="also the items without a label")] = False,
+    link: Annotated[bool, typer.Option("--link", help="link images rather than copy them")] = False,
 ) -> None:
-    """Write the labels, the curves, and the final models with their classes and preprocessing."""
+    """Write the labels, the curves, and the final models with their classes and preprocessing.
+
+    With --format, write the labels of one trial for other programs. Without --out, csv and jsonl are printed.
+    """
     from baldur import report
     from baldur.store import Store
 
     with in_words(), Store.open(folder) as store:
-        for path in report.export(store, out or folder / "export"):
-            out_console.print(str(path), highlight=False, soft_wrap=True, markup=False)
+        if format is None:
+            if strategy is not None or seed is not None or all_items or link:
+                raise InvalidArgument(
+                    "--strategy, --seed, --all and --link need --format, such as --format csv"
+                )
+            for path in report.export(store, out or folder / "export"):
+                out_console.print(str(path), highlight=False, soft_wrap=True, markup=False)
+            return
+        from baldur.runs.labelled import export_labels, labelled_items
+        from baldur.runs.labelled_tables import write_lines
+        from baldur.runs.opened import only
+
+        trial = only(store.trials(), strategy, seed)
+        if out is None and format in ("csv", "jsonl"):
+            write_lines(labelled_items(store, trial, all_items), sys.stdout, format)
+            return
+        if out is None:
+            raise InvalidArgument(f"{format} is not printed; say where to write it, such as --out labels")
+        path = export_labels(store, trial, out, format, all_items, link)
+        out_console.print(str(path), highlight=False, soft_wrap=True, markup=False)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from baldur.data.cells import DATE, encoded, texts_of, vocabulary, why_by_name
+from baldur.data.cells import DATE, encoded, texts_of, vocabulary, why_by_names
 from baldur.data.copies import EARLIER
 from baldur.data.origins import chosen, plain
 from baldur.errors import InvalidData, InvalidLabel
@@ -102,11 +102,12 @@ def _columns(path: Path, file: Any, fields: list[Any]) -> Inputs:
     from pyarrow import types
 
     left_out, names = [], []
+    no_inputs = why_by_names(field.name for field in fields)
     for field in fields:
         kind = field.type
         if types.is_temporal(kind):
             left_out.append((field.name, DATE))
-        elif why := why_by_name(field.name):
+        elif why := no_inputs.get(field.name):
             left_out.append((field.name, why))
         elif types.is_nested(kind):
             left_out.append((field.name, f"{kind}, neither a number nor a category"))

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -124,6 +124,26 @@ def why_by_name(name: str) -> str:
         The reason.
     """
     return "an id, by its name" if _ID.search(name) or _CAMEL.search(name) else ""
+
+
+ABOUT_LABELS = frozenset({"annotator", "time", "round"})
+"""Columns of exported labels beside id and label. In a table that has all three, none is an input."""
+
+
+def why_by_names(names: Iterable[str]) -> dict[str, str]:
+    """The columns of a table that are no inputs by their names, each with the reason.
+
+    Args:
+        names: Of all columns.
+
+    Returns:
+        The reasons by name.
+    """
+    every = list(names)
+    found = {name: why for name in every if (why := why_by_name(name))}
+    if set(every) >= ABOUT_LABELS:
+        found |= dict.fromkeys(sorted(ABOUT_LABELS), "a fact about the label, by its name")
+    return found
 
 
 def vocabulary(distinct: set[str]) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from baldur.data.cells import (
     texts_of,
     typed,
     vocabulary,
-    why_by_name,
+    why_by_names,
 )
 from baldur.data.labels import FEW
 from baldur.errors import InvalidArgument, InvalidData
@@ -186,9 +186,10 @@ def found_in(table: Mapping[str, Any]) -> tuple[Found, NDArray[np.float64]]:
         The columns, and shape (n, columns): numbers, NaN if missing; or positions in the texts of a category.
     """
     names, texts, left_out, rows = [], [], [], []
+    no_inputs = why_by_names(table)
     for name, values in table.items():
         array = values if isinstance(values, np.ndarray) else typed(values)
-        if why := why_by_name(name):
+        if why := no_inputs.get(name):
             left_out.append((name, why))
             continue
         if array.dtype.kind in "biuf":

@@ -120,6 +120,7 @@ class _Going:
             oracle = self.parts.oracle
             if isinstance(oracle, Corrects):
                 known = {row.item: row.value for row in self.trial.labels()}
+                known |= self.trial.said("oracle")  # a later label of a person is no reason to say it again
                 self.trial.correct(oracle.corrections(known), oracle.annotator)
             if isinstance(oracle, Panel):
                 oracle.recall(self.trial.votes())

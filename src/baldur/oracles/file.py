@@ -9,6 +9,9 @@ from pathlib import Path
 from baldur.errors import InvalidLabel
 from baldur.oracles.answers import Answer, blank, is_blank, read_answers
 
+SITTING = 50
+"""The most items that a file of requests asks for at a time, unless told otherwise."""
+
 _MOST = 5  # faults named in one message
 
 
@@ -18,11 +21,15 @@ class FileOracle:
     Labels that a person fills into `requests.csv` are answers, too. Such a file is never overwritten: before new
     requests are written, it becomes `requests-answered-1.csv`, which is still read.
 
+    The file asks for what a person can answer in a sitting. If several trials ask, the first ones come first. An item
+    that several ask for is written once.
+
     Args:
         folder: The folder of these files.
         classes: The names that an answer may have.
         path_of: Gives the file or address where a person finds the item; empty if there is none.
         ids: The ids of all items; an answer for another id gives a warning. None if they are not known.
+        most: The largest number of items in `requests.csv`.
     """
 
     annotator = "file"
@@ -33,6 +40,7 @@ class FileOracle:
         classes: Sequence[str],
         path_of: Callable[[str], str] = lambda _: "",
         ids: Iterable[str] | None = None,
+        most: int = SITTING,
     ) -> None:
         self.requests = folder / "requests.csv"
         self.answers = (folder / "answers.csv", folder / "answers.jsonl")
@@ -40,10 +48,11 @@ class FileOracle:
         self._path_of = path_of
         self._ids = None if ids is None else frozenset(ids)
         self._warned = False
-        self._open: dict[str, None] = {}  # the items that any trial waits for, in the order asked
+        self._most = most
+        self._asked: list[list[str]] = []  # what each trial waits for, in the order in which they asked
 
     def ask(self, ids: Sequence[str]) -> Mapping[str, str]:
-        """The answers so far; items without an answer are in `requests.csv` when this returns.
+        """The answers so far; if items have none, `requests.csv` asks for some of them when this returns.
 
         An id or label is taken as it is written. If that is unknown, it is taken without the spaces around it.
 
@@ -59,11 +68,19 @@ class FileOracle:
         """
         given = self._given(frozenset(ids))
         answered = {i: given[i] for i in ids if i in given}
-        self._open |= dict.fromkeys(i for i in ids if i not in answered)
-        for i in answered:
-            self._open.pop(i, None)
-        self._write(list(self._open))
+        self._asked = [[i for i in some if i not in given] for some in (*self._asked, list(ids))]
+        self._write(self._sitting())
         return answered
+
+    def _sitting(self) -> list[str]:
+        """What to ask for now: the questions of the first trial, and of further trials while they all fit."""
+        now: dict[str, None] = {}
+        for some in self._asked:
+            more = [i for i in some if i not in now]
+            if now and len(now) + len(more) > self._most:
+                break
+            now |= dict.fromkeys(more)
+        return list(now)[: self._most]
 
     def corrections(self, known: Mapping[str, str]) -> Mapping[str, str]:
         """The answers that are now other ones.
@@ -87,10 +104,20 @@ class FileOracle:
         faults: list[str] = []
         moved = sorted(self.requests.parent.glob("requests-answered-*.csv"))
         for path in (*moved, self.requests, *self.answers):
-            answers, unreadable = read_answers(path) if path.exists() else ([], [])
-            faults += unreadable
-            for one in answers:
+            if not path.exists():
+                continue
+            read = read_answers(path)
+            faults += map(str, read.faults)
+            for note in read.notes:
+                warnings.warn(note, stacklevel=4)
+            for one in read.answers:
                 answer = one.as_known(known, self._classes)
+                if answer.kind not in ("label", "correction"):
+                    faults.append(
+                        f"{answer.where}: a line of the kind {answer.kind!r} belongs into another file, which "
+                        "`baldur ingest` takes"
+                    )
+                    continue
                 first = said.setdefault(answer.id, answer)
                 if answer.label not in self._classes:
                     faults.append(

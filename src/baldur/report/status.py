@@ -3,9 +3,11 @@
 from collections import Counter
 from collections.abc import Mapping
 from itertools import groupby
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from baldur.oracles.answers import unanswered
 from baldur.report import wording
 from baldur.report.notes import answers
 from baldur.report.plan import Plan, read_plan
@@ -114,9 +116,10 @@ def how_to_answer(folder: Any) -> str:
     Returns:
         A part of a sentence.
     """
+    questions = wording.count(unanswered(Path(folder) / "requests.csv"), "question")
     return (
-        f"read the questions in {folder}/requests.csv, fill in the labels there or write them to {folder}/answers.csv "
-        f"(columns id, label), then continue with: baldur run --out {folder}"
+        f"read the {questions} in {folder}/requests.csv, fill in the labels there or write them to "
+        f"{folder}/answers.csv (columns id, label), then continue with: baldur run --out {folder}"
     )
 
 

@@ -8,6 +8,7 @@ from baldur import report
 from baldur.errors import InvalidArgument
 from baldur.report.export import about, newest_posterior
 from baldur.runs import settings as settings_
+from baldur.runs.ingest import Ingested, ingest
 from baldur.runs.names import canonical
 from baldur.store import Store, Trial
 
@@ -100,6 +101,56 @@ class Run:
         with self._store() as store:
             return _frame(store.labels(), columns)
 
+    def ingest(self, *paths: str | Path, by: str | None = None) -> Ingested:
+        """Take labels from files: CSV, JSON or JSON lines. Lines that do not fit are kept apart; the rest is taken.
+
+        Args:
+            paths: Files with id and label; optionally kind, annotator, event (a client's id) and time.
+            by: The annotator of lines that name none; by default "person", or "file" with `--oracle file`.
+
+        Returns:
+            What became of the lines; printed, it is a sentence.
+
+        Raises:
+            InvalidLabel: A file as a whole cannot be read; nothing is taken.
+            InvalidArgument: The run compares several trials.
+        """
+        with self._store() as store:
+            return ingest(store, map(Path, paths), by)
+
+    def export(
+        self,
+        place: str | Path,
+        format: str = "csv",
+        *,
+        strategy: str | None = None,
+        seed: int | None = None,
+        all: bool = False,
+        link: bool = False,
+    ) -> Path:
+        """Write the labels for other programs. What is at the place already is never overwritten.
+
+        Args:
+            place: A file for csv, jsonl and parquet; a new folder for imagefolder, coco and huggingface.
+            format: "csv", "jsonl", "parquet", "imagefolder", "coco" or "huggingface".
+            strategy: The name of the strategy. It may be omitted if the run has only one.
+            seed: The seed. It may be omitted if the run has only one.
+            all: Also the items of the pool without a label.
+            link: Whether folders hold links to images rather than copies.
+
+        Returns:
+            The place.
+
+        Raises:
+            InvalidArgument: No trial or several trials match, or the items do not fit the format.
+            StoreError: There is something at the place.
+        """
+        from baldur.runs.labelled import export_labels
+
+        with self._store() as store:
+            trial = only(store.trials(), strategy, seed)
+            return export_labels(store, trial, Path(place), format, all, link)
+
     def report(self, path: str | Path | None = None) -> Path:
         """Write the page of results: curves, labels to target, picks, calibration and time.
 
@@ -137,7 +188,7 @@ class Run:
         from baldur.runs.exported import rebuilt
 
         with self._store() as store:
-            trial = _only(store.trials(), strategy, seed)
+            trial = only(store.trials(), strategy, seed)
             _, folder = newest_posterior(store, trial)
             if folder is None:
                 raise InvalidArgument(
@@ -173,7 +224,7 @@ def _frame(rows: Iterable[Sequence[Any]], columns: Sequence[str]) -> "pd.DataFra
     return pd.DataFrame(list(rows), columns=list(columns))
 
 
-def _only(trials: Sequence[Trial], strategy: str | None, seed: int | None) -> Trial:
+def only(trials: Sequence[Trial], strategy: str | None, seed: int | None) -> Trial:
     """The only trial of a strategy and a seed."""
     found = [
         trial

@@ -234,6 +234,19 @@ class Trial:
         with self.database.write() as connection:
             return tell(connection, self.id, events)
 
+    def said(self, source: str) -> dict[str, str]:
+        """The newest label of each item that arrived in one way, also if it is not the current one any more.
+
+        Args:
+            source: The source of the labels, such as "oracle".
+
+        Returns:
+            Class names by item id.
+        """
+        c = schema.events.c
+        query = sa.select(c.item, c.value).where(c.trial == self.id, c.source == source, c.kind.in_(LABELS))
+        return {row.item: row.value for row in self.database.rows(query.order_by(c.number))}
+
     def votes(self) -> dict[str, dict[str, str]]:
         """The answers of each annotator, if labels are the majority of several answers.
 
