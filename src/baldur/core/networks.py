@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from baldur.core.devices import seeded
-from baldur.core.trees import bits, map_tree
+from baldur.core.trees import bits, map_tree, take
 from baldur.errors import InvalidArgument, UnsupportedNetwork
 
 HALF = (torch.float16, torch.bfloat16)
@@ -167,6 +167,35 @@ def _apply(network: nn.Module, x: Any) -> Any:
     except TypeError:
         _refuse_others(network, args, kwargs)
         raise
+
+
+def least_items(network: nn.Module, x: Any, seed: int, device: torch.device) -> int:
+    """How many items a batch needs in training: two where batch normalisation has no other values, else one.
+
+    Args:
+        network: The network; its mode and buffers are those of before afterwards.
+        x: A batch of one item or more.
+        seed: Seed of dropout.
+        device: The device of the network.
+
+    Returns:
+        1 or 2.
+    """
+    before = {name: buffer.detach().clone() for name, buffer in network.named_buffers()}
+    modes = [(module, module.training) for module in network.modules()]
+    network.train()
+    try:
+        with seeded(seed, device), torch.no_grad():
+            call(network, take(x, slice(1)))
+    except ValueError as error:
+        if "more than 1 value per channel" in str(error):
+            return 2
+        raise
+    finally:
+        for module, training in modes:
+            module.training = training
+        restore(network, before)
+    return 1
 
 
 def arguments_of(network: nn.Module, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from baldur.core.devices import seeded
-from baldur.core.networks import call, restore, tensors
+from baldur.core.networks import call, least_items, restore, tensors
 from baldur.core.trees import bits, leaves, map_tree, take
 from baldur.errors import (
     EmptyLabelledSet,
@@ -163,25 +163,11 @@ def order_of(n: int, size: int, seed: int) -> Tensor:
 
 
 def fewest_items(fit: Fit, network: nn.Module, x: Batch, items: int) -> int:
-    """How many items a step needs at least: two where batch normalisation has no other values, else one.
-
-    The network is only tried where a step could have a single item, and does not change.
-    """
+    """How many items a step needs at least; the network is only tried where a step could have a single item."""
     if min(fit.recipe.batch_size, items) > 1:
         return 1
-    before = {name: buffer.detach().clone() for name, buffer in network.named_buffers()}
-    network.train()
-    try:
-        with seeded(fit.seed, fit.device), torch.no_grad(), autocast(fit):
-            call(network, take(x, slice(1)))
-    except ValueError as error:
-        if "more than 1 value per channel" in str(error):
-            return 2
-        raise
-    finally:
-        network.eval()
-        restore(network, before)
-    return 1
+    with autocast(fit):
+        return least_items(network, x, fit.seed, fit.device)
 
 
 def steps_of(order: Tensor, batch_size: int, least: int = 1) -> list[Tensor]:
