@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from sklearn.linear_model import Perceptron
+from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
 import baldur
@@ -192,6 +194,16 @@ CASES: dict[str, Sequence[Case]] = {
             "other settings for the run in a folder",
             lambda at: (run(at), run(at, draws=4)),
             "draws was 20 and is now 4",
+        ),
+        Case(
+            "a classifier of scikit-learn that needs more labels",
+            lambda at: run(at, learner=KNeighborsClassifier(20), initial=6),
+            "more labels first",
+        ),
+        Case(
+            "a classifier of scikit-learn without probabilities",
+            lambda at: run(at, learner=Perceptron()),
+            "predict_proba",
         ),
         Case("a folder without a run", lambda at: baldur.open(at / "nothing"), "there is no run"),
     ],
