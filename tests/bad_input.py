@@ -219,6 +219,17 @@ CASES: dict[str, Sequence[Case]] = {
             lambda at: score.predict(posteriors.Deterministic(network()).draw(1), X[:, :2]),
             "items of shape",
         ),
+        Case("a dict as the network", lambda at: run(at, network={"a": 1}), "network= is an object"),
+        Case(
+            "a factory of networks that fails",
+            lambda at: run(at, network=lambda shape, classes: nn.Linear(shape[1], classes)),
+            "raised IndexError",
+        ),
+        Case(
+            "a factory that returns no network",
+            lambda at: run(at, network=lambda shape, classes: None),
+            "must return the network",
+        ),
         Case(
             "a class instead of a learner",
             lambda at: run(at, learner=learners.Supervised),

@@ -188,6 +188,24 @@ def test_a_factory_that_is_none_is_told_what_is_wrong(factory, words):
         initialise(factory, 0)
 
 
+def failing(shape, classes):
+    return {}["width"]
+
+
+@pytest.mark.parametrize(
+    ("factory", "words"),
+    [
+        (partial(failing, (4,), 3), r"\(network=\), called with \(\(4,\), 3\), raised KeyError: 'width'"),
+        (partial(partial(failing, (4,)), 3), "raised KeyError: 'width'"),
+        (lambda: nn.Linear(2, -1), "raised RuntimeError: Trying to create tensor with negative"),
+    ],
+)
+def test_the_error_of_a_factory_is_the_cause(factory, words):
+    with pytest.raises(InvalidArgument, match=words) as told:
+        initialise(factory, 0)
+    assert told.value.__cause__ is not None
+
+
 def test_one_tensor_of_any_name_is_the_argument_and_other_mistakes_are_told():
     network = Around(plain().eval())
     expected = network(X)

@@ -349,9 +349,14 @@ class _Going:
         rest[[self._positions[i] for i in out if i in self._positions]] = False
         return labelled, View(self.parts.pool, np.flatnonzero(rest))
 
-    def _check(self, choice: Choice, unlabelled: View, k: int) -> None:
+    def _check(self, choice: Any, unlabelled: View, k: int) -> None:
         """A strategy may be anybody's, so what it says is checked before it is written down."""
         name = self.trial.strategy
+        if not isinstance(choice, Choice):
+            raise InvalidArgument(
+                f"strategy {name!r} returned an object of the type {type(choice).__name__}; it must return a "
+                "protocols.Choice of ids and scores"
+            )
         k = min(k, len(unlabelled))
         if len(set(choice.ids)) != len(choice.ids) or len(choice.ids) != len(choice.scores):
             raise InvalidArgument(

@@ -14,6 +14,7 @@ from baldur.core.devices import seeded
 from baldur.core.networks import call, least_items, restore, tensors
 from baldur.core.trees import bits, leaves, map_tree, take
 from baldur.errors import (
+    BaldurError,
     EmptyLabelledSet,
     InvalidArgument,
     InvalidLabel,
@@ -138,11 +139,14 @@ def check_output(fit: Fit, network: nn.Module, x: Batch, y: Tensor, classes: int
     try:
         with seeded(fit.seed, fit.device), torch.inference_mode(), autocast(fit):
             outputs = call(network, take(x, slice(2)))
-    except RuntimeError as error:
+    except BaldurError:
+        raise
+    except Exception as error:
         kinds: list[str] = []
         map_tree(lambda leaf: kinds.append(f"{leaf.dtype} {tuple(leaf.shape[1:])}".removeprefix("torch.")), x)
+        about = "" if isinstance(error, RuntimeError) else f"{type(error).__name__}: "
         raise UnsupportedNetwork(
-            f"the network does not accept inputs of {', '.join(kinds)}: {error}. "
+            f"the network does not accept inputs of {', '.join(kinds)}: {about}{error}. "
             "Give numbers as float32, and only codes as integers; a network in half precision as network.float()"
         ) from error
     fit.likelihood.check(outputs, y, classes)
