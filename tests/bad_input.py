@@ -183,6 +183,11 @@ CASES: dict[str, Sequence[Case]] = {
             lambda at: run(at, data=[(torch.zeros(2), 0), (torch.zeros(3), 1)]),
             "item 1 of the data set has the shape (3,)",
         ),
+        Case(
+            "dates as labels",
+            lambda at: run(at, data=(X, np.arange(12).astype("datetime64[D]"))),
+            "give them as texts",
+        ),
     ],
     "Settings": [
         Case("a misspelt option", lambda at: run(at, epoch=3), "did you mean"),
