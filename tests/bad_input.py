@@ -184,6 +184,21 @@ CASES: dict[str, Sequence[Case]] = {
             "item 1 of the data set has the shape (3,)",
         ),
         Case(
+            "a number that float32 does not hold",
+            lambda at: run(at, data=(X.astype(np.float64) * 1e300, np.arange(12) % 2)),
+            "read as float32",
+        ),
+        Case(
+            "items of different shapes",
+            lambda at: run(at, data=([[1.0, 2.0], [3.0]] * 6, np.arange(12) % 2)),
+            "give all items one shape",
+        ),
+        Case(
+            "a vector instead of a table",
+            lambda at: run(at, data=(X[:, 0], np.arange(12) % 2), initial=4),
+            "give one column",
+        ),
+        Case(
             "dates as labels",
             lambda at: run(at, data=(X, np.arange(12).astype("datetime64[D]"))),
             "give them as texts",

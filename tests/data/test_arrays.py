@@ -81,6 +81,30 @@ def test_what_does_not_fit_is_refused(arguments, says):
         from_arrays(**arguments)
 
 
+@pytest.mark.parametrize(
+    ("shapes", "says"),
+    [
+        ([(4,), (4,), (5,)], r"item 2 has the shape \(5,\), but item 0 has the shape \(4,\)"),
+        ([(1, 8, 8), (3, 8, 8)], r"item 1 has the shape \(3, 8, 8\)"),
+        ([(4,), ()], r"item 1 has the shape \(\)"),
+    ],
+)
+@pytest.mark.parametrize("kind", [list, tuple, "objects"])
+def test_items_of_different_shapes_are_named(shapes, says, kind):
+    items = [np.zeros(shape) for shape in shapes]
+    x = np.empty(len(items), object)
+    x[:] = items
+    with pytest.raises(InvalidArgument, match=says):
+        from_arrays(x if kind == "objects" else {"a": [item.tolist() for item in items]})
+
+
+def test_arrays_in_an_array_of_objects_need_to_be_stacked():
+    x = np.empty(2, object)
+    x[:] = [np.zeros(3), np.zeros(3)]
+    with pytest.raises(InvalidArgument, match=r"2 items are arrays in an array of objects; give np.stack"):
+        from_arrays(x)
+
+
 @pytest.mark.parametrize("y", [[0.0, 1.0], [[0, 1]], ["a", "b"], [0, -2]])
 def test_labels_are_class_indices(y):
     with pytest.raises(InvalidLabel):

@@ -138,9 +138,9 @@ def _from_parts(
                 f"{file} has {len(part.x)} items, but {len(part.y)} labels; give one for each item"
             )
     labels, classes, notes = coded([part.y for part in parts], str(file), rules, names)
-    found = scan([part.x for part in parts])
-    read = _earlier(parts[0].x) if rules.reading <= EARLIER else _understood(file, parts[0].x, found)
     prefixes = ("",) if len(parts) == 1 else ("train/", "test/")
+    found = scan([part.x for part in parts], prefixes=prefixes)
+    read = _earlier(parts[0].x) if rules.reading <= EARLIER else _understood(file, parts[0].x, found)
     pools = [
         ArrayPool(
             read.upright(part.x),
@@ -200,6 +200,7 @@ def _refuse_strange(file: Path, x: NDArray[Any]) -> None:
     if x.dtype.kind not in "biuf" or x.ndim < 2 or 0 in x.shape[1:]:
         raise InvalidData(
             f"in {file} x is {x.dtype} of shape {x.shape}; numbers of shape (items, ...) are needed"
+            + (", such as x.reshape(-1, 1) for one column" if x.ndim == 1 and x.dtype.kind in "biuf" else "")
         )
 
 
