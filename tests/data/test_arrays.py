@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -96,6 +97,13 @@ def test_items_of_different_shapes_are_named(shapes, says, kind):
     x[:] = items
     with pytest.raises(InvalidArgument, match=says):
         from_arrays(x if kind == "objects" else {"a": [item.tolist() for item in items]})
+
+
+def test_labels_of_other_rows_are_refused():
+    x, y = pd.DataFrame({"a": [1.0, 2.0]}), pd.Series([0, 1], index=[1, 0])
+    with pytest.raises(InvalidArgument, match="different indexes"):
+        from_arrays(x, y)
+    assert from_arrays(x, y.loc[x.index]).labels.tolist() == [1, 0]
 
 
 def test_arrays_in_an_array_of_objects_need_to_be_stacked():

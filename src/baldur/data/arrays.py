@@ -163,6 +163,7 @@ def from_arrays(
         InvalidArgument: Lengths differ, ids repeat, or an array is not of numbers.
         InvalidLabel: A label is not an integer of at least -1.
     """
+    refuse_other_rows(x, y)
     x = _each(x, _leaf)
     lengths: set[int] = set()
     _each(x, lambda leaf: lengths.add(len(leaf)))
@@ -179,6 +180,23 @@ def from_arrays(
         twice, _ = Counter(names).most_common(1)[0]
         raise InvalidArgument(f"the id {twice!r} occurs twice; every item needs its own")
     return ArrayPool(x, names, together, labels, transform)
+
+
+def refuse_other_rows(x: Any, labels: Any) -> None:
+    """Refuse labels of pandas with another index than that of their data frame.
+
+    Args:
+        x: Inputs of any kind.
+        labels: Their labels, of any kind.
+
+    Raises:
+        InvalidArgument: Both are of pandas, and their indexes differ.
+    """
+    if all(hasattr(part, "iloc") for part in (x, labels)) and not x.index.equals(labels.index):
+        raise InvalidArgument(
+            "the data frame and its labels have different indexes, so a row may get the label of another; give "
+            "labels.loc[frame.index], or both with reset_index(drop=True) if they are in the same order"
+        )
 
 
 def as_pool(x: Any) -> Pool:

@@ -20,6 +20,7 @@ from baldur import data as data_sets
 from baldur import report
 from baldur.core.devices import pick_device
 from baldur.data import Dataset
+from baldur.data.arrays import refuse_other_rows
 from baldur.data.cells import columns_of, is_frame
 from baldur.data.labels import rules_of
 from baldur.data.scaling import spreads_of, uneven
@@ -215,7 +216,7 @@ def _dataset(data: Any, settings: DataSettings) -> Dataset:
     if isinstance(data, tuple) and len(data) != 2:
         raise InvalidArgument(f"expected a tuple (x, y), not one of {len(data)} values")
     if isinstance(data, tuple):
-        _refuse_other_rows(*data)
+        refuse_other_rows(*data)
     if isinstance(data, tuple) and (is_frame(data[0]) or _is_table(data[0])):
         return from_table(
             IN_MEMORY,
@@ -237,17 +238,6 @@ def _dataset(data: Any, settings: DataSettings) -> Dataset:
         missing=settings.missing,
         task=settings.task,
     )
-
-
-def _refuse_other_rows(x: Any, labels: Any) -> None:
-    """Refuse labels of pandas with another index than that of the data frame."""
-    if not is_frame(x) or not all(hasattr(part, "iloc") for part in (x, labels)):
-        return
-    if not x.index.equals(labels.index):
-        raise InvalidArgument(
-            "the data frame and its labels have different indexes, so a row may get the label of another; give "
-            "labels.loc[frame.index], or both with reset_index(drop=True) if they are in the same order"
-        )
 
 
 def _is_table(x: Any) -> bool:
