@@ -331,6 +331,9 @@ class _Going:
         out = self.trial.left_out(cut)
         out |= {i for i, number in self.parts.since.items() if cut is not None and number > cut}
         rows = [row for row in self.trial.labels(cut) if row.item not in out]
+        if self.budget.by_rank and self.budget.retrain_after is None:
+            ranks = self.trial.ranks()
+            rows.sort(key=lambda row: (row.round, ranks.get((row.round, row.item), len(ranks)), row.number))
         index = {name: i for i, name in enumerate(self.parts.classes)}
         if self.parts.stopping is not None and self.parts.stopping.reserve is not None:
             tests = set(self.parts.stopping.reserve.ids)
