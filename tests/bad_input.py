@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from sklearn.linear_model import Perceptron
+from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
 import baldur
@@ -246,6 +248,26 @@ CASES: dict[str, Sequence[Case]] = {
             lambda at: run(at, data=[(torch.zeros(2), 0), (torch.zeros(3), 1)]),
             "item 1 of the data set has the shape (3,)",
         ),
+        Case(
+            "a number that float32 does not hold",
+            lambda at: run(at, data=(X.astype(np.float64) * 1e300, np.arange(12) % 2)),
+            "read as float32",
+        ),
+        Case(
+            "items of different shapes",
+            lambda at: run(at, data=([[1.0, 2.0], [3.0]] * 6, np.arange(12) % 2)),
+            "give all items one shape",
+        ),
+        Case(
+            "a vector instead of a table",
+            lambda at: run(at, data=(X[:, 0], np.arange(12) % 2), initial=4),
+            "give one column",
+        ),
+        Case(
+            "dates as labels",
+            lambda at: run(at, data=(X, np.arange(12).astype("datetime64[D]"))),
+            "give them as texts",
+        ),
     ],
     "Labels in files": [
         Case(
@@ -288,6 +310,16 @@ CASES: dict[str, Sequence[Case]] = {
             lambda at: (run(at), run(at, draws=4)),
             "draws was 20 and is now 4",
         ),
+        Case(
+            "a classifier of scikit-learn that needs more labels",
+            lambda at: run(at, learner=KNeighborsClassifier(20), initial=6),
+            "more labels first",
+        ),
+        Case(
+            "a classifier of scikit-learn without probabilities",
+            lambda at: run(at, learner=Perceptron()),
+            "predict_proba",
+        ),
         Case("a folder without a run", lambda at: baldur.open(at / "nothing"), "there is no run"),
     ],
     "Database": [
@@ -324,6 +356,17 @@ CASES: dict[str, Sequence[Case]] = {
             "items of another shape",
             lambda at: score.predict(posteriors.Deterministic(network()).draw(1), X[:, :2]),
             "items of shape",
+        ),
+        Case("a dict as the network", lambda at: run(at, network={"a": 1}), "network= is an object"),
+        Case(
+            "a factory of networks that fails",
+            lambda at: run(at, network=lambda shape, classes: nn.Linear(shape[1], classes)),
+            "raised IndexError",
+        ),
+        Case(
+            "a factory that returns no network",
+            lambda at: run(at, network=lambda shape, classes: None),
+            "must return the network",
         ),
         Case(
             "a class instead of a learner",

@@ -178,6 +178,28 @@ def test_missing_labels_are_counted_and_refused(labels):
         BayesianClassifier(epochs=1).fit(x, labels * 30)
 
 
+def test_masked_values_are_refused():
+    x, y = blobs()
+    hidden = np.ma.masked_array(x, np.arange(x.size).reshape(x.shape) == 5)
+    fitted = BayesianClassifier(epochs=1, random_state=0).fit(
+        np.ma.masked_array(x, False), np.ma.masked_array(y)
+    )
+    for act in (lambda: BayesianClassifier(epochs=1).fit(hidden, y), lambda: fitted.predict(hidden)):
+        with pytest.raises(InvalidArgument, match=r"fill them, such as X.filled\(0\)"):
+            act()
+    with pytest.raises(InvalidArgument, match="masked, so they are missing"):
+        BayesianClassifier(epochs=1).fit(x, np.ma.masked_array(y, y == 0))
+
+
+def test_labels_of_other_rows_are_refused():
+    x, y = blobs()
+    frame, labels = pd.DataFrame(x, columns=list("abcd")), pd.Series(y)
+    with pytest.raises(InvalidArgument, match="different indexes, so a row may get the label of another"):
+        BayesianClassifier(epochs=1).fit(frame, labels.sample(frac=1, random_state=0))
+    mixed = frame.sample(frac=1, random_state=0)
+    BayesianClassifier(epochs=1).fit(mixed, labels.loc[mixed.index])
+
+
 @pytest.mark.parametrize("labels", [[-1, 1], [1, 2], [True, False], ["yes", "no"]])
 def test_classes_keep_their_own_names(labels):
     x, _ = blobs()

@@ -7,7 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-from baldur.core.networks import call, duplicate, initialise, logits_of, restore, tensors, weights_hash
+from baldur.core.networks import (
+    call,
+    duplicate,
+    initialise,
+    least_items,
+    logits_of,
+    restore,
+    tensors,
+    weights_hash,
+)
 from baldur.errors import InvalidArgument, UnsupportedNetwork
 from baldur.posteriors import Deterministic, MCDropout
 from baldur.testing import verify_posterior
@@ -179,6 +188,24 @@ def test_a_factory_that_is_none_is_told_what_is_wrong(factory, words):
         initialise(factory, 0)
 
 
+def failing(shape, classes):
+    return {}["width"]
+
+
+@pytest.mark.parametrize(
+    ("factory", "words"),
+    [
+        (partial(failing, (4,), 3), r"\(network=\), called with \(\(4,\), 3\), raised KeyError: 'width'"),
+        (partial(partial(failing, (4,)), 3), "raised KeyError: 'width'"),
+        (lambda: nn.Linear(2, -1), "raised RuntimeError: Trying to create tensor with negative"),
+    ],
+)
+def test_the_error_of_a_factory_is_the_cause(factory, words):
+    with pytest.raises(InvalidArgument, match=words) as told:
+        initialise(factory, 0)
+    assert told.value.__cause__ is not None
+
+
 def test_one_tensor_of_any_name_is_the_argument_and_other_mistakes_are_told():
     network = Around(plain().eval())
     expected = network(X)
@@ -199,3 +226,15 @@ def test_the_logits_among_several_outputs():
         assert logits_of(outputs) is X
     for several in ((X, X), {"a": X, "b": X}, None, []):
         assert logits_of(several) is several
+
+
+def test_batch_normalisation_needs_two_items_and_nothing_changes():
+    cpu = torch.device("cpu")
+    for layer, least in ((nn.BatchNorm1d(3), 2), (nn.LayerNorm(3), 1), (nn.Dropout(), 1)):
+        network = nn.Sequential(nn.Linear(3, 3), layer)
+        layer.eval()
+        before, state = weights_hash(network), torch.get_rng_state()
+        assert least_items(network, torch.ones(4, 3), 0, cpu) == least
+        assert (network.training, layer.training) == (True, False)
+        assert weights_hash(network) == before
+        assert torch.equal(torch.get_rng_state(), state)

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -79,6 +80,37 @@ def test_ids_are_positions_or_what_was_given():
 def test_what_does_not_fit_is_refused(arguments, says):
     with pytest.raises(InvalidArgument, match=says):
         from_arrays(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "says"),
+    [
+        ([(4,), (4,), (5,)], r"item 2 has the shape \(5,\), but item 0 has the shape \(4,\)"),
+        ([(1, 8, 8), (3, 8, 8)], r"item 1 has the shape \(3, 8, 8\)"),
+        ([(4,), ()], r"item 1 has the shape \(\)"),
+    ],
+)
+@pytest.mark.parametrize("kind", [list, tuple, "objects"])
+def test_items_of_different_shapes_are_named(shapes, says, kind):
+    items = [np.zeros(shape) for shape in shapes]
+    x = np.empty(len(items), object)
+    x[:] = items
+    with pytest.raises(InvalidArgument, match=says):
+        from_arrays(x if kind == "objects" else {"a": [item.tolist() for item in items]})
+
+
+def test_labels_of_other_rows_are_refused():
+    x, y = pd.DataFrame({"a": [1.0, 2.0]}), pd.Series([0, 1], index=[1, 0])
+    with pytest.raises(InvalidArgument, match="different indexes"):
+        from_arrays(x, y)
+    assert from_arrays(x, y.loc[x.index]).labels.tolist() == [1, 0]
+
+
+def test_arrays_in_an_array_of_objects_need_to_be_stacked():
+    x = np.empty(2, object)
+    x[:] = [np.zeros(3), np.zeros(3)]
+    with pytest.raises(InvalidArgument, match=r"2 items are arrays in an array of objects; give np.stack"):
+        from_arrays(x)
 
 
 @pytest.mark.parametrize("y", [[0.0, 1.0], [[0, 1]], ["a", "b"], [0, -2]])

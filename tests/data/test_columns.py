@@ -152,3 +152,33 @@ def test_a_cell_that_makes_numbers_to_text_is_named():
 def test_a_column_of_missing_texts_has_no_values():
     frame = pd.DataFrame({"a": np.arange(N) % 7, "b": ["NA", ""] * (N // 2)})
     assert fitted(frame)[1].left_out == (("b", "a column without values"),)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 1e300, -1e39])
+def test_a_number_that_float32_does_not_hold_counts_as_missing_and_is_named(value):
+    found, rows = found_in(
+        {"a": np.arange(9.0) ** 2, "dose": np.array([3.0, 1, 4, 1, 5, 9, 2, value, value])}
+    )
+    for positions, lost in (
+        (np.arange(9), 2),
+        (np.arange(8), 1),
+        (np.arange(7), 0),
+    ):  # also where only test rows do
+        columns, notes = fit(found, rows, positions, True, "d")
+        assert notes[0] == "2 infinite or too large values of the column dose count as missing"
+        assert (f"{lost} missing" in " ".join(notes)) == bool(lost)
+        assert np.isfinite(columns.rows({"a": np.ones(2), "dose": np.array([value, 3.0])})).all()
+        assert abs(columns.numbers[1].mean - (25 + 3 * lost) / (7 + lost)) < 1e-9
+
+
+def test_a_text_among_the_numbers_of_test_rows_leaves_the_column_out():
+    found, rows = found_in({"a": np.arange(30.0) ** 2, "b": [*map(str, range(1, 30)), "inf"]})
+    _, notes = fit(found, rows, np.arange(29), True, "d")
+    assert notes == ("left out: b (numbers, but also 'inf'; correct or empty such cells)",)
+
+
+def test_a_column_of_lists_is_named():
+    found, rows = found_in({"a": np.arange(30.0) ** 2, "b": [[i, 2 * i] for i in range(30)]})
+    assert fit(found, rows, np.arange(30), True, "d")[1][0].startswith(
+        "left out: b (lists; give a column for each number"
+    )

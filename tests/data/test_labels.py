@@ -1,3 +1,4 @@
+import datetime
 import json
 
 import numpy as np
@@ -84,12 +85,44 @@ FORMATS = [of_manifest, of_json, of_table, of_parquet, of_npz, of_arrays, of_ser
         ([True, False], ["False", "True"]),
         (["cat", "dog"], ["cat", "dog"]),
         ([1, 2, None], ["1", "2"]),
+        ([2**62, 2**62 + 1], [str(2**62), str(2**62 + 1)]),
+        ([-(2**63), 2**63 - 1], [str(-(2**63)), str(2**63 - 1)]),
+        ([0.1 + 0.2, 0.3], ["0.3", "0.30000000000000004"]),
+        ([1e-300, 2e-300], ["1e-300", "2e-300"]),
     ],
 )
 def test_the_classes_are_the_values_that_occur(read, values, classes, tmp_path):
     found, names = read(values * ENOUGH, tmp_path)
     assert found == classes
     assert names == ["" if v is None else str(v) for v in values] * ENOUGH
+
+
+def test_numbers_of_many_digits_are_compared_as_they_are_written():
+    parts = [np.array([2**63 + 1], np.uint64), np.array([-(2**63), 5])]
+    assert coded(parts, "d", Rules()).classes == (str(-(2**63)), "5", str(2**63 + 1))
+    many = ["1" * 5000, "2" * 5000, "1e9999", "2e9999", "1e99999999999999999999"]
+    assert set(coded([many], "d", Rules()).classes) == set(many)
+    with pytest.raises(InvalidLabel, match="same number"):
+        coded([["0.10", "1e-1"]], "d", Rules())
+    assert coded([torch.tensor([1.0, 2.0], dtype=torch.bfloat16)], "d", Rules()).classes == ("1", "2")
+
+
+@pytest.mark.parametrize(
+    "days",
+    [
+        np.array(["2020-01-02", "2020-01-03"], "datetime64[D]"),
+        np.array(["2020-01-02", "2020-01-03"], "datetime64[ns]"),
+        pd.Series(pd.to_datetime(["2020-01-02", "2020-01-03"])),
+        [datetime.date(2020, 1, 2), datetime.date(2020, 1, 3)],
+        np.array([1, 2], "timedelta64[s]"),
+    ],
+    ids=["days", "nanoseconds", "pandas", "dates", "durations"],
+)
+def test_dates_are_no_labels(days):
+    with pytest.raises(
+        InvalidLabel, match=r"position 0: the label is the date or time .* give them as texts"
+    ):
+        coded([days], "d", Rules())
 
 
 @pytest.mark.parametrize("read", FORMATS)

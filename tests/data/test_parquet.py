@@ -181,13 +181,28 @@ def test_the_first_file_that_has_a_list_says_how_wide_all_are(loaded, tmp_path, 
         pq.write_table(pa.table(table), tmp_path / f"set/{name}.parquet")
     rows = [first, *LISTS["x"].to_pylist()[1:]]
     data = loaded(LISTS | {"x": pa.array(rows, pa.list_(pa.float32()))}, "set/c.parquet", target="set")
-    has = {row: f"has {n} numbers, and the first row 2" for row, n in (("a", 0), ("c", len(first or [])))}
+    has = {
+        row: f"has {n} number{'s' * (n != 1)}, and the first row 2"
+        for row, n in (("a", 0), ("c", len(first or [])))
+    }
     assert dict(data.quarantined) == {
         "a.parquet/0": has["a"],
         "a.parquet/1": has["a"],
         "c.parquet/0": has["c"],
     }
     assert len(data.train) + len(data.test) == 11
+
+
+@pytest.mark.parametrize("lengths", [[2, 3] * 10, [2, 3, 4] * 10, [2] + [3] * 19])
+def test_lists_of_a_length_that_is_not_that_of_most_are_refused(loaded, lengths):
+    table = {"label": np.arange(len(lengths)) % 2, "x": [[0.5 + i] * n for i, n in enumerate(lengths)]}
+    others = sum(n != 2 for n in lengths)
+    with pytest.raises(
+        InvalidData, match=rf"first list of x has 2 numbers, but {others} of {len(lengths)} lists"
+    ):
+        loaded(table)
+    data = loaded(table, reading=1)  # as the first version did
+    assert len(data.quarantined) == others
 
 
 def test_what_differs_between_files_is_said(loaded, tmp_path):
@@ -208,7 +223,7 @@ def test_rows_that_cannot_be_used_are_named(loaded):
     data = loaded({"label": np.arange(20) % 2, "x": pa.array(x, pa.list_(pa.float64()))})
     reasons = dict(data.quarantined)
     assert reasons.keys() == {"1", "2", "3", "4"}
-    assert reasons["1"] == "has 1 numbers, and the first row 2"
+    assert reasons["1"] == "has 1 number, and the first row 2"
     assert "missing" in reasons["3"]
     table = {"label": np.arange(9) % 2, "a": [1e300, None, np.inf, *range(6)]}
     data = loaded(table, "q.parquet", reading=1)  # as the first version did

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -47,6 +49,18 @@ def test_a_value_that_is_not_finite_is_named(bad):
     with pytest.raises(InvalidData, match="item 5 holds NaN or an infinite value"):
         scan([x])
     assert scan([x], finite=False).first.tolist() == [0, 0, 0, 0, 0, 5, 0, 0, 0]
+
+
+@pytest.mark.parametrize("bad", [1e300, -3.5e38, 1e39])
+def test_a_value_that_float32_does_not_hold_is_named(bad):
+    x = np.zeros((9, 3))
+    x[5, 1] = bad
+    with pytest.raises(
+        InvalidData, match=re.escape(f"item test/5 holds {bad:g}, but inputs are read as float32")
+    ):
+        scan([x[:3], x], prefixes=("train/", "test/"))
+    x[5, 1] = 3.4e38
+    assert scan([x]).high == 3.4e38
 
 
 def test_items_of_every_kind_have_a_digest():

@@ -93,3 +93,18 @@ def test_one_class_is_a_warning(name):
     with pytest.warns(OneClassOnly):
         told = fitted(name, labelled(4, np.ones(60, np.int64)), REST).draw(seed=0)(X)
     assert float(told.exp().mean(1).argmax(1).eq(1).float().mean()) > 0.5
+
+
+def normalised():
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 3)
+    )
+
+
+@pytest.mark.parametrize("name", [*NAMES, "fixmatch(ratio=1)", "pi_model(unlabelled_batch=1)"])
+@pytest.mark.parametrize(("batch", "rest"), [(1, 30), (8, 1)], ids=["batches of one", "a pool of one"])
+def test_batch_normalisation_of_single_items(name, batch, rest):
+    recipe = Recipe(epochs=2, epoch_size=9, batch_size=batch, device="cpu")
+    learner = learner_named(name).make(lambda: Supervised(normalised, classes=3, recipe=recipe), 3, ())
+    told = learner.fit(labelled(15), View(POOL, np.arange(15, 15 + rest)), seed=0, round=0).draw(seed=0)(X)
+    assert bool(told.isfinite().all())

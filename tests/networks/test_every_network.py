@@ -35,6 +35,14 @@ def test_logits_have_a_row_an_item_and_a_column_a_class(factory, shape):
     assert any(isinstance(module, nn.Dropout | nn.Dropout2d) for module in network.modules())
 
 
+@pytest.mark.parametrize("factory", [networks.auto, networks.mlp])
+def test_a_single_number_is_no_item(factory):
+    with pytest.raises(
+        InvalidArgument, match=r"one number, without an axis; give one column, as in x.reshape"
+    ):
+        factory((), 3)
+
+
 @pytest.mark.parametrize(
     ("shape", "factory"),
     [

@@ -50,6 +50,22 @@ def test_labels_from_a_file(tmp_path):
     assert history(folder)["curve"] == history(tmp_path / "simulated")["curve"]
 
 
+@pytest.mark.parametrize("step", [2, 5, 100])
+def test_trials_that_a_file_answers_learn_what_simulated_ones_learn(tmp_path, step):
+    """Items that were answered for another trial, and answers that come a few at a time, change no curve."""
+    dataset, options = blob_set(), QUICK | {"rounds": 2, "seeds": 2, "strategies": ["random", "bald"]}
+    truth = dict(zip(dataset.train.ids, dataset.labels.tolist(), strict=True))
+    folder = tmp_path / "run"
+    run.run(dataset, tmp_path / "simulated", **options)
+    told: dict[str, int] = {}
+    while run.run(dataset, folder, oracle="file", **options).state == "waiting":
+        lines = (folder / "requests.csv").read_text().splitlines()[1:]
+        asked = [line.split(",")[0] for line in lines if line.split(",")[0] not in told]
+        told |= {i: truth[i] for i in asked[::-1][:step]}  # the last first
+        (folder / "answers.csv").write_text("id,label\n" + "".join(f"{i},{c}\n" for i, c in told.items()))
+    assert history(folder)["curve"] == history(tmp_path / "simulated")["curve"]
+
+
 def test_several_trials_that_wait_for_a_file_are_all_asked_for(tmp_path):
     options = QUICK | {"oracle": "file", "seeds": 3, "rounds": 0}
     outcome = run.run(blob_set(), tmp_path / "run", strategies=["random", "bald"], **options)
@@ -162,7 +178,6 @@ def test_labels_filled_into_the_requests_are_answers(tmp_path):
         written.append((folder / "requests.csv").read_text())
     kept = sorted(folder.glob("requests-answered-*.csv"))
     assert {path.read_text() for path in kept} | {(folder / "requests.csv").read_text()} >= set(written)
-    # One trial: with several, an item may be answered before the others of its round, and the order of labels differs.
     run.run(dataset, tmp_path / "simulated", strategies="bald", **QUICK | {"rounds": 1})
     assert history(folder)["curve"] == history(tmp_path / "simulated")["curve"]
 

@@ -220,3 +220,11 @@ def test_a_factory_may_take_no_arguments():
 def test_a_factory_that_takes_something_else_is_told_what_it_gets():
     with pytest.raises(InvalidSettings, match=r"shape of an item, number of classes.* takes \(shape\)"):
         as_factory(lambda shape: Own())
+
+
+@pytest.mark.parametrize("thing", [{"a": 1}, [Own()], 3, torch.ones(3), Own().state_dict()])
+def test_what_is_no_factory_is_named(thing):
+    with pytest.raises(
+        InvalidSettings, match=rf"network= is an object of the type {type(thing).__name__}; give"
+    ):
+        as_factory(thing)

@@ -211,6 +211,22 @@ def test_columns_must_be_those_of_the_classes():
         fitted(Recipe(), y=Y - 1)
 
 
+def test_the_error_of_a_network_that_fails_is_the_cause():
+    class Failing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(2, 3)
+
+        def forward(self, x):
+            return self.layer(x).logits
+
+    with pytest.raises(UnsupportedNetwork, match=r"inputs of float32 \(2,\): AttributeError: ") as told:
+        train(
+            Failing(), torch.zeros(4, 2), torch.zeros(4, dtype=torch.int64), recipe=Recipe(epochs=1), seed=0
+        )
+    assert isinstance(told.value.__cause__, AttributeError)
+
+
 def test_nothing_to_train_is_refused():
     with pytest.raises(EmptyLabelledSet, match="label some first"):
         fitted(Recipe(), x=X[:0], y=Y[:0])

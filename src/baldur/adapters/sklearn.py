@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from baldur.data.arrays import refuse_other_rows
 from baldur.data.cells import is_frame
 from baldur.errors import InvalidArgument
 from baldur.protocols import Checkpoint, Labelled, Learner, Pool, Positions, Posterior, View
@@ -89,7 +90,9 @@ class BayesianClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         Raises:
             ValueError: The table or an argument is not as it should be, or there is one class only.
         """
+        refuse_other_rows(X, y)
         _refuse_missing(y)
+        _refuse_masked(X)
         X, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
@@ -125,6 +128,7 @@ class BayesianClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         from baldur.core.arrays import predictive
 
         check_is_fitted(self)
+        _refuse_masked(X)
         X = validate_data(self, X, dtype=np.float64, reset=False)
         draws = self.draw()
         parts = [predictive(draws(torch.tensor(X[a : a + _ITEMS]))) for a in range(0, len(X), _ITEMS)]
@@ -283,7 +287,9 @@ class _TablePool:
 
 
 def _refuse_missing(y: Any) -> None:
-    """Refuse labels that are None or NaN."""
+    """Refuse labels that are None, NaN or masked."""
+    if np.ma.is_masked(y):
+        raise InvalidArgument("labels of y are masked, so they are missing; leave these rows out")
     labels = np.asarray(y, object) if y is not None else np.empty(0, object)
     lost = [i for i, value in enumerate(labels.reshape(-1)) if value is None or _is_nan(value)]
     if lost:
@@ -291,6 +297,11 @@ def _refuse_missing(y: Any) -> None:
             f"Input y contains NaN or None: {len(lost)} of {labels.size} labels are missing, the first in row "
             f"{lost[0]}; leave these rows out"
         )
+
+
+def _refuse_masked(X: Any) -> None:
+    if np.ma.is_masked(X):
+        raise InvalidArgument("X has masked values, whose mask would be lost; fill them, such as X.filled(0)")
 
 
 def _is_nan(value: Any) -> bool:
@@ -307,6 +318,7 @@ def _prepared(
         if lost := [name for name in names if name not in x.columns]:
             raise InvalidArgument(f"the table lacks the columns {', '.join(lost)}")
         x = x[list(names)]
+    _refuse_masked(x)
     rows = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
     return torch.from_numpy((rows.astype(np.float64) - mean) / scale)
 

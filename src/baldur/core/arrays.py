@@ -37,8 +37,12 @@ def namespace(x: Any) -> Any:
         The module with the functions for it.
 
     Raises:
-        InvalidArgument: It is not an array.
+        InvalidArgument: It is not an array, or values of it are masked.
     """
+    if np.ma.is_masked(x):
+        raise InvalidArgument(
+            "the array has masked values, whose mask would be lost; leave them out, or fill them"
+        )
     try:
         return array_api_compat.array_namespace(x)
     except TypeError:

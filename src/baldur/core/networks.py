@@ -5,14 +5,15 @@ import hashlib
 import inspect
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from baldur.core.devices import seeded
-from baldur.core.trees import bits, map_tree
-from baldur.errors import InvalidArgument, UnsupportedNetwork
+from baldur.core.trees import bits, map_tree, take
+from baldur.errors import BaldurError, InvalidArgument, UnsupportedNetwork
 
 HALF = (torch.float16, torch.bfloat16)
 """Types of half precision."""
@@ -34,7 +35,7 @@ def initialise(network: Any, seed: int) -> nn.Module:
         A network that shares no tensor with the given one.
 
     Raises:
-        InvalidArgument: The factory cannot be called without arguments, or returns something else.
+        InvalidArgument: The factory cannot be called without arguments, raises an error, or returns something else.
         UnsupportedNetwork: See `duplicate`.
     """
     if isinstance(network, nn.Module) or not callable(network) or _is_program(network):
@@ -48,11 +49,20 @@ def initialise(network: Any, seed: int) -> nn.Module:
             f"a factory of networks is called without arguments here, but it takes {signature}; give a function "
             "without arguments, such as functools.partial(factory, shape, classes)"
         ) from None
-    with seeded(seed, torch.device("cpu")):
-        made: Any = network()
+    try:
+        with seeded(seed, torch.device("cpu")):
+            made: Any = network()
+    except BaldurError:
+        raise
+    except Exception as error:
+        given = network.args if isinstance(network, partial) and not any(map(callable, network.args)) else ()
+        raise InvalidArgument(
+            f"the factory of networks (network=){f', called with {given},' if given else ''} raised "
+            f"{type(error).__name__}: {error}"
+        ) from error
     if not isinstance(made, nn.Module):
         raise InvalidArgument(
-            f"the factory of networks returned {_named(made)}; it must return the network, a torch.nn.Module"
+            f"the factory of networks (network=) returned {_named(made)}; it must return the network, a torch.nn.Module"
         )
     return _plain(made)
 
@@ -167,6 +177,35 @@ def _apply(network: nn.Module, x: Any) -> Any:
     except TypeError:
         _refuse_others(network, args, kwargs)
         raise
+
+
+def least_items(network: nn.Module, x: Any, seed: int, device: torch.device) -> int:
+    """How many items a batch needs in training: two where batch normalisation has no other values, else one.
+
+    Args:
+        network: The network; its mode and buffers are those of before afterwards.
+        x: A batch of one item or more.
+        seed: Seed of dropout.
+        device: The device of the network.
+
+    Returns:
+        1 or 2.
+    """
+    before = {name: buffer.detach().clone() for name, buffer in network.named_buffers()}
+    modes = [(module, module.training) for module in network.modules()]
+    network.train()
+    try:
+        with seeded(seed, device), torch.no_grad():
+            call(network, take(x, slice(1)))
+    except ValueError as error:
+        if "more than 1 value per channel" in str(error):
+            return 2
+        raise
+    finally:
+        for module, training in modes:
+            module.training = training
+        restore(network, before)
+    return 1
 
 
 def arguments_of(network: nn.Module, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

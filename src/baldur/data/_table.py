@@ -15,6 +15,7 @@ from baldur.errors import InvalidData, InvalidLabel
 ABOUT = ("id", "label", "split", "group")
 """Columns with facts about a row."""
 
+OTHER_LENGTH = ", and the first row {}"
 _NOT_FINITE = "holds NaN, an infinite or a missing value"
 
 
@@ -319,13 +320,13 @@ def matrix(batch: Any, inputs: Inputs) -> tuple[NDArray[Any], list[str]]:
 
 
 def _as_numbers(column: Any, texts: tuple[str, ...]) -> NDArray[np.float64]:
-    """A column of a table as numbers, NaN if missing or infinite; or as positions in its texts."""
+    """A column of a table as numbers, NaN if missing; or as positions in its texts."""
     import pyarrow
 
     if texts or not _is_number(column.type):
         return encoded(texts_of(_unpacked(column).to_pylist()), texts)
-    values = column.cast(pyarrow.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64)
-    return np.where(np.isfinite(values), values, np.nan)
+    values: NDArray[np.float64] = column.cast(pyarrow.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return values.astype(np.float64)
 
 
 def _lists(column: Any, inputs: Inputs) -> tuple[NDArray[Any], list[str]]:
@@ -339,7 +340,8 @@ def _lists(column: Any, inputs: Inputs) -> tuple[NDArray[Any], list[str]]:
         return rows, reasons
     for i, told in enumerate(column.to_pylist()):
         if told is None or len(told) != inputs.width:
-            reasons[i] = f"has {0 if told is None else len(told)} numbers, and the first row {inputs.width}"
+            count = 0 if told is None else len(told)
+            reasons[i] = f"has {count} number{'s' * (count != 1)}" + OTHER_LENGTH.format(inputs.width)
         elif None in told:
             reasons[i] = _NOT_FINITE
         else:

@@ -186,6 +186,7 @@ def from_arrays(
         InvalidArgument: Lengths differ, ids repeat, or an array is not of numbers.
         InvalidLabel: A label is not an integer of at least -1.
     """
+    refuse_other_rows(x, y)
     x = _each(x, _leaf)
     lengths: set[int] = set()
     _each(x, lambda leaf: lengths.add(len(leaf)))
@@ -202,6 +203,23 @@ def from_arrays(
         twice, _ = Counter(names).most_common(1)[0]
         raise InvalidArgument(f"the id {twice!r} occurs twice; every item needs its own")
     return ArrayPool(x, names, together, labels, transform)
+
+
+def refuse_other_rows(x: Any, labels: Any) -> None:
+    """Refuse labels of pandas with another index than that of their data frame.
+
+    Args:
+        x: Inputs of any kind.
+        labels: Their labels, of any kind.
+
+    Raises:
+        InvalidArgument: Both are of pandas, and their indexes differ.
+    """
+    if all(hasattr(part, "iloc") for part in (x, labels)) and not x.index.equals(labels.index):
+        raise InvalidArgument(
+            "the data frame and its labels have different indexes, so a row may get the label of another; give "
+            "labels.loc[frame.index], or both with reset_index(drop=True) if they are in the same order"
+        )
 
 
 def as_pool(x: Any) -> Pool:
@@ -300,7 +318,13 @@ def _leaf(leaf: Any) -> Any:
     if hasattr(leaf, "detach"):
         leaf = leaf.detach()
     elif not hasattr(leaf, "take") or hasattr(leaf, "to_numpy"):  # a data frame is an array, too
-        leaf = np.asarray(leaf)
+        try:
+            leaf = np.asarray(leaf)
+        except ValueError:  # NumPy makes no array of items of different shapes
+            _refuse_uneven(leaf)
+            raise
+    if isinstance(leaf, np.ndarray) and leaf.dtype == object:
+        _refuse_uneven(leaf)
     if isinstance(leaf, np.ndarray) and leaf.dtype.kind not in "biuf":
         raise InvalidArgument(f"inputs must be arrays of numbers, not of {leaf.dtype}")
     if len(leaf.shape) == 0:
@@ -308,6 +332,25 @@ def _leaf(leaf: Any) -> Any:
     if 0 in leaf.shape[1:]:
         raise InvalidArgument(f"the inputs have the shape {tuple(leaf.shape)}, so an item has no values")
     return leaf
+
+
+def _refuse_uneven(items: Any) -> None:
+    """Raise an error that names the first item whose shape is not that of the item before."""
+    shapes = []
+    for i, item in enumerate(items):
+        try:
+            shapes.append(np.shape(item))
+        except ValueError:  # uneven itself
+            shapes.append(None)
+        if shapes[0] == () or shapes[i] is None:
+            return
+        if shapes[i] != shapes[0]:
+            raise InvalidArgument(
+                f"item {i} has the shape {shapes[i]}, but item 0 has the shape {shapes[0]}; give all items one shape: "
+                "for example, resize images to one size, and pad sequences to one length"
+            )
+    if shapes:
+        raise InvalidArgument(f"the {len(shapes)} items are arrays in an array of objects; give np.stack(x)")
 
 
 def _rows(leaf: Any, positions: Positions) -> Any:

@@ -80,25 +80,6 @@ def is_columns(x: Any) -> bool:
     )
 
 
-def refuse_other_rows(x: Any, labels: Any) -> None:
-    """Refuse labels of pandas with another index than that of the data frame.
-
-    Args:
-        x: Any inputs.
-        labels: Their labels.
-
-    Raises:
-        InvalidArgument: The indexes differ.
-    """
-    if not is_frame(x) or not all(hasattr(part, "iloc") for part in (x, labels)):
-        return
-    if not x.index.equals(labels.index):
-        raise InvalidArgument(
-            "the data frame and its labels have different indexes, so a row may get the label of another; give "
-            "labels.loc[frame.index], or both with reset_index(drop=True) if they are in the same order"
-        )
-
-
 def texts_of(values: Any) -> list[str]:
     """Values as texts, "" for missing ones.
 

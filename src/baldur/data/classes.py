@@ -83,7 +83,11 @@ def coded(parts: Sequence[Any], source: str, rules: Rules, classes: tuple[str, .
         return _counted(arrays, source)
     if classes is not None and all(y.dtype.kind in "biu" for y in arrays):
         return Coded([_positions(y, source, classes) for y in arrays], classes, ())
-    whole = np.concatenate([y.astype(object) if y.dtype.kind not in "biufU" else y for y in arrays])
+    mixed = {y.dtype.kind for y in arrays} <= set("iuf") and np.result_type(*arrays).kind == "f"
+    rounded = mixed and any(y.dtype.kind != "f" and y.ndim == 1 for y in arrays)  # codes of many digits
+    whole = np.concatenate(
+        [y.astype(object) if rounded or y.dtype.kind not in "biufU" else y for y in arrays]
+    )
     named = label_names(whole, source, rules, lambda i: f"position {i}")
     names = ordered(name for name in named.names if name) if classes is None else classes
     at = {"": -1} | {name: i for i, name in enumerate(names)}

@@ -26,6 +26,9 @@ from baldur.data.labels import FEW
 from baldur.errors import InvalidArgument, InvalidData
 from baldur.protocols import Batch, Positions
 
+LARGEST = float(np.finfo(np.float32).max)
+"""Inputs are float32, which holds no larger numbers."""
+
 MOST_VALUES = 100
 """A category has at most so many different values; more are text."""
 
@@ -140,7 +143,7 @@ class Columns:
         """
         out = np.zeros((len((*numbers, *codes)[0]), self.width), np.float32)
         for j, (column, values) in enumerate(zip(self.numbers, numbers, strict=True)):
-            filled = np.where(np.isfinite(values), values, column.fill)
+            filled = np.where(np.abs(values) <= LARGEST, values, column.fill)  # NaN is not below either
             out[:, j] = (filled - column.mean) / column.scale
         start = len(self.numbers)
         for category, code in zip(self.categories, codes, strict=True):
@@ -204,7 +207,7 @@ def found_in(table: Mapping[str, Any]) -> tuple[Found, NDArray[np.float64]]:
             numbers = encoded(written, some)
         names.append(name)
         texts.append(some)
-        rows.append(np.where(np.isinf(numbers), np.nan, numbers))
+        rows.append(numbers)
     made = np.stack(rows, 1) if rows else np.zeros((len(next(iter(table.values()), ())), 0))
     return Found(tuple(names), tuple(texts), tuple(left_out)), made
 
@@ -232,9 +235,11 @@ def fit(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-    some = np.unique(np.linspace(0, len(positions) - 1, min(len(positions), _ENOUGH)).astype(np.intp))
-    chosen = positions[some]
-    x = rows.take(chosen) if isinstance(rows, Blocks) else rows[chosen]
+    chosen = positions[_spread(len(positions))]
+    x = _taken(rows, chosen)
+    extreme = np.abs(_taken(rows, _spread(len(rows)))) > LARGEST
+    counts = dict(zip(found.names, extreme.sum(0).tolist(), strict=True))
+    x = np.where(np.abs(x) > LARGEST, np.nan, x)
     why = [_why_by_values(x[:, j], chosen, texts) for j, texts in enumerate(found.texts)]
     left_out = found.left_out + tuple(
         (name, reason) for name, reason in zip(found.names, why, strict=True) if reason
@@ -269,8 +274,14 @@ def fit(
     columns = Columns(tuple(made), tuple(values), left_out)
     lost = np.isnan(x[:, numbers])
     notes = [*_sentences(left_out)]
+    notes += [
+        f"{count} infinite or too large {'value' if count == 1 else 'values'} of the column {name} "
+        f"{'counts' if count == 1 else 'count'} as missing"
+        for name, count in counts.items()
+        if count
+    ]
     if lost.any():
-        names = [found.names[j] for j, any_ in zip(numbers, lost.any(0), strict=True) if any_]
+        names = [found.names[numbers[j]] for j in np.unique(np.nonzero(lost)[1]).tolist()]
         several = "1 missing number" if lost.sum() == 1 else f"{lost.sum()} missing numbers"
         verb = "is" if lost.sum() == 1 else "are"
         notes.append(f"{several} of the pool ({_some(names)}) {verb} filled with the median")
@@ -389,6 +400,16 @@ def preprocessing_of(columns: Columns) -> dict[str, Any]:
     return {"kind": "table", "shape": [columns.width], "dtype": "float32", "columns": columns.as_json()}
 
 
+def _spread(n: int) -> NDArray[np.intp]:
+    """All of n positions, or some evenly among many."""
+    return np.unique(np.linspace(0, n - 1, min(n, _ENOUGH)).astype(np.intp))
+
+
+def _taken(rows: Any, positions: NDArray[np.intp]) -> NDArray[np.float64]:
+    taken: NDArray[np.float64] = rows.take(positions) if isinstance(rows, Blocks) else rows[positions]
+    return taken
+
+
 def _why_by_values(x: NDArray[np.float64], positions: Positions, texts: tuple[str, ...]) -> str:
     """The reason why a column is no input; "" if it is one."""
     if texts:
@@ -398,9 +419,11 @@ def _why_by_values(x: NDArray[np.float64], positions: Positions, texts: tuple[st
             return "a column with one value only" if occur[0] else "a column without values"
         if not (n > FEW and (n > MOST_VALUES or 2 * n > len(x))) and not n == len(x) > 2:
             return ""
-        strange = [text for text in occur if text and not is_number(text)]
-        if 2 * len(strange) < n:
+        strange = [text for text in texts if text and not is_number(text)]  # perhaps of test rows alone
+        if 2 * len(strange) < len(texts):
             return f"numbers, but also {strange[0]!r}; correct or empty such cells"
+        if all(text.startswith(("[", "(", "{")) for text in occur if text):
+            return "lists; give a column for each number, or the lists alone in an .npz or Parquet file"
         return f"{TEXT}: {n} different values in {len(x)} rows"
     known = x[~np.isnan(x)]
     if not len(known):

@@ -7,6 +7,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from datetime import date, time, timedelta
+from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -140,7 +142,9 @@ def ordered(names: Iterable[str]) -> tuple[str, ...]:
     """
     once = set(names)
     numbers = all(name.isascii() and name.isdigit() for name in once)
-    return tuple(sorted(once, key=(lambda name: (int(name), name)) if numbers else (lambda name: (0, name))))
+    return tuple(
+        sorted(once, key=(lambda name: (Decimal(name), name)) if numbers else (lambda name: (0, name)))
+    )
 
 
 def label_names(values: Any, source: str, rules: Rules, where: Callable[[int], str]) -> Named:
@@ -204,7 +208,8 @@ def array_of(values: Any) -> NDArray[Any]:
         InvalidLabel: They are a masked array, or one value only.
     """
     if hasattr(values, "detach"):
-        values = values.detach().cpu().numpy()
+        values = values.detach().cpu()
+        values = (values.float() if "bfloat16" in str(values.dtype) else values).numpy()
     if isinstance(values, np.ma.MaskedArray):
         raise InvalidLabel(
             "the labels are a masked array; fill it, such as labels.astype(float).filled(np.nan)"
@@ -214,6 +219,10 @@ def array_of(values: Any) -> NDArray[Any]:
     made: NDArray[Any] = np.asarray(values)
     if not made.ndim:
         raise InvalidLabel(f"one label for each item was expected, shape (N,), not {values!r}")
+    if made.dtype.kind in "mM":  # as objects, NumPy writes nanoseconds as whole numbers
+        times: NDArray[Any] = np.empty(made.shape, object)
+        times[...] = list(made)
+        return times
     return made.astype(str) if made.dtype.kind in "S" else made
 
 
@@ -267,6 +276,10 @@ def name_of(value: Any, rules: Rules, place: str) -> str:
     """
     if value is None or str(value) in ("<NA>", "NaT"):
         return ""
+    if isinstance(value, date | time | timedelta | np.datetime64 | np.timedelta64):
+        raise InvalidLabel(
+            f"{place}: the label is the date or time {value}; if these are classes, give them as texts"
+        )
     missing = rules.missing
     if isinstance(value, str):
         name = value.strip()
@@ -291,17 +304,25 @@ def name_of(value: Any, rules: Rules, place: str) -> str:
 
 def _refuse_spellings(known: Counter[str], source: str, places: dict[str, str]) -> None:
     """Refuse two names for one number."""
-    seen: dict[float, str] = {}
+    seen: dict[Decimal, str] = {}
     for name in known:
-        if _NUMBER.fullmatch(name) and (other := seen.setdefault(float(name), name)) != name:
+        if _NUMBER.fullmatch(name) and (other := seen.setdefault(_exact(name), name)) != name:
             raise InvalidLabel(
                 f"{source} has the labels {other!r} ({places[other]}) and {name!r} ({places[name]}), which are the "
                 "same number; write it in one way"
             )
 
 
+def _exact(name: str) -> Decimal:
+    """A number as it is written; floating-point numbers would round many digits to one value."""
+    try:
+        return Decimal(name)
+    except InvalidOperation:  # an exponent of twenty digits
+        return Decimal("infinity")
+
+
 def _ask_about_minus_one(known: Counter[str], source: str, rules: Rules) -> None:
-    codes = {int(name) for name in known if re.fullmatch(r"-?\d+", name)}
+    codes = {Decimal(name) for name in known if re.fullmatch(r"-?\d+", name)}
     if rules.missing is not None or len(codes) < len(known) or codes == {-1, 1}:
         return
     if -1 in codes and min(codes) == -1 and len(codes) > 1:

@@ -45,7 +45,8 @@ def with_near_copies(dataset: Dataset, seed: int = 0) -> Dataset:
     test, train = _rows(dataset.test, some), _rows(dataset.train, others)
     if not (np.isfinite(test).all() and np.isfinite(train).all()):
         return dataset
-    at, distance = nearest(test, train, kind == "array")
+    with np.errstate(over="ignore", invalid="ignore"):  # one value may be far beyond all others
+        at, distance = nearest(test, train, kind == "array")
     near = np.flatnonzero(
         (distance <= NEAR) & ((distance > 0) | (kind == "features"))
     )  # equal rows are told elsewhere

@@ -14,7 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baldur.data import images
-from baldur.data._table import Facts, Inputs, inputs_of, matrix, shown_columns, shown_rows, texts, with_texts
+from baldur.data._table import (
+    OTHER_LENGTH,
+    Facts,
+    Inputs,
+    inputs_of,
+    matrix,
+    shown_columns,
+    shown_rows,
+    texts,
+    with_texts,
+)
 from baldur.data.array_images import row_scale
 from baldur.data.arrays import ArrayPool, Divide, Faded, as_float, image_preprocessing
 from baldur.data.cache import Blocks, block, gather, key_of
@@ -118,6 +128,8 @@ def from_parquet(
     unread = tuple((id, why) for id, why in zip(facts.ids, told["reason"], strict=True) if why)
     if not usable.any():
         raise InvalidData(f"no row of {path} can be used; the first is {unread[0][0]}: {unread[0][1]}")
+    if inputs.kind == "list" and rules.reading > EARLIER:
+        _refuse_uneven(path, inputs, told["reason"])
     grey = inputs.kind == "image" and not colour and all(np.array(told["grey"], np.bool_)[usable])
     faded = kept is not None and kept.get("mode") == "L" and not grey  # colours were added to grey images
     if kept is not None:
@@ -182,6 +194,17 @@ def _origins(sources: Sequence[_Source], inputs: Inputs) -> Callable[[NDArray[np
     stream = partial(shown_rows, paths, names) if names else None
     rows = [source.file.metadata.num_rows for source in sources]
     return partial(of_stream, list(map(str, paths)), rows, stream)
+
+
+def _refuse_uneven(path: Path, inputs: Inputs, reasons: Sequence[str]) -> None:
+    """Raise an error if the length of the first list is not that of most lists."""
+    end = OTHER_LENGTH.format(inputs.width)
+    others = sum(why.endswith(end) and not why.startswith("has 0 ") for why in reasons)
+    if 2 * others >= len(reasons):
+        raise InvalidData(
+            f"{path}: the first list of {inputs.names[0]} has {inputs.width} numbers, but {others} of {len(reasons)} "
+            "lists have another length; pad or cut them to one length, or remove the others"
+        )
 
 
 def _opened(path: Path) -> list[_Source]:

@@ -13,6 +13,7 @@ _BLOCK = (
     1 << 20
 )  # bytes that are read at a time, so that several looks at them find them in the processor's cache
 _WORDS = 16  # of 8 bytes each: rows that agree in these are compared as a whole
+_LARGEST = float(np.finfo(np.float32).max)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -30,32 +31,43 @@ class Scan(NamedTuple):
     high: float
 
 
-def scan(parts: Sequence[NDArray[Any]], finite: bool = True) -> Scan:
+def scan(parts: Sequence[NDArray[Any]], finite: bool = True, prefixes: Sequence[str] = ()) -> Scan:
     """Look at all rows once: find equal ones, the smallest and the largest value.
 
     Args:
         parts: Arrays of one row shape and type whose first axis is the item; positions go on from one to the next.
-        finite: Whether values must be finite.
+        finite: Whether values must be finite as float32.
+        prefixes: For each part what stands before the position of an item in a message.
 
     Returns:
         What was found.
 
     Raises:
-        InvalidData: A row holds a value that is not finite.
+        InvalidData: A row holds a value that is not finite, or too large for float32.
     """
-    keys, low, high, at = [], np.inf, -np.inf, 0
-    for part in parts:
+    keys, low, high = [], np.inf, -np.inf
+    for part, prefix in zip(parts, prefixes or [""] * len(parts), strict=True):
         for start, rows in _blocks(part):
             if rows.dtype.kind != "b" and rows.size:
                 least, most = float(rows.min()), float(rows.max())
-                if finite and not (np.isfinite(least) and np.isfinite(most)):
-                    bad = start + int(np.flatnonzero(~np.isfinite(rows).all(1))[0])
-                    raise InvalidData(f"item {bad} holds NaN or an infinite value; correct or remove it")
+                if finite and not -_LARGEST <= least <= most <= _LARGEST:
+                    _refuse_extreme(rows, prefix, start)
                 low, high = min(low, least), max(high, most)
             keys.append(_keys(rows))
-        at += len(part)
     every = np.concatenate(keys) if keys else np.empty(0, np.uint64)
     return Scan(_equal(parts, every), low, high)
+
+
+def _refuse_extreme(rows: NDArray[Any], prefix: str, start: int) -> None:
+    """Raise an error that names the first item whose values float32 does not hold."""
+    bad = int(np.flatnonzero(~(np.abs(rows) <= _LARGEST).all(1))[0])
+    name = f"{prefix}{start + bad}"
+    if not np.isfinite(rows[bad]).all():
+        raise InvalidData(f"item {name} holds NaN or an infinite value; correct or remove it")
+    raise InvalidData(
+        f"item {name} holds {rows[bad][np.abs(rows[bad]).argmax()]:g}, but inputs are read as float32, up to "
+        f"{_LARGEST:.2g}; divide the values by a constant, or correct or remove the item"
+    )
 
 
 def _blocks(x: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:

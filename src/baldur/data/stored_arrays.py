@@ -150,12 +150,12 @@ def _from_parts(
         sizes = np.cumsum([len(y) for y in labels])[:-1]
         codes, classes = recoded(np.concatenate(labels), names, str(file), rules)
         labels = np.split(codes, sizes)
-    found = scan([part.x for part in parts])
+    prefixes = ("",) if len(parts) == 1 else ("train/", "test/")
+    found = scan([part.x for part in parts], prefixes=prefixes)
     read = _earlier(parts[0].x) if rules.reading <= EARLIER else _understood(file, parts[0].x, found)
     kept = rules.kept(str(file), "image", "array")
     if kept is not None:
         read = as_before(str(file), read, parts[0].x.shape, kept)
-    prefixes = ("",) if len(parts) == 1 else ("train/", "test/")
     pools = [
         ArrayPool(
             read.upright(part.x),
@@ -219,6 +219,7 @@ def _refuse_strange(file: Path, x: NDArray[Any]) -> None:
     if x.dtype.kind not in "biuf" or x.ndim < 2 or 0 in x.shape[1:]:
         raise InvalidData(
             f"in {file} x is {x.dtype} of shape {x.shape}; numbers of shape (items, ...) are needed"
+            + (", such as x.reshape(-1, 1) for one column" if x.ndim == 1 and x.dtype.kind in "biuf" else "")
         )
 
 

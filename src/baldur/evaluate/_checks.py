@@ -64,7 +64,8 @@ def checked_labels(labels: Any, shape: tuple[int, ...]) -> NDArray[np.int64]:
         InvalidArgument: There are no items, or not one label for each.
     """
     count, classes = shape[0], shape[-1]
-    known = indices("labels", labels, 1) if np.size(labels) else np.zeros(0, np.int64)
+    given = as_array("labels", labels)
+    known = indices("labels", given, 1) if given.size else np.zeros(0, np.int64)
     if count == 0:
         raise InvalidArgument("there are no items to measure on; give at least one prediction with its label")
     if len(known) != count:
@@ -117,10 +118,7 @@ def numbers(name: str, values: Any, axes: int, finite: bool = True) -> NDArray[n
     Raises:
         InvalidArgument: They are no numbers, one is NaN or infinite, or the number of axes differs.
     """
-    try:
-        x = as_array(name, values).astype(np.float64)
-    except (TypeError, ValueError):
-        raise InvalidArgument(f"{name} must be numbers, not {values!r}") from None
+    x = real(name, values)
     if x.ndim != axes:
         raise InvalidArgument(f"{name} must have {_axes(axes)}, not the shape {x.shape}")
     bad = ~np.isfinite(x) if finite else np.isnan(x)
@@ -130,6 +128,25 @@ def numbers(name: str, values: Any, axes: int, finite: bool = True) -> NDArray[n
         allowed = "finite numbers" if finite else "numbers without NaN"
         raise InvalidArgument(f"{name} must be {allowed}; the value at {where} is {x[first]:g}")
     return x
+
+
+def real(name: str, values: Any) -> NDArray[np.float64]:
+    """Real numbers as NumPy; they may be NaN or infinite.
+
+    Args:
+        name: The name of the argument.
+        values: Numbers, of NumPy or torch, or a list.
+
+    Returns:
+        The numbers in float64.
+
+    Raises:
+        InvalidArgument: They are no real numbers.
+    """
+    x = as_array(name, values)
+    if x.dtype.kind not in "biuf":
+        raise InvalidArgument(f"{name} must be real numbers, not of the type {x.dtype}: {_start(values)}")
+    return x.astype(np.float64)
 
 
 def number(name: str, value: object, low: float, high: float = math.inf, *, inside: bool = False) -> float:
@@ -193,12 +210,22 @@ def as_array(name: str, values: Any) -> NDArray[Any]:
     """
     if not isinstance(values, np.ndarray | Sequence) and is_torch(values):
         return to_numpy(values)
+    if np.ma.is_masked(values):
+        raise InvalidArgument(
+            f"{name} has masked values, whose mask would be lost; leave them out, or fill them"
+        )
     try:
         return np.asarray(values)
     except (TypeError, ValueError):
         raise InvalidArgument(
             f"{name} must be an array of NumPy or torch, not {type(values).__name__}"
         ) from None
+
+
+def _start(values: Any) -> str:
+    """The beginning of some values, for a message."""
+    told = " ".join(repr(values).split())
+    return told if len(told) <= 60 else f"{told[:60]}..."
 
 
 def _axes(axes: int) -> str:

@@ -250,8 +250,8 @@ def _logits(logits: Float[Array, "N *T C"]) -> Float[np.ndarray, "N T C"]:
         raise InvalidPredictions(
             f"logits (N, C) or (N, T, C) of at least two classes were expected, not the shape {z.shape}"
         )
-    if not np.issubdtype(z.dtype, np.number) or np.isnan(z).any() or np.isposinf(z).any():
-        raise InvalidPredictions("logits must be numbers, and none of them NaN or +inf")
+    if z.dtype.kind not in "iuf" or np.isnan(z).any() or np.isposinf(z).any():
+        raise InvalidPredictions("logits must be real numbers, and none of them NaN or +inf")
     if np.isneginf(z).all(axis=-1).any():
         raise InvalidPredictions("a row of logits has -inf for every class, which is no prediction")
     return z.astype(np.float64) if z.ndim == 3 else z.astype(np.float64)[:, None, :]  # (N, T, C)

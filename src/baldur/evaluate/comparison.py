@@ -21,7 +21,7 @@ from scipy.special import bdtr, stdtr, stdtrit
 
 from baldur.core.arrays import Array
 from baldur.errors import InvalidArgument
-from baldur.evaluate._checks import number, numbers, whole
+from baldur.evaluate._checks import number, numbers, real, whole
 
 Verdict = Literal["better", "worse", "undecided"]
 
@@ -188,7 +188,7 @@ def holm(p_values: ArrayLike) -> Float[np.ndarray, " m"]:
     Raises:
         InvalidArgument: A p-value is not in [0, 1].
     """
-    p = np.asarray(p_values, np.float64).copy()
+    p = real("p_values", p_values).copy()
     if p.ndim != 1 or (p < 0).any() or (p > 1).any():
         raise InvalidArgument(f"p-values in [0, 1] were expected, not {p.tolist()}")
     order = np.argsort(p)[: np.isfinite(p).sum()]  # NaN comes last

@@ -91,7 +91,11 @@ class Estimator:
                 f"at least one member and smoothing >= 0 are needed, not {members}, {smoothing}"
             )
         self.estimator = made
-        self.likelihood = likelihood or (GAUSSIAN if is_regressor(made) else CATEGORICAL)
+        try:
+            regressor = is_regressor(made)
+        except AttributeError as error:  # one that holds no estimator where it needs one
+            raise InvalidArgument(f"{type(made).__name__} is not complete: {error}") from error
+        self.likelihood = likelihood or (GAUSSIAN if regressor else CATEGORICAL)
         if classes < 2 and self.likelihood.kind == "categorical":
             raise InvalidArgument(f"classes must be at least 2, not {classes}")
         self.classes = classes
@@ -232,11 +236,12 @@ class Estimator:
         given = _weighted(estimator, weights)
         try:
             return estimator.fit(x, y, **given)
-        except ValueError as error:
+        except Exception as error:  # scikit-learn refuses in errors of several kinds
             same = np.flatnonzero((y == y[0]).all(0)).tolist() if y.ndim > 1 else []
             if self.likelihood.kind != "bernoulli" or not same:
                 raise InvalidArgument(
-                    f"{type(estimator).__name__} cannot be fitted to {len(y)} labelled items: {error}"
+                    f"{type(estimator).__name__} cannot be fitted to {len(y)} labelled items: {error}. Give it other "
+                    "options, or more labels first (initial=, --initial)"
                 ) from error
             raise InvalidLabel(
                 f"all {len(y)} items agree on label {', '.join(map(str, same))}, and {type(estimator).__name__} cannot "

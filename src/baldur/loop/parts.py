@@ -22,6 +22,8 @@ class Budget:
         until: The trial ends at this test accuracy.
         retrain_after: People label: a round closes after this many new labels, even if requests are open, and the trial
             never ends by itself. None in other runs, where a round closes when all its requests are answered.
+        by_rank: Whether the labels of a round are in the order in which they were asked for, whenever the answers came.
+            Runs of the first version have the order of the answers.
     """
 
     rounds: int
@@ -29,6 +31,7 @@ class Budget:
     candidates: int = 0
     until: float | None = None
     retrain_after: int | None = None
+    by_rank: bool = True
 
 
 @dataclass(frozen=True)

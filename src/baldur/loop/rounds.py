@@ -332,6 +332,9 @@ class _Going:
         out = self.trial.left_out(cut)
         out |= {i for i, number in self.parts.since.items() if cut is not None and number > cut}
         rows = [row for row in self.trial.labels(cut) if row.item not in out]
+        if self.budget.by_rank and self.budget.retrain_after is None:
+            ranks = self.trial.ranks()
+            rows.sort(key=lambda row: (row.round, ranks.get((row.round, row.item), len(ranks)), row.number))
         index = {name: i for i, name in enumerate(self.parts.classes)}
         if self.parts.stopping is not None and self.parts.stopping.reserve is not None:
             tests = set(self.parts.stopping.reserve.ids)
@@ -350,9 +353,14 @@ class _Going:
         rest[[self._positions[i] for i in out if i in self._positions]] = False
         return labelled, View(self.parts.pool, np.flatnonzero(rest))
 
-    def _check(self, choice: Choice, unlabelled: View, k: int) -> None:
+    def _check(self, choice: Any, unlabelled: View, k: int) -> None:
         """A strategy may be anybody's, so what it says is checked before it is written down."""
         name = self.trial.strategy
+        if not isinstance(choice, Choice):
+            raise InvalidArgument(
+                f"strategy {name!r} returned an object of the type {type(choice).__name__}; it must return a "
+                "protocols.Choice of ids and scores"
+            )
         k = min(k, len(unlabelled))
         if len(set(choice.ids)) != len(choice.ids) or len(choice.ids) != len(choice.scores):
             raise InvalidArgument(

@@ -14,7 +14,11 @@ def check_classes(shape: tuple[int, ...], classes: int) -> None:
         InvalidArgument: A side is not positive, or there are fewer than two classes.
     """
     if not shape or min(shape) < 1:
-        raise InvalidArgument(f"an item has the shape {shape}; every axis must have at least one element")
+        raise InvalidArgument(
+            f"an item has the shape {shape}; every axis must have at least one element"
+            if shape
+            else "each item is one number, without an axis; give one column, as in x.reshape(-1, 1)"
+        )
     if classes < 2:
         raise InvalidArgument(f"a classifier needs at least 2 classes, not {classes}")
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from baldur.core.seeds import generator
 from baldur.data import as_pool
-from baldur.data.arrays import class_indices
+from baldur.data.arrays import class_indices, refuse_other_rows
 from baldur.errors import InvalidArgument
 from baldur.protocols import Choice, Labelled, Pool, Posterior, Strategy, View
 from baldur.runs.meant import as_strategy
@@ -80,6 +80,7 @@ def _labelled(labelled: Labelled | tuple[Any, Any] | None, pool: Pool) -> Labell
         known: Pool = View(pool, np.arange(0))
         labels = np.zeros(0, np.int64)
     else:
+        refuse_other_rows(*labelled)
         known, labels = as_pool(labelled[0]), class_indices(labelled[1])
     n = len(labels)
     if len(known) != n:

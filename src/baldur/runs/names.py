@@ -83,7 +83,7 @@ def network_named(name: str) -> NetworkFactory:
     return factory
 
 
-def as_factory(network: Callable[..., nn.Module]) -> NetworkFactory:
+def as_factory(network: Any) -> NetworkFactory:
     """A factory of networks that was passed in Python; it may take no arguments.
 
     Args:
@@ -93,10 +93,16 @@ def as_factory(network: Callable[..., nn.Module]) -> NetworkFactory:
         A function (shape, classes) -> network.
 
     Raises:
-        InvalidSettings: It takes other arguments.
+        InvalidSettings: It is no function, or takes other arguments.
     """
+    if not callable(network):
+        raise InvalidSettings(
+            f"network= is an object of the type {type(network).__name__}; give a name, a torch.nn.Module, or a "
+            "function (shape, classes) that returns one"
+        )
     if takes(network, 2):
-        return network
+        factory: NetworkFactory = network
+        return factory
     if takes(network, 0):
         return partial(_without_shape, network)
     raise InvalidSettings(

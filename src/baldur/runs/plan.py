@@ -54,7 +54,7 @@ class Given:
     """
 
     dataset: Dataset | None = None
-    network: NetworkFactory | nn.Module | None = None
+    network: Any = None
     learner: Any = None
     strategies: Mapping[str, Strategy] = field(default_factory=dict)
 
@@ -137,7 +137,7 @@ def make_plan(settings: Settings, given: Given | None = None) -> Plan:
     )
 
 
-def _network(given: NetworkFactory | nn.Module | None, name: str) -> NetworkFactory | nn.Module:
+def _network(given: Any, name: str) -> NetworkFactory | nn.Module:
     if given is None:
         return network_named(name)
     return given if isinstance(given, nn.Module) else as_factory(given)

@@ -20,7 +20,8 @@ from baldur import data as data_sets
 from baldur import report
 from baldur.core.devices import pick_device
 from baldur.data import Dataset
-from baldur.data.cells import columns_of, is_columns, is_frame, refuse_other_rows
+from baldur.data.arrays import refuse_other_rows
+from baldur.data.cells import columns_of, is_columns, is_frame
 from baldur.data.labels import rules_of
 from baldur.data.scaling import spreads_of, uneven
 from baldur.data.tables import from_table

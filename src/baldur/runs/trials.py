@@ -202,7 +202,10 @@ def go_on(trial: Trial, parts: loop.Parts, plan: Plan, faults: Faults) -> str:
     if trial.state == "done":
         return ""
     compare = plan.settings.compare
-    budget = loop.Budget(compare.rounds, compare.query_size, compare.candidates, compare.until)
+    by_rank = plan.settings.data.reading > EARLIER
+    budget = loop.Budget(
+        compare.rounds, compare.query_size, compare.candidates, compare.until, by_rank=by_rank
+    )
     try:
         state = faults.advance(trial, parts, budget)
     except BaldurError as error:

@@ -248,7 +248,7 @@ def _blamed(error: InvalidPredictions, log_probs: Any, pool: Pool, positions: Po
     ids, reasons = pool.ids, {}
     for position, (_, x) in zip(bad, pool.batches(bad, 1), strict=True):
         if not all(bool(leaf.isfinite().all()) for leaf in leaves(x)):
-            reasons[ids[int(position)]] = "holds NaN or an infinite value"
+            reasons[ids[int(position)]] = "holds NaN, an infinite value, or one too large for float32"
     if reasons:
         return NonFiniteItems(reasons)
     more = f" and of {len(bad) - 1} more" if len(bad) > 1 else ""

@@ -165,6 +165,16 @@ class Trial:
             return rows
         return [row._replace(value=classes.now(row.value, row.number)) for row in rows]
 
+    def ranks(self) -> dict[tuple[int, str], int]:
+        """The ranks of all requests.
+
+        Returns:
+            By round and item.
+        """
+        c = schema.requests.c
+        query = sa.select(c.round, c.item, c.rank).where(c.trial == self.id)
+        return {(row.round, row.item): row.rank for row in self.database.rows(query)}
+
     def left_out(self, cut: int | None = None) -> set[str]:
         """The items that cannot be labelled, as annotators said, and those that were taken out of the pool.
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from baldur.core.devices import seeded
-from baldur.core.networks import call, restore, tensors
+from baldur.core.networks import call, least_items, restore, tensors
 from baldur.core.trees import bits, leaves, map_tree, take
 from baldur.errors import (
+    BaldurError,
     EmptyLabelledSet,
     InvalidArgument,
     InvalidLabel,
@@ -138,11 +139,14 @@ def check_output(fit: Fit, network: nn.Module, x: Batch, y: Tensor, classes: int
     try:
         with seeded(fit.seed, fit.device), torch.inference_mode(), autocast(fit):
             outputs = call(network, take(x, slice(2)))
-    except RuntimeError as error:
+    except BaldurError:
+        raise
+    except Exception as error:
         kinds: list[str] = []
         map_tree(lambda leaf: kinds.append(f"{leaf.dtype} {tuple(leaf.shape[1:])}".removeprefix("torch.")), x)
+        about = "" if isinstance(error, RuntimeError) else f"{type(error).__name__}: "
         raise UnsupportedNetwork(
-            f"the network does not accept inputs of {', '.join(kinds)}: {error}. "
+            f"the network does not accept inputs of {', '.join(kinds)}: {about}{error}. "
             "Give numbers as float32, and only codes as integers; a network in half precision as network.float()"
         ) from error
     fit.likelihood.check(outputs, y, classes)
@@ -163,25 +167,11 @@ def order_of(n: int, size: int, seed: int) -> Tensor:
 
 
 def fewest_items(fit: Fit, network: nn.Module, x: Batch, items: int) -> int:
-    """How many items a step needs at least: two where batch normalisation has no other values, else one.
-
-    The network is only tried where a step could have a single item, and does not change.
-    """
+    """How many items a step needs at least; the network is only tried where a step could have a single item."""
     if min(fit.recipe.batch_size, items) > 1:
         return 1
-    before = {name: buffer.detach().clone() for name, buffer in network.named_buffers()}
-    network.train()
-    try:
-        with seeded(fit.seed, fit.device), torch.no_grad(), autocast(fit):
-            call(network, take(x, slice(1)))
-    except ValueError as error:
-        if "more than 1 value per channel" in str(error):
-            return 2
-        raise
-    finally:
-        network.eval()
-        restore(network, before)
-    return 1
+    with autocast(fit):
+        return least_items(network, x, fit.seed, fit.device)
 
 
 def steps_of(order: Tensor, batch_size: int, least: int = 1) -> list[Tensor]:

@@ -65,7 +65,11 @@ def pi_model(
             ours = _belief(train.likelihood, call(network, changed(x, noise, step.losses.device)))
             return weight * _ramp(step.share, ramp_up) * functional.mse_loss(ours, target)
 
-        return lambda seed, network, train: Addition(penalty)
+        def make(seed: int, network: nn.Module, train: Train) -> Addition:
+            pool.suit(network, train, size)
+            return Addition(penalty)
+
+        return make
 
     return learner.but(posterior=Added(learner.posterior, begin), recipe=augmented(learner.recipe, noise))
 
@@ -114,6 +118,7 @@ def mean_teacher(
         pool, size = Sampler(train.unlabelled), unlabelled_batch or train.recipe.batch_size
 
         def make(seed: int, network: nn.Module, train: Train) -> Addition:
+            pool.suit(network, train, size)
             teacher = _Teacher(network, decay)
             penalty = _taught(teacher, pool, size, noise, train.likelihood, weight, ramp_up)
             return Addition(penalty, teacher, teacher.copy_to if predict == "teacher" else _nothing)

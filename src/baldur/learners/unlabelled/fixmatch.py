@@ -65,7 +65,12 @@ def fixmatch(
     def begin(train: Train) -> Make:
         pool, size = Sampler(train.unlabelled), ratio * train.recipe.batch_size
         penalty = _penalty(pool, size, weakly, strongly, threshold, weight)
-        return lambda seed, network, train: Addition(penalty)
+
+        def make(seed: int, network: nn.Module, train: Train) -> Addition:
+            pool.suit(network, train, size)
+            return Addition(penalty)
+
+        return make
 
     return learner.but(posterior=Added(learner.posterior, begin), recipe=augmented(learner.recipe, weakly))
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from baldur.core.networks import device_of, least_items
 from baldur.core.trees import bytes_in, join, place, take
 from baldur.learners.supervised import gather
 from baldur.learners.unlabelled.adding import Make, adding
@@ -64,10 +65,12 @@ class Sampler:
     Args:
         pool: The pool.
         memory: Size in bytes up to which a pool is kept in memory.
+        least: The least number of items in a batch.
     """
 
     pool: Pool
     memory: int = _KEPT
+    least: int = 1
     _kept: Batch = field(default=None, init=False, repr=False)
     _fits: bool | None = field(default=None, init=False, repr=False)
 
@@ -78,13 +81,23 @@ class Sampler:
         """Draw items with replacement, with PyTorch's generator.
 
         Args:
-            n: Number of items.
+            n: Number of items, at least `least`.
             device: The device of the batch.
 
         Returns:
             A batch.
         """
-        return self.at(torch.randint(len(self.pool), (n,)), device)
+        return self.at(torch.randint(len(self.pool), (max(n, self.least),)), device)
+
+    def suit(self, network: nn.Module, train: Train, n: int) -> None:
+        """Draw two items instead of one for a network whose batch normalisation needs two.
+
+        Args:
+            network: The network.
+            train: Its training.
+            n: The number of items that is asked for.
+        """
+        self.least = least_items(network, train.data()[0], 0, device_of(network)) if n == 1 else 1
 
     def at(self, positions: Tensor, device: torch.device) -> Batch:
         """The items at some positions.

@@ -1,6 +1,6 @@
 """The functions in a fitted scikit-learn estimator: its trees, its members, its weights, or itself."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -59,7 +59,7 @@ class Function:
         Returns:
             (n, C), or (n, 2, K) for K labels.
         """
-        p = self.estimator.predict_proba(self._own(z), **self._checked(z))
+        p = self._told(self.estimator.predict_proba, z)
         if not isinstance(p, list):
             return _spread(p, self.seen, classes)
         each = [_spread(*label, classes) for label in zip(p, self.seen, strict=True)]
@@ -74,7 +74,16 @@ class Function:
         Returns:
             (n,) or (n, K).
         """
-        return np.asarray(self.estimator.predict(self._own(z), **self._checked(z)), np.float64)
+        return np.asarray(self._told(self.estimator.predict, z), np.float64)
+
+    def _told(self, predict: Callable[..., Any], z: Table) -> Any:
+        try:
+            return predict(self._own(z), **self._checked(z))
+        except Exception as error:  # each estimator has its own, such as for too few neighbours
+            raise InvalidArgument(
+                f"{type(self.estimator).__name__} cannot predict these items: {error}. Give it other options, or "
+                "more labels first (initial=, --initial)"
+            ) from error
 
     def _own(self, z: Table) -> Table:
         return z if self.columns is None else z[:, self.columns]
@@ -173,9 +182,7 @@ def _function(
             raise Unsupported(f"a {name} does not predict")
         return Function(estimator, None, columns, tree)
     if not hasattr(estimator, "predict_proba"):
-        raise Unsupported(
-            f"a {name} gives no probabilities (predict_proba); wrap it in CalibratedClassifierCV"
-        )
+        raise Unsupported(f"{name} gives no probabilities (predict_proba); wrap it in CalibratedClassifierCV")
     if not hasattr(estimator, "classes_"):
         raise InvalidArgument(f"this {name} is not fitted, or does not say its classes_")
     return Function(estimator, _decoded(estimator.classes_, getattr(within, "classes_", None)), columns, tree)
