@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from baldur.data.arrays import from_arrays
-from baldur.data.arrays import refuse_other_rows
+from baldur.data.arrays import from_arrays, refuse_other_rows
 from baldur.data.cells import NO_TEXTS, columns_of, is_columns, is_frame
 from baldur.data.classes import class_names, none_known, recoded
 from baldur.data.dataset import Dataset, KnownRecord
