@@ -87,7 +87,7 @@ def test_skipped_items_are_left_out_of_one_choice_only(store, trial):
     assert list(states(store, 1)) == [IDS[10], IDS[9], IDS[8], IDS[7]]
     tell(trial, IDS[10], IDS[9])
     advance(trial, people(), BUDGET)
-    assert list(states(store, 2))[0] == IDS[11]
+    assert next(iter(states(store, 2))) == IDS[11]
 
 
 def test_what_cannot_be_labelled_or_is_out_of_the_pool_is_never_chosen(store, trial):
@@ -100,7 +100,7 @@ def test_what_cannot_be_labelled_or_is_out_of_the_pool_is_never_chosen(store, tr
     (_, labelled, unlabelled, _) = mine.learner.seen[0]
     assert labelled.pool.ids == [IDS[1], IDS[2]]
     assert not {IDS[0], IDS[10], IDS[11]} & set(unlabelled.ids)
-    assert list(states(store, 1))[0] == IDS[9]
+    assert next(iter(states(store, 1))) == IDS[9]
 
 
 def test_a_repeated_choice_sees_what_the_first_one_saw(store, trial):

@@ -98,9 +98,10 @@ def _help_all(wanted: bool | None) -> None:
     if wanted:
         command = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]  # typer has no types for it
         for parameter in command.params:
-            if isinstance(parameter, typer.core.TyperOption) and parameter.name in settings_.SECTION_OF:
+            section = settings_.SECTION_OF.get(parameter.name or "")
+            if isinstance(parameter, typer.core.TyperOption) and section in _PANELS:
                 parameter.hidden = False
-                parameter.rich_help_panel = _PANELS[settings_.SECTION_OF[parameter.name]]
+                parameter.rich_help_panel = _PANELS[section]
         context = command.make_context("baldur run", [], resilient_parsing=True)
         typer.echo(command.get_help(context))
         raise typer.Exit
@@ -121,7 +122,7 @@ class _RunCommand(typer.core.TyperCommand):
 
 
 @app.command(cls=_RunCommand)
-@with_settings(*settings_.SECTIONS)
+@with_settings(*_PANELS)
 def run(
     data: Annotated[
         str | None,

@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 
 from baldur.core.seeds import derive, generator
 from baldur.errors import DamagedArtefact
+from baldur.evaluate import audited_mean
 from baldur.protocols import Criterion, History, Labelled, Metrics, Pool, Posterior, Sampled, View, tests_of
 from baldur.store import Round, Trial
 
 STOP_SET = 2000
 """Items on which successive models are compared, as many as Bloodgood & Vijay-Shanker (CoNLL 2009) took."""
 
+_GROWTH = 1.3
+"""Between two looks at the test labels, the number of labels grows by this factor at least."""
 
 _NONE: Mapping[str, int] = MappingProxyType({})
 
@@ -38,6 +41,7 @@ class Stopping:
             items, for example.
         whole: The pool as the run began with it, if items were left out since.
         reserve: Items for test labels, in random order; none of them is in the pool. None without a reserve.
+        intervals: Whether the accuracy on the test labels gets an interval, at the rounds that are looks.
     """
 
     criterion: Criterion
@@ -45,6 +49,7 @@ class Stopping:
     validate: Callable[[Posterior, Labelled, int], Metrics] = _no_metrics
     whole: Pool | None = None
     reserve: Pool | None = None
+    intervals: bool = False
 
     def measured(
         self,
@@ -153,12 +158,26 @@ class Stopping:
         }
         trial.artefact(latest.round, "tested", ".npz", lambda path: _write(path, arrays))
         error = float(guess.mean() + np.mean(arrays["wrong"] - guess[:n])) if n else 0.0
-        return {
+        ends = self._ends(trial, latest, arrays["wrong"], arrays["guess"]) if self.intervals and n else {}
+        return ends | {
             ("accuracy", "reserve"): 1 - min(max(error, 0.0), 1.0) if n else math.nan,
             ("guess", "reserve"): float(arrays["guess"].mean()),
             ("items", "reserve"): float(n),
             ("size", "reserve"): float(len(guess)),
         }
+
+    def _ends(
+        self, trial: Trial, latest: Round, wrong: NDArray[np.float64], guess: NDArray[np.float64]
+    ) -> dict[tuple[str, str], float]:
+        """The ends of the interval of the accuracy, if this round is a look. All looks together hold at 95 %."""
+        past = [row for row in trial.past() if row.round < latest.round]
+        looks = [row.labels for row in past if ("low", "reserve") in row.metrics]
+        if looks and (latest.labels or 0) < _GROWTH * looks[-1]:
+            return {}
+        look = len(looks) + 1
+        level = 1 - 0.05 / (look * (look + 1))
+        shown = audited_mean(wrong, guess, np.arange(len(wrong)), level)
+        return {("low", "reserve"): 1 - shown.high, ("high", "reserve"): 1 - shown.low}
 
     def _tested(self, trial: Trial, latest: Round) -> Sampled | None:
         trial.forget("tested", before=latest.round)

@@ -79,18 +79,21 @@ class Passes:
             seed: Seed of the posterior samples.
 
         Returns:
-            Metrics of the test split, the accuracies of the training split, and the reliability diagram.
+            Metrics of the test split, the accuracies of the training split, and the reliability diagram. Without test
+            labels, only those of the training split.
         """
+        known = self.dataset.test_labels >= 0
+        training = replace(self, trunks=None)._on_training(posterior, labelled, seed)
+        if not known.any():
+            return loop.Measured(training, {})
         # Measured in float32, so that a metric does not depend on how the pool was scored.
         scorer = self.place(self._plain(seed, "testing", "float32"))
         log_probs = scorer.predict(posterior, self.dataset.test, evaluate.predictive)
-        known = self.dataset.test_labels >= 0
         log_probs, labels = log_probs[known], self.dataset.test_labels[known]
         values = evaluate.measure(log_probs, labels, self.dataset.classes)
         bins = evaluate.reliability(log_probs, labels)
         return loop.Measured(
-            {(name, "test"): value for name, value in values.items()}
-            | replace(self, trunks=None)._on_training(posterior, labelled, seed),
+            {(name, "test"): value for name, value in values.items()} | training,
             {"count": bins.count, "confidence": bins.confidence, "accuracy": bins.accuracy},
         )
 
@@ -121,6 +124,7 @@ class Passes:
         free: Labelled | None,
         holds_out: bool,
         reserve: Pool | None = None,
+        intervals: bool = False,
     ) -> Stopping | None:
         """The stopping criterion, with the predictions and metrics that it needs.
 
@@ -130,6 +134,7 @@ class Passes:
             free: Validation items that do not count as labels.
             holds_out: Whether labelled items are held out for validation.
             reserve: The items for test labels, in random order; None without a reserve.
+            intervals: Whether the accuracy on test labels gets an interval.
 
         Returns:
             The criterion with its inputs; None if there is no criterion.
@@ -162,7 +167,7 @@ class Passes:
                 values |= held_out_metrics(predict(posterior, held.pool, seed), held.labels)
             return values
 
-        return Stopping(criterion, predict, validate, reserve=reserve)
+        return Stopping(criterion, predict, validate, reserve=reserve, intervals=intervals)
 
     def _plain(self, seed: int, what: str, precision: Precision) -> PoolScorer:
         return PoolScorer(

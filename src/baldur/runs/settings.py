@@ -1,4 +1,4 @@
-"""All settings of a run, as one typed value with five sections. They are saved with the run as `settings.toml`.
+"""All settings of a run, as one typed value with sections. They are saved with the run as `settings.toml`.
 
 Users write flat names: `--query-size` on the command line, `query_size=` in Python. Each part of a run gets only the
 section that concerns it.
@@ -132,8 +132,9 @@ class CompareSettings(_Section):
     annotators: Count = Field(
         1, description="simulated annotators for each item; the majority decides the label"
     )
-    oracle: Literal["simulated", "file"] = Field(
-        "simulated", description="source of the answers: simulated, or file for a person"
+    oracle: Literal["simulated", "file", "people"] = Field(
+        "simulated",
+        description="source of the answers: simulated, or file for a person (people: set by baldur.open)",
     )
     targets: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
         [0.9, 0.95], description="accuracies for which the report counts the labels; may be repeated"
@@ -259,6 +260,18 @@ class EngineSettings(_Section):
     )
 
 
+class PeopleSettings(_Section):
+    """Labelling by people."""
+
+    retrain_after: Count = Field(10, description="new labels after which the model is trained again")
+    test_labels: Annotated[int, Field(ge=0)] = Field(
+        50, description="labels of random items that are kept for testing; 0 for none"
+    )
+    lease_minutes: Annotated[float, Field(gt=0)] = Field(
+        60.0, description="minutes for which an item is reserved for the person who was asked"
+    )
+
+
 class Settings(_Section):
     """All settings of a run. The descriptions of the fields are the help texts of the command line."""
 
@@ -267,6 +280,7 @@ class Settings(_Section):
     learn: LearnSettings
     score: ScoreSettings
     engine: EngineSettings
+    people: PeopleSettings = Field(default_factory=lambda: PeopleSettings.model_validate({}))
 
     def flat(self) -> dict[str, Any]:
         """All settings by their flat names.
@@ -297,6 +311,7 @@ SECTIONS: Mapping[str, type[_Section]] = {
     "learn": LearnSettings,
     "score": ScoreSettings,
     "engine": EngineSettings,
+    "people": PeopleSettings,
 }
 
 SECTION_OF: Mapping[str, str] = {
@@ -466,4 +481,5 @@ def to_toml(settings: Settings) -> str:
     Returns:
         The text of a settings file.
     """
-    return tomli_w.dumps({"format": FORMAT, **settings.model_dump(exclude_none=True)})
+    unused = set() if settings.compare.oracle == "people" else {"people"}
+    return tomli_w.dumps({"format": FORMAT, **settings.model_dump(exclude_none=True, exclude=unused)})
