@@ -62,6 +62,10 @@ class OneClassOnly(UserWarning):
     """All labels so far are of one class, so the model cannot learn to tell classes apart yet."""
 
 
+class AnswersRefused(UserWarning):
+    """Some answers of people were not stored, because they cannot be right. The others were."""
+
+
 class SamplesMissTraining(UserWarning):
     """The samples of a posterior get far fewer of their training labels right than the mean prediction does."""
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from baldur import learners
+from baldur import learners, strategies
 from baldur.errors import InvalidArgument, InvalidSettings
 from baldur.learners import Supervised
 from baldur.posteriors import fit
@@ -228,3 +228,14 @@ def test_what_is_no_factory_is_named(thing):
         InvalidSettings, match=rf"network= is an object of the type {type(thing).__name__}; give"
     ):
         as_factory(thing)
+
+
+def test_an_option_of_a_strategy_may_be_a_strategy():
+    bound = strategy_named("two_stage(then=margin, first=random, per_class=3)")
+    assert (bound.keywords["then"], bound.keywords["first"]) == (strategies.margin, strategies.random)
+    assert bound.keywords["per_class"] == 3
+    assert strategy_named("two_stage(then=power_bald(beta=2.0))").keywords["then"].keywords == {"beta": 2.0}
+    with pytest.raises(InvalidSettings, match="there is no strategy 'margn'; did you mean margin"):
+        strategy_named("two_stage(then=margn)")
+    with pytest.raises(InvalidSettings, match="a text in quotes"):
+        fitting_named("swag(rank=ten)")

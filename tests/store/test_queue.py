@@ -123,7 +123,7 @@ def test_leases_hold_when_the_clock_is_set_back(trial, clock):
 def test_new_labels_are_counted_since_the_last_cut(trial):
     assert (trial.queue.new(), trial.queue.waiting()) == (0, 3)
     trial.tell([Event("1", "label", "c", "ann", "cat"), Event("2", "label", "e", "ann", "cat")])
-    assert (trial.queue.new(), trial.queue.waiting()) == (1, 1)
+    assert (trial.queue.new(), trial.queue.waiting()) == (2, 1)
     trial.cut(0)
     assert trial.queue.new() == 0
     trial.tell([Event("3", "correction", "c", "ann", "dog"), Event("4", "correction", "c", "ann", "cat")])

@@ -50,12 +50,17 @@ def split(text: str, at: str) -> list[str]:
     return [part.strip() for part in parts]
 
 
-def call_of(text: str, what: str) -> tuple[str, list[Any], dict[str, Any]]:
+class Named(str):
+    """A name without quotes in the place of a value, such as margin in two_stage(then=margin)."""
+
+
+def call_of(text: str, what: str, names: bool = False) -> tuple[str, list[Any], dict[str, Any]]:
     """Parse a written call such as "budget(500)" or "swag(rank=10)".
 
     Args:
         text: A name, with or without values and options in brackets.
         what: The kind of thing that the name stands for, used in the error message.
+        names: Whether a value may be a name, with or without options in brackets.
 
     Returns:
         The name, the positional values, and the values by option.
@@ -70,19 +75,27 @@ def call_of(text: str, what: str) -> tuple[str, list[Any], dict[str, Any]]:
             raise ValueError
         if any(option.arg is None for option in call.keywords):
             raise ValueError
-        values = [ast.literal_eval(value) for value in call.args]
-        options = {str(option.arg): ast.literal_eval(option.value) for option in call.keywords}
+        values = [_value(value, names) for value in call.args]
+        options = {str(option.arg): _value(option.value, names) for option in call.keywords}
     except (SyntaxError, ValueError, TypeError, RecursionError):
         raise InvalidSettings(f"{text!r}: {_written_as(what)}") from None
     return name.strip(), values, options
 
 
-def options_of(name: str, what: str) -> dict[str, Any]:
+def _value(node: ast.expr, names: bool) -> Any:
+    named = node.func if isinstance(node, ast.Call) else node
+    if names and isinstance(named, ast.Name):
+        return Named(ast.unparse(node))
+    return ast.literal_eval(node)
+
+
+def options_of(name: str, what: str, names: bool = False) -> dict[str, Any]:
     """The options in the brackets after a name.
 
     Args:
         name: A name such as "swag(rank=10)"; without brackets, it has no options.
         what: The kind of thing that the name stands for, used in the error message.
+        names: Whether a value may be a name.
 
     Returns:
         Values by name of the option.
@@ -90,7 +103,7 @@ def options_of(name: str, what: str) -> dict[str, Any]:
     Raises:
         InvalidSettings: They are not written as name(option=value, ...).
     """
-    _, values, options = call_of(name, what)
+    _, values, options = call_of(name, what, names)
     if values:
         raise InvalidSettings(f"{name!r}: {_written_as(what)}")
     return options
@@ -117,7 +130,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return (near[0].replace("_", "-") if "-" in name else near[0]) if near else ""
 
 
-def find(text: str, what: str, known: Mapping[str, Any], hint: str = "") -> tuple[Any, dict[str, Any]]:
+def find(
+    text: str, what: str, known: Mapping[str, Any], hint: str = "", names: bool = False
+) -> tuple[Any, dict[str, Any]]:
     """Look up the function that a text names, and its options.
 
     Args:
@@ -125,6 +140,7 @@ def find(text: str, what: str, known: Mapping[str, Any], hint: str = "") -> tupl
         what: The kind of function, such as "strategy", used in the error message.
         known: The functions of this kind, by name.
         hint: Added to the message if there is no such name.
+        names: Whether the value of an option may be a name.
 
     Returns:
         The function or class, and its options by name. The options are not checked yet.
@@ -134,7 +150,7 @@ def find(text: str, what: str, known: Mapping[str, Any], hint: str = "") -> tupl
     """
     plain = text.partition("(")[0].strip()
     if ":" in plain:
-        return resolve(plain), options_of(text, what)
+        return resolve(plain), options_of(text, what, names)
     found = known.get(plain.replace("-", "_"))
     if found is None:
         if "," in plain:
@@ -143,7 +159,7 @@ def find(text: str, what: str, known: Mapping[str, Any], hint: str = "") -> tupl
             hint = f"did you mean {near}?" + (f" Or {hint}" if hint else "")
         listed = f"use one of {', '.join(known)}, or your own package.module:function"
         raise InvalidSettings(f"there is no {what} {plain!r}; {hint or listed}")
-    return found, options_of(text, what)
+    return found, options_of(text, what, names)
 
 
 def functions_of(*modules: ModuleType) -> dict[str, Any]:

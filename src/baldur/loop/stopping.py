@@ -23,6 +23,8 @@ STOP_SET = 2000
 _GROWTH = 1.3
 """Between two looks at the test labels, the number of labels grows by this factor at least."""
 
+_ENOUGH = 10  # test labels of the first look
+
 _NONE: Mapping[str, int] = MappingProxyType({})
 
 
@@ -158,7 +160,8 @@ class Stopping:
         }
         trial.artefact(latest.round, "tested", ".npz", lambda path: _write(path, arrays))
         error = float(guess.mean() + np.mean(arrays["wrong"] - guess[:n])) if n else 0.0
-        ends = self._ends(trial, latest, arrays["wrong"], arrays["guess"]) if self.intervals and n else {}
+        shows = self.intervals and n >= _ENOUGH
+        ends = self._ends(trial, latest, arrays["wrong"], arrays["guess"]) if shows else {}
         return ends | {
             ("accuracy", "reserve"): 1 - min(max(error, 0.0), 1.0) if n else math.nan,
             ("guess", "reserve"): float(arrays["guess"].mean()),

@@ -63,7 +63,7 @@ def read_plan(store: Store) -> Plan:
         data=str(told.get("data", "")),
         strategies=tuple(map(str, strategies)) if isinstance(strategies, list) else (),
         seeds=_whole(told.get("seeds")),
-        rounds=rounds if isinstance(rounds, int) else None,
+        rounds=rounds if isinstance(rounds, int) and told.get("oracle") != "people" else None,
         oracle=str(told.get("oracle", "simulated")),
         free_labels=_whole(validation),
         until=float(until) if isinstance(until, int | float) else None,

@@ -49,7 +49,7 @@ def status(store: Store) -> dict[str, Any]:
         "trials_planned": planned,
         "phase": _phase(phases[-1]) if phases and state == "running" else None,
         "seconds_left": 0.0 if state == "done" else _seconds_left(phases, plan, done),
-        "questions": _questions(store) if plan.oracle == "file" else 0,
+        "questions": _questions(store, plan),
         "quarantined": store.count_items("quarantined"),
         "incidents": len(store.incidents()),
         "notes": answers(store),
@@ -123,7 +123,11 @@ def how_to_answer(folder: Any) -> str:
     )
 
 
-def _questions(store: Store) -> int:
+def _questions(store: Store, plan: Plan) -> int:
+    if plan.oracle == "people":
+        return sum(trial.queue.waiting() for trial in store.trials())
+    if plan.oracle != "file":
+        return 0
     return len({row.item for row in store.requests() if row.state == "open"})
 
 

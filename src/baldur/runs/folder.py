@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from baldur.core.trees import bits, map_tree
 from baldur.data import Dataset
 from baldur.data.copies import EARLIER
-from baldur.errors import ItemChanged, RunNotFound, SettingsChanged
+from baldur.errors import InvalidSettings, ItemChanged, RunNotFound, SettingsChanged
 from baldur.protocols import Pool
 from baldur.runs import settings as settings_
 from baldur.runs.items import item_shape
@@ -40,6 +40,8 @@ ELSEWHERE = frozenset({"engine", "address", "workers", "jobs"})
 
 WHERE = frozenset({"data", "data_dir", "encoder"})
 """Settings that say where the data are. They may change if the content is the same, since data may be moved."""
+
+_PEOPLE = "people label in the run in {0}, so nothing is compared; go on with baldur.open in Python, or give another folder"
 
 _NAMES = ("network", "learner", "posterior")
 """Settings that may name a function by the path of an earlier version."""
@@ -82,6 +84,8 @@ def settle(told: Mapping[str, Any], out: Path, db: str | None = None) -> Settled
         SettingsChanged: The run was started with other settings.
     """
     told = settings_.canonical_names(told)
+    if told.get("oracle") == "people":
+        raise InvalidSettings(_PEOPLE.format(out))
     try:
         with Store.open(out, url=db) as store:
             return replace(_settled(store, told), db=db)
@@ -95,12 +99,26 @@ def settle(told: Mapping[str, Any], out: Path, db: str | None = None) -> Settled
 def _new(told: Mapping[str, Any]) -> Settings:
     """The settings of a new run. A learner that converges late trains for longer, unless the user says how long."""
     settings = settings_.create(**told)
-    factor = 1 if "epochs" in told else epochs_factor(settings.learn.learner, settings.learn.augment)
+    return settings if "epochs" in told else long_enough(settings)
+
+
+def long_enough(settings: Settings) -> Settings:
+    """Settings with the default number of epochs of their learner. Some learners converge late.
+
+    Args:
+        settings: Settings with the usual number of epochs.
+
+    Returns:
+        The settings.
+    """
+    factor = epochs_factor(settings.learn.learner, settings.learn.augment)
     return settings if factor == 1 else settings.but(epochs=factor * settings.learn.epochs)
 
 
 def _settled(store: Store, told: Mapping[str, Any]) -> Settled:
     stored = settings_.from_toml(store.settings)
+    if stored.compare.oracle == "people":
+        raise InvalidSettings(_PEOPLE.format(store.folder))
     _warn_of_edits(store)
     starts = store.starts()
     if not stored.engine.threads and starts:  # older versions recorded the number, but did not store it
@@ -248,11 +266,20 @@ def fingerprint(dataset: Dataset, gone: Collection[str] = ()) -> list[str]:
     ):
         ids = pool.ids
         whole.update(_facts(ids, labels))
-        contents += ["" if ids[i] in left_out else _content(pool, i) for i in _some(pool)]
+        contents += ["" if ids[i] in left_out else content_of(pool, i) for i in some_of(pool)]
     return [whole.hexdigest(), *contents]
 
 
-def _content(pool: Pool, position: np.intp) -> str:
+def content_of(pool: Pool, position: np.intp | int) -> str:
+    """A digest of the content of one item, as the network gets it.
+
+    Args:
+        pool: The items.
+        position: The position of the item.
+
+    Returns:
+        The first 32 bits of its SHA-256, in hexadecimal.
+    """
     digest = hashlib.sha256()
     for _, x in pool.batches(np.array([position]), 1):
         map_tree(lambda leaf: digest.update(bits(leaf)), x)
@@ -264,7 +291,7 @@ def _one_digest(dataset: Dataset) -> str:
     digest = hashlib.sha256(repr(dataset.classes).encode())
     for pool, labels in ((dataset.train, dataset.labels), (dataset.test, dataset.test_labels)):
         digest.update(_facts(pool.ids, labels))
-        for _, x in pool.batches(_some(pool), 64):
+        for _, x in pool.batches(some_of(pool), 64):
             map_tree(lambda leaf: digest.update(bits(leaf)), x)
     return digest.hexdigest()
 
@@ -273,7 +300,15 @@ def _facts(ids: Sequence[str], labels: NDArray[np.int64]) -> bytes:
     return "\0".join(ids).encode() + labels.tobytes()
 
 
-def _some(pool: Pool) -> NDArray[np.intp]:
+def some_of(pool: Pool) -> NDArray[np.intp]:
+    """Positions of items that stand for a whole pool: 64 of them, evenly spread.
+
+    Args:
+        pool: The items.
+
+    Returns:
+        Positions, ascending.
+    """
     return np.unique(np.linspace(0, max(len(pool) - 1, 0), 64).astype(np.intp))[: len(pool)]
 
 

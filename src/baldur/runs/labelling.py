@@ -1,11 +1,9 @@
-"""A run in which people label: its data, its random order, and the training of its model in this process."""
+"""A run in which people label: its settings, and the training of its model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import batched
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid5
 
 import numpy as np
 import torch
@@ -13,37 +11,53 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from baldur import evaluate, loop
-from baldur.core.devices import pick_device
-from baldur.core.seeds import derive
 from baldur.data import Dataset
-from baldur.data.scaling import scaled
-from baldur.errors import BaldurError, InvalidArgument, InvalidData
+from baldur.errors import (
+    BaldurError,
+    InvalidArgument,
+    InvalidData,
+)
 from baldur.protocols import Pool, Posterior, View, pictures_of
 from baldur.runs import settings as settings_
 from baldur.runs.faults import Faults
+from baldur.runs.folder import long_enough
 from baldur.runs.items import picture
 from baldur.runs.measuring import make_passes
 from baldur.runs.observer import Observer
-from baldur.runs.plan import Plan, make_learner
+from baldur.runs.plan import Given, Plan, make_learner
 from baldur.runs.settings import Settings
 from baldur.stopping import Rule, any_of
-from baldur.store import Event, ItemRecord, Store, Trial
+from baldur.store import Store, Trial
 from baldur.store.events import RESERVE
 
 STRATEGY = "two_stage(then=margin)"
 """The strategy of a run in which people label, unless the user names one."""
-
-BROUGHT = "data"
-"""The annotator and the source of the labels that the data had when the run began."""
 
 _INITIAL = 10
 _AHEAD, _FEWEST = (
     3,
     30,
 )  # a round asks for this many times the labels that close it, and at least for this many items
-_MOST_RESERVED = 5000
-_CHUNK = 10_000
-_EVENTS = UUID("1d7b7b58-6f0b-5b0c-9b73-0f4f3f0c6c55")
+
+
+@dataclass(frozen=True)
+class Source:
+    """The objects that were passed to `baldur.open`.
+
+    Args:
+        data: A path, or objects that `data.load_for_labelling` takes; None for the data that the run began with.
+        classes: The names of the classes; None for those of the data.
+        given: A network, a learner or a strategy that were passed instead of names.
+    """
+
+    data: Any = None
+    classes: Any = None
+    given: Given = field(default_factory=Given)
+
+    @property
+    def path(self) -> str | None:
+        """The path of the data; None if they are objects in Python."""
+        return str(Path(self.data).absolute()) if isinstance(self.data, str | Path) else None
 
 
 class People:
@@ -85,88 +99,8 @@ def settings_for_people(told: Mapping[str, Any]) -> Settings:
     after = named.get("retrain_after", settings_.create().people.retrain_after)
     ahead = max(_AHEAD * after, _FEWEST) if isinstance(after, int) else _FEWEST
     fixed = {"strategies": several, "seeds": 1, "rounds": 0, "oracle": "people"}
-    return settings_.create(**{"initial": _INITIAL, "query_size": ahead} | dict(named) | fixed)
-
-
-def key_of(seed: int, item: str) -> int:
-    """The place of an item in the random order of a run: 63 bits that only the seed and the id decide.
-
-    Args:
-        seed: The seed of the run.
-        item: The id of the item, or of its group.
-
-    Returns:
-        The key; the order is ascending.
-    """
-    return derive(seed, "order", item)
-
-
-def frontier_of(seed: int, pool: Pool, share: float) -> int | None:
-    """The key from which on items are test items: those at the end of the random order. Groups stay whole.
-
-    Args:
-        seed: The seed of the run.
-        pool: All items.
-        share: The largest share of the pool that is kept for testing.
-
-    Returns:
-        The key; None if there is no room for a test item.
-    """
-    size = min(int(share * len(pool)), _MOST_RESERVED)
-    names = pool.ids if pool.groups is None else pool.groups
-    keys: dict[int, int] = {}
-    for name in names:
-        key = key_of(seed, name)
-        keys[key] = keys.get(key, 0) + 1
-    frontier, room = None, size
-    for key in sorted(keys, reverse=True):
-        room -= keys[key]
-        if room < 0:
-            break
-        frontier = key
-    return frontier
-
-
-def placed(record: ItemRecord, seed: int, frontier: int | None) -> ItemRecord:
-    """A record with its place in the random order of a run, and the split that follows from it.
-
-    Args:
-        record: The record.
-        seed: The seed of the run.
-        frontier: Items or groups whose key is at least this number are test items; None for no test items.
-
-    Returns:
-        The record.
-    """
-    own = key_of(seed, record.id)
-    if record.split == "test":  # the data name it as a test item
-        return record
-    unit = own if record.group is None else key_of(seed, record.group)
-    test = frontier is not None and unit >= frontier
-    return replace(record, key=own, split=RESERVE if test else "train")
-
-
-def register(store: Store, trial: Trial, dataset: Dataset, records: Sequence[ItemRecord]) -> None:
-    """Record the items of a new run with their places in the random order, and the labels that the data have.
-
-    Args:
-        store: The run.
-        trial: Its trial.
-        dataset: The data.
-        records: The facts about the items.
-    """
-    seed = store.seed or 0
-    for some in batched(records, _CHUNK):
-        store.record_items(placed(record, seed, store.frontier) for record in some)
-    known = np.flatnonzero(dataset.labels >= 0)
-    ids = dataset.train.ids
-    for chunk in batched(known.tolist(), _CHUNK):
-        events = []
-        for i in chunk:
-            value = dataset.classes[dataset.labels[i]]
-            name = str(uuid5(_EVENTS, f"{ids[i]}\0{value}"))
-            events.append(Event(name, "label", ids[i], BROUGHT, value, source=BROUGHT))
-        trial.tell(events)
+    settings = settings_.create(**{"initial": _INITIAL, "query_size": ahead} | dict(named) | fixed)
+    return settings if "epochs" in named else long_enough(settings)
 
 
 @dataclass
@@ -253,29 +187,28 @@ class Training:
     def _tests(self) -> Rule | None:
         """The rule that asks for test labels; it never ends the trial."""
         people = self.plan.settings.people
-        return tests_wanted(people.test_labels, max(1, -(-people.retrain_after // 4)))
+        return asks_for_tests(people.test_labels, max(1, -(-people.retrain_after // 4)))
 
     def _sides(self, store: Store, trial: Trial) -> tuple[NDArray[np.intp], NDArray[np.intp], dict[str, int]]:
         """Positions of the items to train on, and of the test items in random order; and which came later."""
         position = {i: n for n, i in enumerate(self.dataset.train.ids)}
-        records = store.items("ok")
         out = trial.left_out()
-        if lost := [i for i in records if i not in position and records[i].split != "test" and i not in out]:
-            named = [row.item for row in trial.labels() if row.item in set(lost)]
-            if named:
+        places = [place for place in store.places() if place.split != "test" and place.id not in out]
+        here = [place for place in places if place.id in position]
+        if len(here) < len(places):
+            labelled = {row.item for row in trial.labels()}
+            if lost := [p.id for p in places if p.id not in position and p.id in labelled]:
                 raise InvalidData(
-                    f"{len(named)} labelled items are no longer in the data, the first {named[0]!r}; restore them, or "
+                    f"{len(lost)} labelled items are no longer in the data, the first {lost[0]!r}; restore them, or "
                     "take them out of the run with withdraw"
                 )
-        tests = [r for i, r in records.items() if r.split == RESERVE and i in position and i not in out]
-        tests.sort(key=lambda r: -(r.key or 0))
-        train = [position[i] for i, r in records.items() if i in position and r.split == "train"]
-        since = {i: r.since for i, r in records.items() if r.since is not None}
-        apart = np.array([position[r.id] for r in tests], np.intp)
-        return np.sort(np.array(train, np.intp)), apart, since
+        tests = sorted((p for p in here if p.split == RESERVE), key=lambda p: -(p.key or 0))
+        train = np.array([position[p.id] for p in here if p.split != RESERVE], np.intp)
+        since = {p.id: p.since for p in here if p.since is not None}
+        return np.sort(train), np.array([position[p.id] for p in tests], np.intp), since
 
 
-def tests_wanted(total: int, at_once: int) -> Rule | None:
+def asks_for_tests(total: int, at_once: int) -> Rule | None:
     """A rule that asks for labels of test items, some in each round, and never ends a trial.
 
     Args:
@@ -293,33 +226,3 @@ def tests_wanted(total: int, at_once: int) -> Rule | None:
         return min(total, int(have[-1] if have else 0) + at_once)
 
     return Rule(f"test_labels({total})", lambda history: "", splits=frozenset({"reserve"}), wanted=wanted)
-
-
-def ready(
-    dataset: Dataset, settings: Settings, scaling: Mapping[str, Any] | None, own_network: bool
-) -> Dataset:
-    """The data with the scaling of the run.
-
-    Args:
-        dataset: The data, as they were read.
-        settings: The settings of the run.
-        scaling: The scaling of the stored run; None for a new run.
-        own_network: Whether the network is the user's own.
-
-    Returns:
-        The data.
-    """
-    standardise = settings.data.scaling == "standardise"
-    return scaled(dataset, scaling, standardise=standardise, tokens=own_network)
-
-
-def device_of(settings: Settings) -> str:
-    """The device of a run.
-
-    Args:
-        settings: The settings of the run.
-
-    Returns:
-        Its name, such as "cpu".
-    """
-    return str(pick_device(settings.engine.device))

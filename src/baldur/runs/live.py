@@ -125,8 +125,9 @@ class Live:
         labels = f", {event.labels} labels" if event.labels else ""
         if event.metrics is not None:
             self.done += 1
-            accuracy = event.metrics.get(("accuracy", "test"), float("nan"))
-            self._accuracy[trial] = f", accuracy {accuracy:.3f}"
+            measured = [event.metrics.get(("accuracy", split)) for split in ("test", "reserve")]
+            known = [value for value in measured if value is not None and value == value]
+            self._accuracy[trial] = f", accuracy {known[0]:.3f}" if known else ""
         self._where = f"{event.strategy}, seed {event.seed}, round {event.round}{labels}"
         self._where += self._accuracy.get(trial, "")
         self._show(_WORDS[event.phase])

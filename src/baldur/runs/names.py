@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from baldur import learners, networks
-from baldur.core.written import check, find, functions_of, parameters_of, resolve, split, takes
+from baldur.core.written import Named, check, find, functions_of, parameters_of, resolve, split, takes
 from baldur.errors import InvalidArgument, InvalidSettings
 from baldur.learners import Supervised
 from baldur.posteriors import fit
@@ -47,7 +47,7 @@ def strategy_named(name: str) -> Strategy:
     """A strategy of `baldur.strategies`, or a user's own.
 
     Args:
-        name: The name, with options.
+        name: The name, with options. An option may be a strategy: two_stage(then=margin).
 
     Returns:
         The strategy, with its options bound.
@@ -55,7 +55,8 @@ def strategy_named(name: str) -> Strategy:
     Raises:
         InvalidSettings: There is no such strategy or option.
     """
-    found, options = find(canonical(name), "strategy", STRATEGIES, _other(name))
+    found, options = find(canonical(name), "strategy", STRATEGIES, _other(name), names=True)
+    options = {key: strategy_named(v) if isinstance(v, Named) else v for key, v in options.items()}
     if takes(found, 1, options) and not takes(found, 6, options):
         return ByScore(_bound(found, options))
     check(name, found, 6, options)

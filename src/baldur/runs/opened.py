@@ -1,12 +1,15 @@
 """Reads an existing run, finished or not: its curves, picks, labels, report and models."""
 
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baldur import report
-from baldur.errors import InvalidArgument
+from baldur.errors import AnswersRefused, InvalidArgument, RunBusy, RunNotFound
 from baldur.report.export import about, newest_posterior
+from baldur.runs import asking
 from baldur.runs import settings as settings_
 from baldur.runs.ingest import Ingested, ingest
 from baldur.runs.names import canonical
@@ -16,8 +19,14 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
+    from baldur.protocols import Learner, Strategy
+    from baldur.runs.asking import Item, Told
     from baldur.runs.exported import Model
     from baldur.runs.names import NetworkFactory
+    from baldur.runs.observer import Observer
+    from baldur.runs.trainer import Trainer
+    from baldur.store.classes import Verb
+    from baldur.store.events import Kind
 
 
 class Run:
@@ -26,14 +35,16 @@ class Run:
     Args:
         folder: The run's folder.
         db: The URL of its database, if it needs a password that is neither in PGPASSWORD nor in ~/.pgpass.
+        trainer: Trains the model of a run in which people label; None to read only.
 
     Raises:
         RunNotFound: The folder holds no run.
     """
 
-    def __init__(self, folder: str | Path, db: str | None = None) -> None:
+    def __init__(self, folder: str | Path, db: str | None = None, trainer: "Trainer | None" = None) -> None:
         self.folder = Path(folder)
         self._db = db
+        self._trainer = trainer
         with self._store():
             pass
 
@@ -61,6 +72,242 @@ class Run:
         """
         with self._store() as store:
             return report.summarise([store], settings_.from_toml(store.settings).compare.targets)
+
+    def ask(self, k: int = 10, *, train: bool = True) -> "list[Item]":
+        """Ask for the next items to label. The model is trained first if enough labels are new.
+
+        The same items come again until they are answered, skipped or given back. Another process gets other items.
+
+        Args:
+            k: The number of items.
+            train: Whether the model may be trained first, in this process.
+
+        Returns:
+            The items; fewer than k if the pool is exhausted.
+
+        Raises:
+            InvalidArgument: The run compares strategies, or k is less than 1.
+        """
+        if k < 1:
+            raise InvalidArgument(f"k, the number of items to ask for, must be at least 1, not {k}")
+        with self._store() as store:
+            trial, settings = asking.only_trial(store), settings_.from_toml(store.settings)
+            if train and asking.worth_training(store, trial, settings.people.retrain_after):
+                self._train(store, trial)
+            if trial.state == "done":
+                return []
+            minutes = settings.people.lease_minutes
+            offered = trial.queue.offer(asking.holder_of(store), k, minutes)
+            inputs = {} if self._trainer is None else self._trainer.inputs([one.item for one in offered])
+            return asking.items_of(store, trial, offered, inputs)
+
+    def tell(self, labels: Mapping[str, Any], *, by: str = "") -> "Told":
+        """Store labels. When this returns, they are safe.
+
+        A label that cannot be believed is refused, and the others are taken: an unknown item or class, or another class
+        than the item has. `relabel` changes a label.
+
+        Args:
+            labels: Class names by item id.
+            by: The name of the annotator; by default, that of the user of this computer.
+
+        Returns:
+            The fate of each label. A warning names those that were refused.
+        """
+        return self._say("label", labels, by)
+
+    def relabel(self, labels: Mapping[str, Any], *, by: str = "") -> "Told":
+        """Change the labels of items. The earlier labels stay in the ledger.
+
+        Args:
+            labels: Class names by item id.
+            by: The name of the annotator.
+
+        Returns:
+            The fate of each label.
+        """
+        return self._say("correction", labels, by)
+
+    def untell(self, items: "str | Item | Iterable[str | Item]", *, by: str = "") -> "Told":
+        """Take labels back. The items may be asked for again.
+
+        Args:
+            items: An item, its id, or several of them.
+            by: The name of the annotator.
+
+        Returns:
+            The fate of each.
+        """
+        return self._say("withdrawal", dict.fromkeys(asking.as_ids(items), ""), by)
+
+    def skip(self, items: "str | Item | Iterable[str | Item]", *, by: str = "") -> "Told":
+        """Put items off. They may be asked for again later.
+
+        Args:
+            items: An item, its id, or several of them.
+            by: The name of the annotator.
+
+        Returns:
+            The fate of each.
+        """
+        return self._say("skip", dict.fromkeys(asking.as_ids(items), ""), by)
+
+    def unlabelable(self, items: "str | Item | Iterable[str | Item]", *, by: str = "") -> "Told":
+        """Say that items cannot be labelled. They leave the pool; a label brings them back.
+
+        Args:
+            items: An item, its id, or several of them.
+            by: The name of the annotator.
+
+        Returns:
+            The fate of each.
+        """
+        return self._say("unlabelable", dict.fromkeys(asking.as_ids(items), ""), by)
+
+    def note(self, notes: Mapping[str, str], *, by: str = "") -> "Told":
+        """Write notes about items. They decide nothing.
+
+        Args:
+            notes: Texts by item id.
+            by: The name of the annotator.
+
+        Returns:
+            The fate of each.
+        """
+        return self._say("note", notes, by)
+
+    def give_back(self, items: "str | Item | Iterable[str | Item] | None" = None) -> None:
+        """Give items back without an answer, so that others can get them.
+
+        Args:
+            items: An item, its id, or several of them; None for all that this process holds.
+        """
+        with self._store() as store:
+            trial, holder = asking.only_trial(store), asking.holder_of(store)
+            trial.queue.give_back(None if items is None else asking.as_ids(items), holder)
+
+    def add(self, data: Any, *, by: str = "") -> list[str]:
+        """Add items to the pool.
+
+        Args:
+            data: All data of the run with the new items, in the form in which `baldur.open` took them: the path of the
+                folder or file, or objects in Python. Items that the run has already stay as they are.
+            by: The name of the person who adds them.
+
+        Returns:
+            The ids of the new items.
+
+        Raises:
+            ItemChanged: An item of the run is missing, or its content changed.
+        """
+        with self._store() as store:
+            asking.only_trial(store)
+            return self._needed().add(store, data, by or asking.user())
+
+    def withdraw(
+        self, items: "str | Item | Iterable[str | Item]", *, by: str = "", back: bool = False
+    ) -> None:
+        """Take items out of the pool. Their labels stay in the ledger, but later models are trained without them.
+
+        Args:
+            items: An item, its id, or several of them.
+            by: The name of the person.
+            back: Put them back instead.
+
+        Raises:
+            InvalidArgument: There is no such item.
+        """
+        with self._store() as store:
+            asking.only_trial(store)
+            store.withdraw_items(asking.as_ids(items), by or asking.user(), back)
+
+    def add_class(self, name: str, *, by: str = "") -> tuple[str, ...]:
+        """Add a class.
+
+        Args:
+            name: Its name.
+            by: The name of the person.
+
+        Returns:
+            All classes.
+
+        Raises:
+            InvalidArgument: There is such a class already.
+        """
+        return self._change_classes("add", [], name, by)
+
+    def rename_class(self, old: str, new: str, *, by: str = "") -> tuple[str, ...]:
+        """Rename a class. Its labels have the new name from then on, and the ledger keeps the old one.
+
+        Args:
+            old: The present name.
+            new: The new name.
+            by: The name of the person.
+
+        Returns:
+            All classes.
+
+        Raises:
+            InvalidArgument: There is no such class, or the new name is taken.
+        """
+        return self._change_classes("rename", [old], new, by)
+
+    def merge_classes(self, old: Sequence[str], new: str, *, by: str = "") -> tuple[str, ...]:
+        """Merge classes into one.
+
+        Args:
+            old: Two names or more.
+            new: The name of the merged class; it may be one of the old ones.
+            by: The name of the person.
+
+        Returns:
+            All classes.
+
+        Raises:
+            InvalidArgument: There is no such class, or the new name is taken.
+        """
+        return self._change_classes("merge", list(old), new, by)
+
+    def quality(self) -> report.Quality:
+        """The accuracy of the model on random items that were kept for testing, with its interval.
+
+        The interval holds at 95 % at all looks together, whatever the strategy chooses.
+
+        Returns:
+            The accuracy, its interval and a sentence; printed, it is the sentence.
+        """
+        with self._store() as store:
+            return report.quality_of(store)
+
+    def _say(self, kind: "Kind", answers: Mapping[str, Any], by: str) -> "Told":
+        with self._store() as store:
+            told = asking.tell(asking.only_trial(store), kind, answers, by)
+        if told.refused:
+            item, reason = next(iter(told.refused.items()))
+            warnings.warn(
+                f"{len(told.refused)} of {len(answers)} answers were refused, the first for {item!r}: {reason}",
+                AnswersRefused,
+                stacklevel=3,
+            )
+        return told
+
+    def _change_classes(self, verb: "Verb", old: Sequence[str], new: str, by: str) -> tuple[str, ...]:
+        with self._store() as store:
+            asking.only_trial(store)
+            return store.change_classes(verb, old, new, by or asking.user()).names
+
+    def _train(self, store: Store, trial: Trial) -> None:
+        """Train the model, unless another process is doing so."""
+        with suppress(RunBusy), store.lock("trainer"):
+            self._needed().advance(store, trial)
+
+    def _needed(self) -> "Trainer":
+        if self._trainer is None:
+            from baldur.runs.labelling import Source
+            from baldur.runs.trainer import Trainer
+
+            self._trainer = Trainer(Source())
+        return self._trainer
 
     def curves(self) -> "pd.DataFrame":
         """The learning curves on the test split.
@@ -189,31 +436,69 @@ class Run:
 
         with self._store() as store:
             trial = only(store.trials(), strategy, seed)
-            _, folder = newest_posterior(store, trial)
+            round, folder = newest_posterior(store, trial)
             if folder is None:
                 raise InvalidArgument(
                     f"the trial {trial.strategy}, seed {trial.seed} has no model yet; its first fit is not finished"
                 )
-            return rebuilt(folder, about(store), network)
+            known = about(store) | {"classes": list(trial.classes(trial.cut_of(round)).names)}
+            return rebuilt(folder, known, network)
 
     def _store(self) -> Store:
         return Store.open(self.folder, url=self._db)
 
 
-def open(folder: str | Path, *, db: str | None = None) -> Run:
-    """Open an existing run, finished or not, for reading.
+def open(
+    folder: str | Path,
+    data: Any = None,
+    *,
+    classes: "Sequence[Any] | None" = None,
+    strategy: "str | Strategy | None" = None,
+    network: "str | NetworkFactory | nn.Module | None" = None,
+    learner: "str | Learner | Any" = None,
+    db: str | None = None,
+    observer: "Observer | None" = None,
+    **options: Any,
+) -> Run:
+    """Open a run: an existing one for reading or labelling, or a new one in which people label.
+
+    A new run needs data. An existing run in which people label goes on with the data that it began with. Pass data that
+    are objects in Python again, or the new place of data that were moved.
 
     Args:
         folder: The run's folder.
-        db: The URL of its database, if it needs a password that is neither in PGPASSWORD nor in ~/.pgpass.
+        data: The data to label: a path, arrays, a tuple (x, y) with missing labels, a data frame, a PyTorch data set,
+            ...; see `data.load_for_labelling`.
+        classes: The names of the classes; by default, those of the labels that the data have.
+        strategy: The strategy that chooses items: a name or a function.
+        network: A name, a factory (shape, classes) -> module, or a module whose weights every fit starts from.
+        learner: A name, a learner, or a classifier of scikit-learn.
+        db: The URL of a PostgreSQL database that keeps the run; the folder then has its files only.
+        observer: Receives the progress. By default, a notebook or a terminal shows a progress bar.
+        options: Options of `baldur run` with underscores, and: retrain_after (new labels after which the model is
+            trained again), test_labels (labels of random items that are kept for testing), lease_minutes (how long an
+            item is reserved for the process that asked).
 
     Returns:
-        The run, with `curves()`, `picks()`, `labels()`, `metrics()`, `status()`, `report()` and `model()`.
+        The run. Reading: `curves()`, `picks()`, `labels()`, `metrics()`, `status()`, `report()`, `model()`. Labelling:
+        `ask()`, `tell()`, `skip()`, `untell()`, `relabel()`, `quality()`, ...
 
     Raises:
-        RunNotFound: The folder holds no run. The message names runs nearby.
+        RunNotFound: The folder holds no run, and no data are given. The message names runs nearby.
+        InvalidSettings: An option is unknown or not valid.
+        SettingsChanged: The run was begun with other settings or classes.
+        InvalidData: The data cannot be used.
     """
-    return Run(folder, db)
+    named = {"strategies": strategy, "network": network, "learner": learner}
+    told = options | {name: value for name, value in named.items() if value is not None}
+    if data is None and classes is None and not told and observer is None:
+        try:
+            return Run(folder, db)
+        except RunNotFound as error:
+            raise RunNotFound(f"{error}. To label data, give them: {asking.again(Path(folder))}") from None
+    from baldur.runs.trainer import opened
+
+    return Run(folder, db, opened(Path(folder), data, classes, told, db, observer))
 
 
 def _frame(rows: Iterable[Sequence[Any]], columns: Sequence[str]) -> "pd.DataFrame":

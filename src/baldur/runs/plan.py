@@ -102,7 +102,8 @@ def make_plan(settings: Settings, given: Given | None = None) -> Plan:
     """
     given = given or Given()
     learn = settings.learn
-    if given.dataset is None and settings.data.data == IN_MEMORY:
+    people = settings.compare.oracle == "people"  # their data are read when they are needed
+    if given.dataset is None and settings.data.data == IN_MEMORY and not people:
         raise InvalidSettings(
             "the data of this run were passed in Python; to resume it, call baldur.run with the same data"
         )

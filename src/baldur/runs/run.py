@@ -315,7 +315,7 @@ def _run(
         store.wait_for(ROLE, observer.message)  # the jobs of a killed parent end by themselves
         grow(store, settings)
         store.sweep()
-        store.record_start(_environment(settings, choice))
+        store.record_start(environment(settings, choice.jobs))
         gone = store.items("quarantined")
         record_items(store, dataset)
         for line in lines(dataset):
@@ -372,11 +372,20 @@ def _in_turn(
     return [words for words in said if words]
 
 
-def _environment(settings: Settings, choice: Choice) -> Mapping[str, Any]:
+def environment(settings: Settings, jobs: int) -> Mapping[str, Any]:
+    """The versions, threads and hardware of this process, for the record of a run.
+
+    Args:
+        settings: The settings of the run.
+        jobs: The number of trials side by side.
+
+    Returns:
+        Values that JSON can hold.
+    """
     versions = {"baldur": version("baldur"), "python": platform.python_version()}
     versions |= {"torch": torch.__version__, "numpy": np.__version__}
     device = pick_device(settings.engine.device)
     cuda = device.type == "cuda"
     name = torch.cuda.get_device_name(device) if cuda else platform.processor() or platform.machine()
-    about = {"versions": versions, "threads": choice.threads, "device": f"{device} ({name})"}
-    return about | {"jobs": choice.jobs}
+    about = {"versions": versions, "threads": torch.get_num_threads(), "device": f"{device} ({name})"}
+    return about | {"jobs": jobs}

@@ -5,11 +5,13 @@ from baldur.store.checkpoint import ArtefactCheckpoint
 from baldur.store.doctor import doctor
 from baldur.store.events import Event, Told
 from baldur.store.phase import PhaseHandle
+from baldur.store.queue import Offered
 from baldur.store.rows import (
     ArtefactRow,
     CurrentLabel,
     Finding,
     IncidentRow,
+    ItemPlace,
     ItemRecord,
     LabelRow,
     LedgerRow,
@@ -31,10 +33,12 @@ __all__ = [
     "Event",
     "Finding",
     "IncidentRow",
+    "ItemPlace",
     "ItemRecord",
     "LabelRow",
     "LedgerRow",
     "MetricRow",
+    "Offered",
     "PastRow",
     "PhaseHandle",
     "PhaseRow",

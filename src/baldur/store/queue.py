@@ -64,18 +64,22 @@ class Queue:
         with self.database.write() as connection:
             return _offer(connection, self.trial, holder, k, minutes)
 
-    def give_back(self, items: Sequence[str], holder: str | None = None) -> None:
+    def give_back(self, items: Sequence[str] | None, holder: str | None = None) -> None:
         """End leases.
 
         Args:
-            items: The items.
+            items: The items; None for all.
             holder: Only the leases of this holder; None for any.
         """
-        whose = () if holder is None else (_l.holder == holder,)
-        this = schema.leases.delete().where(_l.item == sa.bindparam("given"), *whose)
-        if items:
-            with self.database.write() as connection:
-                connection.execute(this, [{"given": item} for item in items])
+        delete = (
+            schema.leases.delete() if holder is None else schema.leases.delete().where(_l.holder == holder)
+        )
+        with self.database.write() as connection:
+            if items is None:
+                connection.execute(delete)
+            elif items:
+                given = delete.where(_l.item == sa.bindparam("given"))
+                connection.execute(given, [{"given": item} for item in items])
 
     def leased(self) -> set[str]:
         """The items that somebody holds now.
@@ -96,7 +100,7 @@ class Queue:
         return int(self.database.rows(sa.select(sa.func.count()).select_from(asked))[0][0])
 
     def new(self) -> int:
-        """How many items for training were labelled, or had their label changed, since the last round's cut.
+        """How many items were labelled, or had their label changed, since the last round's cut.
 
         Returns:
             A number of items.
@@ -106,12 +110,7 @@ class Queue:
             sa.select(sa.func.coalesce(sa.func.max(r.cut), 0)).where(r.trial == self.trial).scalar_subquery()
         )
         query = sa.select(sa.func.count(sa.func.distinct(_e.item))).where(
-            *(
-                _e.trial == self.trial,
-                _e.number > cut,
-                _e.purpose == "train",
-                _e.kind.in_((*LABELS, "withdrawal")),
-            )
+            _e.trial == self.trial, _e.number > cut, _e.kind.in_((*LABELS, "withdrawal"))
         )
         return int(self.database.rows(query)[0][0])
 

@@ -43,6 +43,15 @@ class ItemRecord:
     since: int | None = None
 
 
+class ItemPlace(NamedTuple):
+    """The split of an item, its key in the random order of the run, and the event that added it; see `ItemRecord`."""
+
+    id: str
+    split: str | None
+    key: int | None
+    since: int | None
+
+
 class Request(NamedTuple):
     """A request for the label of one item; `score` is its score when it was chosen, None for an initial item."""
 

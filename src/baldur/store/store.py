@@ -23,6 +23,7 @@ from baldur.store.rows import (
     ArtefactRow,
     CurrentLabel,
     IncidentRow,
+    ItemPlace,
     ItemRecord,
     LedgerRow,
     MetricRow,
@@ -32,6 +33,8 @@ from baldur.store.rows import (
 from baldur.store.trial import Trial
 
 _trials = schema.trials.c
+
+_AT_ONCE = 500  # values in one statement
 
 _PATIENCE = 60.0
 """Seconds to wait for processes whose parent was killed; they end by themselves within one."""
@@ -48,6 +51,7 @@ class Store:
         self.created: str = row.created
         self.settings: str = row.settings
         self.classes: tuple[str, ...] = classes_of(row.classes, database.rows(changes())).names
+        self.first_classes: tuple[str, ...] = tuple(row.classes)
         self.seed: int | None = row.seed
         self.frontier: int | None = row.frontier
         self.preprocessing: dict[str, Any] = dict(row.preprocessing)
@@ -395,6 +399,16 @@ class Store:
         with self._database.write() as connection:
             (pool.restore if back else pool.withdraw)(connection, items, annotator)
 
+    def move_items(self, records: Iterable[ItemRecord]) -> None:
+        """Record where items are now; their other facts stay unchanged.
+
+        Args:
+            records: One record for each item.
+        """
+        rows = [vars(record) | {"grp": record.group} for record in records]
+        with self._database.write() as connection:
+            upsert(connection, schema.items, rows, ("path", "part", "mtime_ns"))
+
     def mark_items(self, records: Iterable[ItemRecord]) -> None:
         """Record only the state of items and its reason; their other facts stay unchanged.
 
@@ -467,6 +481,32 @@ class Store:
         with without_collection():
             rows = self._database.tuples(query.where(c.size.is_not(None), c.mtime_ns.is_not(None)))
             return {id: (sha256, size, mtime_ns) for id, sha256, size, mtime_ns in rows}
+
+    def places(self) -> list[ItemPlace]:
+        """The places of all usable items in the random order of the run.
+
+        Returns:
+            One row for each item, in the order of their positions.
+        """
+        c = schema.items.c
+        query = sa.select(c.id, c.split, c.key, c.since).where(c.state == "ok").order_by(c.position, c.id)
+        with without_collection():
+            return [ItemPlace(*row) for row in self._database.tuples(query)]
+
+    def some_items(self, ids: Sequence[str]) -> dict[str, ItemRecord]:
+        """The recorded facts of a few items.
+
+        Args:
+            ids: The items.
+
+        Returns:
+            Records by item id, of the items that the run has.
+        """
+        found: dict[str, ItemRecord] = {}
+        for start in range(0, len(ids), _AT_ONCE):
+            query = sa.select(schema.items).where(schema.items.c.id.in_(ids[start : start + _AT_ONCE]))
+            found |= {row.id: ItemRecord(*row) for row in self._database.rows(query)}
+        return found
 
     def trial(self, strategy: str, seed: int) -> Trial:
         """The trial of a strategy with a seed; created if needed.

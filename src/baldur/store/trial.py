@@ -191,6 +191,29 @@ class Trial:
         withdrawn = sa.select(c.item).where(c.number.in_(last), c.value == "withdrawn")
         return {row.item for query in (unlabelable, withdrawn) for row in self.database.rows(query)}
 
+    def cut_of(self, round: int) -> int | None:
+        """The cut of a round.
+
+        Args:
+            round: The round.
+
+        Returns:
+            The last ledger number that it trains on; None before it is labelled.
+        """
+        c = schema.rounds.c
+        rows = self.database.rows(sa.select(c.cut).where(c.trial == self.id, c.round == round))
+        return rows[0].cut if rows else None
+
+    def newest(self) -> int:
+        """The number of the newest event of the run.
+
+        Returns:
+            The number; 0 if there is none.
+        """
+        return int(
+            self.database.rows(sa.select(sa.func.coalesce(sa.func.max(schema.events.c.number), 0)))[0][0]
+        )
+
     def see(self, round: int) -> int:
         """The last event number that counts when a round chooses. The first call records it; it never changes.
 

@@ -1,0 +1,290 @@
+"""Ask and tell: the run offers items, and people say what they are."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from getpass import getuser
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import UUID, uuid5
+
+import numpy as np
+
+from baldur.errors import InvalidArgument, RunBusy
+from baldur.store import Event, Offered, Store, Trial
+from baldur.store.events import Kind
+
+_EVENTS = UUID("8c1f0f86-3c7e-5b5e-9d7c-0d8a3c3f7f10")
+_ROLE = "asking"
+_SOURCE = "python"
+
+_HOLDERS: dict[str, tuple[str, ExitStack]] = {}
+"""The name under which this process holds items, for each run."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """An item that a person is asked for.
+
+    Args:
+        id: The id of the item.
+        path: Its file; None if it is in no file.
+        text: Its text; None if it is no text.
+        x: The item as the data have it: a row of a table as a dict, or the input in a run with its data at hand; None
+            otherwise.
+        guess: The class that the model believes in; None for an item that was drawn at random.
+        probabilities: The probability of each class; None without a guess.
+        score: The score with which the item was chosen; None for an item that was drawn at random.
+        why: The reason why it is asked for.
+    """
+
+    id: str
+    path: str | None = None
+    text: str | None = None
+    x: Any = field(default=None, repr=False)
+    guess: str | None = None
+    probabilities: Mapping[str, float] | None = field(default=None, repr=False)
+    score: float | None = None
+    why: str = ""
+
+
+class Told(NamedTuple):
+    """What became of answers.
+
+    Args:
+        taken: The items whose answers are stored.
+        known: The items whose answers were stored before.
+        refused: The reason for each answer that was not taken, by item.
+    """
+
+    taken: tuple[str, ...]
+    known: tuple[str, ...]
+    refused: Mapping[str, str]
+
+
+def only_trial(store: Store) -> Trial:
+    """The trial of a run in which people label.
+
+    Args:
+        store: The run.
+
+    Returns:
+        The trial.
+
+    Raises:
+        InvalidArgument: The run compares strategies.
+    """
+    if store.seed is None:
+        raise InvalidArgument(
+            f"the run in {store.folder} compares strategies, so it asks nobody; to label data, begin another run with "
+            "baldur.open(FOLDER, data=...)"
+        )
+    (trial,) = store.trials()
+    return trial
+
+
+def holder_of(store: Store) -> str:
+    """The name under which this process holds items. Another process at the same time has another name.
+
+    A process that starts after the end of an earlier one gets the name of the earlier one, and so its items.
+
+    Args:
+        store: The run.
+
+    Returns:
+        The name.
+    """
+    run = str(store.folder)
+    if run not in _HOLDERS:
+        stack = ExitStack()
+        own = stack.enter_context(Store.open(store.folder))
+        number = 0
+        while True:
+            try:
+                stack.enter_context(own.lock(f"{_ROLE}-{number}"))
+                break
+            except RunBusy:
+                number += 1
+        _HOLDERS[run] = f"{_ROLE}-{number}", stack
+    return _HOLDERS[run][0]
+
+
+def let_go(store: Store) -> None:
+    """Give the name of this process free, so that another process may continue with its items.
+
+    Args:
+        store: The run.
+    """
+    if (held := _HOLDERS.pop(str(store.folder), None)) is not None:
+        held[1].close()
+
+
+def worth_training(store: Store, trial: Trial, retrain_after: int) -> bool:
+    """Whether a model should be trained before the next question.
+
+    Args:
+        store: The run.
+        trial: Its trial.
+        retrain_after: New labels after which a model is trained again.
+
+    Returns:
+        True if a fit was interrupted; or if enough labels are new, or all requests are answered, and the labels are of
+        two classes at least.
+    """
+    latest = trial.latest()
+    if latest is None:
+        return False
+    if latest.state != "requested":
+        return True
+    new = trial.queue.new()
+    enough = new >= retrain_after or (new > 0 and not trial.queue.waiting())
+    return enough and len({row.value for row in trial.labels()}) > 1
+
+
+def tell(trial: Trial, kind: Kind, answers: Mapping[str, Any], by: str = "") -> Told:
+    """Store answers. Those that cannot be believed are refused, and the others are taken.
+
+    Args:
+        trial: The trial.
+        kind: The kind of the events.
+        answers: By item id, a class name or the text of a note; for other kinds, anything.
+        by: The name of the annotator; by default, that of the user of this computer.
+
+    Returns:
+        The fate of each answer.
+    """
+    who = by or user()
+    now = {row.item: row for row in trial.labels()}
+    events, repeated = [], []
+    for item, given in answers.items():
+        value, name = _text(given), str(item)
+        row = now.get(name)
+        if kind == "label" and row is not None and (row.value, row.annotator) == (value, who):
+            repeated.append(name)
+            continue
+        number = 0 if row is None else row.number
+        event = str(uuid5(_EVENTS, "\0".join((str(trial.id), kind, name, who, value, str(number)))))
+        if kind in ("skip", "note", "withdrawal"):  # each of these counts, however often it is said
+            event = str(uuid5(_EVENTS, f"{event}\0{trial.newest()}"))
+        events.append(Event(event, kind, name, who, value, source=_SOURCE))
+    told = trial.tell(events)
+    item_of = {event.id: event.item for event in events}
+    return Told(
+        tuple(item_of[event] for event in told.accepted),
+        (*repeated, *(item_of[event] for event in told.repeated)),
+        {item_of[event]: reason for event, reason in told.refused.items()},
+    )
+
+
+def items_of(store: Store, trial: Trial, offered: Sequence[Offered], inputs: Mapping[str, Any]) -> list[Item]:
+    """The items that were offered, with what is known of them.
+
+    Args:
+        store: The run.
+        trial: Its trial.
+        offered: The items.
+        inputs: Inputs by item id, where the data are at hand.
+
+    Returns:
+        The items.
+    """
+    records = store.some_items([one.item for one in offered])
+    guesses = _guesses(trial) if offered else {}
+    made = []
+    for one in offered:
+        record = records[one.item]
+        shown = record.shown or {}
+        believed = guesses.get(one.item) if one.purpose == "train" else None
+        guess = None if believed is None else max(believed, key=lambda name: believed[name])
+        made.append(
+            Item(
+                id=one.item,
+                path=record.path,
+                text=shown.get("text"),
+                x=inputs.get(one.item, shown.get("row")),
+                guess=guess,
+                probabilities=believed,
+                score=one.score,
+                why=_why(one, believed),
+            )
+        )
+    return made
+
+
+def _why(one: Offered, believed: Mapping[str, float] | None) -> str:
+    if one.score is None:
+        return "drawn at random"
+    if believed is None or len(believed) < 2:
+        return f"chosen by the strategy, with the score {one.score:.3g}"
+    first, second = sorted(believed, key=lambda name: -believed[name])[:2]
+    return f"the model believes in {first} with {believed[first]:.2f} and in {second} with {believed[second]:.2f}"
+
+
+def _guesses(trial: Trial) -> dict[str, dict[str, float]]:
+    """The newest guesses of the model, under the present names of the classes."""
+    latest = trial.latest()
+    path = None
+    round = -1 if latest is None else latest.round
+    while round >= 0 and path is None:
+        path = trial.find(round, "guesses")
+        round -= path is None
+    if path is None:
+        return {}
+    with np.load(path, allow_pickle=False) as kept:
+        ids, probabilities = kept["ids"].tolist(), kept["probabilities"]
+    cut = trial.cut_of(round)
+    classes, names = trial.classes(), trial.classes(cut).names
+    now = [classes.now(name, cut or 0) for name in names]
+    guesses = {}
+    for item, row in zip(ids, probabilities.tolist(), strict=True):
+        believed = dict.fromkeys(classes.names, 0.0)
+        for name, p in zip(now, row, strict=True):
+            believed[name] += p
+        guesses[item] = believed
+    return guesses
+
+
+def _text(value: Any) -> str:
+    """A class as text: a name, or a number that is the name of a class."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def user() -> str:
+    """The name of the user of this computer.
+
+    Returns:
+        The name; "person" if it is unknown.
+    """
+    try:
+        return getuser()
+    except (OSError, KeyError, ImportError):
+        return "person"
+
+
+def as_ids(items: str | Item | Iterable[str | Item]) -> list[str]:
+    """Ids of items.
+
+    Args:
+        items: An id, an item, or several of them.
+
+    Returns:
+        The ids.
+    """
+    several = [items] if isinstance(items, str | Item) else items
+    return [one.id if isinstance(one, Item) else str(one) for one in several]
+
+
+def again(folder: Path) -> str:
+    """How to open a run with its data.
+
+    Args:
+        folder: The run's folder.
+
+    Returns:
+        A part of a sentence.
+    """
+    return f"baldur.open({str(folder)!r}, data=..., classes=[...])"

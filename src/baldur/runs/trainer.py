@@ -1,0 +1,351 @@
+"""Begins a run in which people label, or goes on with one, and trains its model in this process."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from baldur.core.devices import pick_device
+from baldur.core.trees import map_tree
+from baldur.data import Dataset, load_for_labelling
+from baldur.data.understood import lines
+from baldur.errors import (
+    InvalidArgument,
+    InvalidSettings,
+    ItemChanged,
+    RunNotFound,
+    SettingsChanged,
+)
+from baldur.runs import settings as settings_
+from baldur.runs.asking import again, user
+from baldur.runs.folder import content_of, some_of
+from baldur.runs.items import item_shape
+from baldur.runs.labelling import Source, Training, settings_for_people
+from baldur.runs.live import Live, in_notebook
+from baldur.runs.meant import as_strategy
+from baldur.runs.names import name_of
+from baldur.runs.observer import Observer
+from baldur.runs.plan import IN_MEMORY, Given, Plan, make_plan
+from baldur.runs.registering import first_requests, frontier_of, include, register
+from baldur.runs.run import environment
+from baldur.runs.settings import Settings
+from baldur.store import Store, Trial
+
+
+@dataclass
+class Trainer:
+    """Trains the model of a run in which people label, in this process. The data are read when they are needed first.
+
+    Args:
+        source: The objects that were passed in Python.
+        observer: Receives the progress; None shows it in a notebook or on a terminal.
+    """
+
+    source: Source
+    observer: Observer | None = None
+    _training: Training | None = field(default=None, repr=False)
+    _positions: dict[str, int] = field(default_factory=dict, repr=False)
+
+    def advance(self, store: Store, trial: Trial) -> None:
+        """Train, measure and choose as far as the labels allow.
+
+        Args:
+            store: The run. The caller holds the lock "trainer".
+            trial: Its trial.
+        """
+        with self._shown() as observer:
+            store.sweep()
+            training = self._ready(store, observer)
+            training.observer = observer
+            store.record_start(environment(training.plan.settings, 1))
+            training.advance(store, trial)
+
+    def add(self, store: Store, data: Any, by: str) -> list[str]:
+        """Add items to the pool; see `Run.add`.
+
+        Args:
+            store: The run.
+            data: All data, with the new items.
+            by: Who adds them.
+
+        Returns:
+            The ids of the new items.
+        """
+        self.source, self._training = replace(self.source, data=data), None
+        with self._shown() as observer:
+            dataset = self._ready(store, observer).dataset
+        new = include(store, dataset, by)
+        if (path := self.source.path) is not None:
+            settings = settings_.from_toml(store.settings)
+            store.change_settings(settings_.to_toml(settings.but(data=path)))
+        return new
+
+    def inputs(self, ids: Sequence[str]) -> dict[str, Any]:
+        """The inputs of items, if the data were read already.
+
+        Args:
+            ids: The items.
+
+        Returns:
+            Inputs by id.
+        """
+        if self._training is None:
+            return {}
+        pool = self._training.dataset.train
+        if not self._positions:
+            self._positions = {i: n for n, i in enumerate(pool.ids)}
+        found = {}
+        for i in ids:
+            if i in self._positions:
+                ((_, x),) = pool.batches(np.array([self._positions[i]]), 1)
+                found[i] = map_tree(lambda leaf: leaf[0], x)
+        return found
+
+    def _ready(self, store: Store, observer: Observer) -> Training:
+        if self._training is None:
+            settings = settings_.from_toml(store.settings)
+            plan = make_plan(settings, self.source.given)
+            dataset = read(settings, self.source, observer, store, plan)
+            cache = (store.folder / "encoders").absolute()
+            self._training = Training(plan, dataset, observer, cache, settings.engine.threads)
+            self._positions = {}
+        return self._training
+
+    @contextmanager
+    def _shown(self) -> Iterator[Observer]:
+        if self.observer is not None:
+            yield self.observer
+            return
+        console = Console(stderr=True)
+        if not (console.is_terminal or in_notebook()):
+            yield Observer()
+            return
+        with Live(console, 0, 0, in_notebook()).showing() as observer:
+            yield observer
+
+
+def opened(
+    folder: Path,
+    data: Any,
+    classes: Sequence[Any] | None,
+    told: Mapping[str, Any],
+    url: str | None,
+    observer: Observer | None,
+) -> Trainer:
+    """Begin a run in which people label, or check that it goes on with the same settings and data.
+
+    Args:
+        folder: The run's folder.
+        data: The data; None for those that the run began with.
+        classes: The names of the classes; None for those of the run or of the data.
+        told: The given options, by flat name; parts may be objects.
+        url: Of a database server; None for a database in the folder, or the one that the run has.
+        observer: Receives the progress.
+
+    Returns:
+        The trainer of the run.
+
+    Raises:
+        RunNotFound: There is no run in the folder, and no data are given.
+        SettingsChanged: The run was begun with other settings or classes.
+        InvalidArgument: The run compares strategies.
+    """
+    given, named = _apart(told)
+    trainer = Trainer(Source(data, classes, given), observer)
+    try:
+        store = Store.open(folder, url=url)
+    except RunNotFound as error:
+        if data is None:
+            raise RunNotFound(f"{error}. To label data, give them: {again(folder)}") from None
+        with trainer._shown() as shown:
+            begin(folder, trainer.source, named, shown, url)
+        return trainer
+    with store:
+        if store.seed is None:
+            raise InvalidArgument(
+                f"the run in {folder} compares strategies; open it with baldur.open({str(folder)!r}) alone, or give "
+                "another folder to label data"
+            )
+        _check(store, trainer.source, named)
+        _go_on(store, trainer)
+    return trainer
+
+
+def begin(folder: Path, source: Source, told: Mapping[str, Any], observer: Observer, url: str | None) -> None:
+    """Begin a run in which people label.
+
+    Args:
+        folder: The run's folder.
+        source: The objects that were passed in Python.
+        told: The given options, by flat name.
+        observer: Receives the progress.
+        url: Of a database server; None for a database in the folder.
+
+    Raises:
+        InvalidSettings: An option is unknown or not valid.
+        InvalidData: The data cannot be used.
+    """
+    settings = settings_for_people(dict(told) | {"data": source.path or IN_MEMORY})
+    settings = settings.but(threads=settings.engine.threads or torch.get_num_threads())
+    plan = make_plan(settings, source.given)
+    dataset = read(settings, source, observer, plan=plan)
+    for line in lines(dataset):
+        observer.message(line)
+    seed = settings.compare.first_seed
+    share = settings.compare.reserve if settings.people.test_labels else 0.0
+    shape, ids = list(item_shape(dataset.train)), dataset.train.ids
+    some = {ids[i]: content_of(dataset.train, i) for i in some_of(dataset.train)}
+    facts = {"pool": len(ids), "contents": some}
+    store = Store.create(
+        folder,
+        settings=settings_.to_toml(settings),
+        classes=dataset.classes,
+        preprocessing={**dataset.preprocessing, "input_shape": shape, "facts": facts},
+        seed=seed,
+        frontier=frontier_of(seed, dataset.train, share),
+        url=url,
+    )
+    with store, store.lock("trainer"):
+        finish_beginning(store, dataset, settings)
+
+
+def finish_beginning(store: Store, dataset: Dataset, settings: Settings) -> None:
+    """Register the items of a new run and ask for the first ones. It may be called again after an interruption.
+
+    Args:
+        store: The run. The caller holds the lock "trainer".
+        dataset: The data.
+        settings: The settings of the run.
+    """
+    (strategy,) = settings.compare.strategies
+    trial = store.trial(strategy, settings.compare.first_seed)
+    register(store, trial, dataset)
+    trial.begin(first_requests(store, trial, settings.compare.initial))
+    trial.finish("waiting", "for the first labels")
+
+
+def read(
+    settings: Settings,
+    source: Source,
+    observer: Observer,
+    store: Store | None = None,
+    plan: Plan | None = None,
+) -> Dataset:
+    """Read the data of a run: as it began, or for a new run.
+
+    Args:
+        settings: The settings of the run.
+        source: The objects that were passed in Python.
+        observer: Receives the progress.
+        store: The run; None for a new one.
+        plan: The plan of the run, which has its encoder.
+
+    Returns:
+        The data. Old items keep their places, and new items follow them.
+
+    Raises:
+        InvalidData: The data cannot be used.
+        ItemChanged: An item of the run is missing, or its content changed.
+        InvalidSettings: The data of the run were passed in Python, and are not given now.
+    """
+    if source.data is None and settings.data.data == IN_MEMORY:
+        where = "the run" if store is None else str(store.folder)
+        raise InvalidSettings(
+            f"the data of {where} were passed in Python; pass them again: baldur.open(FOLDER, data=...)"
+        )
+    told = settings.data
+    options: dict[str, Any] = {
+        "data_dir": told.data_dir,
+        "image_size": told.image_size,
+        "layout": told.layout,
+    }
+    options |= {"missing": told.missing, "task": told.task, "standardise": told.scaling == "standardise"}
+    options |= {"encoder": None if plan is None else plan.encoder, "progress": observer.detail}
+    options["device"] = str(pick_device(settings.engine.device))
+    what = told.data if source.data is None else source.data
+    if store is None:
+        return load_for_labelling(what, classes=source.classes, **options)
+    options |= {"known": store.files(), "kept": store.preprocessing, "classes": store.first_classes}
+    dataset = load_for_labelling(what, order=store.pool_ids(), **options)
+    _refuse_changed(store, dataset)
+    return dataset
+
+
+def _refuse_changed(store: Store, dataset: Dataset) -> None:
+    """Refuse data in which some items have another content than when the run began."""
+    before = store.preprocessing["facts"].get("contents", {})
+    for position, i in enumerate(dataset.train.ids):
+        if i in before and content_of(dataset.train, position) != before[i]:
+            raise ItemChanged(
+                f"the item {i!r} is not what it was when the run in {store.folder} began; give the same data as "
+                "before, wherever they are, with new items after the old ones if there are any"
+            )
+
+
+def _go_on(store: Store, trainer: Trainer) -> None:
+    """Finish a beginning that was interrupted, and take in what is new in data that are given again."""
+    trials = store.trials()
+    begun = bool(trials) and trials[0].latest() is not None
+    if begun and trainer.source.data is None:
+        return
+    if not begun:
+        with trainer._shown() as observer, store.lock("trainer"):
+            training = trainer._ready(store, observer)
+            finish_beginning(store, training.dataset, training.plan.settings)
+        return
+    new = trainer.add(store, trainer.source.data, user())
+    if new:
+        with trainer._shown() as observer:
+            observer.message(f"{len(new)} new items were added to the run, the first {new[0]!r}")
+
+
+def _apart(told: Mapping[str, Any]) -> tuple[Given, dict[str, Any]]:
+    """Objects that stand for names, and the options with their names."""
+    named = dict(told)
+    network, learner, strategy = (named.get(name) for name in ("network", "learner", "strategies"))
+    if isinstance(learner, type):
+        raise InvalidArgument(
+            f"give a learner, not the class {learner.__name__}; call {learner.__name__}(...) first"
+        )
+    strategies = {}
+    if strategy is not None and not isinstance(strategy, str | list | tuple):
+        if not callable(strategy):
+            raise InvalidArgument(f"a strategy must be a name or a function, not {strategy!r}")
+        strategies = {name_of(strategy): as_strategy(strategy, name_of(strategy))}
+        named["strategies"] = name_of(strategy)
+    for option, value in (("network", network), ("learner", learner)):
+        if value is not None and not isinstance(value, str):
+            named[option] = name_of(value)
+    return Given(
+        network=None if isinstance(network, str) else network,
+        learner=None if isinstance(learner, str) else learner,
+        strategies=strategies,
+    ), named
+
+
+def _check(store: Store, source: Source, told: Mapping[str, Any]) -> None:
+    """Refuse other settings or classes than those of the run."""
+    if source.classes is not None and set(map(str, source.classes)) not in (
+        set(store.classes),
+        set(store.first_classes),
+    ):
+        raise SettingsChanged(
+            f"the run in {store.folder} has the classes {', '.join(store.classes)}, not "
+            f"{', '.join(map(str, source.classes))}; leave out classes=, and change them with add_class, rename_class "
+            "or merge_classes"
+        )
+    stored = settings_.from_toml(store.settings).flat()
+    fresh = settings_for_people(told).flat()
+    named = settings_.canonical_names(told)
+    changed = {name: (stored[name], fresh[name]) for name in named if stored[name] != fresh[name]}
+    if changed:
+        changes = "; ".join(f"{name} was {old!r} and is now {new!r}" for name, (old, new) in changed.items())
+        raise SettingsChanged(
+            f"the run in {store.folder} has other settings: {changes}. Leave these out to go on with it, or give "
+            "another folder for a new run"
+        )

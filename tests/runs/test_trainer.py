@@ -1,0 +1,188 @@
+"""Beginning a run in which people label, and going on with it."""
+
+import numpy as np
+import pytest
+from tests.runs.people import NAMES, QUICKLY, answered, begun, elsewhere
+from tests.tiny_runs import QUICK, blobs, by_entropy, factory
+
+import baldur
+from baldur.errors import InvalidArgument, InvalidSettings, ItemChanged, RunNotFound, SettingsChanged
+from baldur.runs import registering
+from baldur.store import Store
+
+
+def test_a_new_folder_needs_data(tmp_path):
+    with pytest.raises(RunNotFound, match=r"data=\.\.\."):
+        baldur.open(tmp_path / "run")
+    with pytest.raises(RunNotFound, match=r"data=\.\.\."):
+        baldur.open(tmp_path / "run", classes=NAMES)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_goes_on_where_it_was(tmp_path):
+    run = begun(tmp_path)
+    answered(run, 8)
+    again = begun(tmp_path)
+    assert again.status()["labels"] == 8
+    answered(again, 8)
+    assert again.status()["round"] == 1
+
+
+def test_the_data_of_python_are_only_needed_for_training(tmp_path):
+    run = begun(tmp_path)
+    answered(run, 8)
+    again = baldur.open(tmp_path)
+    assert len(again.ask(4, train=False)) == 4
+    with pytest.raises(InvalidSettings, match="pass them again"):
+        again.ask(4)
+
+
+def test_data_at_a_path_are_found_again(tmp_path):
+    np.save(tmp_path / "x.npy", blobs()[0])
+    baldur.open(tmp_path / "run", tmp_path / "x.npy", classes=NAMES, **QUICKLY)
+    run = baldur.open(tmp_path / "run")
+    answered(run, 8)
+    answered(run, 8)
+    assert run.status()["round"] == 1
+    (tmp_path / "x.npy").rename(tmp_path / "moved.npy")
+    run = baldur.open(tmp_path / "run", tmp_path / "moved.npy")
+    answered(run, 8)
+    assert run.status()["round"] == 2
+    run = baldur.open(tmp_path / "run")  # and it knows the new place
+    answered(run, 8)
+    assert run.status()["round"] == 3
+
+
+def test_other_settings_or_classes_are_refused(tmp_path):
+    begun(tmp_path)
+    with pytest.raises(SettingsChanged, match="epochs was 2 and is now 3"):
+        begun(tmp_path, epochs=3)
+    with pytest.raises(SettingsChanged, match="add_class"):
+        begun(tmp_path, classes=["red", "green"])
+    with pytest.raises(InvalidSettings, match="did you mean 'epochs'"):
+        begun(tmp_path, epoch=3)
+
+
+def test_other_data_are_refused(tmp_path):
+    begun(tmp_path)
+    with pytest.raises(ItemChanged):
+        baldur.open(tmp_path, blobs()[0][:50])
+    with pytest.raises(ItemChanged):
+        baldur.open(tmp_path, blobs()[0] + 1)
+
+
+def test_a_comparison_is_not_labelled(tmp_path):
+    baldur.run(blobs(), tmp_path, strategies=["random"], **QUICK)
+    with pytest.raises(InvalidArgument, match="compares strategies"):
+        begun(tmp_path)
+
+
+def test_one_strategy_and_one_seed(tmp_path):
+    with pytest.raises(InvalidArgument, match="one strategy"):
+        begun(tmp_path, strategies=["bald", "random"])
+    with pytest.raises(InvalidArgument, match="seeds must be 1"):
+        begun(tmp_path, seeds=3)
+
+
+def test_objects_may_stand_for_names(tmp_path):
+    parts = {"strategy": by_entropy, "network": factory}
+    run = begun(tmp_path, **parts)
+    answered(run, 8)
+    answered(run, 4)
+    assert begun(tmp_path, **parts).status()["round"] == 1
+
+
+def test_labels_that_one_has_are_taken(tmp_path):
+    x, y = blobs()
+    known = np.where(np.arange(len(y)) < 30, y, -1)
+    run = baldur.open(tmp_path, (x, known), classes=NAMES, **QUICKLY)
+    assert len(run.labels()) == 30
+    assert set(run.labels().annotator) == {registering.BROUGHT}
+    item, *_ = run.ask(1)
+    assert item.guess is not None
+    with Store.open(tmp_path) as store:
+        (trial,) = store.trials()
+        trained = {row.item for row in trial.labels(trial.cut_of(0))}
+        tests = {place.id for place in store.places() if place.split == "reserve"}
+        purposes = {row.item: row.purpose for row in store.ledger()}
+    assert trained & tests
+    assert all((purposes[i] == "test") == (i in tests) for i in trained)
+
+
+def test_new_items_are_added(tmp_path):
+    x, _ = blobs()
+    run = baldur.open(tmp_path, x[:60], classes=NAMES, **QUICKLY)
+    answered(run, 8)
+    answered(run, 8)
+    new = run.add(x)
+    assert new == [str(i) for i in range(60, 90)]
+    assert run.add(x) == []
+    for _ in range(12):
+        answered(run, 8)
+    assert set(new) & set(run.labels().item)
+    with Store.open(tmp_path) as store:
+        splits = [place.split for place in store.places() if int(place.id) >= 60]
+    assert {"train", "reserve"} >= set(splits)
+
+
+def test_the_same_answers_make_the_same_run(tmp_path):
+    def labelled(folder, restart):
+        run = begun(folder)
+        for _ in range(4):
+            answered(run, 6)
+            if restart:
+                run = begun(folder)
+        run.ask(1)
+        return run.metrics(), run.picks()[["round", "item", "score"]]
+
+    plain, restarted = labelled(tmp_path / "a", False), labelled(tmp_path / "b", True)
+    for one, other in zip(plain, restarted, strict=True):
+        assert one.equals(other)
+
+
+KILLED = """
+import os, sys
+import numpy as np
+from tests.runs.people import begun
+from baldur.runs import trainer, registering
+at = sys.argv[2]
+if at == "register":
+    trainer.register = lambda *_: os._exit(0)
+elif at == "first":
+    trainer.first_requests = lambda *_: os._exit(0)
+begun(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("at", ["register", "first"])
+def test_a_beginning_that_was_killed_is_finished(tmp_path, at, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", ":".join(__import__("sys").path))
+    elsewhere(KILLED, tmp_path / "run", at)
+    run, whole = begun(tmp_path / "run"), begun(tmp_path / "whole")
+    assert [item.id for item in run.ask(9)] == [item.id for item in whole.ask(9)]
+
+
+def test_test_items_are_the_end_of_the_random_order(tmp_path):
+    begun(tmp_path)
+    with Store.open(tmp_path) as store:
+        places = sorted(store.places(), key=lambda place: place.key)
+        assert [place.split for place in places] == ["train"] * 72 + ["reserve"] * 18
+        assert places[72].key == store.frontier
+        assert all(place.key == registering.key_of(0, place.id) for place in places)
+        first = [row.item for row in store.requests()]
+    assert first == [*(place.id for place in places[:4]), places[-1].id]
+
+
+def test_without_test_labels_every_item_may_be_chosen(tmp_path):
+    run = begun(tmp_path, test_labels=0)
+    with Store.open(tmp_path) as store:
+        assert {place.split for place in store.places()} == {"train"}
+    answered(run, 8)
+    answered(run, 8)
+    assert run.quality().accuracy is None
+
+
+def test_runs_in_which_people_label_are_not_compared(tmp_path):
+    begun(tmp_path)
+    with pytest.raises(InvalidSettings, match=r"baldur\.open"):
+        baldur.run(blobs(), tmp_path)
