@@ -33,11 +33,11 @@ def test_python_blocks_run(code, tmp_path, monkeypatch):
     exec(compile(code, "documentation", "exec"), {"__name__": "documentation"})
 
 
-def test_the_readme_has_three_short_examples():
+def test_the_readme_has_four_short_examples():
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert [len([line for line in block.splitlines() if line.strip()]) <= 15 for block in blocks] == [
         True
-    ] * 3
+    ] * 4
 
 
 @pytest.mark.parametrize("page", PAGES, ids=path_of)
