@@ -5,7 +5,7 @@ import pytest
 from baldur.errors import InvalidArgument, InvalidSettings
 from baldur.protocols import History
 from baldur.runs import settings as settings_
-from baldur.runs.labelling import STRATEGY, People, settings_for_people, asks_for_tests
+from baldur.runs.labelling import STRATEGY, People, asks_for_tests, settings_for_people
 
 
 def test_the_settings_of_a_run_of_people():
