@@ -11,6 +11,7 @@ import typer
 from pydantic.fields import FieldInfo
 from rich.console import Console
 
+from baldur.cli import people
 from baldur.cli.app import WAITING, app, err_console, escaped, in_words, out_console, print_json
 from baldur.errors import InvalidSettings
 from baldur.runs import settings as settings_
@@ -24,6 +25,7 @@ _PANELS = {
     "learn": "Learning",
     "score": "Scoring",
     "engine": "Computing",
+    "people": "Labelling by people",
 }
 """A panel of the help for each section of the settings."""
 
@@ -143,6 +145,12 @@ def run(
             show_default=False,
         ),
     ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            help="with --oracle people: the names of the classes, such as owl,tit", show_default=False
+        ),
+    ] = None,
     help_all: Annotated[
         bool | None, typer.Option("--help-all", callback=_help_all, is_eager=True, help="show all options")
     ] = None,
@@ -153,7 +161,7 @@ def run(
     """Compare strategies: ask for labels, train, test, and choose again.
 
     To continue a run: [bold]baldur run --out RUN[/bold]. More rounds, seeds or strategies extend it.
-    Defaults are in brackets.
+    To label data: [bold]baldur run DATA --oracle people --classes owl,tit --out RUN[/bold]. Defaults are in brackets.
     """
     from baldur import report
     from baldur.report.status import how_to_answer
@@ -168,10 +176,15 @@ def run(
         told["data"] = data_option if data is None else data
     told = resolved(told)
     folder = _folder(out, told)
+    console = Console(quiet=True) if quiet or as_json else out_console
+    if told.get("oracle") == "people" or _is_of_people(folder, db):
+        people.train(folder, db, told, classes, console, as_json)
+        raise typer.Exit(WAITING)
+    if classes is not None:
+        raise InvalidSettings("--classes is for data that people label; add --oracle people, or leave it out")
     settled = settle(told, folder, db)
     if "data" not in told and settled.stored is None:
         raise InvalidSettings(f"there is no run in {folder}, and {_NO_DATA} --out {folder}")
-    console = Console(quiet=True) if quiet or as_json else out_console
     try:
         with run_.live(settled, folder, console).showing() as observer:
             outcome = run_.start(settled, folder, observer)
@@ -190,6 +203,16 @@ def run(
         said = f"waiting {outcome.waiting}: {how_to_answer(folder)}"
         console.print(said, highlight=False, soft_wrap=True, markup=False)
         raise typer.Exit(WAITING)
+
+
+def _is_of_people(folder: Path, db: str | None) -> bool:
+    """Whether people label in the run in a folder."""
+    from baldur.errors import RunNotFound
+    from baldur.store import Store
+
+    with suppress(RunNotFound), Store.open(folder, url=db) as store:
+        return store.seed is not None
+    return False
 
 
 def _say_open_questions(folder: Path, db: str | None) -> None:

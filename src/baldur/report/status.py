@@ -29,9 +29,9 @@ def status(store: Store) -> dict[str, Any]:
         "run" (its folder), "state" ("running", "stopped", "waiting", "failed" or "done"), "labels" (over all
         trials), "round" (the newest of any trial), "rounds" (planned, or None), "trials_done",
         "trials_planned", "phase" (the one going on, or None), "seconds_left" (an estimate, or None),
-        "questions" (items that wait for the answer of a person), "quarantined", "incidents", "notes" (on the
-        simulated answers) and "trials": the strategy, seed, state, reason, round, round_state, labels and accuracy of
-        each.
+        "people" (whether people label in the run), "questions" (items that wait for the answer of a person),
+        "quarantined", "incidents", "notes" (on the simulated answers) and "trials": the strategy, seed, state, reason,
+        round, round_state, labels and accuracy of each.
     """
     plan = read_plan(store)
     trials = _trials(store)
@@ -49,6 +49,7 @@ def status(store: Store) -> dict[str, Any]:
         "trials_planned": planned,
         "phase": _phase(phases[-1]) if phases and state == "running" else None,
         "seconds_left": 0.0 if state == "done" else _seconds_left(phases, plan, done),
+        "people": plan.oracle == "people",
         "questions": _questions(store, plan),
         "quarantined": store.count_items("quarantined"),
         "incidents": len(store.incidents()),
@@ -104,7 +105,24 @@ def questions_in_words(status: dict[str, Any]) -> str:
     """
     if not status["questions"]:
         return ""
-    return f"waiting for {wording.count(status['questions'], 'answer')}: {how_to_answer(status['run'])}"
+    how = how_to_label if status["people"] else how_to_answer
+    return f"waiting for {wording.count(status['questions'], 'answer')}: {how(status['run'])}"
+
+
+def how_to_label(folder: Any) -> str:
+    """How people label in a run.
+
+    Args:
+        folder: The folder of the run.
+
+    Returns:
+        A part of a sentence.
+    """
+    return (
+        f"baldur propose {folder} --count 50 --format csv > batch.csv prints the next items; fill in the column label, "
+        f"then: baldur ingest {folder} batch.csv; and to train: baldur run --out {folder}. In Python: "
+        f"baldur.open({str(folder)!r}).ask()"
+    )
 
 
 def how_to_answer(folder: Any) -> str:

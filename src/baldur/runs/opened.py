@@ -101,6 +101,20 @@ class Run:
             inputs = {} if self._trainer is None else self._trainer.inputs([one.item for one in offered])
             return asking.items_of(store, trial, offered, inputs)
 
+    def train(self) -> bool:
+        """Train the model now, if enough labels are new or all requests are answered; `ask` does so by itself.
+
+        Returns:
+            Whether a model was trained.
+
+        Raises:
+            InvalidArgument: The run compares strategies.
+        """
+        with self._store() as store:
+            trial, settings = asking.only_trial(store), settings_.from_toml(store.settings)
+            worth = asking.worth_training(store, trial, settings.people.retrain_after)
+            return worth and self._train(store, trial)
+
     def tell(self, labels: Mapping[str, Any], *, by: str = "") -> "Told":
         """Store labels. When this returns, they are safe.
 
@@ -296,10 +310,12 @@ class Run:
             asking.only_trial(store)
             return store.change_classes(verb, old, new, by or asking.user()).names
 
-    def _train(self, store: Store, trial: Trial) -> None:
+    def _train(self, store: Store, trial: Trial) -> bool:
         """Train the model, unless another process is doing so."""
         with suppress(RunBusy), store.lock("trainer"):
             self._needed().advance(store, trial)
+            return True
+        return False
 
     def _needed(self) -> "Trainer":
         if self._trainer is None:
