@@ -14,9 +14,11 @@ from tests.runs.test_labelled_tables import truth
 
 from baldur import data
 from baldur.errors import DataNotFound, InvalidArgument, Unsupported
+from baldur.runs.items import item_records
 from baldur.runs.labelled import export_labels
 from baldur.runs.labelled_images import file_name
-from baldur.store import ItemRecord
+from baldur.runs.settings import create, to_toml
+from baldur.store import Event, ItemRecord, Store
 
 PLAIN = [name for name in AWKWARD if name.strip() == name]
 
@@ -136,9 +138,37 @@ def test_both_parts_of_an_array_are_found(tmp_path):
     records += [ItemRecord("test/2", 1, str(tmp_path / "x.npz"), split="test", part=2)]
     with labelled_run(tmp_path / "run", records, {"train/2": "a", "test/2": "a"}) as store:
         place = export_labels(store, store.trials()[0], tmp_path / "out", "coco")
-    for name, wanted in (("train%2F2.png", x[2]), ("test%2F2.png", 255 - x[2])):
+    for name, wanted in (("train-2.png", x[2]), ("test-2.png", 255 - x[2])):
         with Image.open(place / "images" / name) as picture:
             assert np.array_equal(np.asarray(picture), wanted)
+
+
+def test_images_inside_parquet_and_of_a_named_data_set_are_drawn_from_the_data(tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    paths = photographs(tmp_path / "photos", 6)
+    content = {"id": [f"p/{i}.png" for i in range(6)], "image": [path.read_bytes() for path in paths]}
+    file = tmp_path / "x.parquet"
+    parquet.write_table(pyarrow.table(content | {"label": ["a", "b"] * 3}), file)
+    for name, wanted in ((str(file), lambda id: Image.open(paths[int(id[2])])), ("digits", None)):
+        dataset = data.load(name)
+        folder, settings = tmp_path / f"{wanted is None}", to_toml(create(data=name))
+        with Store.create(
+            folder, settings=settings, classes=("a",), preprocessing=dataset.preprocessing
+        ) as store:
+            store.record_items(item_records(dataset))
+            id = dataset.train.ids[1]
+            assert store.trial("bald", 0).tell([Event("1", "label", id, "ann", "a")]).accepted
+            place = export_labels(store, store.trials()[0], folder / "out", "imagefolder")
+        (made,) = place.rglob("*.png")
+        with Image.open(made) as picture:
+            if wanted is not None:
+                assert made.name == f"p-{id[2]}.png"
+                with wanted(id) as original:
+                    assert np.array_equal(np.asarray(picture), np.asarray(original))
+            else:
+                assert picture.size == (8, 8)
 
 
 def test_a_folder_is_written_without_torch(tmp_path):

@@ -5,8 +5,9 @@ The export of a whole run with its models is in `report.export`.
 
 import filecmp
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 from uuid import uuid4
@@ -17,6 +18,8 @@ from baldur.store.artefacts import room
 from baldur.store.events import RESERVE
 
 Format = Literal["csv", "jsonl", "parquet", "imagefolder", "coco", "huggingface"]
+
+_SIDE = 1 << 16  # images are not made smaller
 
 FORMATS: tuple[str, ...] = get_args(Format)
 """The formats. The first three are files, and the others are folders."""
@@ -120,8 +123,33 @@ def export_labels(
     else:
         from baldur.runs.labelled_images import write_folder
 
-        write_folder(items, store.classes, place, format, link)
+        write_folder(items, store.classes, place, format, link, _from_data(store))
     return place
+
+
+def _from_data(store: Store) -> Callable[[LabelledItem], bytes | None] | None:
+    """Draws images by reading the data of the run again; None if the data are no images, or were passed in Python."""
+    from baldur.data.labelling import IN_MEMORY
+
+    told = store.preprocessing.get("input", store.preprocessing)
+    if told.get("kind") != "image" or store.options.get("data") in (None, IN_MEMORY):
+        return None
+
+    @cache
+    def read() -> tuple[Any, dict[str, int]]:
+        from baldur.runs.items import read_data
+        from baldur.runs.settings import from_toml
+
+        dataset = read_data(from_toml(store.settings).data)
+        return dataset, {i: position for position, i in enumerate(dataset.train.ids)}
+
+    def draw(item: LabelledItem) -> bytes | None:
+        from baldur.data.pictures import picture_of
+
+        dataset, positions = read()
+        return picture_of(dataset, positions[item.id], _SIDE) if item.id in positions else None
+
+    return draw
 
 
 @contextmanager

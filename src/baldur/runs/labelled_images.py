@@ -25,8 +25,17 @@ _LONGEST = 120  # bytes of a name, so that there is room for a number and a suff
 _FACTS = ("id", "label", "group", "split", "annotator", "time", "round")
 
 
+Draw = Callable[[LabelledItem], bytes | None]
+"""Gives a PNG of an item; None if there is none."""
+
+
 def write_folder(
-    items: Sequence[LabelledItem], classes: Sequence[str], place: Path, format: str, link: bool
+    items: Sequence[LabelledItem],
+    classes: Sequence[str],
+    place: Path,
+    format: str,
+    link: bool = False,
+    draw: Draw | None = None,
 ) -> None:
     """Write a folder of images with their labels.
 
@@ -41,34 +50,36 @@ def write_folder(
         place: The folder.
         format: "imagefolder", "coco" or "huggingface".
         link: Whether the folder holds links to files rather than copies.
+        draw: Draws the images that are neither files nor in arrays; None if there are none.
 
     Raises:
         InvalidArgument: Some items are no images.
         DataNotFound: The file of an item is not there any more.
         StoreError: There is something at the place.
     """
-    if format == "huggingface" and not any(_is_image(item) for item in items):
+    if format == "huggingface" and draw is None and not any(_is_image(item) for item in items):
         with new(place) as part:
             part.mkdir()
             _write_parquet(items, part)
         return
-    _check(items, format)
+    _check(items, format, draw)
     with new(place) as part:
         part.mkdir()
         write = {"imagefolder": _imagefolder, "coco": _coco, "huggingface": _huggingface}[format]
-        write(items, classes, part, _Pictures(link))
+        write(items, classes, part, _Pictures(link, draw))
 
 
 def _is_image(item: LabelledItem) -> bool:
     return item.path is not None and (item.part is None or Path(item.path).suffix in _ARRAYS)
 
 
-def _check(items: Sequence[LabelledItem], format: str) -> None:
-    if other := next((item for item in items if not _is_image(item)), None):
+def _check(items: Sequence[LabelledItem], format: str, draw: Draw | None) -> None:
+    other = next((item for item in items if not _is_image(item)), None)
+    if other is not None and draw is None:
         raise InvalidArgument(
             f"{format} needs images, but the run has no image of {other.id!r}; give --format csv, jsonl or parquet"
         )
-    lost = [item for item in items if not Path(item.path or "").exists()]
+    lost = [item for item in items if item.path is not None and not Path(item.path).exists()]
     if lost:
         raise DataNotFound(
             f"{len(lost)} of {len(items)} files are not there any more, such as {lost[0].path}. If the data were "
@@ -81,6 +92,7 @@ class _Pictures:
     """Puts the picture of an item into a folder."""
 
     link: bool
+    draw: Draw | None
     _opened: dict[str, tuple[NDArray[Any], Callable[[NDArray[Any]], Image.Image]]] = field(
         default_factory=dict
     )
@@ -98,15 +110,22 @@ class _Pictures:
         """
         folder.mkdir(parents=True, exist_ok=True)
         source = Path(item.path or "")
-        if item.part is None:
+        if item.path is not None and item.part is None:
             target = folder / names.of(source.name)
             if self.link:
                 target.symlink_to(source.absolute())
             else:
                 shutil.copyfile(source, target)
             return target
-        target = folder / names.of(f"{item.id}.png")
-        self._drawn(item, source).save(target)
+        id = item.id.removesuffix(".png").replace("/", "-")
+        target = folder / names.of(f"{id}.png")
+        if _is_image(item):
+            self._drawn(item, source).save(target)
+            return target
+        png = None if self.draw is None else self.draw(item)
+        if png is None:
+            raise InvalidArgument(f"{item.id!r} cannot be drawn; give --format csv, jsonl or parquet")
+        target.write_bytes(png)
         return target
 
     def _drawn(self, item: LabelledItem, source: Path) -> Image.Image:
