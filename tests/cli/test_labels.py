@@ -72,3 +72,18 @@ def test_a_file_that_cannot_be_read_is_an_error(waiting, tmp_path):
     said = baldur("ingest", waiting, tmp_path / "none.csv")
     assert said.exit_code == 1
     assert "does not exist" in said.output
+
+
+def test_items_are_proposed_as_lines(waiting, tmp_path):
+    said = baldur("propose", waiting, "--count", "2")
+    rows = [json.loads(line) for line in said.stdout.splitlines()]
+    assert [set(row) >= {"id", "guess", "probabilities", "score", "expires"} for row in rows] == [True, True]
+    rest = baldur("propose", waiting, "--format", "csv")
+    assert len(rest.stdout.splitlines()) == 1 + 4
+    assert "only 4 items are left" in rest.stderr
+    assert "no item is left" in baldur("propose", waiting, "--by", "ann").stderr
+    batch = tmp_path / "batch"
+    batch.write_text("".join(json.dumps(row | {"label": 0}) + "\n" for row in rows))
+    assert "2 labels taken" in baldur("ingest", waiting, batch).output
+    for words in (("--format", "xml"), ("--count", "0"), ("--minutes", "-1")):
+        assert baldur("propose", waiting, *words).exit_code == 1

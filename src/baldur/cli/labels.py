@@ -1,5 +1,6 @@
-"""Commands that take labels into a run from files."""
+"""Commands for labelling in files: propose items, and take their labels."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,33 @@ REFUSED = 4
 """The exit code if lines were refused, and all others were taken."""
 
 _MOST = 20  # refused lines that are printed
+
+
+@app.command()
+def propose(
+    folder: RunFolder,
+    count: Annotated[int, typer.Option(help="the number of items")] = 50,
+    format: Annotated[str, typer.Option(help="jsonl or csv")] = "jsonl",
+    minutes: Annotated[float, typer.Option(help="how long nobody else gets these items")] = 60.0,
+    by: Annotated[
+        str | None, typer.Option(help="an annotator, who gets the same items until they are answered")
+    ] = None,
+) -> None:
+    """Print the next items to label, and reserve them. Nothing is trained.
+
+    Fill in the labels, and give the file to [bold]baldur ingest[/bold].
+    """
+    from baldur.runs.propose import check_format, lines_of
+    from baldur.runs.propose import propose as propose_
+    from baldur.store import Store
+
+    with in_words(), Store.open(folder) as store:
+        check_format(format)
+        items = propose_(store, count, minutes, by)
+        sys.stdout.write(lines_of(items, format))
+    if len(items) < count:
+        what = "no item is left" if not items else f"only {len(items)} items are left"
+        err_console.print(f"{what} that nobody labelled or reserved", highlight=False)
 
 
 @app.command()
