@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.store.one_round import CLASSES, go_through
 
-from baldur.errors import StoreError
-from baldur.store import Event, ItemRecord, Request, Store, database, schema
+from baldur.errors import RunBusy, StoreError
+from baldur.store import Event, ItemRecord, Request, Store, database, locks, schema
 
 
 def labels(trial, cut=None):
@@ -186,6 +187,31 @@ def test_the_ledger_of_the_first_version_is_copied(run, trial):
         trial.tell([Event("new", "label", "x", "ann", "cat")])
         assert again.ledger()[-1].number == before[0][-1].number + 1
         assert database_of(again).revision() == schema.REVISION
+
+
+def test_a_run_of_the_first_version_is_not_updated_while_it_is_trained(run, trial, monkeypatch):
+    monkeypatch.setattr("baldur.store.store._MIGRATION", 0.2)
+    trial.answer(0, {"a": "cat"}, "ann")
+    run.close()
+    as_the_first_version(run.folder)
+    with closing(database.Database(run.folder)) as old:
+        with locks.hold(old, "trainer"), pytest.raises(RunBusy, match=r"older version.*try again"):
+            Store.open(run.folder)
+        assert old.revision() == "0001"
+
+
+def test_several_may_open_a_run_of_the_first_version_at_once(run, trial):
+    trial.answer(0, {"a": "cat"}, "ann")
+    before = run.ledger()
+    run.close()
+    as_the_first_version(run.folder)
+
+    def ledger(_):
+        with Store.open(run.folder) as again:
+            return again.ledger()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(ledger, range(4))) == [before] * 4
 
 
 def everything(run):
