@@ -127,23 +127,29 @@ SAID = st.lists(
 )
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory, url):
+    """One run for many examples: to make one takes long on a server."""
+    with Store.create(tmp_path_factory.mktemp("run") / "run", settings="", classes=CLASSES, url=url) as run:
+        yield run
+
+
 @given(said=SAID, cut=st.integers(0, 25))
-def test_the_current_labels_are_those_of_a_replay(tmp_path_factory, url, said, cut):
-    events = [Event(str(n), *row[:3], row[3]) for n, row in enumerate(said)]
-    folder = tmp_path_factory.mktemp("run") / "run"
-    with Store.create(folder, settings="", classes=CLASSES, url=url) as run:
-        trial = run.trial("bald", 0)
-        trial.begin([Request(item, rank) for rank, item in enumerate("abc")])
-        told = trial.tell(events)
-        assert len(told.accepted) + len(told.refused) == len(events)
-        for until in (cut, None):
-            current = {}
-            for row in run.ledger()[:until]:
-                if row.kind in ("label", "correction"):
-                    current[row.item] = row.value
-                elif row.kind in ("withdrawal", "unlabelable"):
-                    current.pop(row.item, None)
-            assert labels(trial, until) == current
+def test_the_current_labels_are_those_of_a_replay(shared, said, cut):
+    earlier, seed = len(shared.ledger()), len(shared.trials())
+    events = [Event(f"{seed} {n}", *row[:3], row[3]) for n, row in enumerate(said)]
+    trial = shared.trial("bald", seed)
+    trial.begin([Request(item, rank) for rank, item in enumerate("abc")])
+    told = trial.tell(events)
+    assert len(told.accepted) + len(told.refused) == len(events)
+    for until in (earlier + cut, None):
+        current = {}
+        for row in shared.ledger()[earlier:until]:
+            if row.kind in ("label", "correction"):
+                current[row.item] = row.value
+            elif row.kind in ("withdrawal", "unlabelable"):
+                current.pop(row.item, None)
+        assert labels(trial, until) == current
 
 
 def as_the_first_version(folder):
@@ -231,7 +237,7 @@ def database_of(run):
 
 
 def test_eight_processes_at_once_lose_nothing(run, trial):
-    count, teller = 25, Path(__file__).with_name("teller.py")
+    count, teller = 15, Path(__file__).with_name("teller.py")
     with ExitStack() as stack:
         processes = [
             stack.enter_context(
