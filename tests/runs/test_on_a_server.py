@@ -81,7 +81,8 @@ def test_a_run_stays_where_it_was_begun(finished, tmp_path, url):
         run.run(blob_set(), folder, **QUICK | {"rounds": 3})
 
 
-def test_a_run_that_had_not_trained_may_start_anew(tmp_path, url):
+@pytest.mark.parametrize("again", [True, False])
+def test_a_run_that_had_not_trained_starts_anew_where_it_was(tmp_path, url, again):
     def stop(event):
         raise KeyboardInterrupt
 
@@ -89,10 +90,12 @@ def test_a_run_that_had_not_trained_may_start_anew(tmp_path, url):
         run.run(blob_set(), tmp_path, db=url, observer=Observer(event=stop), **QUICK)
     with Store.open(tmp_path) as store:
         before = store.created
-    done = run.run(blob_set(), tmp_path, db=url, **QUICK | {"draws": 4})
+    done = run.run(blob_set(), tmp_path, db=url if again else None, **QUICK | {"draws": 4})
     assert done.state == "done"
     with Store.open(tmp_path) as store:
         assert store.created > before
+        assert store.url is not None
+    assert not (tmp_path / "baldur.db").exists()
 
 
 def test_a_server_that_cannot_be_used_is_named_before_the_data_are_read(tmp_path, server, monkeypatch):

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.store.one_round import CLASSES, go_through
 
-from baldur.errors import StoreError
-from baldur.store import Event, ItemRecord, Request, Store, database, schema
+from baldur.errors import RunBusy, StoreError
+from baldur.store import Event, ItemRecord, Request, Store, database, locks, schema
 
 
 def labels(trial, cut=None):
@@ -126,23 +127,29 @@ SAID = st.lists(
 )
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory, url):
+    """One run for many examples: to make one takes long on a server."""
+    with Store.create(tmp_path_factory.mktemp("run") / "run", settings="", classes=CLASSES, url=url) as run:
+        yield run
+
+
 @given(said=SAID, cut=st.integers(0, 25))
-def test_the_current_labels_are_those_of_a_replay(tmp_path_factory, url, said, cut):
-    events = [Event(str(n), *row[:3], row[3]) for n, row in enumerate(said)]
-    folder = tmp_path_factory.mktemp("run") / "run"
-    with Store.create(folder, settings="", classes=CLASSES, url=url) as run:
-        trial = run.trial("bald", 0)
-        trial.begin([Request(item, rank) for rank, item in enumerate("abc")])
-        told = trial.tell(events)
-        assert len(told.accepted) + len(told.refused) == len(events)
-        for until in (cut, None):
-            current = {}
-            for row in run.ledger()[:until]:
-                if row.kind in ("label", "correction"):
-                    current[row.item] = row.value
-                elif row.kind in ("withdrawal", "unlabelable"):
-                    current.pop(row.item, None)
-            assert labels(trial, until) == current
+def test_the_current_labels_are_those_of_a_replay(shared, said, cut):
+    earlier, seed = len(shared.ledger()), len(shared.trials())
+    events = [Event(f"{seed} {n}", *row[:3], row[3]) for n, row in enumerate(said)]
+    trial = shared.trial("bald", seed)
+    trial.begin([Request(item, rank) for rank, item in enumerate("abc")])
+    told = trial.tell(events)
+    assert len(told.accepted) + len(told.refused) == len(events)
+    for until in (earlier + cut, None):
+        current = {}
+        for row in shared.ledger()[earlier:until]:
+            if row.kind in ("label", "correction"):
+                current[row.item] = row.value
+            elif row.kind in ("withdrawal", "unlabelable"):
+                current.pop(row.item, None)
+        assert labels(trial, until) == current
 
 
 def as_the_first_version(folder):
@@ -188,6 +195,31 @@ def test_the_ledger_of_the_first_version_is_copied(run, trial):
         assert database_of(again).revision() == schema.REVISION
 
 
+def test_a_run_of_the_first_version_is_not_updated_while_it_is_trained(run, trial, monkeypatch):
+    monkeypatch.setattr("baldur.store.store._MIGRATION", 0.2)
+    trial.answer(0, {"a": "cat"}, "ann")
+    run.close()
+    as_the_first_version(run.folder)
+    with closing(database.Database(run.folder)) as old:
+        with locks.hold(old, "trainer"), pytest.raises(RunBusy, match=r"older version.*try again"):
+            Store.open(run.folder)
+        assert old.revision() == "0001"
+
+
+def test_several_may_open_a_run_of_the_first_version_at_once(run, trial):
+    trial.answer(0, {"a": "cat"}, "ann")
+    before = run.ledger()
+    run.close()
+    as_the_first_version(run.folder)
+
+    def ledger(_):
+        with Store.open(run.folder) as again:
+            return again.ledger()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(ledger, range(4))) == [before] * 4
+
+
 def everything(run):
     return (
         run.ledger(),
@@ -205,7 +237,7 @@ def database_of(run):
 
 
 def test_eight_processes_at_once_lose_nothing(run, trial):
-    count, teller = 25, Path(__file__).with_name("teller.py")
+    count, teller = 15, Path(__file__).with_name("teller.py")
     with ExitStack() as stack:
         processes = [
             stack.enter_context(

@@ -69,8 +69,11 @@ def kill_the_server(server, folder, times):
         Store.create(folder, settings="", classes=["cat"], url=server.url).close()
         for _ in range(times):
             with ThreadPoolExecutor() as pool:
+                before = sum(acknowledged.values())
                 telling = [pool.submit(tell_until_it_stops, name) for name in acknowledged]
-                time.sleep(chance.uniform(0.05, 0.3))
+                while sum(acknowledged.values()) == before and not any(one.done() for one in telling):
+                    time.sleep(0.01)
+                time.sleep(chance.uniform(0, 0.2))
                 server.stop()
                 for one in telling:
                     one.result()

@@ -42,6 +42,22 @@ def test_the_record_of_a_server_has_no_password(tmp_path, url):
     assert look_up(tmp_path, url) == at, "the password is that of the URL"
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql:///labels?host=/var/run/postgresql",
+        "postgresql://[::1]/labels",
+        "postgresql://an%2Fn@host/lab%20els",
+        "postgresql://host",
+        "postgresql://ann@a,b/labels?target_session_attrs=read-write&options=-cwork_mem%3D8MB",
+    ],
+)
+def test_the_record_of_any_server_reads_back(tmp_path, url):
+    at = choose(tmp_path, url)
+    (tmp_path / "database.toml").write_text(record(tmp_path, at))
+    assert look_up(tmp_path) == look_up(tmp_path, url) == choose(tmp_path, url) == at
+
+
 def test_each_run_has_a_schema_of_its_own(tmp_path):
     assert choose(tmp_path, URL).schema != choose(tmp_path, URL).schema
     assert len(choose(tmp_path / ("x" * 200), URL).schema) < 64
@@ -121,6 +137,41 @@ def test_an_sqlite_file_elsewhere(tmp_path, monkeypatch):
     with Store.open(tmp_path / "run") as run:
         assert run.classes == CLASSES
     assert not (tmp_path / "run" / "baldur.db").exists()
+
+
+@ON_SERVER
+def test_options_of_the_url_hold_beside_those_of_the_run(tmp_path, url):
+    more = f"{url}?options=-cwork_mem%3D8MB&application_name=mine&connect_timeout=3"
+    with Store.create(tmp_path / "run", settings="", classes=CLASSES, url=more) as run:
+        shown = {
+            name: run._database.text(f"SHOW {name}")[0][0]
+            for name in (
+                "work_mem",
+                "search_path",
+                "lock_timeout",
+                "application_name",
+                "transaction_isolation",
+            )
+        }
+    schema = shown.pop("search_path")
+    assert schema.startswith("baldur_run_")
+    assert shown == {
+        "work_mem": "8MB",
+        "lock_timeout": "30s",
+        "application_name": "mine",
+        "transaction_isolation": "read committed",
+    }
+
+
+@ON_SERVER
+def test_a_database_of_another_encoding(tmp_path, url):
+    make = "CREATE DATABASE old ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    import psycopg
+
+    with psycopg.connect(url, password=PASSWORD, autocommit=True) as connection:
+        connection.execute(make)
+    with pytest.raises(StoreError, match=r"SQL_ASCII.*use a database with the encoding UTF8"):
+        Store.create(tmp_path / "run", settings="", classes=CLASSES, url=url.replace("/baldur", "/old"))
 
 
 @ON_SERVER

@@ -345,6 +345,7 @@ def open_run(
             stack.pop_all()
         if not anew:
             return store
+        db = store.url  # the new run is kept where the old one was
         _discard(store, settings)
         observer.message(f"the run in {out} had not trained yet, so it starts anew with these settings")
     shape = list(item_shape(dataset.train))

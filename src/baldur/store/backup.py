@@ -103,7 +103,8 @@ def _move_database(work: Path, folder: Path, at: Place) -> Database:
     """Move the database of an unpacked backup to another place. Returns it, closed."""
     target = Database(folder, at=at)
     with closing(target), closing(Database(work)) as source:
-        source.bring_up_to_date()
+        if source.outdated():
+            source.bring_up_to_date()
         _copy_rows(source, target)
     for path in work.glob(f"{FILE}*"):
         path.unlink()

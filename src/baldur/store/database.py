@@ -165,8 +165,8 @@ class Database:
         with self.sentences(), self._engine.connect() as connection:
             return revision_of(connection)
 
-    def bring_up_to_date(self) -> None:
-        """Migrate a run's database to this version of Baldur, if it is older.
+    def outdated(self) -> bool:
+        """Whether an older version of Baldur wrote the database.
 
         Raises:
             RunNotFound: There is no run in it.
@@ -177,9 +177,12 @@ class Database:
         revision = self.revision()
         if revision is None:
             raise RunNotFound(f"there is no run in {self!r}: the database is empty")
-        if revision == schema.REVISION:
-            return
-        refuse_newer(revision, self)
+        if revision != schema.REVISION:
+            refuse_newer(revision, self)
+        return revision != schema.REVISION
+
+    def bring_up_to_date(self) -> None:
+        """Migrate the database to this version of Baldur. No process of an older version may write meanwhile."""
         with self.write() as connection:
             migrate(connection)
 

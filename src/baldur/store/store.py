@@ -36,6 +36,9 @@ _trials = schema.trials.c
 
 _AT_ONCE = 500  # values in one statement
 
+_MIGRATION = 5.0
+"""Seconds to wait for another process that updates an older run."""
+
 _PATIENCE = 60.0
 """Seconds to wait for processes whose parent was killed; they end by themselves within one."""
 
@@ -146,11 +149,12 @@ class Store:
         Raises:
             RunNotFound: There is no run.
             NewerStore: A newer version of Baldur wrote it; nothing is changed.
+            RunBusy: An older version wrote it, and a process still works on it.
             StoreError: The database is damaged, or is not that of a run.
         """
         database = Database(folder, url)
         try:
-            database.bring_up_to_date()
+            _bring_up_to_date(database)
             return cls(database)
         except BaseException:
             database.close()
@@ -658,3 +662,19 @@ class Store:
             DiskFull: The disk is full.
         """
         backup.save(self._database, self.settings, archive)
+
+
+def _bring_up_to_date(database: Database) -> None:
+    """Migrate a run, if it is older. Nobody may train meanwhile: an older version would go on writing as before."""
+    end = time.monotonic() + _MIGRATION
+    while database.outdated():
+        try:
+            with locks.hold(database, "trainer"):
+                database.bring_up_to_date()
+        except RunBusy:
+            if time.monotonic() > end:
+                raise RunBusy(
+                    f"an older version of Baldur made the run in {database.folder}, and a process still works on it. "
+                    "Wait until it has ended, and try again; the run is then updated"
+                ) from None
+            time.sleep(0.05)
