@@ -15,7 +15,7 @@ from baldur.core.trees import bits, map_tree
 from baldur.data import Dataset
 from baldur.data.copies import EARLIER
 from baldur.errors import ItemChanged, RunNotFound, SettingsChanged
-from baldur.protocols import Pool
+from baldur.protocols import Pool, View
 from baldur.runs import settings as settings_
 from baldur.runs.items import item_shape
 from baldur.runs.meanings import as_before
@@ -248,6 +248,25 @@ def fingerprint(dataset: Dataset, gone: Collection[str] = ()) -> list[str]:
         whole.update(_facts(ids, labels))
         contents += ["" if ids[i] in left_out else _content(pool, i) for i in _some(pool)]
     return [whole.hexdigest(), *contents]
+
+
+def pool_fingerprint(dataset: Dataset, n: int, gone: Collection[str] = ()) -> list[str]:
+    """Digests that identify the first items of a pool that may have grown: one of ids, and one of each of 64 items.
+
+    Labels do not count, since people give them while the run goes on.
+
+    Args:
+        dataset: The data, whose first items have the order of the run.
+        n: The number of items when the digests were first made.
+        gone: Items that were left out. They are not read, and their digests are empty.
+
+    Returns:
+        As in `fingerprint`. The same items have the same digests, or an empty one.
+    """
+    first = View(dataset.train, np.arange(n))
+    ids = first.ids
+    whole = hashlib.sha256("\0".join(ids).encode()).hexdigest()
+    return [whole, *("" if ids[i] in gone else _content(first, i) for i in _some(first))]
 
 
 def _content(pool: Pool, position: np.intp) -> str:
