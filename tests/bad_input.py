@@ -164,6 +164,23 @@ CASES: dict[str, Sequence[Case]] = {
             lambda at: data.load_for_labelling(Lists(), classes=["owl", "tit"]),
             "which may be an input or a pair",
         ),
+        Case(
+            "added items of another shape",
+            lambda at: data.with_added(data.load_for_labelling(X, classes=["owl", "tit"]), X[:, :3], 1),
+            "and the run items of (4,)",
+        ),
+        Case(
+            "added labels that are not among the classes",
+            lambda at: data.with_added(
+                data.load_for_labelling(X, classes=["owl", "tit"]), (X[:2], ["owl", "cat"]), 1
+            ),
+            "the labels cat, which are not among the classes",
+        ),
+        Case(
+            "an item of the run that is missing",
+            lambda at: data.load_for_labelling(X[:2], classes=["owl", "tit"], order=["0", "1", "2"]),
+            "the data no longer have",
+        ),
     ],
     "Folders and arrays of images": [
         Case(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tests.tiny_runs import QUICK, blob_set, blobs
 
-from baldur.data import from_arrays, from_dataset, in_memory
+from baldur.data import from_arrays, from_dataset, in_memory, load_for_labelling, with_added
 from baldur.errors import BaldurError, InvalidSettings, ItemChanged, RunBusy, SettingsChanged, UnreadableItems
 from baldur.runs import folder as _folder
 from baldur.runs import run
@@ -105,6 +105,21 @@ def test_what_was_left_out_may_be_gone_and_all_else_must_be_the_same(tmp_path, h
     opened(tmp_path / "run", data).close()  # it may be back as well
     with pytest.raises(ItemChanged):
         opened(tmp_path / "run", replace(data, classes=("a", "b", "c")))
+
+
+def test_a_pool_that_grew_has_the_same_first_items():
+    x = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
+    first = load_for_labelling(x, classes="a,b")
+    before = _folder.pool_fingerprint(first, 200)
+    assert len(before) == 65
+    named = load_for_labelling((np.concatenate([x, x + 1]), [None] * 399 + ["a"]), classes="b,a")
+    assert _folder.pool_fingerprint(named, 200) == before
+    assert _folder.pool_fingerprint(with_added(first, x + 2, 1), 200) == before
+    assert _folder.pool_fingerprint(first, 200, {"0"}) == [before[0], "", *before[2:]]
+    assert _folder.pool_fingerprint(named, 201)[0] != before[0]
+    other = _folder.pool_fingerprint(load_for_labelling(x + 1, classes="a,b"), 200)
+    assert other[0] == before[0]
+    assert not set(other[1:]) & set(before[1:])
 
 
 def test_a_run_of_a_version_that_kept_one_digest_opens(tmp_path):

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.tiny_runs import QUICK, blob_set, blobs, factory
 
-from baldur.data import from_arrays, in_memory, load
+from baldur.data import from_arrays, in_memory, load, load_for_labelling
 from baldur.errors import InvalidData, InvalidSettings
 from baldur.protocols import View
 from baldur.runs import run
@@ -57,6 +58,22 @@ def test_moved_files_are_recorded_again(tmp_path):
             assert {item.path for item in store.items().values() if item.state == "ok"} == {
                 str(tmp_path / name / "x.csv")
             }
+
+
+def test_a_file_with_another_name_is_recorded_again(tmp_path):
+    for i in range(4):
+        Image.fromarray(np.full((8, 8), 60 * i, np.uint8)).save(tmp_path / f"{i}.png")
+    told = {"classes": "a,b", "image_size": 8, "cache": tmp_path / "cache"}
+    first = load_for_labelling(tmp_path, **told)
+    with Store.create(tmp_path / "run", settings="", classes=["a", "b"]) as store:
+        record_items(store, first)
+        (tmp_path / "2.png").rename(tmp_path / "z.png")
+        again = load_for_labelling(
+            tmp_path, **told, known=store.files(), order=store.pool_ids(), kept=first.preprocessing
+        )
+        record_items(store, again)
+        assert store.pool_ids() == ["0.png", "1.png", "2.png", "3.png"]
+        assert [item.path for item in store.items().values()] == [str(tmp_path / f"{i}.png") for i in "01z3"]
 
 
 def test_free_validation_items_leave_the_pool_and_are_declared(tmp_path):

@@ -2,7 +2,7 @@
 
 from baldur.data.arrays import ArrayPool, Normalise, as_pool, from_arrays
 from baldur.data.dataset import Dataset, KnownRecord, Record
-from baldur.data.labelling import load_for_labelling
+from baldur.data.labelling import load_for_labelling, with_added
 from baldur.data.loading import load
 from baldur.data.memory import in_memory
 from baldur.data.splitting import split
@@ -21,4 +21,5 @@ __all__ = [
     "load",
     "load_for_labelling",
     "split",
+    "with_added",
 ]

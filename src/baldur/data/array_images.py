@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from baldur.data.arrays import Divide, Normalise, as_float
 from baldur.errors import InvalidData
@@ -93,21 +94,29 @@ def understood(source: str, shape: tuple[int, ...], dtype: Any, low: float, high
     return Understood(channels, Normalise((0.0,) * count, (1.0,) * count, scale), tuple(notes))
 
 
-def as_before(source: str, read: Understood, shape: tuple[int, ...], kept: Mapping[str, Any]) -> Understood:
+def as_before(
+    source: str, read: Understood, x: NDArray[Any], high: float, kept: Mapping[str, Any]
+) -> Understood:
     """How an array is read whose first items were read earlier: with the same scale.
 
     Args:
         source: The source of the array, for the message.
         read: How it would be read now.
-        shape: Of the array; the first axis is the item.
+        x: The array; the first axis is the item.
+        high: Its largest value.
         kept: The preprocessing of the earlier reading.
 
     Returns:
         How it is read.
 
     Raises:
-        InvalidData: Its items have another shape.
+        InvalidData: Its items have another shape or another scale.
     """
+    fractions = x.dtype.kind == "f" and high <= 1 < kept.get("scale", 1)
+    pixels = isinstance(read.transform, Normalise | Divide) and "scale" not in kept
+    if x.ndim > 2 and (fractions or pixels):
+        now, was = ("from 0 to 1", "larger") if fractions else (f"up to {high:g}", "from 0 to 1")
+        raise InvalidData(f"{source} has values {now}, but the values of the run are {was}; use one scale")
     if kept["kind"] == "image":
         transform: Any = Normalise(tuple(kept["mean"]), tuple(kept["std"]), kept["scale"])
     elif "scale" in kept:
@@ -115,7 +124,7 @@ def as_before(source: str, read: Understood, shape: tuple[int, ...], kept: Mappi
     else:
         transform = as_float if read.transform is not None else None
     told = read._replace(transform=transform)
-    form = list(told.upright(np.broadcast_to(0, (1, *shape[1:]))).shape[1:])
+    form = list(told.upright(np.broadcast_to(0, (1, *x.shape[1:]))).shape[1:])
     if form != list(kept["shape"]):
         raise InvalidData(
             f"{source} has items of shape {tuple(form)}, and the run items of {tuple(kept['shape'])}"

@@ -61,10 +61,12 @@ class Origins:
     Args:
         rows: For each item of the pool, and then for each test item, its row in the source, shape (N + M,).
         read: Reads the origins of some rows, in their order.
+        content: For each row a digest of its content, to find equal items; None if it was not computed.
     """
 
     rows: NDArray[np.intp]
     read: Callable[[NDArray[np.intp]], Iterator[Origin]]
+    content: Sequence[Hashable] | None = None
 
     def __call__(self, positions: NDArray[np.intp]) -> Iterator[Origin]:
         """The origins of some items.
@@ -97,6 +99,7 @@ class Dataset:
         duplicates: Groups of ids with equal content, over both pools; at most 1,000 groups.
         notes: How the data were understood, and what was left out and why; one sentence each, for the user.
         origins: Where the items come from, for a page that shows them; None if they can only be read as inputs.
+        moved: The ids of files of a run that have another name now, and were found by their content.
     """
 
     name: str
@@ -111,6 +114,7 @@ class Dataset:
     duplicates: tuple[tuple[str, ...], ...] = ()
     notes: tuple[str, ...] = ()
     origins: Origins | None = None
+    moved: tuple[str, ...] = ()
 
 
 def halves(
@@ -132,7 +136,10 @@ def halves(
 
 
 def origins_of(
-    read: Callable[[NDArray[np.intp]], Iterator[Origin]], test: NDArray[np.bool_], usable: NDArray[np.bool_]
+    read: Callable[[NDArray[np.intp]], Iterator[Origin]],
+    test: NDArray[np.bool_],
+    usable: NDArray[np.bool_],
+    content: Sequence[Hashable] | None = None,
 ) -> Origins:
     """The origins of the two sides of a split; see `halves`.
 
@@ -140,11 +147,13 @@ def origins_of(
         read: Reads the origins of some rows of the whole.
         test: True for test items, shape (N,).
         usable: True for the items that are used at all, shape (N,).
+        content: For each row a digest of its content.
 
     Returns:
         The origins.
     """
-    return Origins(np.concatenate([np.flatnonzero(usable & ~test), np.flatnonzero(usable & test)]), read)
+    rows = np.concatenate([np.flatnonzero(usable & ~test), np.flatnonzero(usable & test)])
+    return Origins(rows, read, content)
 
 
 def equal_content(

@@ -22,7 +22,7 @@ from baldur.data.download import Progress
 from baldur.data.images import Facts, depth_of, notes_on
 from baldur.data.labels import Rules
 from baldur.data.listing import Item, Listing
-from baldur.data.origins import of_files
+from baldur.data.origins import of_files, short
 from baldur.data.scanning import first_of
 from baldur.errors import InvalidData, ItemChanged
 
@@ -102,7 +102,9 @@ def from_listing(
     reading, fixed = rules.reading, known if rules.labelling is None else {}
     found, lost = _look([item for item in listing.items if not fixed or item.id in fixed])
     late = [(item.id, _LATE) for item in listing.items if fixed and item.id not in fixed]
-    _refuse_changed(known, found)  # before the long work, and again when every content is known
+    moved: tuple[str, ...] = ()
+    if rules.labelling is None:
+        _refuse_changed(known, found)  # before the long work, and again when every content is known
     found, rows = _decoded(found, image_size, cache, progress)
     depth = depth_of(max((f.peak for f in found), default=0))
     if kept is not None:
@@ -112,6 +114,8 @@ def from_listing(
     other = [f.item.id for f in found if f.clear or (f.peak and depth < 16)]
     if other and reading <= EARLIER:
         raise ItemChanged(OTHERWISE.format(other[0]))
+    if rules.labelling is not None:
+        found, moved = _found_again(known, found)
     _refuse_changed(known, found)
     unread = [(f.item.id, f.reason) for f in found if f.reason]
     quarantined = [*listing.quarantined, *lost, *late, *unread]
@@ -154,6 +158,7 @@ def from_listing(
     if kept is not None:
         preprocessing = dict(kept)
     facts = [Facts(f.item.id, f.peak, f.clear, f.several) for f in found if not f.reason]
+    content = [f.content and short(f.content) for f in found] if rules.labelling is not None else None
     return Dataset(
         name,
         *halves(pool, labels, split.test, split.kept),
@@ -163,7 +168,8 @@ def from_listing(
         (*quarantined, *split.left_out),
         split.duplicates,
         (*listing.notes, *notes_on(facts), *split.notes),
-        origins_of(partial(of_files, every), split.test, split.kept),
+        origins_of(partial(of_files, every), split.test, split.kept, content),
+        moved,
     )
 
 
@@ -178,6 +184,25 @@ def _look(items: Sequence[Item]) -> tuple[list[_Found], Quarantined]:
         else:
             found.append(_Found(item, stat.st_size, stat.st_mtime_ns))
     return found, tuple(lost)
+
+
+def _found_again(
+    known: Mapping[str, KnownRecord], found: Sequence[_Found]
+) -> tuple[list[_Found], tuple[str, ...]]:
+    """The files, with their old ids if they have another name now but the same content; and these ids."""
+    there = {f.item.id for f in found}
+    lost: dict[str, list[str]] = {}
+    for id, (sha256, _, _) in known.items():
+        if id not in there and sha256:
+            lost.setdefault(sha256, []).append(id)
+    again, moved = [], []
+    for f in found:
+        if f.item.id not in known and f.sha256 in lost and (ids := lost[f.sha256]):
+            moved.append(ids.pop(0))
+            again.append(replace(f, item=f.item._replace(id=moved[-1])))
+        else:
+            again.append(f)
+    return again, tuple(moved)
 
 
 def _refuse_changed(known: Mapping[str, KnownRecord], found: Sequence[_Found]) -> None:

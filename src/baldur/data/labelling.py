@@ -1,9 +1,9 @@
 """Data that people will label: items without labels, or with some."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -13,13 +13,16 @@ from baldur.data.classes import class_names, none_known, recoded
 from baldur.data.dataset import Dataset, KnownRecord
 from baldur.data.download import Progress
 from baldur.data.encoders.exported import Encoder
+from baldur.data.growing import in_order, joined
 from baldur.data.labels import Labelling, Rules, rules_of
 from baldur.data.loading import NAMES, read, with_features
 from baldur.data.memory import in_memory
 from baldur.data.tables import from_table
 from baldur.data.torch_dataset import from_dataset
-from baldur.errors import InvalidArgument, ItemChanged
-from baldur.protocols import View
+from baldur.errors import InvalidArgument
+
+_ADDED = "added-"
+"""The beginning of the ids of items that were added later."""
 
 IN_MEMORY = "in memory"
 """The name of a data set that was given in Python."""
@@ -44,6 +47,7 @@ def load_for_labelling(
     known: Mapping[str, KnownRecord] | None = None,
     kept: Mapping[str, Any] | None = None,
     order: Sequence[str] = (),
+    added: Sequence[Any] = (),
 ) -> Dataset:
     """Data that people will label. Labels that the data have are kept, and all items are in the pool.
 
@@ -69,6 +73,8 @@ def load_for_labelling(
         known: The recorded facts of the files of a run by id, to notice changed files.
         kept: The preprocessing of the run.
         order: The ids of the pool of the run, in order.
+        added: What was added later, in the order of addition: each as in `what`, or one image. Their ids begin with
+            added-1/, added-2/ and so on. Items that are equal to an earlier one are left out and named.
 
     Returns:
         The data set.
@@ -80,30 +86,118 @@ def load_for_labelling(
         ItemChanged: An item of the run is missing, or its content changed.
     """
     names = None if classes is None else class_names(classes, missing)
-    rules = rules_of(missing, task, labelling=Labelling(names, _of_data(kept), frozenset(order)))
-    if isinstance(what, str | Path):
+    reading = _Reading(
+        data_dir, image_size, layout, encoder, cache, device, progress, missing, task, standardise
+    )
+    later = tuple(f"{_ADDED}{number}/" for number in range(1, len(added) + 1))
+    own = {id: facts for id, facts in (known or {}).items() if not id.startswith(later)}
+    dataset = reading.of(what, names, own, kept, frozenset(order))
+    for number, place in enumerate(added, 1):
+        dataset = reading.grown(dataset, place, number, known or {}, frozenset(order))
+    return in_order(dataset, order)
+
+
+def with_added(
+    dataset: Dataset,
+    place: Any,
+    number: int,
+    *,
+    data_dir: str | None = None,
+    image_size: int = 64,
+    layout: Literal["classes", "splits"] | None = None,
+    encoder: str | Encoder | None = None,
+    cache: Path | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
+    missing: Any = None,
+    task: str = "auto",
+    standardise: bool = True,
+) -> Dataset:
+    """A data set with items that are added to it. Old items keep their places, and new items follow them.
+
+    Args:
+        dataset: The data set of a run, also with scaled numbers.
+        place: The new items, as `load_for_labelling` takes them; or the path of one image.
+        number: 1 for the first addition to the run, 2 for the second, and so on. The ids of the items begin with it.
+        data_dir: See `load`.
+        image_size: See `load`.
+        layout: See `load`.
+        encoder: See `load`.
+        cache: See `load`.
+        device: See `load`.
+        progress: See `load`.
+        missing: See `load`.
+        task: See `load`.
+        standardise: See `load`.
+
+    Returns:
+        The data set. Items that are there already by their content are left out, and named in `quarantined`.
+
+    Raises:
+        InvalidData: The new items cannot be used, or have another form.
+        InvalidLabel: A label is not one of the classes.
+    """
+    reading = _Reading(
+        data_dir, image_size, layout, encoder, cache, device, progress, missing, task, standardise
+    )
+    return reading.grown(dataset, place, number, {}, frozenset((*dataset.train.ids, *dataset.test.ids)))
+
+
+class _Reading(NamedTuple):
+    """How data are read; see `load`."""
+
+    data_dir: str | None
+    image_size: int
+    layout: Literal["classes", "splits"] | None
+    encoder: str | Encoder | None
+    cache: Path | None
+    device: str
+    progress: Progress | None
+    missing: Any
+    task: str
+    standardise: bool
+
+    def of(
+        self,
+        what: Any,
+        classes: tuple[str, ...] | None,
+        known: Mapping[str, KnownRecord],
+        kept: Mapping[str, Any] | None,
+        old: Set[str],
+    ) -> Dataset:
+        """The data set of one source."""
+        rules = rules_of(self.missing, self.task, labelling=Labelling(classes, _of_data(kept), old))
+        if not isinstance(what, str | Path):
+            loaded = _of_objects(what, rules, self.standardise)
+            if self.encoder is None:
+                return loaded
+            return with_features(loaded, self.encoder, self.device, self.cache, self.progress)
         loaded = read(
             str(what),
             rules,
-            data_dir=data_dir,
-            image_size=image_size,
+            data_dir=self.data_dir,
+            image_size=self.image_size,
             test_fraction=0,
             seed=0,
-            layout=layout,
-            encoder=encoder,
-            cache=cache,
-            device=device,
-            progress=progress,
+            layout=self.layout,
+            encoder=self.encoder,
+            cache=self.cache,
+            device=self.device,
+            progress=self.progress,
             known=known,
-            standardise=standardise,
+            standardise=self.standardise,
         )
-        if str(what) in NAMES:
-            loaded = _recoded(loaded, rules)
-    else:
-        loaded = _of_objects(what, rules, standardise)
-        if encoder is not None:
-            loaded = with_features(loaded, encoder, device, cache, progress)
-    return _in_order(loaded, order)
+        return _recoded(loaded, rules) if str(what) in NAMES else loaded
+
+    def grown(
+        self, dataset: Dataset, place: Any, number: int, known: Mapping[str, KnownRecord], old: Set[str]
+    ) -> Dataset:
+        """The data set with the items of one more source."""
+        prefix = f"{_ADDED}{number}/"
+        own = {id.removeprefix(prefix): facts for id, facts in known.items() if id.startswith(prefix)}
+        before = frozenset(id.removeprefix(prefix) for id in old if id.startswith(prefix))
+        more = self.of(place, dataset.classes, own, dataset.preprocessing, before)
+        return joined(dataset, more, prefix, old)
 
 
 def _of_data(kept: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -180,29 +274,3 @@ def _recoded(dataset: Dataset, rules: Rules) -> Dataset:
     codes, classes = recoded(both, dataset.classes, dataset.name, rules)
     train, test = np.split(codes, [len(dataset.labels)])
     return replace(dataset, labels=train, test_labels=test, classes=classes)
-
-
-def _in_order(dataset: Dataset, order: Sequence[str]) -> Dataset:
-    """The data set with its pool in the order of a run; new items follow in their own order."""
-    if not order:
-        return dataset
-    where = {id: i for i, id in enumerate(dataset.train.ids)}
-    if lost := [id for id in order if id not in where]:
-        reasons = dict(dataset.quarantined)
-        why = f" ({reasons[lost[0]]})" if lost[0] in reasons else ""
-        more = f" and {len(lost) - 1:,} more items" if len(lost) > 1 else ""
-        raise ItemChanged(
-            f"the run has the item {lost[0]}{why}{more}, which the data no longer have; restore them, or give the"
-            " place where they are now"
-        )
-    old = set(order)
-    new = [i for id, i in where.items() if id not in old]
-    positions = np.array([*(where[id] for id in order), *new], np.intp)
-    if (positions == np.arange(len(positions))).all():
-        return dataset
-    origins = dataset.origins
-    if origins is not None:
-        n = len(positions)
-        origins = replace(origins, rows=np.concatenate([origins.rows[positions], origins.rows[n:]]))
-    train = View(dataset.train, positions)
-    return replace(dataset, train=train, labels=dataset.labels[positions], origins=origins)

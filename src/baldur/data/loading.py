@@ -11,8 +11,9 @@ from baldur.data.dataset import Dataset, KnownRecord
 from baldur.data.download import Progress
 from baldur.data.encoders.exported import Encoder, encoded, load_encoder
 from baldur.data.files import from_listing
+from baldur.data.images import SUFFIXES
 from baldur.data.labels import Rules, rules_of
-from baldur.data.listing import MANIFESTS, Listing, from_folder, from_manifest
+from baldur.data.listing import MANIFESTS, Item, Listing, from_folder, from_manifest
 from baldur.data.near import with_near_copies
 from baldur.data.official import cache_folder
 from baldur.data.parquet import from_parquet, parquet_files
@@ -230,6 +231,8 @@ def _listing(path: Path, layout: Literal["classes", "splits"] | None, rules: Rul
         return from_folder(path, layout, rules.reading, rules)
     if path.is_file() and path.suffix.lower() in MANIFESTS:
         return from_manifest(path, rules)
+    if path.is_file() and path.suffix.lower() in SUFFIXES and rules.labelling is not None:
+        return Listing([Item(path.name, path, "", "", "")], ())
     if path.exists():
         raise InvalidData(f"{path} has an unknown format; give {_KINDS}")
     near = get_close_matches(path.name.lower(), NAMES, 1)

@@ -97,7 +97,12 @@ def in_memory(
         quarantined=split.left_out,
         duplicates=split.duplicates,
         notes=(*notes, *said, *split.notes),
-        origins=origins_of(partial(of_array, None, _vectors(pool), [len(pool)]), split.test, split.kept),
+        origins=origins_of(
+            partial(of_array, None, _vectors(pool), [len(pool)]),
+            split.test,
+            split.kept,
+            pool.content if isinstance(pool, DatasetPool) else None,
+        ),
     )
     held = isinstance(pool, ArrayPool) and reading > EARLIER  # others may read from disk
     return with_near_copies(loaded) if held else loaded
@@ -159,7 +164,7 @@ def _as_images(pool: ArrayPool, found: Scan, rules: Rules) -> tuple[Pool, tuple[
     values = x if isinstance(x, np.ndarray) else as_numpy(x)
     read = understood("the data", values.shape, values.dtype, found.low, found.high)
     if (kept := rules.kept("the data", "image", "array", "tree")) is not None and kept["kind"] != "tree":
-        read = as_before("the data", read, values.shape, kept)
+        read = as_before("the data", read, values, found.high, kept)
     if read.transform is None and read.channels in (-1, 1):
         return pool, read.notes
     return replace(pool, x=read.upright(values), transform=read.transform), read.notes

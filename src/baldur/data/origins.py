@@ -36,6 +36,18 @@ def records_of(dataset: Dataset) -> Iterator[Record]:
             yield Record(id, origin.path, split, None if groups is None else groups[i], *origin[1:])
 
 
+def short(digest: str) -> bytes:
+    """A digest that takes less memory.
+
+    Args:
+        digest: In hexadecimal.
+
+    Returns:
+        Its first 16 bytes.
+    """
+    return bytes.fromhex(digest)[:16]
+
+
 def of_files(rows: Sequence[Record], positions: NDArray[np.intp]) -> Iterator[Origin]:
     """The origins of files.
 

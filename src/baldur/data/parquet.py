@@ -36,7 +36,7 @@ from baldur.data.download import Progress
 from baldur.data.files import COLOUR, GREY, OTHERWISE, RESIZED
 from baldur.data.labels import Rules, label_names, nameless
 from baldur.data.listing import SPLITS
-from baldur.data.origins import of_stream
+from baldur.data.origins import of_stream, short
 from baldur.data.scanning import first_of
 from baldur.errors import InvalidData, ItemChanged, Unsupported
 from baldur.protocols import Pool
@@ -175,6 +175,9 @@ def from_parquet(
         pool = ArrayPool(rows, facts.ids, groups, labels, transform)
     if kept is not None:
         preprocessing = dict(kept)
+    content = None
+    if rules.labelling is not None and inputs.kind == "image":
+        content = [digest and short(digest) for digest in told["digest"]]
     return Dataset(
         str(path),
         *halves(pool, labels, split.test, split.kept),
@@ -183,7 +186,7 @@ def from_parquet(
         quarantined=(*unread, *split.left_out),
         duplicates=split.duplicates,
         notes=(*images.notes_on(about), *notes, *split.notes),
-        origins=origins_of(_origins(sources, inputs), split.test, split.kept),
+        origins=origins_of(_origins(sources, inputs), split.test, split.kept, content),
     )
 
 

@@ -155,7 +155,7 @@ def _from_parts(
     read = _earlier(parts[0].x) if rules.reading <= EARLIER else _understood(file, parts[0].x, found)
     kept = rules.kept(str(file), "image", "array")
     if kept is not None:
-        read = as_before(str(file), read, parts[0].x.shape, kept)
+        read = as_before(str(file), read, parts[0].x, found.high, kept)
     pools = [
         ArrayPool(
             read.upright(part.x),

@@ -15,7 +15,7 @@ from baldur.core.trees import bits, map_tree
 from baldur.data import Dataset
 from baldur.data.copies import EARLIER
 from baldur.errors import InvalidSettings, ItemChanged, RunNotFound, SettingsChanged
-from baldur.protocols import Pool
+from baldur.protocols import Pool, View
 from baldur.runs import settings as settings_
 from baldur.runs.items import item_shape
 from baldur.runs.meanings import as_before
@@ -41,7 +41,9 @@ ELSEWHERE = frozenset({"engine", "address", "workers", "jobs"})
 WHERE = frozenset({"data", "data_dir", "encoder"})
 """Settings that say where the data are. They may change if the content is the same, since data may be moved."""
 
-_PEOPLE = "people label in the run in {0}, so nothing is compared; go on with baldur.open in Python, or give another folder"
+_PEOPLE = (
+    "people label in the run in {0}, so nothing is compared; go on with baldur.open in Python, or give another folder"
+)
 
 _NAMES = ("network", "learner", "posterior")
 """Settings that may name a function by the path of an earlier version."""
@@ -266,20 +268,30 @@ def fingerprint(dataset: Dataset, gone: Collection[str] = ()) -> list[str]:
     ):
         ids = pool.ids
         whole.update(_facts(ids, labels))
-        contents += ["" if ids[i] in left_out else content_of(pool, i) for i in some_of(pool)]
+        contents += ["" if ids[i] in left_out else _content(pool, i) for i in _some(pool)]
     return [whole.hexdigest(), *contents]
 
 
-def content_of(pool: Pool, position: np.intp | int) -> str:
-    """A digest of the content of one item, as the network gets it.
+def pool_fingerprint(dataset: Dataset, n: int, gone: Collection[str] = ()) -> list[str]:
+    """Digests that identify the first items of a pool that may have grown: one of ids, and one of each of 64 items.
+
+    Labels do not count, since people give them while the run goes on.
 
     Args:
-        pool: The items.
-        position: The position of the item.
+        dataset: The data, whose first items have the order of the run.
+        n: The number of items when the digests were first made.
+        gone: Items that were left out. They are not read, and their digests are empty.
 
     Returns:
-        The first 32 bits of its SHA-256, in hexadecimal.
+        As in `fingerprint`. The same items have the same digests, or an empty one.
     """
+    first = View(dataset.train, np.arange(n))
+    ids = first.ids
+    whole = hashlib.sha256("\0".join(ids).encode()).hexdigest()
+    return [whole, *("" if ids[i] in gone else _content(first, i) for i in _some(first))]
+
+
+def _content(pool: Pool, position: np.intp) -> str:
     digest = hashlib.sha256()
     for _, x in pool.batches(np.array([position]), 1):
         map_tree(lambda leaf: digest.update(bits(leaf)), x)
@@ -291,7 +303,7 @@ def _one_digest(dataset: Dataset) -> str:
     digest = hashlib.sha256(repr(dataset.classes).encode())
     for pool, labels in ((dataset.train, dataset.labels), (dataset.test, dataset.test_labels)):
         digest.update(_facts(pool.ids, labels))
-        for _, x in pool.batches(some_of(pool), 64):
+        for _, x in pool.batches(_some(pool), 64):
             map_tree(lambda leaf: digest.update(bits(leaf)), x)
     return digest.hexdigest()
 
@@ -300,15 +312,7 @@ def _facts(ids: Sequence[str], labels: NDArray[np.int64]) -> bytes:
     return "\0".join(ids).encode() + labels.tobytes()
 
 
-def some_of(pool: Pool) -> NDArray[np.intp]:
-    """Positions of items that stand for a whole pool: 64 of them, evenly spread.
-
-    Args:
-        pool: The items.
-
-    Returns:
-        Positions, ascending.
-    """
+def _some(pool: Pool) -> NDArray[np.intp]:
     return np.unique(np.linspace(0, max(len(pool) - 1, 0), 64).astype(np.intp))[: len(pool)]
 
 

@@ -93,7 +93,7 @@ def item_records(dataset: Dataset) -> Iterator[ItemRecord]:
 
 
 def record_items(store: Store, dataset: Dataset) -> None:
-    """Record the items of a data set, unless all of them are recorded at their places.
+    """Record the items of a data set. If all of them are recorded, only those with another name are recorded again.
 
     What a run has recorded of items that it left out stays.
 
@@ -105,10 +105,15 @@ def record_items(store: Store, dataset: Dataset) -> None:
     first = next(records)
     total = len(dataset.train) + len(dataset.test) + len(dataset.quarantined)
     was = store.item(first.id)
-    if was is not None and was.path == first.path and store.count_items() == total:
+    whole = was is not None and was.path == first.path and store.count_items() == total
+    if whole and not dataset.moved:
         return
-    gone = store.items("quarantined")
-    store.record_items(record for record in itertools.chain([first], records) if record.id not in gone)
+    gone, moved = store.items("quarantined"), set(dataset.moved)
+    store.record_items(
+        record
+        for record in itertools.chain([first], records)
+        if record.id not in gone and (not whole or record.id in moved)
+    )
 
 
 def check_data(compare: CompareSettings, dataset: Dataset) -> None:

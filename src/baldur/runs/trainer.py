@@ -23,7 +23,7 @@ from baldur.errors import (
 )
 from baldur.runs import settings as settings_
 from baldur.runs.asking import again, user
-from baldur.runs.folder import content_of, some_of
+from baldur.runs.folder import pool_fingerprint
 from baldur.runs.items import item_shape
 from baldur.runs.labelling import Source, Training, settings_for_people
 from baldur.runs.live import Live, in_notebook
@@ -198,9 +198,8 @@ def begin(folder: Path, source: Source, told: Mapping[str, Any], observer: Obser
         observer.message(line)
     seed = settings.compare.first_seed
     share = settings.compare.reserve if settings.people.test_labels else 0.0
-    shape, ids = list(item_shape(dataset.train)), dataset.train.ids
-    some = {ids[i]: content_of(dataset.train, i) for i in some_of(dataset.train)}
-    facts = {"pool": len(ids), "contents": some}
+    shape, n = list(item_shape(dataset.train)), len(dataset.train)
+    facts = {"pool": n, "fingerprint": " ".join(pool_fingerprint(dataset, n))}
     store = Store.create(
         folder,
         settings=settings_.to_toml(settings),
@@ -277,14 +276,15 @@ def read(
 
 
 def _refuse_changed(store: Store, dataset: Dataset) -> None:
-    """Refuse data in which some items have another content than when the run began."""
-    before = store.preprocessing["facts"].get("contents", {})
-    for position, i in enumerate(dataset.train.ids):
-        if i in before and content_of(dataset.train, position) != before[i]:
-            raise ItemChanged(
-                f"the item {i!r} is not what it was when the run in {store.folder} began; give the same data as "
-                "before, wherever they are, with new items after the old ones if there are any"
-            )
+    """Refuse data in which items have another content than when the run began."""
+    facts = store.preprocessing["facts"]
+    before, n = facts["fingerprint"].split(), min(facts["pool"], len(dataset.train))
+    now = pool_fingerprint(dataset, n, store.items("quarantined").keys())
+    if len(before) != len(now) or any(new not in ("", old) for old, new in zip(before, now, strict=True)):
+        raise ItemChanged(
+            f"the items are not what they were when the run in {store.folder} began; give the same data as before, "
+            "wherever they are, with new items after the old ones if there are any"
+        )
 
 
 def _go_on(store: Store, trainer: Trainer) -> None:
