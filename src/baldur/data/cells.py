@@ -15,10 +15,11 @@ NO_VALUE = frozenset({*MISSING, *LIKE_MISSING})
 """The texts that mean a missing value of an input."""
 
 _ID = re.compile(
-    r"^(unnamed(:? ?\d+)?|index|idx|id|uuid|guid|row_?(id|no|number|names?)?|__index_level_\d+__)$"
+    r"^(index|idx|id|uuid|guid|row_?(id|no|number|names?)?|__index_level_\d+__)$"
     r"|[_\s.-](id|idx|uuid|guid)$",
     re.IGNORECASE,
 )
+_UNNAMED = re.compile(r"^(unnamed(:? ?\d+)?)?$", re.IGNORECASE)
 _CAMEL = re.compile(r"[a-z](ID|Id)$")
 
 
@@ -82,6 +83,8 @@ def why_by_name(name: str) -> str:
     Returns:
         The reason.
     """
+    if _UNNAMED.match(name):
+        return "a column without a name; give it one"
     return "an id, by its name" if _ID.search(name) or _CAMEL.search(name) else ""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from baldur.core.sizes import counted
 from baldur.errors import InvalidLabel
 
 _HEADER = ["id", "path", "label"]
@@ -116,8 +117,8 @@ def _from_csv(path: Path, text: str) -> tuple[list[Answer], list[str]]:
                 continue
             if len(row) < len(names) or any(cell.strip() for cell in row[len(names) :]):
                 faults.append(
-                    f"{where} has {len(row)} cells, but the first line names {len(names)} columns; put a text with "
-                    f"{mark!r} in it into quotes, and write an empty label as {mark!r} and nothing"
+                    f"{where} has {counted(len(row), 'cell')}, but the first line names {len(names)} columns; put a "
+                    f"text with {mark!r} in it into quotes, and write an empty label as {mark!r} and nothing"
                 )
                 continue
             i, label = row[names.index("id")], row[names.index("label")]
