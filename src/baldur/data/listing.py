@@ -199,8 +199,8 @@ def _csv_rows(file: Path, table: Any, short_rows: bool) -> Iterator[tuple[int, d
         extra = [cell for cell in cells[len(head) :] if cell.strip()]
         if extra and not short_rows:
             raise InvalidData(
-                f"{file}, line {line} has {counted(len(cells), 'cell')}, but the header has {len(head)}; put quotes around "
-                f'a cell with a comma, such as "{cells[len(head) - 1]},{cells[len(head)]}"'
+                f"{file}, line {line} has {counted(len(cells), 'cell')}, but the header has {len(head)}; put "
+                f'quotes around a cell with a comma, such as "{cells[len(head) - 1]},{cells[len(head)]}"'
             )
         if len(cells) < len(head) and not short_rows:
             raise InvalidData(
