@@ -90,11 +90,9 @@ def test_without_standardisation_numbers_stay():
 @pytest.mark.parametrize(
     ("name", "values", "why"),
     [
+        *((name, [3, 1, 2] * 10, "a column without a name; give it one") for name in ("", "Unnamed: 0")),
         *((name, [3, 1, 2] * 10, "an id, by its name") for name in ("id", "ID", "Patient_ID", "customerId")),
-        *(
-            (name, [3, 1, 2] * 10, "an id, by its name")
-            for name in ("index", "Unnamed: 0", "label_idx", "uuid")
-        ),
+        *((name, [3, 1, 2] * 10, "an id, by its name") for name in ("index", "label_idx", "uuid")),
         ("n", range(30), "the number of the row"),
         ("n", range(1, 31), "the number of the row"),
         ("c", ["x"] * 30, "a column with one value only"),

@@ -97,6 +97,21 @@ def test_the_classes_are_the_values_that_occur(read, values, classes, tmp_path):
     assert names == ["" if v is None else str(v) for v in values] * ENOUGH
 
 
+@pytest.mark.parametrize(
+    "day", ["2020-{:02d}-{:02d}", "2020-{:02d}-{:02d} 12:30:00", "{}.{}.2020", "{}/{}/20"]
+)
+def test_many_dates_are_asked_about(day):
+    days = [day.format(1 + i % 5, 1 + i % 7) for i in range(70)]
+    with pytest.raises(InvalidLabel, match="35 different dates, but a run learns classes"):
+        coded([days], "d", Rules())
+    assert len(coded([days], "d", rules_of(task="classification")).classes) == 35
+    assert len(coded([days[:14]], "d", Rules()).classes) == 14
+
+
+def test_one_missing_label_has_its_own_verb():
+    assert coded([["a", "b", ""]], "d", Rules()).notes == ("1 of 3 items has no label (empty: 1)",)
+
+
 def test_numbers_of_many_digits_are_compared_as_they_are_written():
     parts = [np.array([2**63 + 1], np.uint64), np.array([-(2**63), 5])]
     assert coded(parts, "d", Rules()).classes == (str(-(2**63)), "5", str(2**63 + 1))

@@ -89,6 +89,17 @@ def test_a_csv_manifest_says_all(tmp_path):
     assert listing.items[1].path == tmp_path / "a.png"
 
 
+@pytest.mark.parametrize("name", ["m.csv", "m.jsonl"])
+def test_paths_that_were_written_on_windows(tmp_path, name):
+    touch(tmp_path, "sub/a.png", "b\\c.png", "d.png")
+    paths = ["sub\\a.png", "b\\c.png", ".\\d.png"]
+    text = "path,label\n" + "".join(f"{path},cat\n" for path in paths)
+    if name == "m.jsonl":
+        text = "".join(json.dumps({"path": path, "label": "cat"}) + "\n" for path in paths)
+    listing = from_manifest(manifest(tmp_path, text, name), Rules())
+    assert {item.id for item in listing.items} == {"sub/a.png", "b\\c.png", "d.png"}
+
+
 def test_spaces_quotes_and_empty_cells_of_a_manifest(tmp_path):
     text = 'path , label\n"a, b.png","cat, wild"\n\n c.png , dog ,,\n,,\n'
     listing = from_manifest(manifest(tmp_path, text))

@@ -48,13 +48,13 @@ def test_a_table_with_everything_that_real_ones_have(tmp_path):
         ("site", ["a", "b"]),
     ]
     assert dict(map(tuple, told["left_out"])) == {
-        "Unnamed: 0": "an id, by its name",
+        "Unnamed: 0": "a column without a name; give it one",
         "patient_id": "an id, by its name",
         "label_idx": "an id, by its name",
         "note": "text or an id: 48 different values in 48 rows",
         "same": "a column with one value only",
     }
-    assert "left out: Unnamed: 0, patient_id, label_idx (an id, by its name)" in data.notes
+    assert "left out: patient_id, label_idx (an id, by its name)" in data.notes
     assert any("missing numbers of the pool (dose) are filled with the median" in note for note in data.notes)
     assert data.classes == ("bad", "good")
     assert (len(data.train), len(data.test), data.quarantined) == (48, 12, ())  # no row is lost

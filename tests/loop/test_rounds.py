@@ -139,7 +139,7 @@ def choosing(*ids, scores=None, pool_scores=None):
     ("strategy", "error", "words"),
     [
         (choosing("item-1", "item-1"), InvalidArgument, "twice"),
-        (choosing(), InvalidArgument, "chose 0 items; 1 to 2"),
+        (choosing(), InvalidArgument, "chose 0; 1 to 2"),
         (
             lambda *_: None,
             InvalidArgument,
@@ -147,7 +147,11 @@ def choosing(*ids, scores=None, pool_scores=None):
         ),
         (lambda *_: {"item-1": 0.0}, InvalidArgument, "returned an object of the type dict"),
         (choosing("a", "b"), InvalidArgument, "'a', which is not in the unlabelled pool"),
-        (lambda p, known, u, k, *_: Choice(tuple(u.ids[:3]), np.zeros(3)), InvalidArgument, "chose 3 items"),
+        (
+            lambda p, known, u, k, *_: Choice(tuple(u.ids[:3]), np.zeros(3)),
+            InvalidArgument,
+            "chose 3; 1 to 2",
+        ),
         (lambda p, known, u, k, *_: Choice((u.ids[0],), np.array([np.nan])), NonFiniteScore, "not finite"),
         (
             lambda p, known, u, k, *_: Choice((u.ids[0],), np.zeros(1), {}, np.zeros(3)),

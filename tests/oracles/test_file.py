@@ -112,7 +112,7 @@ def test_what_else_a_person_wrote_into_the_requests_stays(tmp_path):
             "requests.csv, line 2",
         ),
         ({"answers.csv": "id,label\na,hund, klein\n"}, r"line 2 has 3 cells, but .* names 2 columns"),
-        ({"answers.csv": "id,label\nb,cat\na\n"}, r"line 3 has 1 cells"),
+        ({"answers.csv": "id,label\nb,cat\na\n"}, r"line 3 has 1 cell,"),
         ({"answers.csv": "id,label\n,cat\n"}, r"line 2: the label 'cat' has no id"),
         ({"answers.csv": "id,label,label\na,cat,dog\n"}, "each once"),
         (

@@ -24,3 +24,17 @@ def bytes_of(size: str | int) -> int:
     if match is None or match[2].upper() not in _UNITS or float(match[1]) <= 0:
         raise InvalidSettings(f"a size such as '1GiB' or '500MB' was expected, not {size!r}")
     return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+def counted(n: int, word: str, many: str = "") -> str:
+    """A number and what is counted, such as "1 item" and "2,000 items".
+
+    Args:
+        n: The number.
+        word: The word for one.
+        many: The word for several; by default, with an s.
+
+    Returns:
+        Both.
+    """
+    return f"{n:,} {word}" if n == 1 else f"{n:,} {many or word + 's'}"

@@ -21,10 +21,11 @@ NO_TEXTS = (
 """The answer to data that are texts."""
 
 _ID = re.compile(
-    r"^(unnamed(:? ?\d+)?|index|idx|id|uuid|guid|row_?(id|no|number|names?)?|__index_level_\d+__)$"
+    r"^(index|idx|id|uuid|guid|row_?(id|no|number|names?)?|__index_level_\d+__)$"
     r"|[_\s.-](id|idx|uuid|guid)$",
     re.IGNORECASE,
 )
+_UNNAMED = re.compile(r"^(unnamed(:? ?\d+)?)?$", re.IGNORECASE)
 _CAMEL = re.compile(r"[a-z](ID|Id)$")
 
 
@@ -104,6 +105,8 @@ def why_by_name(name: str) -> str:
     Returns:
         The reason.
     """
+    if _UNNAMED.match(name):
+        return "a column without a name; give it one"
     return "an id, by its name" if _ID.search(name) or _CAMEL.search(name) else ""
 
 

@@ -27,6 +27,7 @@ FEW = 20
 """Up to so many different values are classes, whatever they are."""
 
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
+_DAY = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([T ].*)?$|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}$|\d{4}/\d{1,2}/\d{1,2}$")
 _RAREST = 5  # codes of classes have at least so many items each
 
 
@@ -343,6 +344,8 @@ def _refuse_amounts(known: Counter[str], source: str) -> None:
         if codes and min(known.values()) >= _RAREST:
             return
         what = f"{len(known)} different numbers, from {values[0]:g} to {values[-1]:g}. They look like amounts"
+    elif all(_DAY.match(name) for name in known):
+        what = f"{len(known)} different dates"
     elif sum(count == 1 for count in known.values()) > known.total() / 2:
         what = f"{len(known)} different texts for {known.total()} items. They look like ids or free text"
     else:
@@ -358,7 +361,9 @@ def _notes(known: Counter[str], lost: Counter[str], n: int, rules: Rules) -> tup
     notes = []
     if lost and rules.reading > EARLIER:
         words = ", ".join(f"{word or 'empty'}: {count}" for word, count in lost.most_common())
-        notes.append(f"{lost.total()} of {n} items have no label ({words})")
+        notes.append(
+            f"{lost.total()} of {n} items {'has' if lost.total() == 1 else 'have'} no label ({words})"
+        )
     if rules.missing is None and (like := [word for word in LIKE_MISSING if word in known]):
         words = " ".join(f"--missing {word!r}" for word in (*(word for word in lost if word), *like))
         notes.append(

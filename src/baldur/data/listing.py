@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from baldur.core.sizes import counted
 from baldur.data.cells import NO_TEXTS
 from baldur.data.copies import EARLIER
 from baldur.data.dataset import Quarantined
@@ -158,6 +159,7 @@ def from_manifest(file: Path, rules: Rules | None = None) -> Listing:
     for line, row in rows_of(file, short_rows=rules.reading <= EARLIER):
         _require(file, line, row, ("path",) if rules.labelling else ("path", "label"))
         path, split, group = (_text(row.get(c)) for c in ("path", "split", "group"))
+        path = _with_slashes(path, file.parent)
         id = PurePosixPath(os.path.normpath(path)).as_posix()
         if not path or id == "." or id.split("/")[0] == "..":
             raise InvalidData(
@@ -173,7 +175,7 @@ def from_manifest(file: Path, rules: Rules | None = None) -> Listing:
         lines[id] = line
         labels.append(_text(row["label"]) if rules.reading <= EARLIER else row.get("label"))
     if not items:
-        raise InvalidData(f"{file} has no items; give a line for each file")
+        raise InvalidData(f"{file} has no items; give a line for each one")
     at = list(lines.values())
     if all(label is None for label in labels) and rules.labelling:
         return _listing(list(items.values()), [])  # there is no column label
@@ -222,20 +224,16 @@ def _csv_rows(file: Path, table: Any, short_rows: bool) -> Iterator[tuple[int, d
         extra = [cell for cell in cells[len(head) :] if cell.strip()]
         if extra and not short_rows:
             raise InvalidData(
-                f"{file}, line {line} has {_cells(len(cells))}, but the header has {len(head)}; put quotes around a "
-                f'cell with a comma, such as "{cells[len(head) - 1]},{cells[len(head)]}"'
+                f"{file}, line {line} has {counted(len(cells), 'cell')}, but the header has {len(head)}; put "
+                f'quotes around a cell with a comma, such as "{cells[len(head) - 1]},{cells[len(head)]}"'
             )
         if len(cells) < len(head) and not short_rows:
             raise InvalidData(
-                f"{file}, line {line} has {_cells(len(cells))}, but the header has {len(head)}: {', '.join(head)}; "
-                "write a comma for each empty cell"
+                f"{file}, line {line} has {counted(len(cells), 'cell')}, but the header has {len(head)}: "
+                f"{', '.join(head)}; write a comma for each empty cell"
             )
         cells += [""] * (len(head) - len(cells))
         yield line, dict(zip(head, cells, strict=False))
-
-
-def _cells(n: int) -> str:
-    return "1 cell" if n == 1 else f"{n} cells"
 
 
 def _refuse_head(file: Path, head: list[str]) -> None:
@@ -298,6 +296,13 @@ def _require(file: Path, line: int, row: Any, needed: tuple[str, ...]) -> None:
 
 def _is_image(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in SUFFIXES
+
+
+def _with_slashes(path: str, root: Path) -> str:
+    """A path that was written on Windows, unless there is a file whose name has backslashes."""
+    if "\\" not in path or (root / path).exists():
+        return path
+    return path.replace("\\", "/")
 
 
 def _id(path: Path, root: Path) -> str:

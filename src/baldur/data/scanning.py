@@ -14,7 +14,7 @@ _BLOCK = (
 )  # bytes that are read at a time, so that several looks at them find them in the processor's cache
 _WORDS = 16  # of 8 bytes each: rows that agree in these are compared as a whole
 _LARGEST = float(np.finfo(np.float32).max)
-_MIX = np.uint64(0x9E3779B97F4A7C15)
+_FACTORS = np.cumprod(np.full(_WORDS, 0x9E3779B97F4A7C15, np.uint64))  # odd
 
 
 class Scan(NamedTuple):
@@ -85,13 +85,12 @@ def _keys(rows: NDArray[Any]) -> NDArray[np.uint64]:
         wide = np.zeros((n, 8), np.uint8)
         wide[:, :width] = rows.view(np.uint8).reshape(n, width)
         rows, width = wide, 8
-    keys = np.zeros(n, np.uint64)
-    for offset in np.unique(np.linspace(0, width - 8, min(_WORDS, -(-width // 8))).astype(int)):
-        word: NDArray[np.uint64] = np.ndarray((n,), np.uint64, rows.data, int(offset), (width,))
-        keys ^= word
-        keys *= _MIX
-        keys ^= keys >> np.uint64(29)
-    return keys
+    count = min(_WORDS, -(-width // 8))
+    step = (width - 8) // max(1, count - 1)
+    words: NDArray[np.uint64] = np.ndarray((n, count), np.uint64, rows.data, 0, (width, step))
+    mixed = words >> np.uint64(32)
+    mixed ^= words  # so that the high bits of a word reach all bits of the key
+    return (mixed @ _FACTORS[:count]).astype(np.uint64, copy=False)  # modulo 2^64
 
 
 def _equal(parts: Sequence[NDArray[Any]], keys: NDArray[np.uint64]) -> NDArray[np.int64]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from baldur.core.sizes import counted
 from baldur.data.dataset import Dataset
 
 _MOST = 10  # classes, columns and values that a line names
@@ -63,7 +64,7 @@ def lines(dataset: Dataset) -> list[str]:
     told = understood(dataset)
     missing = f", {told['unlabelled']:,} of them without a label" if told["unlabelled"] else ""
     said = [
-        f"task: classification, {_several(len(told['classes']), 'class', 'classes')} ({_counted(told['classes'])})",
+        f"task: classification, {counted(len(told['classes']), 'class', 'classes')} ({_counted(told['classes'])})",
         f"items: {told['items']:,}{missing}; {told['pool']:,} in the pool, {told['test']:,} for testing",
         f"inputs: {_inputs(told['inputs'])}",
         *told["notes"],
@@ -88,11 +89,11 @@ def _inputs(told: Mapping[str, Any]) -> str:
     scaled = f", {told['scaling']}" if "scaling" in told else ""
     if kind == "table":
         numbers, categories = told["numbers"], told["categories"]
-        parts = [f"{_several(len(numbers), 'column')} of numbers ({_some(numbers, _MOST)})"] * bool(numbers)
+        parts = [f"{counted(len(numbers), 'column')} of numbers ({_some(numbers, _MOST)})"] * bool(numbers)
         if categories:
-            named = [f"{name}: {_several(len(values), 'value')}" for name, values in categories.items()]
-            parts.append(f"{_several(len(categories), 'column')} of categories ({_some(named, _MOST)})")
-        return f"{' and '.join(parts)}, as {_several(prod(shape), 'number')}"
+            named = [f"{name}: {counted(len(values), 'value')}" for name, values in categories.items()]
+            parts.append(f"{counted(len(categories), 'column')} of categories ({_some(named, _MOST)})")
+        return f"{' and '.join(parts)}, as {counted(prod(shape), 'number')}"
     if kind == "image":
         return f"images of {size} (channels, height, width)"
     if kind == "features":
@@ -102,12 +103,8 @@ def _inputs(told: Mapping[str, Any]) -> str:
     if kind == "tree":
         return "several tensors for each item"
     if len(shape) == 1:
-        return f"vectors of {_several(shape[0], 'number')} ({told.get('dtype', 'float32')}){scaled}"
+        return f"vectors of {counted(shape[0], 'number')} ({told.get('dtype', 'float32')}){scaled}"
     return f"arrays of {size} ({told.get('dtype', 'float32')})" if shape else "single numbers"
-
-
-def _several(n: int, word: str, many: str = "") -> str:
-    return f"{n:,} {word}" if n == 1 else f"{n:,} {many or word + 's'}"
 
 
 def _some(names: Sequence[str], most: int) -> str:

@@ -367,7 +367,7 @@ class _Going:
                 f"strategy {name!r} chose an item twice, or gave not one score for each item"
             )
         if not 0 < len(choice.ids) <= k:
-            raise InvalidArgument(f"strategy {name!r} chose {len(choice.ids)} items; 1 to {k} were asked for")
+            raise InvalidArgument(f"strategy {name!r} chose {len(choice.ids)}; 1 to {k} were asked for")
         free = set(unlabelled.ids)
         strangers = [i for i in choice.ids if i not in free]
         if strangers:

@@ -53,8 +53,8 @@ def make_oracle(
     unknown = int((labels < 0).sum())
     if unknown:
         raise InvalidData(
-            f"{unknown} of {len(labels)} items have no label, so the simulated oracle cannot answer for them; "
-            "remove these items, or give answers through a file: --oracle file"
+            f"{unknown} of {len(labels)} items {'has' if unknown == 1 else 'have'} no label, so the simulated oracle "
+            "cannot answer for them; remove these items, or give answers through a file: --oracle file"
         )
     if compare.noise is None and compare.annotators == 1:
         simulated = oracles.Simulated(pool.ids, labels, dataset.classes)

@@ -209,8 +209,8 @@ def _dataset(data: Any, settings: DataSettings) -> Dataset:
         table = columns_of(data)
         if "label" not in table:
             raise InvalidArgument(
-                f"the data frame has no column label; it has {', '.join(table)}. Rename the column with the classes, "
-                "or give a tuple (data frame, labels)"
+                f"the data frame has no column label; it has {', '.join(table) or 'no columns'}. Rename the column "
+                "with the classes, or give a tuple (data frame, labels)"
             )
         if len(table) == 1:
             raise InvalidArgument("the data frame has no column beside label; give a column for each input")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from baldur.core.sizes import counted
 from baldur.errors import NewerStore, StoreError
 from baldur.store import artefacts, backup, database, locks, schema
 from baldur.store.database import Database, no_run
@@ -112,7 +113,8 @@ def _foreign_keys(run: Database) -> Iterator[Finding]:
     broken = run.text("PRAGMA foreign_key_check")
     if broken:
         tables = ", ".join(sorted({row[0] for row in broken}))
-        yield Finding("error", f"{len(broken)} rows refer to missing rows (in {tables})", _from_backup(run))
+        what = f"{counted(len(broken), 'row refers', 'rows refer')} to missing rows (in {tables})"
+        yield Finding("error", what, _from_backup(run))
 
 
 def _ledger(run: Database) -> Iterator[Finding]:
@@ -132,7 +134,8 @@ def _ledger(run: Database) -> Iterator[Finding]:
     event = sa.exists().where(c.trial == r.trial, c.item == r.item, c.round == r.round)
     silent = run.rows(sa.select(sa.func.count()).where(r.state == "answered", ~event))[0][0]
     if silent:
-        yield Finding("error", f"{silent} answered requests have no label in the ledger", _from_backup(run))
+        what = f"{counted(silent, 'answered request has', 'answered requests have')} no label in the ledger"
+        yield Finding("error", what, _from_backup(run))
 
 
 def _rounds(run: Database) -> Iterator[Finding]:
@@ -142,11 +145,12 @@ def _rounds(run: Database) -> Iterator[Finding]:
     )
     for trial, count, last, unclosed in run.rows(query.group_by(c.trial)):
         if count != last + 1 or unclosed > 1:
-            what = f"the rounds of trial {trial} are not consecutive ({count} rounds, the last is {last})"
+            what = f"the rounds of trial {trial} are not consecutive ({counted(count, 'round')}, the last is {last})"
             yield Finding("error", what, _from_backup(run))
     uncut = run.rows(sa.select(sa.func.count()).where(c.state != "requested", c.cut.is_(None)))[0][0]
     if uncut:
-        yield Finding("error", f"{uncut} rounds were trained without a recorded cut", _from_backup(run))
+        what = f"{counted(uncut, 'round was', 'rounds were')} trained without a recorded cut"
+        yield Finding("error", what, _from_backup(run))
 
 
 def _artefacts(run: Database) -> Iterator[Finding]:
@@ -171,7 +175,7 @@ def _unnamed(run: Database) -> Iterator[Finding]:
     if busy:
         yield Finding("ok", "a process is working on the run at this moment")
     elif unnamed:
-        what = f"{len(unnamed)} files are left from an interrupted process, such as {unnamed[0]}"
+        what = f"{counted(len(unnamed), 'file is', 'files are')} left from an interrupted process, such as {unnamed[0]}"
         mend = "Nothing is lost. Start the run again, which removes them, or delete them."
         yield Finding("warning", what, mend)
 
