@@ -236,7 +236,8 @@ def _from_csv(path: Path, text: str) -> Answers:
         cut_short = not finished and at + line >= last
         if len(row) < len(names) or any(cell.strip() for cell in row[len(names) :]):
             why = (
-                f" has {counted(len(row), "cell")}, but the first line names {counted(len(names), "column")}; put a text with "
+                f" has {counted(len(row), 'cell')}, but the first line names {counted(len(names), 'column')}; put a "
+                f"text with "
                 f"{mark!r} in it into quotes, and write an empty label as {mark!r} and nothing"
             )
             faults.append(Fault(where, _HALF if cut_short else why, mark.join(row)))
