@@ -82,7 +82,7 @@ def test_a_line_says_who_answered_and_what_kind_of_answer_it_is(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("a.csv", "id,label\na,cat\nb\n", "line 3 has 1 cells"),
+        ("a.csv", "id,label\na,cat\nb\n", "line 3 has 1 cell"),
         ("a.csv", "id,label\na,cat\nb", "line 3 is half written"),
         ("a.csv", 'id,label\na,cat\nb,"do\nc,cat\n', "line 3 opens a quote that is never closed"),
         ("a.csv", 'id,label\na,cat\nb,"' + "long " * 40000, "line 3 opens a quote that is never closed"),

@@ -323,7 +323,7 @@ def _leaf(leaf: Any) -> Any:
         except ValueError:  # NumPy makes no array of items of different shapes
             _refuse_uneven(leaf)
             raise
-    if isinstance(leaf, np.ndarray) and leaf.dtype == object:
+    if isinstance(leaf, np.ndarray) and leaf.dtype == object and leaf.ndim:
         _refuse_uneven(leaf)
     if isinstance(leaf, np.ndarray) and leaf.dtype.kind not in "biuf":
         raise InvalidArgument(f"inputs must be arrays of numbers, not of {leaf.dtype}")

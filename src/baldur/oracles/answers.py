@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from baldur.core.sizes import counted
 from baldur.errors import InvalidLabel
 
 KINDS = ("label", "correction", "withdrawal", "skip", "unlabelable", "note")
