@@ -30,7 +30,7 @@ ACROSS = {
     "test_typed.py": "the types that tests hold the package to",
     "training/test_precision.py": "fits in bfloat16",
 }
-LONG = {"posteriors/dropout/test_posterior.py"}
+LONG = {"bad_input.py", "posteriors/dropout/test_posterior.py"}
 
 
 def module_of(test: Path) -> Path | None:

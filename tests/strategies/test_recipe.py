@@ -40,9 +40,11 @@ def test_options_are_bound_by_name():
         strategy_named("power_bald(betta=8)")
     with pytest.raises(InvalidSettings, match=r"'powerbald'; did you mean power_bald\?"):
         strategy_named("powerbald")
-    for wrong in ("power_bald(8)", "power_bald(beta=", "power_bald(beta=open('x'))"):
+    for wrong in ("power_bald(8)", "power_bald(beta=", "power_bald(beta=1 + 1)"):
         with pytest.raises(InvalidSettings, match=r"name\(option=value, ...\)"):
             strategy_named(wrong)
+    with pytest.raises(InvalidSettings, match="there is no strategy 'open'"):
+        strategy_named("power_bald(beta=open('x'))")
 
 
 def arguments(k=3):

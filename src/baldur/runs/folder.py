@@ -41,7 +41,10 @@ ELSEWHERE = frozenset({"engine", "address", "workers", "jobs"})
 WHERE = frozenset({"data", "data_dir", "encoder"})
 """Settings that say where the data are. They may change if the content is the same, since data may be moved."""
 
-_PEOPLE = "people label in the run in {0}, so nothing is compared; go on with baldur.open in Python, or give another folder"
+_PEOPLE = (
+    "people label in the run in {0}, so nothing is compared; go on with baldur.open in Python, or give another "
+    "folder"
+)
 
 _NAMES = ("network", "learner", "posterior")
 """Settings that may name a function by the path of an earlier version."""

@@ -128,7 +128,7 @@ def test_it_is_trained_once_and_kept_in_a_folder(tmp_path):
 
 
 def test_training_that_is_killed_goes_on_where_it_was(tmp_path, monkeypatch):
-    class Killed(Exception):
+    class Killed(BaseException):
         pass
 
     monkeypatch.setattr(import_module(NTXent.__module__), "_INTERVAL", 0.0)
