@@ -65,6 +65,7 @@ def test_items_come_with_the_guess_of_the_model(run):
     first, test, text, row = propose(run, 4)
     assert (first.id, first.path, first.guess, first.score) == ("2", "/photos/2.png", "dog", 0.9)
     assert first.probabilities == {"cat": 0.25, "dog": 0.75}
+    assert first.why == "the model believes in dog with 0.75 and in cat with 0.25"
     assert (test.id, test.guess, test.probabilities) == ("3", None, None), (
         "a test label is given without a hint"
     )
@@ -120,8 +121,13 @@ def test_answers_count_after_the_reservation_ended(run, tmp_path):
 
 
 def test_bad_values(run):
-    for wrong in ({"count": 0}, {"count": 1, "minutes": 0}, {"count": 1, "minutes": float("nan")}):
-        with pytest.raises(InvalidArgument, match="must be positive"):
+    for wrong in (
+        {"count": 0},
+        {"count": 1, "minutes": 0},
+        {"count": 1, "minutes": float("nan")},
+        {"count": 1, "minutes": 1e300},
+    ):
+        with pytest.raises(InvalidArgument, match="must be positive, and minutes between"):
             propose(run, **wrong)
     with pytest.raises(InvalidArgument, match="name of the annotator is empty"):
         propose(run, 1, by="")

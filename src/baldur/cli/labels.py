@@ -20,7 +20,9 @@ def propose(
     folder: RunFolder,
     count: Annotated[int, typer.Option(help="the number of items")] = 50,
     format: Annotated[str, typer.Option(help="jsonl or csv")] = "jsonl",
-    minutes: Annotated[float, typer.Option(help="how long nobody else gets these items")] = 60.0,
+    minutes: Annotated[
+        float | None, typer.Option(help="how long nobody else gets these items", show_default="60")
+    ] = None,
     by: Annotated[
         str | None, typer.Option(help="an annotator, who gets the same items until they are answered")
     ] = None,
@@ -49,7 +51,7 @@ def ingest(
         list[Path], typer.Argument(help="CSV, JSON or JSON lines with id and label", show_default=False)
     ],
     by: Annotated[
-        str | None, typer.Option(help="the annotator of lines that name none", show_default="person")
+        str | None, typer.Option(help="the annotator of lines that name none", show_default="your user name")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

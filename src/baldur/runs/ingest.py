@@ -14,11 +14,9 @@ from uuid import UUID, uuid5
 from baldur.errors import DataNotFound, InvalidArgument
 from baldur.oracles import FileOracle
 from baldur.oracles.answers import Answer, read_answers
+from baldur.runs.asking import user
 from baldur.store import Event, LedgerRow, Store, Trial
 from baldur.store.classes import Classes
-
-PERSON = "person"
-"""The name of an annotator who gives none. In a run with `--oracle file`, it is that of the oracle."""
 
 _EVENTS = UUID("0f5bd30c-8f0e-57c7-b2a3-7d4d52f9a4c1")
 """The namespace of the ids of events that have none."""
@@ -112,7 +110,8 @@ def ingest(store: Store, paths: Iterable[Path], by: str | None = None) -> Ingest
     Args:
         store: The run.
         paths: Files that `read_answers` reads.
-        by: The annotator of lines that name none; None for `PERSON`.
+        by: The annotator of lines that name none; by default, the user of this computer, or "file" in a run with
+            `--oracle file`.
 
     Returns:
         What became of the lines.
@@ -123,7 +122,7 @@ def ingest(store: Store, paths: Iterable[Path], by: str | None = None) -> Ingest
         DataNotFound: There is no such file.
     """
     if by is None:
-        by = FileOracle.annotator if store.options.get("oracle") == "file" else PERSON
+        by = FileOracle.annotator if store.options.get("oracle") == "file" else user()
     if not by.strip():
         raise InvalidArgument("the name of the annotator is empty; give a name, such as --by ann")
     trial = only_trial(store)
@@ -224,8 +223,16 @@ class _Plan:
                 self._refuse(answer, reason)
             else:
                 believed.append(answer)
-        for answer in self._new(self._without_conflicts(believed)):
-            self._plan(answer)
+        # What differs from an answer of somebody else waits for the end of the file, where that answer may be changed.
+        differ = [answer for answer in self._new(self._without_conflicts(believed)) if not self._plan(answer)]
+        for answer in differ:
+            if not self._plan(answer):
+                current = self._current[answer.id]
+                self._refuse(
+                    answer,
+                    f"{answer.label!r} for {answer.id!r}, but {current.annotator!r} said {current.value!r}; give it "
+                    "the kind correction if the new answer is right",
+                )
 
     def _refuse(self, answer: Answer, reason: str) -> None:
         self.refused.append(Refused(answer, f"{answer.where}: {reason}", answer.where))
@@ -282,7 +289,8 @@ class _Plan:
         self.there += len(gone)
         return [one for one in answers if id(one) not in gone]
 
-    def _plan(self, answer: Answer) -> None:
+    def _plan(self, answer: Answer) -> bool:
+        """Plan the event of a line; False if its label differs from the current answer of somebody else."""
         item, who, (act, value) = answer.id, answer.annotator, _said(answer)
         own = self._own.get((item, who), [_Said("", "", "", who)])[-1]
         current = self._current.get(item)
@@ -291,23 +299,18 @@ class _Plan:
             before = self._kinds[name]
             kind = before.kind if _act(before.kind) == act else kind
             self.events.append((Event(name, kind, item, who, value, source="file"), answer))  # type: ignore[arg-type]  # one of KINDS
-            return
+            return True
         if act == "withdrawal" and current is None:
             self._refuse(answer, f"{item!r} has no label yet, so there is nothing to withdraw")
-            return
+            return True
         if not name and (self._is_there(answer, own) or (current and act == current.act == "withdrawal")):
             self.there += 1
-            return
+            return True
         if act == "label":
             kind = "correction" if own.act == "label" and own.value != value else answer.kind
             kind = "label" if current is None else kind
             if kind == "label" and current and current.act == "label" and current.value != value:
-                self._refuse(
-                    answer,
-                    f"{value!r} for {item!r}, but {current.annotator!r} said {current.value!r}; give it the "
-                    "kind correction if the new answer is right",
-                )
-                return
+                return False
         if not name:
             answers_to = "" if current is None or act == "note" else current.event
             digest = [
@@ -320,9 +323,10 @@ class _Plan:
             name = str(uuid5(_EVENTS, json.dumps(digest)))
             if name in self._kinds:
                 self.there += 1
-                return
+                return True
         self.events.append((Event(name, kind, item, who, value, source="file"), answer))  # type: ignore[arg-type]  # one of KINDS
         self._record(item, _Said(act, value, name, who))
+        return True
 
     def _is_there(self, answer: Answer, own: _Said) -> bool:
         act, value = _said(answer)

@@ -369,7 +369,8 @@ class Run:
 
         Args:
             paths: Files with id and label; optionally kind, annotator, event (a client's id) and time.
-            by: The annotator of lines that name none; by default "person", or "file" with `--oracle file`.
+            by: The annotator of lines that name none; by default, the user of this computer, or "file" in a run with
+                `--oracle file`.
 
         Returns:
             What became of the lines; printed, it is a sentence.

@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-import numpy as np
-
 from baldur.errors import InvalidArgument
+from baldur.runs.asking import items_of
 from baldur.runs.ingest import only_trial
-from baldur.store import Store, Trial
+from baldur.runs.settings import from_toml
+from baldur.store import Store
+
+MOST_MINUTES = 10_000_000
+"""Reservations are shorter than this, about 19 years."""
 
 _FORMATS = ("jsonl", "csv")
 _WHERE = ("path", "part", "text", "row")  # left out where an item has none
@@ -29,6 +32,7 @@ class Proposal(NamedTuple):
         guess: The class that the newest model believes in; None if it has no guess.
         probabilities: The probability of each class; None without a guess.
         score: The score with which the item was chosen; None for an item that was drawn at random.
+        why: The reason why it is proposed.
         expires: The end of the reservation, UTC.
     """
 
@@ -40,16 +44,19 @@ class Proposal(NamedTuple):
     guess: str | None
     probabilities: Mapping[str, float] | None
     score: float | None
+    why: str
     expires: str
 
 
-def propose(store: Store, count: int, minutes: float = 60.0, by: str | None = None) -> list[Proposal]:
+def propose(
+    store: Store, count: int = 50, minutes: float | None = None, by: str | None = None
+) -> list[Proposal]:
     """Reserve items for labelling, so that nobody else gets them until the reservation ends.
 
     Args:
         store: The run.
         count: The number of items; there are fewer if the pool is exhausted.
-        minutes: How long the items are reserved.
+        minutes: How long the items are reserved; by default, as the settings of the run say.
         by: The name of the annotator, who gets the same items again until they are answered. Without a name, each call
             reserves other items.
 
@@ -59,37 +66,24 @@ def propose(store: Store, count: int, minutes: float = 60.0, by: str | None = No
     Raises:
         InvalidArgument: `count` or `minutes` is not positive, or the run takes no labels.
     """
-    if count < 1 or not minutes > 0:
-        raise InvalidArgument(f"count and minutes must be positive, not {count} and {minutes:g}")
+    if minutes is None:
+        minutes = from_toml(store.settings).people.lease_minutes
+    if count < 1 or not 0 < minutes < MOST_MINUTES:
+        raise InvalidArgument(
+            f"count must be positive, and minutes between 0 and {MOST_MINUTES:,}, not {count} and {minutes:g}"
+        )
     if by is not None and not by.strip():
         raise InvalidArgument("the name of the annotator is empty; give a name, such as --by ann")
     trial = only_trial(store)
     offered = trial.queue.offer(by or f"file-{uuid4().hex[:12]}", count, minutes)
-    records = store.items() if offered else {}
-    believed = _believed(trial) if offered else {}
+    records = store.some_items([one.item for one in offered])
     found = []
-    for one in offered:
+    for one, item in zip(offered, items_of(store, trial, offered, {}), strict=True):
         record = records[one.item]
-        shown = record.shown or {}
-        guess = (
-            believed.get(one.item) if one.purpose == "train" else None
-        )  # a test label is given without a hint
-        best = max(guess, key=lambda name: guess[name]) if guess else None
-        about = (record.path, record.part, shown.get("text"), shown.get("row"), best, guess)
-        found.append(Proposal(one.item, *about, one.score, one.expires))
+        row = (record.shown or {}).get("row")
+        believed = (item.guess, item.probabilities, item.score, item.why)
+        found.append(Proposal(item.id, item.path, record.part, item.text, row, *believed, one.expires))
     return found
-
-
-def _believed(trial: Trial) -> dict[str, dict[str, float]]:
-    """The probabilities of the newest model for the items that it chose."""
-    latest = trial.latest()
-    for round in range(-1 if latest is None else latest.round, -1, -1):
-        if (path := trial.find(round, "guesses")) is not None:
-            with np.load(path, allow_pickle=False) as kept:
-                ids, probabilities = kept["ids"].tolist(), kept["probabilities"].tolist()
-            names = trial.classes().names
-            return {i: dict(zip(names, row, strict=True)) for i, row in zip(ids, probabilities, strict=True)}
-    return {}
 
 
 def lines_of(items: Sequence[Proposal], format: str = "jsonl") -> str:
