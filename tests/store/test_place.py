@@ -194,6 +194,22 @@ def test_no_password_is_written(tmp_path, url, monkeypatch):
 
 
 @ON_SERVER
+def test_another_machine_with_the_same_artefacts_opens_the_run(tmp_path, url):
+    with Store.create(tmp_path / "here", settings="", classes=CLASSES, url=url) as run:
+        trial = run.trial("bald", 0)
+        path = trial.artefact(None, "note", ".txt", lambda path: path.write_text("x") and None)
+        (tmp_path / "mounted elsewhere").symlink_to(tmp_path / "here")
+        with Store.open(tmp_path / "mounted elsewhere") as seen, seen.lock("trainer"):
+            found = seen.trial("bald", 0).find(None, "note")
+            assert found is not None
+            assert found.parts[-4:] == path.parts[-4:]
+            assert run.is_held("trainer")
+        other = url.replace("127.0.0.1", "localhost")  # known there by another name
+        with Store.open(tmp_path / "mounted elsewhere", url=other) as seen:
+            assert seen.created == run.created
+
+
+@ON_SERVER
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [

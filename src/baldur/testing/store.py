@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from baldur.errors import RunBusy
-from baldur.store import Event, LedgerRow, Request, Store, Trial, restore
+from baldur.store import Event, ItemRecord, LedgerRow, Request, Store, Trial, restore
 from baldur.testing._checks import require
 
 _WRITERS, _EVENTS = 4, 15
@@ -26,7 +26,7 @@ def verify_store(open_store: Callable[[Path], Store], folder: Path) -> None:
     Raises:
         AssertionError: A check failed. The message names it.
     """
-    checks = (_two_views, _events, _cuts, _phases, _requests, _numbers, _locks, _artefacts, _backup)
+    checks = (_two_views, _events, _cuts, _phases, _requests, _numbers, _leases, _locks, _artefacts, _backup)
     for number, check in enumerate(checks):
         at = folder / f"run-{number}"
         with open_store(at) as store, open_store(at) as other:
@@ -170,6 +170,24 @@ def _numbers(store: Store, other: Store, open_store: Open) -> None:
     for writer in range(_WRITERS):
         own = [row.event for row in rows if row.event.startswith(f"{writer}-")]
         require(own == [f"{writer}-{n}" for n in range(_EVENTS)], "the events of one writer are out of order")
+
+
+def _leases(store: Store, other: Store, _: Open) -> None:
+    store.record_items(ItemRecord(item, place, key=place) for place, item in enumerate("abcdef"))
+    trial, same = _begun(store), _begun(other)
+    mine = [offered.item for offered in trial.queue.offer("ann", 4, minutes=60)]
+    theirs = [offered.item for offered in same.queue.offer("bob", 4, minutes=60)]
+    require(mine == list("abcd") and theirs == list("ef"), "two were offered the same item, or not all items")
+    again = [offered.item for offered in same.queue.offer("ann", 4, minutes=60)]
+    require(again == mine, "a holder who asks again is not offered the same items")
+    same.queue.give_back(["b"])
+    require(
+        [o.item for o in trial.queue.offer("bob", 3, 60)] == [*theirs, "b"],
+        "an item that was given back is lost",
+    )
+    trial.tell([Event("1", "label", "b", "bob", store.classes[0])])
+    require(same.queue.leased() == {"a", "c", "d", "e", "f"}, "an answer does not end the lease of its item")
+    require(trial.queue.offer("cyd", 4, minutes=60) == [], "an item is offered that is held or has a label")
 
 
 def _locks(store: Store, other: Store, _: Open) -> None:
