@@ -4,6 +4,7 @@ The time is that of the clock and, in brackets, that of the processor, which say
 """
 
 import hashlib
+import os
 import tempfile
 import threading
 import time
@@ -87,7 +88,8 @@ def rows() -> list[tuple[str, str, str]]:
             found = child("bench.items:record", folder=f"{folder}/run", kind=kind)
         wall, processor = found["record"]
         what = {"files": "image files", "vectors": "rows of 8 numbers"}[kind]
-        told.append((f"{N:,} {what} recorded", f"{wall:.1f} s ({processor:.1f} s)", "at most 60 s"))
+        busy = f"load {os.getloadavg()[0]:.0f} on {os.cpu_count()} processors"
+        told.append((f"{N:,} {what} recorded", f"{wall:.1f} s ({processor:.1f} s; {busy})", "at most 60 s"))
         told.append((f"{what}: memory of it", f"{found['peak']:.0f} MiB", "stated"))
         told.append((f"{what}: longest wait of another writer", f"{found['longest']:.2f} s", "stated"))
         walls, processors = zip(*found["open"], strict=True)

@@ -17,7 +17,7 @@ from baldur.data.scaling import ScaledPool, step_of
 from baldur.errors import InvalidArgument, InvalidData, ItemChanged
 from baldur.protocols import Batch, Pool, Positions, View
 
-_BATCH = 4096
+_BATCH, _BYTES = 4096, 1 << 25
 _NAMED = 3  # copies that a note names
 
 
@@ -212,9 +212,14 @@ def contents_of(dataset: Dataset) -> list[Hashable]:
     origins = dataset.origins
     if origins is not None and origins.content is not None:
         return [origins.content[i] for i in origins.rows.tolist()]
+    from baldur.core.trees import bytes_in
+
     found: list[Hashable] = []
     for pool in (dataset.train, dataset.test):
-        for _, x in pool.batches(np.arange(len(pool)), _BATCH):
+        if not len(pool):
+            continue
+        size = max(1, min(_BATCH, _BYTES // max(1, bytes_in(_whole(pool, np.zeros(1, np.intp))))))
+        for _, x in pool.batches(np.arange(len(pool)), size):
             found += _digests(x)
     if dataset.preprocessing.get("kind") != "table" or origins is None:
         return found

@@ -18,7 +18,7 @@ from baldur.data.labels import Labelling, Rules, rules_of
 from baldur.data.loading import NAMES, read, with_features
 from baldur.data.memory import in_memory
 from baldur.data.tables import from_table
-from baldur.data.torch_dataset import from_dataset
+from baldur.data.torch_dataset import LABEL_NAMES, from_dataset
 from baldur.errors import InvalidArgument
 
 _ADDED = "added-"
@@ -222,8 +222,17 @@ def _of_objects(what: Any, rules: Rules, standardise: bool) -> Dataset:
     if is_frame(x) or is_columns(x):
         refuse_other_rows(x, y)
         table = columns_of(x)
+        if "path" in table:
+            raise InvalidArgument(
+                "a table with the column path is a list of files; save it beside them as a CSV file, such as with"
+                " to_csv('items.csv', index=False), and give the path of that file"
+            )
         y = table.pop("label", None) if y is None else y
         return from_table(IN_MEMORY, table, y, test_fraction=0, rules=rules, standardise=standardise)
+    if isinstance(x, dict) and (named := [name for name in LABEL_NAMES if name in x]):
+        raise InvalidArgument(
+            f"the dict of inputs has the key {named[0]}, which looks like labels; give a tuple (inputs, labels)"
+        )
     if y is None and _is_dataset(x):
         pool, y = from_dataset(x, bare=True)
     else:
@@ -261,11 +270,22 @@ def _stacked(x: Any) -> Any:
 
 
 def _refuse_texts(x: Any) -> None:
+    if isinstance(x, list) and any(isinstance(i, Path) or (isinstance(i, str) and _is_file(i)) for i in x):
+        raise InvalidArgument(
+            "the inputs are paths; give the folder of these files, or a CSV file beside them with the column path"
+        )
     some = x.tolist() if isinstance(x, np.ndarray) and x.dtype.kind in "OU" else x
     if hasattr(x, "to_list") and not is_frame(x):  # a series of pandas or polars
         some = x.to_list()
     if isinstance(some, list) and any(isinstance(item, str) for item in some):
         raise InvalidArgument(f"the inputs are texts. {NO_TEXTS}")
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # too long for a path
+        return False
 
 
 def _recoded(dataset: Dataset, rules: Rules) -> Dataset:

@@ -13,14 +13,16 @@ from baldur.data.scanning import digest_of
 from baldur.errors import InvalidArgument, InvalidLabel, UnreadableItems
 from baldur.protocols import Batch, Pool, Positions
 
-_LABELS = (
+LABEL_NAMES = (
     "label",
     "labels",
     "target",
     "targets",
     "class",
     "y",
-)  # names of the label in an item that is a dict
+)
+"""The names of the label in an item that is a dict."""
+
 _TWICE = 32  # items that are read twice
 
 
@@ -197,7 +199,7 @@ def _parts(item: Any, position: int, bare: bool = False) -> tuple[Any, Any]:
     if bare and not isinstance(item, tuple | list | Mapping):
         return item, None
     if isinstance(item, Mapping):
-        name = next((name for name in _LABELS if name in item), None)
+        name = next((name for name in LABEL_NAMES if name in item), None)
         rest = {key: value for key, value in item.items() if key != name}
         if name is not None and rest:
             return (next(iter(rest.values())) if len(rest) == 1 else rest), item[name]
@@ -205,7 +207,7 @@ def _parts(item: Any, position: int, bare: bool = False) -> tuple[Any, Any]:
             return (next(iter(item.values())) if len(item) == 1 else item), None
         raise InvalidArgument(
             f"item {position} is a dict with {', '.join(map(str, item)) or 'nothing'}; it needs an input, and the "
-            f"label under one of {', '.join(_LABELS)}"
+            f"label under one of {', '.join(LABEL_NAMES)}"
         )
     raise InvalidArgument(
         f"item {position} is not a pair (x, y), but {type(item).__name__}; give arrays as a tuple (x, y)"
