@@ -60,6 +60,11 @@ def test_a_skipped_item_comes_back_last(trial):
     assert offered(trial, "ann", k=9) == ["e", "a", "b", "d", "c"]
 
 
+def test_an_item_that_was_labelled_and_then_skipped_is_done(trial):
+    trial.tell([Event("1", "label", "c", "ann", "cat"), Event("2", "skip", "c", "bob")])
+    assert offered(trial, "ann", k=9) == ["e", "a", "b", "d"]
+
+
 def test_a_label_that_was_taken_back_is_asked_for_again(trial):
     trial.tell([Event("1", "label", "b", "ann", "cat"), Event("2", "withdrawal", "b", "ann")])
     assert offered(trial, "ann", k=9) == ["c", "e", "a", "d", "b"]

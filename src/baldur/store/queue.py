@@ -207,14 +207,11 @@ def _in_order(trial: int) -> "sa.Select[Any]":
 
 def _undecided(trial: int) -> "sa.ColumnElement[bool]":
     """Whether an item has no label and may have one."""
-    later = schema.events.alias()
-    deciding = later.c.kind.in_(DECIDING), later.c.source != VOTE
-    newer = sa.select(later.c.number).where(later.c.trial == trial, later.c.item == _e.item, *deciding)
-    said = sa.select(_e.item).where(_e.trial == trial, _e.item == _i.id, _e.source != VOTE)
-    said = said.where(
-        _e.kind.in_((*LABELS, "unlabelable")), ~newer.where(later.c.number > _e.number).exists()
-    )
-    return ~said.exists()
+    here, later = schema.events.alias().c, schema.events.alias().c
+    newer = sa.select(later.number).where(later.trial == trial, later.item == here.item, later.source != VOTE)
+    newer = newer.where(later.kind.in_(DECIDING), later.number > here.number)
+    said = sa.select(here.item).where(here.trial == trial, here.item == _i.id, here.source != VOTE)
+    return ~said.where(here.kind.in_((*LABELS, "unlabelable")), ~newer.exists()).exists()
 
 
 def _untouched(trial: int) -> "sa.ColumnElement[bool]":
@@ -226,7 +223,7 @@ def _skipped(trial: int) -> "sa.Select[Any]":
     """The items that were skipped or whose label was taken back, the oldest first."""
     last = sa.select(sa.func.max(_e.number)).where(_e.trial == trial, _e.kind.in_((*DECIDING, "skip")))
     query = _items().join(schema.events, _e.item == _i.id).where(_e.number.in_(last.group_by(_e.item)))
-    return query.where(_e.kind.in_(("skip", "withdrawal"))).order_by(_e.number)
+    return query.where(_e.kind.in_(("skip", "withdrawal")), _undecided(trial)).order_by(_e.number)
 
 
 def _text(time: datetime) -> str:
