@@ -87,3 +87,15 @@ def test_items_are_proposed_as_lines(waiting, tmp_path):
     assert "2 labels taken" in baldur("ingest", waiting, batch).output
     for words in (("--format", "xml"), ("--count", "0"), ("--minutes", "-1")):
         assert baldur("propose", waiting, *words).exit_code == 1
+
+
+def test_items_are_added(tmp_path):
+    np.save(tmp_path / "x.npy", blobs()[0][:40])
+    np.save(tmp_path / "more.npy", blobs()[0][40:])
+    options = ("--oracle", "people", "--classes", "red,green,blue", "--network", "mlp")
+    begun = baldur("run", tmp_path / "x.npy", *options, "--out", tmp_path / "run")
+    assert begun.exit_code == WAITING, begun.output
+    assert "baldur propose" in begun.output
+    done = baldur("add", tmp_path / "run", tmp_path / "more.npy")
+    assert "50 items added, the first added-1/0" in done.output
+    assert json.loads(baldur("add", tmp_path / "run", "--json").stdout) == {"added": []}

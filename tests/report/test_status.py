@@ -76,8 +76,8 @@ def test_of_many_trials_those_that_are_done_are_left_out() -> None:
            "accuracy": 0.5}  # fmt: skip
     trials = [{**row, "seed": seed} for seed in range(30)] + [{**row, "seed": 30, "state": "running"}]
     status = {"run": "r", "state": "running", "labels": 1, "round": 1, "rounds": None, "trials_done": 30,
-              "trials_planned": 31, "phase": None, "seconds_left": 100.0, "people": False, "questions": 1, "quarantined": 0,
-              "incidents": 2, "notes": ["Answers are simulated."], "trials": trials}  # fmt: skip
+              "trials_planned": 31, "phase": None, "seconds_left": 100.0, "people": False, "questions": 1,
+              "quarantined": 0, "incidents": 2, "notes": ["Answers are simulated."], "trials": trials}  # fmt: skip
     text = shown(status)
     assert "30 more trials not shown" in text
     assert "about 1 min 40 s left" in text

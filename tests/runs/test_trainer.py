@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.runs.people import NAMES, QUICKLY, answered, begun, elsewhere
+from tests.runs.people import NAMES, QUICKLY, answered, begun, elsewhere, truth
 from tests.tiny_runs import QUICK, blobs, by_entropy, factory
 
 import baldur
@@ -114,15 +114,33 @@ def test_new_items_are_added(tmp_path):
     run = baldur.open(tmp_path, x[:60], classes=NAMES, **QUICKLY)
     answered(run, 8)
     answered(run, 8)
-    new = run.add(x)
-    assert new == [str(i) for i in range(60, 90)]
-    assert run.add(x) == []
+    new = run.add(x[60:])
+    assert new == [f"added-1/{i}" for i in range(30)]
+    run = baldur.open(tmp_path, x[:60], added=[x[60:]])
+    right = truth() | {name: truth()[str(i + 60)] for i, name in enumerate(new)}
     for _ in range(12):
-        answered(run, 8)
+        run.tell({item.id: right[item.id] for item in run.ask(8)})
     assert set(new) & set(run.labels().item)
     with Store.open(tmp_path) as store:
-        splits = [place.split for place in store.places() if int(place.id) >= 60]
-    assert {"train", "reserve"} >= set(splits)
+        splits = {place.split for place in store.places() if place.id in new}
+    assert splits <= {"train", "reserve"}
+    with pytest.raises(InvalidSettings, match=r"added=\[\.\.\.\]"):
+        baldur.open(tmp_path, x[:60])
+
+
+def test_a_file_may_grow_and_others_may_be_added(tmp_path):
+    x, _ = blobs()
+    np.save(tmp_path / "x.npy", x[:40])
+    run = baldur.open(tmp_path / "run", tmp_path / "x.npy", classes=NAMES, **QUICKLY)
+    np.save(tmp_path / "x.npy", x[:50])
+    assert run.add() == [str(i) for i in range(40, 50)]
+    assert run.add() == []
+    np.savez(tmp_path / "more.npz", x=x[50:], y=np.array([NAMES[c] for c in blobs()[1][50:]]))
+    new = run.add(tmp_path / "more.npz")
+    assert new == [f"added-1/{i}" for i in range(40)]
+    assert set(run.labels().item) == set(new)
+    assert baldur.open(tmp_path / "run").train()
+    assert run.add(tmp_path / "x.npy") == []  # equal to items that are there
 
 
 def test_the_same_answers_make_the_same_run(tmp_path):

@@ -83,3 +83,28 @@ def ingest(
             out_console.print(f"refused lines: {done.kept}", highlight=False, soft_wrap=True, markup=False)
     if done.refused:
         raise typer.Exit(REFUSED)
+
+
+@app.command()
+def add(
+    folder: RunFolder,
+    places: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="folders, files or images; none: look where the data of the run are", show_default=False
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add items to a run in which people label. Items that it has already are not added again."""
+    import baldur
+    from baldur.core.sizes import counted
+
+    with in_words():
+        new = baldur.open(folder).add(*(places or ()))
+    if as_json:
+        print_json({"added": new})
+    else:
+        first = f", the first {new[0]}" if new else ""
+        said = f"{counted(len(new), 'item')} added{first}"
+        out_console.print(escaped(said), highlight=False, soft_wrap=True)

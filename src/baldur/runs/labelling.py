@@ -47,11 +47,13 @@ class Source:
     Args:
         data: A path, or objects that `data.load_for_labelling` takes; None for the data that the run began with.
         classes: The names of the classes; None for those of the data.
+        added: Objects that were added to the data later, in this order. Places in files need not be given.
         given: A network, a learner or a strategy that were passed instead of names.
     """
 
     data: Any = None
     classes: Any = None
+    added: tuple[Any, ...] = ()
     given: Given = field(default_factory=Given)
 
     @property

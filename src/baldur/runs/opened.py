@@ -200,19 +200,19 @@ class Run:
             trial, holder = asking.only_trial(store), asking.holder_of(store)
             trial.queue.give_back(None if items is None else asking.as_ids(items), holder)
 
-    def add(self, data: Any, *, by: str = "") -> list[str]:
+    def add(self, *data: Any, by: str = "") -> list[str]:
         """Add items to the pool.
 
         Args:
-            data: All data of the run with the new items, in the form in which `baldur.open` took them: the path of the
-                folder or file, or objects in Python. Items that the run has already stay as they are.
+            data: Places or objects with the new items: a folder, a file, one image, an array, ... Without any, new
+                items are looked for where the data of the run are.
             by: The name of the person who adds them.
 
         Returns:
-            The ids of the new items.
+            The ids of the new items. Items that the run has already by their content are not added again.
 
         Raises:
-            ItemChanged: An item of the run is missing, or its content changed.
+            InvalidData: The new items cannot be used.
         """
         with self._store() as store:
             asking.only_trial(store)
@@ -473,6 +473,7 @@ def open(
     strategy: "str | Strategy | None" = None,
     network: "str | NetworkFactory | nn.Module | None" = None,
     learner: "str | Learner | Any" = None,
+    added: "Sequence[Any]" = (),
     db: str | None = None,
     observer: "Observer | None" = None,
     **options: Any,
@@ -490,6 +491,7 @@ def open(
         strategy: The strategy that chooses items: a name or a function.
         network: A name, a factory (shape, classes) -> module, or a module whose weights every fit starts from.
         learner: A name, a learner, or a classifier of scikit-learn.
+        added: Objects that were added to the run with `add`, in this order, if they are no files.
         db: The URL of a PostgreSQL database that keeps the run; the folder then has its files only.
         observer: Receives the progress. By default, a notebook or a terminal shows a progress bar.
         options: Options of `baldur run` with underscores, and: retrain_after (new labels after which the model is
@@ -508,14 +510,14 @@ def open(
     """
     named = {"strategies": strategy, "network": network, "learner": learner}
     told = options | {name: value for name, value in named.items() if value is not None}
-    if data is None and classes is None and not told and observer is None:
+    if data is None and classes is None and not added and not told and observer is None:
         try:
             return Run(folder, db)
         except RunNotFound as error:
             raise RunNotFound(f"{error}. To label data, give them: {asking.again(Path(folder))}") from None
     from baldur.runs.trainer import opened
 
-    return Run(folder, db, opened(Path(folder), data, classes, told, db, observer))
+    return Run(folder, db, opened(Path(folder), data, classes, added, told, db, observer))
 
 
 def _frame(rows: Iterable[Sequence[Any]], columns: Sequence[str]) -> "pd.DataFrame":

@@ -5,6 +5,7 @@ from itertools import islice
 from uuid import UUID, uuid5
 
 import numpy as np
+from numpy.typing import NDArray
 
 from baldur import loop
 from baldur.core.seeds import derive
@@ -93,10 +94,21 @@ def register(store: Store, trial: Trial, dataset: Dataset) -> None:
     records = item_records(dataset)
     while some := list(islice(records, _CHUNK)):
         store.record_items(placed(record, store.seed or 0, store.frontier) for record in some)
-    known, ids = np.flatnonzero(dataset.labels >= 0), dataset.train.ids
-    for start in range(0, len(known), _CHUNK):
+    bring(trial, dataset, np.flatnonzero(dataset.labels >= 0))
+
+
+def bring(trial: Trial, dataset: Dataset, positions: NDArray[np.intp]) -> None:
+    """Store the labels that the data have. Labels that were stored before are not stored again.
+
+    Args:
+        trial: The trial.
+        dataset: The data.
+        positions: Positions of labelled items.
+    """
+    ids = dataset.train.ids
+    for start in range(0, len(positions), _CHUNK):
         events = []
-        for i in known[start : start + _CHUNK]:
+        for i in positions[start : start + _CHUNK].tolist():
             value = dataset.classes[dataset.labels[i]]
             name = str(uuid5(_EVENTS, f"{ids[i]}\0{value}"))
             events.append(Event(name, "label", ids[i], BROUGHT, value, source=BROUGHT))
@@ -126,11 +138,12 @@ def first_requests(store: Store, trial: Trial, initial: int) -> list[Request]:
     return loop.mixed([Request(i, rank) for rank, (_, i) in enumerate(free)], wanted)
 
 
-def include(store: Store, dataset: Dataset, by: str) -> list[str]:
-    """Record what changed in the data since the run began: new items, and new places of the files.
+def include(store: Store, trial: Trial, dataset: Dataset, by: str) -> list[str]:
+    """Record what changed in the data: new items with their labels, and new places of the files.
 
     Args:
         store: The run.
+        trial: Its trial.
         dataset: The data, as they are now.
         by: Who adds the items.
 
@@ -139,11 +152,15 @@ def include(store: Store, dataset: Dataset, by: str) -> list[str]:
     """
     there = {place.id for place in store.places()}
     gone = store.items("quarantined")
-    new, moved = [], []
+    fresh, moved = [], []
     for record in item_records(dataset):
         if record.id in there:
             moved.append(record)
         elif record.id not in gone and record.state == "ok" and record.split == "train":
-            new.append(placed(record, store.seed or 0, store.frontier))
+            fresh.append(placed(record, store.seed or 0, store.frontier))
     store.move_items(moved)
-    return store.add_items(new, by)
+    new = store.add_items(fresh, by)
+    ids, added = dataset.train.ids, set(new)
+    labelled = np.flatnonzero(dataset.labels >= 0).tolist()
+    bring(trial, dataset, np.array([i for i in labelled if ids[i] in added], np.intp))
+    return new

@@ -270,6 +270,7 @@ class PeopleSettings(_Section):
     lease_minutes: Annotated[float, Field(gt=0)] = Field(
         60.0, description="minutes for which an item is reserved for the person who was asked"
     )
+    added: list[str] = Field([], description="places of data that were added later; see baldur add")
 
 
 class Settings(_Section):

@@ -65,25 +65,36 @@ class Trainer:
             store.record_start(environment(training.plan.settings, 1))
             training.advance(store, trial)
 
-    def add(self, store: Store, data: Any, by: str) -> list[str]:
+    def add(self, store: Store, places: Sequence[Any], by: str) -> list[str]:
         """Add items to the pool; see `Run.add`.
 
         Args:
             store: The run.
-            data: All data, with the new items.
+            places: Paths or objects with the new items; none to look for new items where the data are.
             by: Who adds them.
 
         Returns:
             The ids of the new items.
         """
-        self.source, self._training = replace(self.source, data=data), None
-        with self._shown() as observer:
-            dataset = self._ready(store, observer).dataset
-        new = include(store, dataset, by)
-        if (path := self.source.path) is not None:
-            settings = settings_.from_toml(store.settings)
-            store.change_settings(settings_.to_toml(settings.but(data=path)))
-        return new
+        settings, source = settings_.from_toml(store.settings), self.source
+        objects = tuple(place for place in places if not isinstance(place, str | Path))
+        paths = [
+            str(Path(place).absolute()) if isinstance(place, str | Path) else IN_MEMORY for place in places
+        ]
+        settings = settings.but(
+            added=[*settings.people.added, *paths], data=source.path or settings.data.data
+        )
+        self.source, self._training = replace(source, added=(*source.added, *objects)), None
+        (trial,) = store.trials()
+        try:
+            with self._shown() as observer:
+                dataset = self._ready(store, observer, settings).dataset
+        except BaseException:
+            self.source, self._training = source, None
+            raise
+        # Settings come first, so that a call after an interruption finds what is missing.
+        store.change_settings(settings_.to_toml(settings))
+        return include(store, trial, dataset, by)
 
     def inputs(self, ids: Sequence[str]) -> dict[str, Any]:
         """The inputs of items, if the data were read already.
@@ -106,9 +117,9 @@ class Trainer:
                 found[i] = map_tree(lambda leaf: leaf[0], x)
         return found
 
-    def _ready(self, store: Store, observer: Observer) -> Training:
+    def _ready(self, store: Store, observer: Observer, settings: Settings | None = None) -> Training:
         if self._training is None:
-            settings = settings_.from_toml(store.settings)
+            settings = settings or settings_.from_toml(store.settings)
             plan = make_plan(settings, self.source.given)
             dataset = read(settings, self.source, observer, store, plan)
             cache = (store.folder / "encoders").absolute()
@@ -133,6 +144,7 @@ def opened(
     folder: Path,
     data: Any,
     classes: Sequence[Any] | None,
+    added: Sequence[Any],
     told: Mapping[str, Any],
     url: str | None,
     observer: Observer | None,
@@ -143,6 +155,7 @@ def opened(
         folder: The run's folder.
         data: The data; None for those that the run began with.
         classes: The names of the classes; None for those of the run or of the data.
+        added: Objects that were added to the data of the run.
         told: The given options, by flat name; parts may be objects.
         url: Of a database server; None for a database in the folder, or the one that the run has.
         observer: Receives the progress.
@@ -156,7 +169,7 @@ def opened(
         InvalidArgument: The run compares strategies.
     """
     given, named = _apart(told)
-    trainer = Trainer(Source(data, classes, given), observer)
+    trainer = Trainer(Source(data, classes, tuple(added), given), observer)
     try:
         store = Store.open(folder, url=url)
     except RunNotFound as error:
@@ -270,9 +283,24 @@ def read(
     if store is None:
         return load_for_labelling(what, classes=source.classes, **options)
     options |= {"known": store.files(), "kept": store.preprocessing, "classes": store.first_classes}
-    dataset = load_for_labelling(what, order=store.pool_ids(), **options)
+    dataset = load_for_labelling(
+        what, order=store.pool_ids(), added=_added(settings, source, store), **options
+    )
     _refuse_changed(store, dataset)
     return dataset
+
+
+def _added(settings: Settings, source: Source, store: Store) -> list[Any]:
+    """The places and objects that were added to the data, in the order of addition."""
+    objects, places = list(source.added), list[Any]()
+    for place in settings.people.added:
+        if place == IN_MEMORY and not objects:
+            raise InvalidSettings(
+                f"objects in Python were added to the run in {store.folder}; pass them again: "
+                "baldur.open(FOLDER, data=..., added=[...])"
+            )
+        places.append(objects.pop(0) if place == IN_MEMORY else place)
+    return places
 
 
 def _refuse_changed(store: Store, dataset: Dataset) -> None:
@@ -298,7 +326,7 @@ def _go_on(store: Store, trainer: Trainer) -> None:
             training = trainer._ready(store, observer)
             finish_beginning(store, training.dataset, training.plan.settings)
         return
-    new = trainer.add(store, trainer.source.data, user())
+    new = trainer.add(store, (), user())
     if new:
         with trainer._shown() as observer:
             observer.message(f"{len(new)} new items were added to the run, the first {new[0]!r}")
