@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from baldur.errors import DataNotFound, InvalidArgument, InvalidLabel
 from baldur.runs.asking import user
 from baldur.runs.ingest import ingest
-from baldur.store import ItemRecord, Request, Store
+from baldur.store import ItemRecord, Request, Store, Trial
 
 CLASSES = ("cat", "cats", "dog")
 ITEMS = ("a", "b", "c", "d,1", 'e"2', "f\n3", "ä")
@@ -282,3 +282,37 @@ def test_files_in_any_sequence_give_each_annotators_newest_answer(tmp_path_facto
             assert sum(again.taken.values()) == 0
             assert labels(store) == current
             assert len(store.ledger()) == events
+
+
+def test_what_was_taken_before_an_interruption_counts_once(run, write, monkeypatch):
+    files = write("id,label,kind\na,cat,\na,dog,correction\nb,dog,\nc,cat,\nä,cat,\n")
+    monkeypatch.setattr("baldur.runs.ingest._AT_ONCE", 2)
+    left, tell = [1], Trial.tell
+
+    def interrupted(self, events):
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()
+        return tell(self, events)
+
+    monkeypatch.setattr(Trial, "tell", interrupted)
+    for taken in (2, 4):
+        with pytest.raises(KeyboardInterrupt):
+            ingest(run, files)
+        assert len(run.ledger()) == taken
+        left.append(1)
+    monkeypatch.setattr(Trial, "tell", tell)
+    assert str(ingest(run, files)).startswith("1 label taken, 4 were there already")
+    assert labels(run) == {"a": "dog", "b": "dog", "c": "cat", "ä": "cat"}
+
+
+def test_a_lease_that_ran_out_and_a_round_that_is_closed_take_late_answers(run, write):
+    trial = run.trials()[0]
+    trial.queue.offer("bob", 2, 1e-9)
+    ingest(run, write("id,label\na,cat\nb,dog\n"))
+    with trial.phase(0, "label") as phase:
+        phase.labelled()
+    assert str(ingest(run, write("id,label\na,dog\n"))).startswith("1 label taken (1 corrected)")
+    cut = trial.latest().cut
+    assert {row.item: row.value for row in trial.labels(cut)} == {"a": "cat", "b": "dog"}
+    assert labels(run) == {"a": "dog", "b": "dog"}
