@@ -2,9 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 from tests.cli.commands import OPTIONS, baldur
+from tests.tiny_runs import blobs
 
+from baldur.cli.app import WAITING
 from baldur.cli.labels import REFUSED
 from baldur.store import Store
 

@@ -150,8 +150,9 @@ def _questions(store: Store, plan: Plan) -> int:
 
 
 def _trials(store: Store) -> list[dict[str, Any]]:
+    split = "test" if store.seed is None else "reserve"  # where people label, some items are kept for testing
     accuracy = {
-        (row.strategy, row.seed): row.value for row in store.metrics("test") if row.metric == "accuracy"
+        (row.strategy, row.seed): row.value for row in store.metrics(split) if row.metric == "accuracy"
     }
     labels = Counter((row.strategy, row.seed) for row in store.labels())
     return [_trial(trial, labels, accuracy) for trial in store.trials()]
