@@ -6,6 +6,7 @@ consensus; they decide nothing.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Literal, NamedTuple
 
@@ -30,7 +31,8 @@ RESERVE = "reserve"
 """The split of the items that are kept for testing; none of them is trained on."""
 
 _c = schema.events.c
-_DIFFERENT = ("kind", "item", "annotator", "value")  # an event with a known id must repeat these
+_STATES = {"skip": "skipped", "unlabelable": "skipped", "label": "answered", "correction": "answered"}
+_AT_ONCE = 400  # events that are looked up in one query
 
 
 class Event(NamedTuple):
@@ -94,38 +96,122 @@ def tell(connection: Connection, trial: int, events: Sequence[Event]) -> Told:
     Returns:
         The fate of each event.
     """
-    classes = current(connection)
-    registered = connection.execute(sa.select(schema.run.c.seed)).scalar() is not None
     accepted, repeated, refused = [], [], {}
+    good = []
     for event in events:
         if reason := _unwritable(event):
             refused[event.id] = reason
-            continue
-        row = connection.execute(
-            sa.select(_c.kind, _c.item, _c.annotator, _c.value).where(_c.event == event.id)
-        )
-        if (before := row.first()) is not None:
-            same = all(before._mapping[name] == event._asdict()[name] for name in _DIFFERENT)
-            if same:
+        else:
+            good.append(event)
+    ledger = _read(connection, trial, good)
+    for event in good:
+        if (before := ledger.written.get(event.id)) is not None:
+            if before == _plain(event):
                 repeated.append(event.id)
             else:
                 refused[event.id] = "another event has this id; give each event an id of its own"
-            continue
-        item = sa.select(schema.items.c.id, schema.items.c.split).where(schema.items.c.id == event.item)
-        known = connection.execute(item).first() if registered else None
-        last = _last(connection, trial, event.item)
-        if reason := _doubt(event, last, classes, known is not None or not registered):
+        elif reason := _doubt(event, ledger):
             refused[event.id] = reason
-            continue
-        test = known is not None and known.split == RESERVE
-        _append(
-            connection,
-            trial,
-            event._replace(purpose="test") if test else event,
-            None if last is None else last.number,
-        )
-        accepted.append(event.id)
+        else:
+            ledger.append(connection, trial, event)
+            accepted.append(event.id)
+    ledger.close_requests(connection, trial)
     return Told(tuple(accepted), tuple(repeated), refused)
+
+
+def _plain(event: Event) -> Event:
+    """An event without purpose and source, which may differ if it is sent again."""
+    return event._replace(purpose="", source="")
+
+
+class _Last(NamedTuple):
+    """The newest deciding event about an item."""
+
+    number: int
+    kind: str
+    annotator: str
+    value: str
+
+
+@dataclass
+class _Ledger:
+    """All that is needed of the ledger to judge some events. It is kept up to date while they are appended.
+
+    Args:
+        classes: The classes.
+        splits: The split of each item; None if the run has not registered its items.
+        written: Events that have one of the ids.
+        last: The newest deciding event about each item.
+        open: The rounds whose requests for an item are not answered, ascending.
+    """
+
+    classes: Classes
+    splits: Mapping[str, str | None] | None
+    written: dict[str, Event]
+    last: dict[str, _Last]
+    open: dict[str, list[int]]
+    _freed: list[str] = field(default_factory=list)
+    _closed: dict[tuple[str, int], str] = field(default_factory=dict)
+
+    def append(self, connection: Connection, trial: int, event: Event) -> None:
+        last, rounds = self.last.get(event.item), self.open.get(event.item, [])
+        test = self.splits is not None and self.splits[event.item] == RESERVE
+        supersedes = event.kind in ("correction", "withdrawal", "unlabelable") and last is not None
+        row = {"event": event.id, "kind": event.kind, "purpose": "test" if test else event.purpose}
+        row |= {
+            "item": event.item,
+            "annotator": event.annotator,
+            "value": event.value,
+            "source": event.source,
+        }
+        more = {"trial": trial, "round": rounds[-1] if rounds else None, "time": schema.now()}
+        insert = schema.events.insert().returning(_c.number)
+        number = connection.execute(
+            insert, row | more | {"supersedes": last.number if supersedes and last is not None else None}
+        ).scalar_one()
+        self.written[event.id] = _plain(event)
+        if event.kind in DECIDING and event.source != VOTE:
+            self.last[event.item] = _Last(number, event.kind, event.annotator, event.value)
+        if event.kind != "note":
+            self._freed.append(event.item)
+        if event.kind in _STATES and rounds:
+            self._closed[event.item, rounds[-1]] = _STATES[event.kind]
+            if _STATES[event.kind] == "answered":
+                rounds.pop()
+
+    def close_requests(self, connection: Connection, trial: int) -> None:
+        """End the leases of the items, and close their requests."""
+        r, b = schema.requests.c, sa.bindparam
+        if self._freed:
+            ended = schema.leases.delete().where(schema.leases.c.item == b("freed"))
+            connection.execute(ended, [{"freed": item} for item in dict.fromkeys(self._freed)])
+        if self._closed:
+            change = schema.requests.update().where(r.trial == trial, r.item == b("of"), r.round == b("at"))
+            rows = [{"of": item, "at": at, "to": state} for (item, at), state in self._closed.items()]
+            connection.execute(change.values(state=b("to")), rows)
+
+
+def _read(connection: Connection, trial: int, events: Sequence[Event]) -> _Ledger:
+    registered = connection.execute(sa.select(schema.run.c.seed)).scalar() is not None
+    splits: dict[str, str | None] | None = {} if registered else None
+    written, last, rounds = dict[str, Event](), dict[str, _Last](), dict[str, list[int]]()
+    i, r = schema.items.c, schema.requests.c
+    for start in range(0, len(events), _AT_ONCE):
+        some = events[start : start + _AT_ONCE]
+        items = list({event.item for event in some})
+        known = sa.select(_c.event, _c.kind, _c.item, _c.annotator, _c.value)
+        for row in connection.execute(known.where(_c.event.in_([event.id for event in some]))):
+            written[row.event] = Event(row.event, row.kind, row.item or "", row.annotator, row.value, "", "")
+        if splits is not None:
+            splits |= dict(connection.execute(sa.select(i.id, i.split).where(i.id.in_(items))).all())
+        deciding = sa.select(_c.item, _c.number, _c.kind, _c.annotator, _c.value)
+        newest_of = newest(trial).where(_c.item.in_(items))
+        for item, *values in connection.execute(deciding.where(_c.number.in_(newest_of))):
+            last[item] = _Last(*values)
+        asked = sa.select(r.item, r.round).where(r.trial == trial, r.item.in_(items), r.state != "answered")
+        for item, round in connection.execute(asked.order_by(r.round)):
+            rounds.setdefault(item, []).append(round)
+    return _Ledger(current(connection), splits, written, last, rounds)
 
 
 def _unwritable(event: Event) -> str:
@@ -136,17 +222,10 @@ def _unwritable(event: Event) -> str:
     return ""
 
 
-def _last(connection: Connection, trial: int, item: str) -> Any:
-    """The newest deciding event about an item."""
-    query = sa.select(_c.number, _c.kind, _c.annotator, _c.value).where(
-        _c.trial == trial, _c.item == item, _c.kind.in_(DECIDING), _c.source != VOTE
-    )
-    return connection.execute(query.order_by(_c.number.desc()).limit(1)).first()
-
-
-def _doubt(event: Event, last: Any, classes: Classes, known: bool) -> str:
+def _doubt(event: Event, ledger: _Ledger) -> str:
     """The reason to refuse an event; empty if there is none."""
-    if not known:
+    last, classes = ledger.last.get(event.item), ledger.classes
+    if ledger.splits is not None and event.item not in ledger.splits:
         return f"there is no item {event.item!r}; give an id as the run writes it"
     if event.kind in LABELS and event.value not in classes.names:
         near = get_close_matches(event.value, classes.names, 1)
@@ -162,19 +241,3 @@ def _doubt(event: Event, last: Any, classes: Classes, known: bool) -> str:
     if event.kind in ("correction", "withdrawal") and last is None:
         return f"{event.item!r} has no label yet, so there is nothing to change; send a label"
     return ""
-
-
-def _append(connection: Connection, trial: int, event: Event, last: int | None) -> None:
-    r = schema.requests.c
-    of_item = (r.trial == trial, r.item == event.item, r.state != "answered")
-    asked = connection.execute(sa.select(sa.func.max(r.round)).where(*of_item)).scalar()
-    row = {"event": event.id, "kind": event.kind, "purpose": event.purpose, "trial": trial, "round": asked}
-    row |= {"item": event.item, "annotator": event.annotator, "value": event.value, "time": schema.now()}
-    supersedes = last if event.kind in ("correction", "withdrawal", "unlabelable") else None
-    connection.execute(schema.events.insert(), row | {"supersedes": supersedes, "source": event.source})
-    state = {"skip": "skipped", "unlabelable": "skipped", "label": "answered", "correction": "answered"}
-    if event.kind != "note":
-        connection.execute(schema.leases.delete().where(schema.leases.c.item == event.item))
-    if event.kind in state and asked is not None:
-        change = schema.requests.update().where(*of_item, r.round == asked)
-        connection.execute(change.values(state=state[event.kind]))
