@@ -2,6 +2,7 @@ import math
 import subprocess
 import sys
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -32,6 +33,32 @@ def test_a_second_run_in_one_folder_is_refused_and_changes_nothing(run):
     assert (run.folder / "settings.toml").read_text() == "rounds = 3\n"
     with Store.open(run.folder) as again:
         assert again.classes == CLASSES
+
+
+def test_of_several_that_begin_a_run_at_once_one_does(tmp_path, url):
+    def begin(number):
+        try:
+            Store.create(tmp_path / "run", settings=f"seed = {number}\n", classes=["x"], url=url).close()
+        except StoreError as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(4) as pool:
+        said = list(pool.map(begin, range(4)))
+    assert said.count("") == 1, said
+    assert sum("already" in words for words in said) == 3, said
+    with Store.open(tmp_path / "run") as run:
+        assert run.settings == f"seed = {said.index('')}\n" == (run.folder / "settings.toml").read_text()
+
+
+def test_threads_may_begin_runs_in_different_folders_at_once(tmp_path, url):
+    def begin(number):
+        Store.create(tmp_path / str(number), settings="", classes=["x"], url=url).close()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(begin, range(4)))
+    for number in range(4):
+        Store.open(tmp_path / str(number)).close()
 
 
 def test_where_there_is_no_run(tmp_path):

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import sqlite3
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -26,6 +27,7 @@ from baldur.store import place, postgres, schema
 from baldur.store.place import FILE, RECORD, Place
 
 BUSY_SECONDS = 30.0
+_MIGRATING = threading.Lock()  # Alembic has one context for the whole process
 
 _REMOTE = {
     *("afs", "beegfs", "ceph", "cifs", "davfs", "fuse.ceph", "fuse.davfs", "fuse.glusterfs"),
@@ -200,8 +202,9 @@ class Database:
             StoreError: It cannot.
         """
         if self.file is None:
-            with self.sentences(), self._engine.connect() as connection:  # nothing is committed
-                postgres.make_schema(connection, self.place.schema)
+            options = {"immediate": True}
+            with self.sentences(), self._engine.connect().execution_options(**options) as connection:
+                postgres.make_schema(connection, self.place.schema)  # and nothing is committed
 
     @contextmanager
     def sentences(self) -> Iterator[None]:
@@ -284,7 +287,8 @@ def migrate(connection: Connection) -> None:
 
     config = _alembic()
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    with _MIGRATING:
+        command.upgrade(config, "head")
 
 
 def refuse_newer(revision: str, where: object) -> None:

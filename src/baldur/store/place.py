@@ -126,6 +126,39 @@ def choose(folder: Path, url: str | None = None) -> Place:
     return Place(told.url, recorded.schema)
 
 
+def claim(folder: Path, place: Place) -> Place:
+    """Record the place of a new run in its folder. If another process did so just now, its place counts.
+
+    Args:
+        folder: The run's, which exists.
+        place: The chosen place.
+
+    Returns:
+        The recorded place.
+
+    Raises:
+        InvalidSettings: The other process chose another server.
+    """
+    text, path = record(folder, place), folder / RECORD
+    if not text:
+        return place
+    temporary = path.with_name(f".new-{uuid4().hex}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    recorded = _read(folder)
+    if recorded is None or _plain(recorded.url) != _plain(place.url):
+        raise _elsewhere(folder, recorded or inside(folder), place)
+    return Place(place.url, recorded.schema)
+
+
 def record(folder: Path, place: Place) -> str:
     """The text of the file that says where a run is kept, without a password.
 

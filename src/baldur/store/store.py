@@ -4,7 +4,7 @@ import math
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -100,6 +100,9 @@ class Store:
         at = place.choose(folder, url)
         with artefacts.room(folder):
             (folder / artefacts.FOLDER).mkdir(parents=True, exist_ok=True)
+        with closing(Database(folder, at=at)) as tried, artefacts.room(folder):
+            tried.try_out()
+            at = place.claim(folder, at)
         database = Database(folder, at=at)
         try:
             with database.write() as connection:
@@ -109,8 +112,6 @@ class Store:
                 row = {"id": 1, "created": schema.now(), "settings": settings, "classes": list(classes)}
                 row |= {"preprocessing": dict(preprocessing), "seed": seed, "frontier": frontier}
                 connection.execute(schema.run.insert(), row)
-                if recorded := place.record(database.folder, at):
-                    artefacts.write_text(database.folder / place.RECORD, recorded)
                 artefacts.write_text(database.folder / backup.SETTINGS, settings)
             return cls(database)
         except BaseException:
@@ -129,11 +130,8 @@ class Store:
             StoreError: The server does not answer, or the user may not make a schema there.
             InvalidSettings: The URL is not valid, or the folder belongs to a run elsewhere.
         """
-        database = Database(folder, at=place.choose(folder, url))
-        try:
+        with closing(Database(folder, at=place.choose(folder, url))) as database:
             database.try_out()
-        finally:
-            database.close()
 
     @classmethod
     def open(cls, folder: Path, *, url: str | None = None) -> "Store":
