@@ -210,6 +210,28 @@ def test_a_named_test_part_stays(tmp_path):
     assert (len(folder.train), len(folder.test)) == (2, 4)
 
 
+def test_test_items_without_labels_are_in_the_pool(tmp_path):
+    folder = opened(
+        pictures(tmp_path, [f"{s}{i}.png" for i, s in enumerate(["owl/", "test/", ""] * 2)]),
+        tmp_path,
+        classes=BOTH,
+    )
+    assert (len(folder.train), len(folder.test)) == (6, 0)
+    assert (
+        "the items that the data name as test items have no labels, so they are in the pool, too"
+        in folder.notes
+    )
+    only = opened(pd.DataFrame(table(split=["test"] * 6)), tmp_path, classes=BOTH)
+    assert (len(only.train), len(only.test)) == (6, 0)
+    later = pd.DataFrame(
+        table(SOME, split=["test"] * 5 + ["train"])
+    )  # their labels came while the run went on
+    again = opened(later, tmp_path, classes=BOTH, order=only.train.ids, kept=only.preprocessing)
+    assert (list(again.train.ids), len(again.test)) == (list(only.train.ids), 0)
+    with pytest.raises(InvalidData, match="y_test has no label"):
+        opened(npz(tmp_path, x_train=X, y_train=CODES, x_test=X + 1, y_test=NONE), tmp_path, classes=BOTH)
+
+
 def test_a_data_set_of_its_own_or_with_a_name():
     made = load_for_labelling((X, SOME))
     assert load_for_labelling(made) is not None

@@ -63,7 +63,8 @@ def sides(
         fraction: The share of test items, if the data name none; 0 draws none.
         seed: Of the split.
         classes: Their names.
-        named: True for items that the data name as test items, shape (N,).
+        named: True for items that the data name as test items, shape (N,). If none are drawn and none of these has a
+            label, they are no test items.
         usable: True for readable items, shape (N,).
         groups: The group of each item, which is never divided.
         rows: Whether items are rows of a table. Many equal rows with different labels are then different items.
@@ -78,6 +79,12 @@ def sides(
     """
     usable = np.ones(len(ids), np.bool_) if usable is None else usable
     named = np.zeros(len(ids), np.bool_) if named is None else named
+    if not fraction and named.any() and not (labels[named] >= 0).any():
+        told = sides(
+            ids, labels, first, 0, seed, classes=classes, usable=usable, groups=groups, rows=rows,
+            reading=reading, old=old,
+        )  # fmt: skip
+        return replace(told, notes=(*told.notes, _IDLE))
     if old:
         was = np.array([id in old for id in ids], np.bool_)
         late = np.flatnonzero(usable & ~was & np.isin(first, first[was & usable]))
@@ -86,7 +93,7 @@ def sides(
             kept[late] = False
             labels = np.where(was, -1, labels)  # so that old items contradict nothing
             told = sides(
-                ids, labels, first, fraction, seed, classes=classes, named=named, usable=kept, groups=groups,
+                ids, labels, first, fraction, seed, classes=classes, named=named & ~was, usable=kept, groups=groups,
                 rows=rows, reading=reading,
             )  # fmt: skip
             return _without_late(told, ids, late, first, was & usable)
@@ -136,6 +143,7 @@ def _without_late(
     return replace(told, left_out=(*told.left_out, *out), notes=(*told.notes, note))
 
 
+_IDLE = "the items that the data name as test items have no labels, so they are in the pool, too"
 _TEST = "a test item"
 _LABEL = "an item with another label"
 _GROUP = "an item of another group"

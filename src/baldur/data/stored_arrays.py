@@ -150,6 +150,10 @@ def _from_parts(
         sizes = np.cumsum([len(y) for y in labels])[:-1]
         codes, classes = recoded(np.concatenate(labels), names, str(file), rules)
         labels = np.split(codes, sizes)
+    if rules.labelling is not None and len(parts) > 1 and not (labels[1] >= 0).any():
+        raise InvalidData(
+            f"{file}: y_test has no label, so the test items are of no use; add labels, or write x only"
+        )
     prefixes = ("",) if len(parts) == 1 else ("train/", "test/")
     found = scan([part.x for part in parts], prefixes=prefixes)
     read = _earlier(parts[0].x) if rules.reading <= EARLIER else _understood(file, parts[0].x, found)
