@@ -11,6 +11,7 @@ from baldur.data.dataset import Dataset, Origin, Record
 
 _MOST_COLUMNS = 50  # of a row that a page shows
 _MOST_VALUES = 20  # of a vector that a page shows
+_BLOCK = 4096  # rows that are read at a time
 _STREAMS = 8  # times that a file may be read from its beginning, rather than keep its rows in memory
 
 
@@ -79,14 +80,24 @@ def of_array(
     """
     starts = np.cumsum([0, *parts])
     part = positions - starts[np.searchsorted(starts, positions, side="right") - 1]
-    short = x is not None and x.ndim == 2 and x.shape[1] <= _MOST_VALUES
-    for i, at in zip(positions.tolist(), part.tolist(), strict=True):
-        shown = (
-            {"row": {str(j): plain(v) for j, v in enumerate(x[i].tolist())}}
-            if short and x is not None
-            else None
-        )
+    rows = (
+        itertools.repeat(None)
+        if x is None or x.ndim != 2 or x.shape[1] > _MOST_VALUES
+        else _rows(x, positions)
+    )
+    for at, shown in zip(part.tolist(), rows, strict=False):
         yield Origin(path, part=None if path is None else at, shown=shown)
+
+
+def _rows(x: NDArray[Any], positions: NDArray[np.intp]) -> Iterator[dict[str, Any]]:
+    names = [str(j) for j in range(x.shape[1])]
+    for start in range(0, len(positions), _BLOCK):
+        some = x[positions[start : start + _BLOCK]]
+        told = some.tolist()
+        if some.dtype.kind == "f" and not np.isfinite(some).all():
+            told = [[plain(value) for value in row] for row in told]
+        for row in told:
+            yield {"row": dict(zip(names, row, strict=True))}
 
 
 def of_table(table: Mapping[str, Any], positions: NDArray[np.intp]) -> Iterator[Origin]:
