@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from baldur.core.seeds import derive, generator
 from baldur.errors import DamagedArtefact
-from baldur.evaluate import audited_mean
 from baldur.protocols import Criterion, History, Labelled, Metrics, Pool, Posterior, Sampled, View, tests_of
 from baldur.store import Round, Trial
 
@@ -24,6 +23,9 @@ _GROWTH = 1.3
 """Between two looks at the test labels, the number of labels grows by this factor at least."""
 
 _ENOUGH = 10  # test labels of the first look
+
+Interval = Callable[[NDArray[np.float64], NDArray[np.float64], float], tuple[float, float]]
+"""Lower and upper end of an error rate."""
 
 _NONE: Mapping[str, int] = MappingProxyType({})
 
@@ -43,7 +45,8 @@ class Stopping:
             items, for example.
         whole: The pool as the run began with it, if items were left out since.
         reserve: Items for test labels, in random order; none of them is in the pool. None without a reserve.
-        intervals: Whether the accuracy on the test labels gets an interval, at the rounds that are looks.
+        interval: Gives the interval of the error rate, from the errors on the test items, the guesses of all items of the
+            reserve, and a level. It is taken at the rounds that are looks; None for no intervals.
     """
 
     criterion: Criterion
@@ -51,7 +54,7 @@ class Stopping:
     validate: Callable[[Posterior, Labelled, int], Metrics] = _no_metrics
     whole: Pool | None = None
     reserve: Pool | None = None
-    intervals: bool = False
+    interval: Interval | None = None
 
     def measured(
         self,
@@ -160,7 +163,7 @@ class Stopping:
         }
         trial.artefact(latest.round, "tested", ".npz", lambda path: _write(path, arrays))
         error = float(guess.mean() + np.mean(arrays["wrong"] - guess[:n])) if n else 0.0
-        shows = self.intervals and n >= _ENOUGH
+        shows = self.interval is not None and n >= _ENOUGH
         ends = self._ends(trial, latest, arrays["wrong"], arrays["guess"]) if shows else {}
         return ends | {
             ("accuracy", "reserve"): 1 - min(max(error, 0.0), 1.0) if n else math.nan,
@@ -179,8 +182,9 @@ class Stopping:
             return {}
         look = len(looks) + 1
         level = 1 - 0.05 / (look * (look + 1))
-        shown = audited_mean(wrong, guess, np.arange(len(wrong)), level)
-        return {("low", "reserve"): 1 - shown.high, ("high", "reserve"): 1 - shown.low}
+        assert self.interval is not None
+        low, high = self.interval(wrong, guess, level)
+        return {("low", "reserve"): 1 - high, ("high", "reserve"): 1 - low}
 
     def _tested(self, trial: Trial, latest: Round) -> Sampled | None:
         trial.forget("tested", before=latest.round)

@@ -167,7 +167,9 @@ class Passes:
                 values |= held_out_metrics(predict(posterior, held.pool, seed), held.labels)
             return values
 
-        return Stopping(criterion, predict, validate, reserve=reserve, intervals=intervals)
+        return Stopping(
+            criterion, predict, validate, reserve=reserve, interval=_interval if intervals else None
+        )
 
     def _plain(self, seed: int, what: str, precision: Precision) -> PoolScorer:
         return PoolScorer(
@@ -179,6 +181,11 @@ class Passes:
             trunks=self.trunks,
             progress=lambda done, total: self.observer.detail(what, done, total),
         )
+
+
+def _interval(wrong: NDArray[np.float64], guess: NDArray[np.float64], level: float) -> tuple[float, float]:
+    shown = evaluate.audited_mean(wrong, guess, np.arange(len(wrong)), level)
+    return shown.low, shown.high
 
 
 def make_passes(score: ScoreSettings, device: str, dataset: Dataset, observer: Observer) -> Passes:
