@@ -45,8 +45,8 @@ class Stopping:
             items, for example.
         whole: The pool as the run began with it, if items were left out since.
         reserve: Items for test labels, in random order; none of them is in the pool. None without a reserve.
-        interval: Gives the interval of the error rate, from the errors on the test items, the guesses of all items of the
-            reserve, and a level. It is taken at the rounds that are looks; None for no intervals.
+        interval: Gives the interval of the error rate, from the errors on the test items, the guesses of all items of
+            the reserve, and a level. It is taken at the rounds that are looks; None for no intervals.
     """
 
     criterion: Criterion
