@@ -28,8 +28,11 @@ MEASURES = {
 }
 """Columns of the table of posteriors: their heads, and whether larger is better."""
 
-Cells = Mapping[tuple[str, int], Mapping[str, NDArray[np.float64]]]
-"""Values over the seeds by (posterior, labels) and measure."""
+Values = Mapping[str, NDArray[np.float64]]
+"""Values over the seeds, by measure."""
+
+Cells = Mapping[tuple[str, int, int], Values]
+"""Values by (posterior, labels, epochs)."""
 
 Curves = Mapping[str, Mapping[int, tuple[NDArray[np.float64], NDArray[np.float64]]]]
 """Labels and accuracies by strategy and seed."""
@@ -37,39 +40,54 @@ Curves = Mapping[str, Mapping[int, tuple[NDArray[np.float64], NDArray[np.float64
 
 def cells(rows: Iterable[Mapping[str, str]]) -> Cells:
     """The figures of posteriors.csv, in the order of the seeds."""
-    found: dict[tuple[str, int], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    found: dict[tuple[str, int, int], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in sorted(rows, key=lambda row: int(row["seed"])):
         for name in ("seed", *MEASURES, "fit", "predict"):
-            found[row["posterior"], int(row["labels"])][name].append(float(row[name] or math.nan))
+            key = row["posterior"], int(row["labels"]), int(row["epochs"])
+            found[key][name].append(float(row[name] or math.nan))
     return {key: {name: np.array(v) for name, v in values.items()} for key, values in found.items()}
 
 
 def posteriors(table: Cells) -> str:
-    """The tables of posteriors, one for each number of labels, and lists of those not better than one network."""
+    """The tables of posteriors, one for each budget, and lists of those not better than one network."""
     parts = []
-    for labels in sorted({labels for _, labels in table}):
-        mine = {name: values for (name, n), values in table.items() if n == labels}
+    for labels, epochs in sorted({(labels, epochs) for _, labels, epochs in table}):
+        mine = {name: values for (name, *budget), values in table.items() if budget == [labels, epochs]}
+        if any(len(values["seed"]) < 2 for values in mine.values()):
+            continue
+        seeds = min(len(values["seed"]) for values in mine.values())
         heads = [head for head, _ in MEASURES.values()]
         lines = [
-            f"### {labels:,} labels\n",
+            f"### {labels:,} labels, {epochs} epochs\n",
             "| posterior | " + " | ".join(heads) + " | fit, s | predict, s |",
             "|---|" + "---|" * (len(heads) + 2),
         ]
+        signs = {name: {m: _agreed(table, name, labels, m) for m in MEASURES} for name in mine}
         for name, values in mine.items():
-            told = [_cell(values[m], mine[SINGLE][m], m) for m in MEASURES]
+            told = [_cell(values[m][:seeds], m) + signs[name][m] for m in MEASURES]
             costs = [f"{values[cost].mean():.0f}" for cost in ("fit", "predict")]
             lines.append(f"| {name} | " + " | ".join([*told, *costs]) + " |")
-        parts.append("\n".join(lines) + "\n\n" + "\n".join(_not_better(mine)))
+        parts.append("\n".join(lines) + "\n\n" + "\n".join(_not_better(signs)))
     return "\n\n".join(parts)
 
 
-def _cell(values: NDArray[np.float64], single: NDArray[np.float64], measure: str) -> str:
-    """Mean ± sd over seeds, with an arrow where every seed is better, or worse, than one network."""
+def _agreed(table: Cells, name: str, labels: int, measure: str) -> str:
+    """The sign of a posterior, if it is the same for all trainings that were measured with several seeds."""
+    signs = set()
+    for (other, n, epochs), values in table.items():
+        if (other, n) == (name, labels) and len(values["seed"]) > 1:
+            single = table[SINGLE, labels, epochs][measure]
+            signs.add(_sign(values[measure], single, MEASURES[measure][1]))
+    return signs.pop() if len(signs) == 1 else ""
+
+
+def _cell(values: NDArray[np.float64], measure: str) -> str:
+    """Mean ± sd over seeds."""
     if np.isnan(values).any():
         return ""
     scale, digits = (100, 1) if measure == "accuracy" else (1, 3)
     spread = f" ± {scale * values.std(ddof=1):.{digits}f}" if len(values) > 1 else ""
-    return f"{scale * values.mean():.{digits}f}{spread}{_sign(values, single, MEASURES[measure][1])}"
+    return f"{scale * values.mean():.{digits}f}{spread}"
 
 
 def _sign(values: NDArray[np.float64], single: NDArray[np.float64], larger: bool) -> str:
@@ -80,13 +98,12 @@ def _sign(values: NDArray[np.float64], single: NDArray[np.float64], larger: bool
     return " ▲" if (gain > 0).all() else " ▼" if (gain < 0).all() else ""
 
 
-def _not_better(mine: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> list[str]:
+def _not_better(signs: Mapping[str, Mapping[str, str]]) -> list[str]:
     lines = []
-    for measure, (head, larger) in MEASURES.items():
+    for measure, (head, _) in MEASURES.items():
         if measure == "auroc_bald":  # one network has none
             continue
-        names = [name for name in mine if name != SINGLE]
-        flat = [n for n in names if _sign(mine[n][measure], mine[SINGLE][measure], larger) != " ▲"]
+        flat = [name for name in signs if name != SINGLE and signs[name][measure] != " ▲"]
         said = ", ".join(f"`{name}`" for name in flat) or "none"
         lines.append(f"- {head.removesuffix(', %')}, not better than a single network in every seed: {said}.")
     return lines
@@ -226,19 +243,19 @@ run `python -m baldur.experiments posteriors learners text tables` with the data
 ## Posteriors
 
 All posteriors use the network of BatchBALD (Kirsch, van Amersfoort & Gal 2019) and random labels of MNIST. They share
-one recipe: Adam, 10 epochs of 2,000 items (or of all labels), and no validation items. No posterior was tuned.
+one recipe: Adam, epochs of 2,000 items (or of all labels), and no validation items. No posterior was tuned. With few
+labels, 10 epochs are a short and 40 epochs a long training.
 
 - The test set has 10,000 images. T is 20 samples, or the members of an ensemble.
 - AUROC shows how well a score separates 2,000 test images of Fashion-MNIST from those of MNIST. The scores are the
   entropy of the mean prediction, and the disagreement of the samples (BALD).
 - Times are seconds of one processor core, for fitting and for predicting the 10,000 images.
 - Values are means ± standard deviations over {seeds} seeds, which all posteriors share. ▲ is better and ▼ is worse than
-  `deterministic`, a single network, in every seed.
+  `deterministic`, a single network, in every seed, after the short and after the long training if both are measured.
 
 {posteriors}
 
-`laplace` with `mean_factor=1.0` is the usual Laplace approximation. The present default is measured with 200 labels
-only. `no dropout` rows train the same network without
+`laplace` with `mean_factor=1.0` is the usual Laplace approximation. `no dropout` rows train the same network without
 its dropout layers. `temperature` and `dirichlet` use a fifth of the labels for calibration, so they train on fewer.
 
 ## Learners

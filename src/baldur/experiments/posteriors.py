@@ -1,11 +1,12 @@
 """Every posterior over one network, trained on a few labels of MNIST: how right, how calibrated, how well it knows what
-it does not know (Fashion-MNIST), and what it costs."""
+it does not know (Fashion-MNIST), and what it costs. Few labels are trained on for a short and for a long time."""
 
 import csv
 import gc
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,16 @@ from baldur.protocols import Labelled, Learner, View
 from baldur.runs.names import fitting_named
 from baldur.training import Recipe
 
-SIZES = (200, 1000, 5000)
+SIZES = {10: (200, 1000, 5000), 40: (200, 1000)}
+"""Numbers of labels, by epochs of training."""
+
 SEEDS = 3
 DRAWS = 20
 STRANGERS = 2000
-RECIPE = Recipe(epochs=10, epoch_size=2000, batch_size=64, device="cpu")
 FIGURES = Path("docs", "posteriors", "posteriors.csv")
 HEADER = [
     "posterior",
+    "epochs",
     "labels",
     "seed",
     "accuracy",
@@ -75,8 +78,16 @@ def plain(network: nn.Module) -> nn.Module:
     return network
 
 
-def members() -> Mapping[str, Callable[[], Learner]]:
-    """Each posterior by its name in the table, and what learns it."""
+def members(epochs: int) -> Mapping[str, Callable[[], Learner]]:
+    """Each posterior by its name in the table, and what learns it.
+
+    Args:
+        epochs: Passes over 2,000 items.
+
+    Returns:
+        Functions without arguments that make a learner.
+    """
+    recipe = Recipe(epochs=epochs, epoch_size=2000, batch_size=64, device="cpu")
 
     def dropping() -> nn.Module:
         return networks.batchbald2019((1, 28, 28), 10)
@@ -85,7 +96,7 @@ def members() -> Mapping[str, Callable[[], Learner]]:
         return plain(dropping())
 
     def supervised(network: Callable[[], nn.Module], name: str) -> Learner:
-        return learners.Supervised(network, classes=10, recipe=RECIPE, posterior=fitting_named(name))
+        return learners.Supervised(network, classes=10, recipe=recipe, posterior=fitting_named(name))
 
     made: dict[str, Callable[[], Learner]] = {
         name: partial(supervised, dropping, name) for name in WITH_DROPOUT
@@ -105,19 +116,20 @@ def measure() -> None:
     done = set()
     if FIGURES.exists():
         with FIGURES.open(newline="") as file:
-            done = {tuple(row[:3]) for row in csv.reader(file)}
+            done = {tuple(row[:4]) for row in csv.reader(file)}
     else:
         FIGURES.write_text(",".join(HEADER) + "\n")
     torch.set_num_threads(1)
     digits, clothes = (data.load(name, data_dir=str(folder())) for name in ("mnist", "fashion-mnist"))
     strangers = View(clothes.test, np.arange(STRANGERS))
-    for seed in range(SEEDS):
-        chosen = np.random.default_rng(seed).permutation(len(digits.train))
-        for labels in SIZES:
-            for name, make in members().items():
-                if (name, str(labels), str(seed)) in done:
+    for epochs, sizes in SIZES.items():
+        for labels, seed in product(sizes, range(SEEDS)):
+            chosen = np.random.default_rng(seed).permutation(len(digits.train))[:labels]
+            for name, make in members(epochs).items():
+                key = (name, str(epochs), str(labels), str(seed))
+                if key in done:
                     continue
-                row = [name, labels, seed, *_cell(make(), digits, strangers, chosen[:labels], seed)]
+                row = [*key, *_cell(make(), digits, strangers, chosen, seed)]
                 with FIGURES.open("a", newline="") as file:
                     csv.writer(file, lineterminator="\n").writerow(row)
                 print(*row, flush=True)
