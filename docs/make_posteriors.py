@@ -262,8 +262,8 @@ its dropout layers. `temperature` and `dirichlet` use a fifth of the labels for 
 
 Each learner trains the same network on random labels from a pool of 5,000 images of MNIST, two of each class first,
 with MC-dropout. The values are % right of the 10,000 test images. An epoch has 2,000 items, so there are 310 or 1,250
-steps. ▲ is better and ▼ is worse than `supervised` in every seed, after the short and after the long training. Few
-seeds are measured yet (see below the table), so a small difference may be chance.
+steps. ▲ is better and ▼ is worse than `supervised` in every seed, after the short and after the long training.
+There are few seeds (see below the table), so a small difference may be chance.
 
 - `augmented` is `supervised` with shifted images. Consistency training and FixMatch have not converged after 310 steps.
   So `baldur run` trains them, and augmented ones, four times as long by default.
