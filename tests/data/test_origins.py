@@ -133,8 +133,8 @@ def test_values_as_json_holds_them():
     assert chosen(wide)[-1] == "text"
 
 
-def test_a_million_items_need_no_memory():
-    x = np.zeros((10**6, 2), np.float32)
+def test_many_items_need_no_memory():
+    x = np.zeros((10**5, 2), np.float32)
     x[:, 0] = np.arange(len(x))
     dataset = load_for_labelling(x, classes=BOTH)
     tracemalloc.start()
@@ -142,7 +142,7 @@ def test_a_million_items_need_no_memory():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert count == len(x)
-    assert peak < 200e6
+    assert peak < 20e6
 
 
 def test_origins_can_be_pickled(tmp_path):

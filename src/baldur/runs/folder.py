@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from baldur.core.devices import pick_device
 from baldur.core.trees import bits, map_tree
 from baldur.data import Dataset
 from baldur.data.copies import EARLIER
@@ -45,6 +46,9 @@ _PEOPLE = (
     "people label in the run in {0}, so nothing is compared; go on with baldur.open in Python, or give another "
     "folder"
 )
+
+ON_PROCESSOR = 32
+"""The side in pixels of photographs if there is no GPU; with it, a small network is chosen."""
 
 _NAMES = ("network", "learner", "posterior")
 """Settings that may name a function by the path of an earlier version."""
@@ -101,7 +105,22 @@ def settle(told: Mapping[str, Any], out: Path, db: str | None = None) -> Settled
 
 def _new(told: Mapping[str, Any]) -> Settings:
     """The settings of a new run. A learner that converges late trains for longer, unless the user says how long."""
-    settings = settings_.create(**told)
+    return adapted(settings_.create(**told), told)
+
+
+def adapted(settings: Settings, told: Collection[str]) -> Settings:
+    """Settings of a new run, with the defaults that depend on other settings and on the machine.
+
+    Args:
+        settings: Settings with the usual defaults.
+        told: The names of the settings that the user gave.
+
+    Returns:
+        The settings. On a processor, photographs are smaller, so that the first model is there within minutes.
+    """
+    slow = pick_device(settings.engine.device).type == "cpu"
+    if slow and not {"image_size", "network", "encoder"} & set(told):
+        settings = settings.but(image_size=ON_PROCESSOR)
     return settings if "epochs" in told else long_enough(settings)
 
 

@@ -20,7 +20,7 @@ from baldur.errors import (
 from baldur.protocols import Pool, Posterior, View, pictures_of
 from baldur.runs import settings as settings_
 from baldur.runs.faults import Faults
-from baldur.runs.folder import long_enough
+from baldur.runs.folder import adapted
 from baldur.runs.items import picture
 from baldur.runs.measuring import make_passes
 from baldur.runs.observer import Observer
@@ -102,7 +102,7 @@ def settings_for_people(told: Mapping[str, Any]) -> Settings:
     ahead = max(_AHEAD * after, _FEWEST) if isinstance(after, int) else _FEWEST
     fixed = {"strategies": several, "seeds": 1, "rounds": 0, "oracle": "people"}
     settings = settings_.create(**{"initial": _INITIAL, "query_size": ahead} | dict(named) | fixed)
-    return settings if "epochs" in named else long_enough(settings)
+    return adapted(settings, named)
 
 
 @dataclass

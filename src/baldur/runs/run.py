@@ -37,6 +37,7 @@ from baldur.runs.live import Live, in_notebook
 from baldur.runs.meant import as_strategy
 from baldur.runs.names import NetworkFactory, name_of
 from baldur.runs.observer import Observer
+from baldur.runs.pace import measure
 from baldur.runs.plan import IN_MEMORY, Given, make_plan
 from baldur.runs.settings import DataSettings, Settings
 from baldur.runs.trials import Prepared, go_on, prepare
@@ -335,14 +336,21 @@ def _run(
         waits = None
         if said := choice.said():
             observer.message(said)
+        done = sum(trial.state == "done" for trial in store.trials())
+        if left := compare.seeds * len(compare.strategies) - done:
+            pace = measure(prepared.plan, dataset, prepared.passes, observer)
+            if pace is not None and (said := pace.said(compare.rounds + 1, left, choice.jobs)):
+                observer.message(said)
         if choice.jobs > 1:
-            left = [(trial.strategy, trial.seed) for trial in trials if trial.state != "done"]
+            unfinished = [(trial.strategy, trial.seed) for trial in trials if trial.state != "done"]
             try:
                 scaling = dataset.preprocessing.get("scaling")
-                waits = side_by_side(settings, given, store, settled.known, scaling, left, choice, observer)
+                waits = side_by_side(
+                    settings, given, store, settled.known, scaling, unfinished, choice, observer
+                )
             except PicklingError as error:
                 observer.message(f"trials run one after the other, in this process: {error}")
-                trials = (store.trial(*key) for key in left)
+                trials = (store.trial(*key) for key in unfinished)
         if waits is None:
             waits = _in_turn(trials, prepared, store, observer, elsewhere)
         report.write_curves(store, out / "curves.csv")

@@ -53,7 +53,8 @@ class DataSettings(_Section):
         None, description="folder with the official data files (default: $BALDUR_DATA)"
     )
     image_size: Annotated[int, Field(ge=8)] = Field(
-        64, description="side in pixels of the squares to which photographs are resized"
+        64,
+        description="side in pixels of the squares to which photographs are resized; by default 32 without a GPU",
     )
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.2, description="share of items for testing if the data have no test split"

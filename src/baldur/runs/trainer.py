@@ -28,8 +28,10 @@ from baldur.runs.items import item_shape
 from baldur.runs.labelling import Source, Training, settings_for_people
 from baldur.runs.live import Live, in_notebook
 from baldur.runs.meant import as_strategy
+from baldur.runs.measuring import make_passes
 from baldur.runs.names import name_of
 from baldur.runs.observer import Observer
+from baldur.runs.pace import measure
 from baldur.runs.plan import IN_MEMORY, Given, Plan, make_plan
 from baldur.runs.registering import first_requests, frontier_of, include, register
 from baldur.runs.run import environment
@@ -224,6 +226,10 @@ def begin(folder: Path, source: Source, told: Mapping[str, Any], observer: Obser
     )
     with store, store.lock("trainer"):
         finish_beginning(store, dataset, settings)
+        passes = make_passes(settings.score, settings.engine.device, dataset, observer)
+        pace = measure(plan, dataset, passes, observer)
+        if pace is not None and (said := pace.said(1, 1, 1)):
+            observer.message(said)
 
 
 def finish_beginning(store: Store, dataset: Dataset, settings: Settings) -> None:
