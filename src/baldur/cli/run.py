@@ -248,6 +248,9 @@ def resolved(told: dict[str, Any]) -> dict[str, Any]:
     }
     if told.get("data") in NAMES:
         paths.pop("data", None)
+    encoder = told.get("encoder")
+    if isinstance(encoder, str) and encoder.startswith("hf:") and Path(encoder[3:]).is_dir():
+        paths["encoder"] = f"hf:{Path(encoder[3:]).resolve()}"
     return told | paths
 
 

@@ -64,8 +64,8 @@ def load(
             it is recognised, if it is plain.
         reading: The rules of reading. 2 keeps equal items on one side of a split; 1 reads labels, columns and pixels
             as early versions did, too.
-        encoder: A pretrained network that turns images into features: FILE.pt2,
-            package.module:factory, or an encoder that is loaded.
+        encoder: A pretrained network that turns images into features: hf:NAME of
+            transformers, FILE.pt2, package.module:factory, or an encoder that is loaded.
         cache: The folder for downloads, decoded images and features; by default $BALDUR_CACHE, or else
             ~/.cache/baldur.
         device: The device of the encoder.
@@ -141,6 +141,8 @@ def read(
         The data set.
     """
     reading = rules.reading
+    encoder = load_encoder(encoder, device) if isinstance(encoder, str) else encoder
+    image_size = image_size if encoder is None else encoder.size(image_size)
     loaded = _named(name_or_path, data_dir, cache, test_fraction, seed, progress, reading)
     path = Path(name_or_path).expanduser()
     if loaded is None:

@@ -61,7 +61,7 @@ class DataSettings(_Section):
     )
     encoder: str | None = Field(
         None,
-        description="pretrained network: FILE.pt2 or module:factory",
+        description="pretrained network: hf:NAME of transformers, FILE.pt2 or module:factory",
         json_schema_extra=COMMON,
     )
     missing: list[str] | None = Field(

@@ -4,7 +4,7 @@ import hashlib
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +18,7 @@ from baldur.data.arrays import ArrayPool, digests
 from baldur.data.cache import block, cut, gather, key_of
 from baldur.data.dataset import Dataset
 from baldur.data.download import Progress
+from baldur.data.encoders import hugging_face
 from baldur.data.images import sha256_of
 from baldur.errors import DataNotFound, InvalidArgument, InvalidData
 from baldur.protocols import Pool, Positions
@@ -35,20 +36,34 @@ class Encoder:
         network: Inputs (n, channels, height, width) to features (n, D).
         sha256: Of its weights and, as far as possible, of its code.
         device: The device that it runs on.
+        input: The size and the normalisation of its images; None if it takes those of the data.
     """
 
     spec: str
     network: Callable[[Any], Any]
     sha256: str
     device: str
+    input: hugging_face.Input | None = None
+
+    def size(self, usual: int) -> int:
+        """The side in pixels to which photographs are resized.
+
+        Args:
+            usual: The side without an encoder.
+
+        Returns:
+            The side that the encoder needs.
+        """
+        return usual if self.input is None else self.input.size
 
 
 def load_encoder(spec: str, device: str) -> Encoder:
     """Load an encoder.
 
     Args:
-        spec: FILE.pt2, written by `torch.export.save`; or package.module:factory, a function without
-            arguments that returns a `torch.nn.Module`. Both run code, so load only what you trust.
+        spec: hf:NAME, an image model of transformers; or FILE.pt2, written by `torch.export.save`; or
+            package.module:factory, a function without arguments that returns a `torch.nn.Module`. The last two run
+            code, so load only what you trust.
         device: The device to run on: "cpu", "cuda", "auto", ...
 
     Returns:
@@ -63,11 +78,14 @@ def load_encoder(spec: str, device: str) -> Encoder:
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if spec.startswith(hugging_face.PREFIX):
+        found = hugging_face.load_model(spec)
+        return Encoder(found.spec, found.network.to(device), found.sha256, device, found.input)
     if spec.endswith(".pt2"):
         return _exported(spec, device)
     module, colon, name = spec.partition(":")
     if not (module and colon and name):
-        raise InvalidArgument(f"an encoder must be FILE.pt2 or package.module:factory, not {spec!r}")
+        raise InvalidArgument(f"an encoder must be hf:NAME, FILE.pt2 or package.module:factory, not {spec!r}")
     try:
         network = getattr(importlib.import_module(module), name)()
     except (ImportError, AttributeError) as error:
@@ -121,6 +139,9 @@ def encoded(dataset: Dataset, encoder: Encoder, cache: Path, progress: Progress 
         if progress:
             progress("features", done, total)
 
+    if encoder.input is not None:
+        fitting = _Fitting(encoder.input, dataset.preprocessing, encoder.network)
+        encoder = replace(encoder, network=fitting)
     about = (encoder.sha256, encoder.device, dataset.preprocessing)
     train, test = (
         _features(pool, encoder, content, cache / "features", about, advance) if len(pool) else pool
@@ -135,6 +156,40 @@ def encoded(dataset: Dataset, encoder: Encoder, cache: Path, progress: Progress 
         "input": dataset.preprocessing,
     }
     return replace(dataset, train=train, test=test, preprocessing=preprocessing)
+
+
+@dataclass(frozen=True)
+class _Fitting:
+    """A network whose images are brought into the form that it was trained with.
+
+    Args:
+        input: That form.
+        preprocessing: The form of the images of the data.
+        network: The network.
+    """
+
+    input: hugging_face.Input
+    preprocessing: Mapping[str, Any]
+    network: Callable[[Any], Any]
+
+    def __call__(self, x: Any) -> Any:
+        import torch
+
+        def channels(values: Sequence[float]) -> Any:
+            return torch.tensor(values, dtype=torch.float32, device=x.device).reshape(-1, 1, 1)
+
+        if x.ndim != 4:
+            raise InvalidArgument(f"the encoder takes images, not items of shape {tuple(x.shape[1:])}")
+        told = self.preprocessing
+        pixels = x.float() * channels(told.get("std", (1.0,))) + channels(told.get("mean", (0.0,)))  # 0 to 1
+        if pixels.shape[1] == 1:
+            pixels = pixels.expand(-1, 3, -1, -1)
+        side = self.input.size
+        if pixels.shape[2:] != (side, side):
+            pixels = torch.nn.functional.interpolate(
+                pixels, size=(side, side), mode="bilinear", antialias=True
+            )
+        return self.network((pixels - channels(self.input.mean)) / channels(self.input.std))
 
 
 def _features(
