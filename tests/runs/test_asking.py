@@ -1,7 +1,11 @@
 """Ask and tell."""
 
+import jaxtyping
 import numpy as np
+import pandas as pd
 import pytest
+import torch
+from tests.runs.killed import kill_people
 from tests.runs.people import answered, begun, elsewhere, truth
 from tests.tiny_runs import QUICK, blobs
 
@@ -139,9 +143,99 @@ def test_a_run_that_compares_asks_nobody(tmp_path):
             ask()
 
 
-def test_k_is_at_least_one(run):
-    with pytest.raises(InvalidArgument, match="at least 1, not 0"):
-        run.ask(0)
+@pytest.mark.parametrize("k", [0, -1, "3", None, 2.5, float("nan")])
+def test_k_is_a_whole_number_of_at_least_one(run, k):
+    with pytest.raises(InvalidArgument, match="whole number of at least 1"):
+        run.ask(k)
+
+
+def test_more_items_than_there_are_may_be_asked_for(run):
+    assert len(run.ask(10**30)) == len(run.ask(np.int64(1000))) > 60
+
+
+def test_items_and_answers_may_have_other_types(run):
+    a, b, c, d, e, f, g, h = run.ask(8)
+    assert run.tell({int(a.id): np.str_("red")}).taken == (a.id,)
+    assert run.tell({b: " red "}).taken == (b.id,)
+    assert run.tell(pd.Series({np.int64(c.id): "red"})).taken == (c.id,)
+    assert run.tell([(d.id, "red")]).taken == (d.id,)
+    assert run.skip(int(e.id)).taken == (e.id,)
+    assert run.skip(np.array([int(f.id)])).taken == (f.id,)
+    assert run.skip(pd.Series([g.id])).taken == (g.id,)
+    assert run.skip(h).taken == (h.id,)
+    assert {h} == {h}
+
+
+@pytest.mark.parametrize("answers", [None, "red", 5, ["red"], pd.DataFrame({"id": ["1"], "label": ["red"]})])
+def test_what_is_no_answer_is_refused_in_words(run, answers):
+    with pytest.raises(InvalidArgument, match="give the answers by item id"):
+        run.tell(answers)
+
+
+def test_what_is_no_item_or_no_annotator_is_refused_in_words(run):
+    for call in (run.skip, run.untell, run.unlabelable, run.withdraw):
+        with pytest.raises(InvalidArgument, match="give an item, its id, or several of them, not None"):
+            call(None)
+    with pytest.raises(InvalidArgument, match=r"or several of them, not 2\.5"):
+        run.give_back(2.5)
+    for by in (5, "  "):
+        with pytest.raises(InvalidArgument, match="the annotator must be a name"):
+            run.tell({"1": "red"}, by=by)
+    assert run.labels().empty
+
+
+@pytest.mark.parametrize("label", [None, float("nan"), "", ["red"], np.array(["red"]), 0, True, "Red"])
+def test_what_is_no_class_is_refused_and_named(run, label):
+    with pytest.warns(AnswersRefused, match="is not a class; the classes are red, green, blue"):
+        assert run.tell({run.ask(1)[0].id: label}).taken == ()
+
+
+@pytest.mark.parametrize(
+    ("classes", "labels"),
+    [
+        ([0, 1], [0, torch.tensor(1), np.array(0), 1.0, "1", np.float32(0)]),
+        ([True, False], [True, np.False_, torch.tensor(True), "False"]),
+        ([0.5, 1.5], [0.5, np.float64(1.5), torch.tensor(0.5), "1.5"]),
+    ],
+)
+def test_classes_may_be_numbers_of_any_kind(tmp_path, classes, labels):
+    run = baldur.open(tmp_path, blobs()[0], classes=classes)
+    items = run.ask(len(labels))
+    told = run.tell({item.id: label for item, label in zip(items, labels, strict=True)})
+    assert len(told.taken) == len(labels)
+
+
+def test_classes_are_changed_by_name(run, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    assert run.add_class(5)[-1] == "5"
+    assert run.rename_class(5, " five ")[-1] == "five"
+    with pytest.raises(InvalidArgument, match="in a list, not 'red'"):
+        run.merge_classes("red", "warm")
+
+
+def test_an_answer_that_is_sent_again_is_known(run):
+    (a,) = ids(run.ask(1))
+    run.tell({a: "red"})
+    assert run.relabel({a: "blue"}).taken == (a,)
+    assert run.relabel({a: "blue"}).known == (a,)
+    with Store.open(run.folder) as store:
+        assert len(store.ledger()) == 2
+
+
+@pytest.mark.parametrize("out", ["never", "withdraw", "unlabelable"])
+def test_labels_that_no_model_learns_from_train_nothing(run, out):
+    """A round that closed with test labels alone could never be trained."""
+    with Store.open(run.folder) as store:
+        train, test = ([p.id for p in store.places() if p.split == s] for s in ("train", "reserve"))
+    run.tell({i: truth()[i] for i in test} | {train[0]: truth()[train[0]]})
+    if out != "never":
+        run.tell({i: truth()[i] for i in train[1:9]})
+        getattr(run, out)(train[1:9])
+    assert len(run.ask(3)) == 3
+    assert run.status()["round"] == 0
+    run.tell({i: truth()[i] for i in train[9:19]})
+    run.ask(1)
+    assert run.status()["round"] == 1
 
 
 def test_classes_change_while_people_label(run):
@@ -198,3 +292,7 @@ def test_everything_may_be_labelled(run):
         reserved = {place.id for place in store.places() if place.split == "reserve"}
     assert len(run.labels()) >= 90 - len(reserved)
     assert run.status()["state"] == "waiting"
+
+
+def test_killed_while_somebody_labels_nothing_is_lost_or_doubled(tmp_path):
+    kill_people(tmp_path, kills=5, seed=0, epochs=5, longest=0.4)

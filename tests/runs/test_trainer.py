@@ -63,6 +63,21 @@ def test_other_settings_or_classes_are_refused(tmp_path):
         begun(tmp_path, epoch=3)
 
 
+@pytest.mark.parametrize("classes", [[1.0, 2.0], ["a ", " b"], "a,b", np.array([True, False])])
+def test_the_same_classes_are_the_same_in_any_form(tmp_path, classes):
+    for _ in range(2):
+        begun(tmp_path, classes=classes)
+    for wrong in ([], ["a", None]):
+        with pytest.raises(InvalidArgument, match="class"):
+            begun(tmp_path, classes=wrong)
+
+
+def test_a_reservation_has_an_end(tmp_path):
+    for minutes in (0, float("inf"), float("nan"), 1e12):
+        with pytest.raises(InvalidSettings, match="lease_minutes must be"):
+            begun(tmp_path, lease_minutes=minutes)
+
+
 def test_other_data_are_refused(tmp_path):
     begun(tmp_path)
     with pytest.raises(ItemChanged):

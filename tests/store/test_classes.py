@@ -64,6 +64,7 @@ def test_a_change_that_is_sent_twice_counts_once(asking):
         ("merge", ["cat"], "pet", "give different names"),
         ("merge", ["cat", "cat"], "pet", "give different names"),
         ("merge", ["cat", "dog"], "bird", "'bird' is a class already"),
+        ("merge", ["cat", "dog", "bird"], "pet", "needs two classes at least"),
     ],
 )
 def test_a_change_that_makes_no_sense_is_refused(asking, verb, old, new, words):

@@ -33,7 +33,8 @@ def test_an_item_out_of_the_pool_keeps_its_label_in_the_ledger(asking):
     assert trial.left_out() == set()
 
 
-def test_an_item_that_is_not_there_cannot_be_taken_out(asking):
+@pytest.mark.parametrize("back", [False, True])
+def test_an_item_that_is_not_there_can_neither_be_taken_out_nor_put_back(asking, back):
     with pytest.raises(InvalidArgument, match="there is no item 'z'"):
-        asking.withdraw_items(["a", "z"], "ann")
+        asking.withdraw_items(["a", "z"], "ann", back)
     assert asking.ledger() == []  # all or none

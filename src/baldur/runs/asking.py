@@ -12,7 +12,7 @@ import numpy as np
 
 from baldur.errors import InvalidArgument, RunBusy
 from baldur.store import Event, Offered, Store, Trial
-from baldur.store.events import Kind
+from baldur.store.events import LABELS, RESERVE, Kind
 
 _EVENTS = UUID("8c1f0f86-3c7e-5b5e-9d7c-0d8a3c3f7f10")
 _ROLE = "asking"
@@ -41,9 +41,9 @@ class Item:
     id: str
     path: str | None = None
     text: str | None = None
-    x: Any = field(default=None, repr=False)
+    x: Any = field(default=None, repr=False, compare=False)
     guess: str | None = None
-    probabilities: Mapping[str, float] | None = field(default=None, repr=False)
+    probabilities: Mapping[str, float] | None = field(default=None, repr=False, compare=False)
     score: float | None = None
     why: str = ""
 
@@ -128,8 +128,8 @@ def worth_training(store: Store, trial: Trial, retrain_after: int) -> bool:
         retrain_after: New labels after which a model is trained again.
 
     Returns:
-        True if a fit was interrupted; or if enough labels are new, or all requests are answered, and the labels are of
-        two classes at least.
+        True if a fit was interrupted; or if enough labels are new, or all requests are answered, and the labels to
+        train on are of two classes at least.
     """
     latest = trial.latest()
     if latest is None:
@@ -138,28 +138,43 @@ def worth_training(store: Store, trial: Trial, retrain_after: int) -> bool:
         return True
     new = trial.queue.new()
     enough = new >= retrain_after or (new > 0 and not trial.queue.waiting())
-    return enough and len({row.value for row in trial.labels()}) > 1
+    return enough and len(_to_learn(store, trial)) > 1
 
 
-def tell(trial: Trial, kind: Kind, answers: Mapping[str, Any], by: str = "") -> Told:
+def _to_learn(store: Store, trial: Trial) -> set[str]:
+    """The classes of the labels that a model would be trained on: without test items, and items out of the pool."""
+    out = trial.left_out()
+    labels = {row.item: row.value for row in trial.labels() if row.item not in out}
+    kept = store.some_items(list(labels))
+    return {value for item, value in labels.items() if kept[item].split != RESERVE}
+
+
+def tell(trial: Trial, kind: Kind, answers: Any, by: Any = "") -> Told:
     """Store answers. Those that cannot be believed are refused, and the others are taken.
+
+    An answer that says what the ledger ends with adds nothing, so it may be sent again after a crash.
 
     Args:
         trial: The trial.
         kind: The kind of the events.
-        answers: By item id, a class name or the text of a note; for other kinds, anything.
+        answers: By item or id, a class name or the text of a note; for other kinds, anything.
         by: The name of the annotator; by default, that of the user of this computer.
 
     Returns:
         The fate of each answer.
+
+    Raises:
+        InvalidArgument: The answers are not by item id, or the name of the annotator is no name.
     """
-    who = by or user()
+    if not isinstance(by, str) or (by and not by.strip()):
+        raise InvalidArgument(f"the annotator must be a name, such as by='ann', not {by!r}")
+    who = by.strip() or user()
     now = {row.item: row for row in trial.labels()}
     events, repeated = [], []
-    for item, given in answers.items():
-        value, name = _text(given), str(item)
+    for item, given in _by_item(answers).items():
+        value, name = as_text(given), _id(item)
         row = now.get(name)
-        if kind == "label" and row is not None and (row.value, row.annotator) == (value, who):
+        if kind in LABELS and row is not None and (row.value, row.annotator) == (value, who):
             repeated.append(name)
             continue
         number = 0 if row is None else row.number
@@ -244,13 +259,36 @@ def _guesses(trial: Trial) -> dict[str, dict[str, float]]:
     return guesses
 
 
-def _text(value: Any) -> str:
-    """A class as text: a name, or a number that is the name of a class."""
+def _by_item(answers: Any) -> dict[Any, Any]:
+    """Answers as a dict: a mapping, a pandas Series, or pairs."""
+    try:
+        several = dict(answers)
+    except (TypeError, ValueError):
+        several = None
+    if several is None or (
+        not isinstance(answers, Mapping) and any(np.ndim(value) for value in several.values())
+    ):
+        raise InvalidArgument(
+            f"give the answers by item id, such as {{items[0].id: 'owl'}}, not as {type(answers).__name__}; "
+            "for a table, dict(zip(table.id, table.label))"
+        )
+    return several
+
+
+def as_text(value: Any) -> str:
+    """A class or a note as text, as `baldur.open` reads the names of classes.
+
+    Args:
+        value: A name; or a number, of NumPy or PyTorch too, that is the name of a class.
+
+    Returns:
+        The text.
+    """
     if isinstance(value, str):
-        return value
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        return str(int(value))
-    return str(value)
+        return value.strip()
+    plain = np.asarray(value)
+    one = plain.item() if plain.ndim == 0 else value
+    return str(int(one)) if isinstance(one, float) and one.is_integer() else str(one)
 
 
 def user() -> str:
@@ -265,17 +303,28 @@ def user() -> str:
         return "person"
 
 
-def as_ids(items: str | Item | Iterable[str | Item]) -> list[str]:
+def as_ids(items: Any) -> list[str]:
     """Ids of items.
 
     Args:
-        items: An id, an item, or several of them.
+        items: An item, its id, or several of them.
 
     Returns:
         The ids.
+
+    Raises:
+        InvalidArgument: They are neither items nor ids.
     """
-    several = [items] if isinstance(items, str | Item) else items
-    return [one.id if isinstance(one, Item) else str(one) for one in several]
+    alone = isinstance(items, str | Item | int | np.integer)
+    if not alone and not isinstance(items, Iterable):
+        raise InvalidArgument(f"give an item, its id, or several of them, not {items!r}")
+    return [_id(one) for one in ([items] if alone else items)]
+
+
+def _id(item: Any) -> str:
+    if isinstance(item, Item):
+        return item.id
+    return str(item) if isinstance(item, str) else as_text(item)
 
 
 def again(folder: Path) -> str:

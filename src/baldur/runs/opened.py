@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from baldur.runs.trainer import Trainer
     from baldur.store.classes import Verb
     from baldur.store.events import Kind
+
+
+_MOST = 2**31  # items at once, which no pool has
 
 
 class Run:
@@ -86,10 +90,14 @@ class Run:
             The items; fewer than k if the pool is exhausted.
 
         Raises:
-            InvalidArgument: The run compares strategies, or k is less than 1.
+            InvalidArgument: The run compares strategies, or k is no whole number of at least 1.
         """
+        try:
+            k = min(index(k), _MOST)
+        except TypeError:
+            k = 0
         if k < 1:
-            raise InvalidArgument(f"k, the number of items to ask for, must be at least 1, not {k}")
+            raise InvalidArgument("k, the number of items to ask for, must be a whole number of at least 1")
         with self._store() as store:
             trial, settings = asking.only_trial(store), settings_.from_toml(store.settings)
             if train and asking.worth_training(store, trial, settings.people.retrain_after):
@@ -115,14 +123,14 @@ class Run:
             worth = asking.worth_training(store, trial, settings.people.retrain_after)
             return worth and self._train(store, trial)
 
-    def tell(self, labels: Mapping[str, Any], *, by: str = "") -> "Told":
+    def tell(self, labels: "Mapping[Any, Any] | Iterable[tuple[Any, Any]]", *, by: str = "") -> "Told":
         """Store labels. When this returns, they are safe.
 
         A label that cannot be believed is refused, and the others are taken: an unknown item or class, or another class
         than the item has. `relabel` changes a label.
 
         Args:
-            labels: Class names by item id.
+            labels: Class names by item or by its id: a dict, a pandas Series, or pairs.
             by: The name of the annotator; by default, that of the user of this computer.
 
         Returns:
@@ -130,11 +138,11 @@ class Run:
         """
         return self._say("label", labels, by)
 
-    def relabel(self, labels: Mapping[str, Any], *, by: str = "") -> "Told":
+    def relabel(self, labels: "Mapping[Any, Any] | Iterable[tuple[Any, Any]]", *, by: str = "") -> "Told":
         """Change the labels of items. The earlier labels stay in the ledger.
 
         Args:
-            labels: Class names by item id.
+            labels: Class names by item or by its id.
             by: The name of the annotator.
 
         Returns:
@@ -280,7 +288,7 @@ class Run:
         Raises:
             InvalidArgument: There is no such class, or the new name is taken.
         """
-        return self._change_classes("merge", list(old), new, by)
+        return self._change_classes("merge", old, new, by)
 
     def quality(self) -> report.Quality:
         """The accuracy of the model on random items that were kept for testing, with its interval.
@@ -293,13 +301,13 @@ class Run:
         with self._store() as store:
             return report.quality_of(store)
 
-    def _say(self, kind: "Kind", answers: Mapping[str, Any], by: str) -> "Told":
+    def _say(self, kind: "Kind", answers: Any, by: str) -> "Told":
         with self._store() as store:
             told = asking.tell(asking.only_trial(store), kind, answers, by)
         if told.refused:
             item, reason = next(iter(told.refused.items()))
             warnings.warn(
-                f"{len(told.refused)} of {len(answers)} answers were refused, the first for {item!r}: {reason}",
+                f"{len(told.refused)} of {sum(map(len, told))} answers were refused, the first for {item!r}: {reason}",
                 AnswersRefused,
                 stacklevel=3,
             )
@@ -308,7 +316,10 @@ class Run:
     def _change_classes(self, verb: "Verb", old: Sequence[str], new: str, by: str) -> tuple[str, ...]:
         with self._store() as store:
             asking.only_trial(store)
-            return store.change_classes(verb, old, new, by or asking.user()).names
+            if isinstance(old, str):
+                raise InvalidArgument(f"give the names of the classes in a list, not {old!r}")
+            names = [asking.as_text(name) for name in old]
+            return store.change_classes(verb, names, asking.as_text(new), by or asking.user()).names
 
     def _train(self, store: Store, trial: Trial) -> bool:
         """Train the model, unless another process is doing so."""

@@ -10,11 +10,8 @@ from uuid import uuid4
 from baldur.errors import InvalidArgument
 from baldur.runs.asking import items_of
 from baldur.runs.ingest import only_trial
-from baldur.runs.settings import from_toml
+from baldur.runs.settings import MOST_MINUTES, from_toml
 from baldur.store import Store
-
-MOST_MINUTES = 10_000_000
-"""Reservations are shorter than this, about 19 years."""
 
 _FORMATS = ("jsonl", "csv")
 _WHERE = ("path", "part", "text", "row")  # left out where an item has none

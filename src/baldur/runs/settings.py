@@ -38,6 +38,10 @@ COMMON: JsonDict = {"common": True}
 Count = Annotated[int, Field(ge=1)]
 
 
+MOST_MINUTES = 10_000_000
+"""Reservations are shorter than this, about 19 years."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -268,7 +272,7 @@ class PeopleSettings(_Section):
     test_labels: Annotated[int, Field(ge=0)] = Field(
         50, description="labels of random items that are kept for testing; 0 for none"
     )
-    lease_minutes: Annotated[float, Field(gt=0)] = Field(
+    lease_minutes: Annotated[float, Field(gt=0, lt=MOST_MINUTES)] = Field(
         60.0, description="minutes for which an item is reserved for the person who was asked"
     )
     added: list[str] = Field([], description="places of data that were added later; see baldur add")

@@ -1,6 +1,6 @@
 """Begins a run in which people label, or goes on with one, and trains its model in this process."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from rich.console import Console
 from baldur.core.devices import pick_device
 from baldur.core.trees import map_tree
 from baldur.data import Dataset, load_for_labelling
+from baldur.data.classes import class_names
 from baldur.data.understood import lines
 from baldur.errors import (
     InvalidArgument,
@@ -145,7 +146,7 @@ class Trainer:
 def opened(
     folder: Path,
     data: Any,
-    classes: Sequence[Any] | None,
+    classes: Iterable[Any] | None,
     added: Sequence[Any],
     told: Mapping[str, Any],
     url: str | None,
@@ -364,13 +365,12 @@ def _apart(told: Mapping[str, Any]) -> tuple[Given, dict[str, Any]]:
 
 def _check(store: Store, source: Source, told: Mapping[str, Any]) -> None:
     """Refuse other settings or classes than those of the run."""
-    if source.classes is not None and set(map(str, source.classes)) not in (
-        set(store.classes),
-        set(store.first_classes),
-    ):
+    missing = settings_.from_toml(store.settings).data.missing
+    given = None if source.classes is None else class_names(source.classes, missing)
+    if given is not None and set(given) not in (set(store.classes), set(store.first_classes)):
         raise SettingsChanged(
             f"the run in {store.folder} has the classes {', '.join(store.classes)}, not "
-            f"{', '.join(map(str, source.classes))}; leave out classes=, and change them with add_class, rename_class "
+            f"{', '.join(given)}; leave out classes=, and change them with add_class, rename_class "
             "or merge_classes"
         )
     stored = settings_.from_toml(store.settings).flat()

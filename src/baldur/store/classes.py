@@ -157,5 +157,9 @@ def _check(names: Sequence[str], verb: Verb, old: Sequence[str], new: str) -> No
         raise InvalidArgument(f"{unknown[0]!r} is not a class; the classes are {listed}")
     if len(set(old)) != len(old) or len(old) < {"add": 0, "rename": 1, "merge": 2}[verb]:
         raise InvalidArgument(f"to {verb} classes, give different names of classes, not {list(old)}")
+    if verb == "merge" and len(old) == len(names):
+        raise InvalidArgument(
+            f"a run needs two classes at least, so {listed} cannot become one; add another class first"
+        )
     if new in names and (verb != "merge" or new not in old):
         raise InvalidArgument(f"{new!r} is a class already; the classes are {listed}")

@@ -52,9 +52,8 @@ def withdraw(connection: Connection, items: Sequence[str], annotator: str) -> No
     Raises:
         InvalidArgument: There is no such item.
     """
+    _check(connection, items)
     for item in items:
-        if connection.execute(sa.select(_i.id).where(_i.id == item)).first() is None:
-            raise InvalidArgument(f"there is no item {item!r}; give an id as the run writes it")
         connection.execute(schema.leases.delete().where(schema.leases.c.item == item))
         _say(connection, item, "withdrawn", annotator)
 
@@ -66,9 +65,19 @@ def restore(connection: Connection, items: Sequence[str], annotator: str) -> Non
         connection: An open write transaction.
         items: The items.
         annotator: Who puts them back.
+
+    Raises:
+        InvalidArgument: There is no such item.
     """
+    _check(connection, items)
     for item in items:
         _say(connection, item, "restored", annotator)
+
+
+def _check(connection: Connection, items: Sequence[str]) -> None:
+    for item in items:
+        if connection.execute(sa.select(_i.id).where(_i.id == item)).first() is None:
+            raise InvalidArgument(f"there is no item {item!r}; give an id as the run writes it")
 
 
 def _say(connection: Connection, item: str, what: str, annotator: str) -> int:
