@@ -104,6 +104,26 @@ def test_the_same_correction_may_come_again_after_another(run):
         assert run.labels().label.tolist() == [value]
 
 
+@pytest.mark.parametrize("between", ["untell", "unlabelable"])
+def test_the_same_answer_after_another_event_is_stored(run, between):
+    (a,) = ids(run.ask(1))
+    for _ in range(3):
+        assert run.tell({a: "red"}).taken == (a,)
+        assert run.labels().item.tolist() == [a]
+        assert getattr(run, between)(a).taken == (a,)
+        assert getattr(run, between)(a).known == (a,)
+        assert run.labels().empty
+
+
+def test_a_repeated_correction_is_one(run):
+    (a,) = ids(run.ask(1))
+    run.tell({a: "red"})
+    assert run.relabel({a: "blue"}).taken == (a,)
+    assert run.relabel({a: "blue"}).known == (a,)
+    run.rename_class("blue", "navy")
+    assert run.tell({a: "navy"}).known == (a,)
+
+
 def test_numbers_are_names_of_classes(tmp_path):
     run = baldur.open(tmp_path, blobs()[0], classes=[0, 1, 2])
     a, b, c = ids(run.ask(3))

@@ -12,7 +12,11 @@ import numpy as np
 
 from baldur.errors import InvalidArgument, RunBusy
 from baldur.store import Event, Offered, Store, Trial
+<<<<<<< HEAD
 from baldur.store.events import LABELS, RESERVE, Kind
+=======
+from baldur.store.events import LABELS, Kind, Last
+>>>>>>> wt/r
 
 _EVENTS = UUID("8c1f0f86-3c7e-5b5e-9d7c-0d8a3c3f7f10")
 _ROLE = "asking"
@@ -166,6 +170,7 @@ def tell(trial: Trial, kind: Kind, answers: Any, by: Any = "") -> Told:
     Raises:
         InvalidArgument: The answers are not by item id, or the name of the annotator is no name.
     """
+<<<<<<< HEAD
     if not isinstance(by, str) or (by and not by.strip()):
         raise InvalidArgument(f"the annotator must be a name, such as by='ann', not {by!r}")
     who = by.strip() or user()
@@ -175,12 +180,23 @@ def tell(trial: Trial, kind: Kind, answers: Any, by: Any = "") -> Told:
         value, name = as_text(given), _id(item)
         row = now.get(name)
         if kind in LABELS and row is not None and (row.value, row.annotator) == (value, who):
+=======
+    who = by or user()
+    last = trial.last([str(item) for item in answers])
+    newest = trial.newest()
+    events, repeated = [], []
+    for item, given in answers.items():
+        value, name = _text(given), str(item)
+        before = last.get(name)
+        if before is not None and _says(before) == (_act(kind), value, who):
+>>>>>>> wt/r
             repeated.append(name)
             continue
-        number = 0 if row is None else row.number
+        # The same answer sent twice at once is one event; after another event about the item, it is a new one.
+        number = 0 if before is None else before.number
         event = str(uuid5(_EVENTS, "\0".join((str(trial.id), kind, name, who, value, str(number)))))
-        if kind in ("skip", "note", "withdrawal"):  # each of these counts, however often it is said
-            event = str(uuid5(_EVENTS, f"{event}\0{trial.newest()}"))
+        if kind in ("skip", "note"):  # each of these counts, however often it is said
+            event = str(uuid5(_EVENTS, f"{event}\0{newest}"))
         events.append(Event(event, kind, name, who, value, source=_SOURCE))
     told = trial.tell(events)
     item_of = {event.id: event.item for event in events}
@@ -189,6 +205,14 @@ def tell(trial: Trial, kind: Kind, answers: Any, by: Any = "") -> Told:
         (*repeated, *(item_of[event] for event in told.repeated)),
         {item_of[event]: reason for event, reason in told.refused.items()},
     )
+
+
+def _act(kind: str) -> str:
+    return "label" if kind in LABELS else kind
+
+
+def _says(last: Last) -> tuple[str, str, str]:
+    return _act(last.kind), last.value, last.annotator
 
 
 def items_of(store: Store, trial: Trial, offered: Sequence[Offered], inputs: Mapping[str, Any]) -> list[Item]:

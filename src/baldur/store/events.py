@@ -124,13 +124,33 @@ def _plain(event: Event) -> Event:
     return event._replace(purpose="", source="")
 
 
-class _Last(NamedTuple):
+class Last(NamedTuple):
     """The newest deciding event about an item."""
 
     number: int
     kind: str
     annotator: str
     value: str
+
+
+def last_about(connection: Connection, trial: int, items: Sequence[str]) -> dict[str, Last]:
+    """The newest deciding event about each of some items.
+
+    Args:
+        connection: An open transaction.
+        trial: The trial's number.
+        items: The items.
+
+    Returns:
+        By item, the event with the class name that was told; nothing for items that nobody decided about.
+    """
+    found = {}
+    for start in range(0, len(items), _AT_ONCE):
+        newest_of = newest(trial).where(_c.item.in_(items[start : start + _AT_ONCE]))
+        deciding = sa.select(_c.item, _c.number, _c.kind, _c.annotator, _c.value)
+        for item, *values in connection.execute(deciding.where(_c.number.in_(newest_of))):
+            found[item] = Last(*values)
+    return found
 
 
 @dataclass
@@ -148,7 +168,7 @@ class _Ledger:
     classes: Classes
     splits: Mapping[str, str | None] | None
     written: dict[str, Event]
-    last: dict[str, _Last]
+    last: dict[str, Last]
     open: dict[str, list[int]]
     _freed: list[str] = field(default_factory=list)
     _closed: dict[tuple[str, int], str] = field(default_factory=dict)
@@ -171,7 +191,7 @@ class _Ledger:
         ).scalar_one()
         self.written[event.id] = _plain(event)
         if event.kind in DECIDING and event.source != VOTE:
-            self.last[event.item] = _Last(number, event.kind, event.annotator, event.value)
+            self.last[event.item] = Last(number, event.kind, event.annotator, event.value)
         if event.kind != "note":
             self._freed.append(event.item)
         if event.kind in _STATES and rounds:
@@ -194,7 +214,8 @@ class _Ledger:
 def _read(connection: Connection, trial: int, events: Sequence[Event]) -> _Ledger:
     registered = connection.execute(sa.select(schema.run.c.seed)).scalar() is not None
     splits: dict[str, str | None] | None = {} if registered else None
-    written, last, rounds = dict[str, Event](), dict[str, _Last](), dict[str, list[int]]()
+    written, rounds = dict[str, Event](), dict[str, list[int]]()
+    last = last_about(connection, trial, list({event.item for event in events}))
     i, r = schema.items.c, schema.requests.c
     for start in range(0, len(events), _AT_ONCE):
         some = events[start : start + _AT_ONCE]
@@ -204,10 +225,6 @@ def _read(connection: Connection, trial: int, events: Sequence[Event]) -> _Ledge
             written[row.event] = Event(row.event, row.kind, row.item or "", row.annotator, row.value, "", "")
         if splits is not None:
             splits |= dict(connection.execute(sa.select(i.id, i.split).where(i.id.in_(items))).all())
-        deciding = sa.select(_c.item, _c.number, _c.kind, _c.annotator, _c.value)
-        newest_of = newest(trial).where(_c.item.in_(items))
-        for item, *values in connection.execute(deciding.where(_c.number.in_(newest_of))):
-            last[item] = _Last(*values)
         asked = sa.select(r.item, r.round).where(r.trial == trial, r.item.in_(items), r.state != "answered")
         for item, round in connection.execute(asked.order_by(r.round)):
             rounds.setdefault(item, []).append(round)

@@ -18,10 +18,10 @@ from sqlalchemy.engine import Connection
 from baldur.errors import InvalidArgument, StoreError
 from baldur.store import answering, artefacts, schema
 from baldur.store.checkpoint import ArtefactCheckpoint
-from baldur.store.classes import Classes, classes_of
+from baldur.store.classes import Classes, classes_of, current
 from baldur.store.classes import query as changes
 from baldur.store.database import Database
-from baldur.store.events import LABELS, VOTE, Event, Told, newest, tell
+from baldur.store.events import LABELS, VOTE, Event, Last, Told, last_about, newest, tell
 from baldur.store.phase import PhaseHandle, advance, open_round, record_cut, state_of
 from baldur.store.queue import Queue
 from baldur.store.rows import LabelRow, PastRow, RankingRow, Request, Round
@@ -266,6 +266,19 @@ class Trial:
         """
         with self.database.write() as connection:
             return tell(connection, self.id, events)
+
+    def last(self, items: Sequence[str]) -> dict[str, Last]:
+        """The newest deciding event about each of some items.
+
+        Args:
+            items: The items.
+
+        Returns:
+            By item, the event with the present name of its class; nothing for items that nobody decided about.
+        """
+        with self.database.snapshot() as connection:
+            found, classes = last_about(connection, self.id, items), current(connection)
+        return {i: one._replace(value=classes.now(one.value, one.number)) for i, one in found.items()}
 
     def said(self, source: str) -> dict[str, str]:
         """The newest label of each item that arrived in one way, also if it is not the current one any more.
