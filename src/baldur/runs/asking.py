@@ -12,11 +12,7 @@ import numpy as np
 
 from baldur.errors import InvalidArgument, RunBusy
 from baldur.store import Event, Offered, Store, Trial
-<<<<<<< HEAD
-from baldur.store.events import LABELS, RESERVE, Kind
-=======
-from baldur.store.events import LABELS, Kind, Last
->>>>>>> wt/r
+from baldur.store.events import LABELS, RESERVE, Kind, Last
 
 _EVENTS = UUID("8c1f0f86-3c7e-5b5e-9d7c-0d8a3c3f7f10")
 _ROLE = "asking"
@@ -170,26 +166,16 @@ def tell(trial: Trial, kind: Kind, answers: Any, by: Any = "") -> Told:
     Raises:
         InvalidArgument: The answers are not by item id, or the name of the annotator is no name.
     """
-<<<<<<< HEAD
     if not isinstance(by, str) or (by and not by.strip()):
         raise InvalidArgument(f"the annotator must be a name, such as by='ann', not {by!r}")
     who = by.strip() or user()
-    now = {row.item: row for row in trial.labels()}
+    told_of = _by_item(answers)
+    last, newest = trial.last([_id(item) for item in told_of]), trial.newest()
     events, repeated = [], []
-    for item, given in _by_item(answers).items():
+    for item, given in told_of.items():
         value, name = as_text(given), _id(item)
-        row = now.get(name)
-        if kind in LABELS and row is not None and (row.value, row.annotator) == (value, who):
-=======
-    who = by or user()
-    last = trial.last([str(item) for item in answers])
-    newest = trial.newest()
-    events, repeated = [], []
-    for item, given in answers.items():
-        value, name = _text(given), str(item)
         before = last.get(name)
         if before is not None and _says(before) == (_act(kind), value, who):
->>>>>>> wt/r
             repeated.append(name)
             continue
         # The same answer sent twice at once is one event; after another event about the item, it is a new one.
