@@ -20,6 +20,7 @@ from baldur.data.download import Progress
 from baldur.data.encoders.exported import Encoder, encoded, load_encoder
 from baldur.data.folders import Tree
 from baldur.data.images import Decoded
+from baldur.data.labels import some
 from baldur.data.listing import MANIFESTS, rows_of
 from baldur.data.loading import NAMES, load
 from baldur.data.official import cache_folder
@@ -156,26 +157,26 @@ class Applying(NamedTuple):
             return
         read = partial(images.decode, size=self._side(str(files[0][1])), depth=self._depth)
         done = 0
-        for some in _chunks(files, self._step):
+        for chunk in _chunks(files, self._step):
             made = []
             with ThreadPoolExecutor(images.threads()) as threads:
-                for image in threads.map(read, (path for _, path in some)):
+                for image in threads.map(read, (path for _, path in chunk)):
                     made.append(image)
                     if self.progress:
                         self.progress("images", done + len(made), len(files))
-            done += len(some)
-            yield self._of_decoded(made, [id for id, _ in some], [str(path) for _, path in some])
+            done += len(chunk)
+            yield self._of_decoded(made, [id for id, _ in chunk], [str(path) for _, path in chunk])
 
     def _of_rows(self, file: Path) -> Iterator[Part]:
         """The rows of a table, or the images that it lists."""
         rows, known, done = rows_of(file), dict[str, None](), 0
-        while some := list(itertools.islice(rows, _ROWS)):
-            if strange := next((line for line, row in some if not isinstance(row, dict)), None):
+        while chunk := list(itertools.islice(rows, _ROWS)):
+            if strange := next((line for line, row in chunk if not isinstance(row, dict)), None):
                 raise InvalidData(f"{file}, line {strange}: expected an object with a value for each column")
-            known |= dict.fromkeys(name for _, row in some for name in row)
-            table = {name: [row.get(name) for _, row in some] for name in known}
+            known |= dict.fromkeys(name for _, row in chunk for name in row)
+            table = {name: [row.get(name) for _, row in chunk] for name in known}
             yield from self._of_table(table, file.parent, done, "", str(file))
-            done += len(some)
+            done += len(chunk)
         if not done:
             raise InvalidData(f"{file} has no rows; give at least one")
 
@@ -193,7 +194,7 @@ class Applying(NamedTuple):
         if kind != "image" or "path" not in table:
             needs = "give the column path" if kind == "image" else "give data of this form"
             raise InvalidData(
-                f"{source} has the columns {', '.join(table)}, but the run has {self._said()}; {needs}"
+                f"{source} has the columns {some(list(table))}, but the run has {self._said()}; {needs}"
             )
         written = texts_of(table["path"])
         if "" in written:
@@ -249,9 +250,9 @@ class Applying(NamedTuple):
             yield from self._of_table(columns_of(what), Path(), 0, "", "the table")
         elif pictures := _pictures(what, self.kept):
             read = partial(images.decode_picture, size=self._side("the image"), depth=self._depth)
-            for first, some in enumerate(_chunks(pictures, self._step)):
-                ids = [str(first * self._step + i) for i in range(len(some))]
-                yield self._of_decoded([read(one) for one in some], ids, [None] * len(some))
+            for first, chunk in enumerate(_chunks(pictures, self._step)):
+                ids = [str(first * self._step + i) for i in range(len(chunk))]
+                yield self._of_decoded([read(one) for one in chunk], ids, [None] * len(chunk))
         elif is_pool(what):
             yield self._of_pool(what)
         elif is_dataset(what):
@@ -331,7 +332,7 @@ class Applying(NamedTuple):
     def _said(self) -> str:
         """The data of the run in words."""
         if self.kept["kind"] == "table":
-            return f"tables with the columns {', '.join(from_json(self.kept['columns']).names)}"
+            return f"tables with the columns {some(from_json(self.kept['columns']).names)}"
         what = {"image": "images", "array": "arrays"}.get(self.kept["kind"], "objects of Python")
         return f"{what} of the shape {tuple(self.kept['shape'])}" if "shape" in self.kept else what
 
@@ -381,8 +382,8 @@ def _whole(pool: Pool, ids: tuple[str, ...]) -> Part:
 
 def _chunks(values: Iterable[Any], size: int) -> Iterator[list[Any]]:
     rest = iter(values)
-    while some := list(itertools.islice(rest, size)):
-        yield some
+    while chunk := list(itertools.islice(rest, size)):
+        yield chunk
 
 
 def _below(root: Path, path: str) -> Path:
