@@ -66,6 +66,10 @@ class AnswersRefused(UserWarning):
     """Some answers of people were not stored, because they cannot be right. The others were."""
 
 
+class ItemsLeftOut(UserWarning):
+    """Some items could not be read, and got no prediction."""
+
+
 class SamplesMissTraining(UserWarning):
     """The samples of a posterior get far fewer of their training labels right than the mean prediction does."""
 

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from tests.tiny_runs import QUICK, blob_set, blobs, factory
 from torch import nn
 
-from baldur.errors import InvalidArgument
+from baldur.errors import InvalidArgument, InvalidData, ItemsLeftOut
 from baldur.runs import run
 from baldur.runs.exported import load_model
 from baldur.runs.opened import open as open_run
@@ -30,7 +31,8 @@ def test_an_exported_model_predicts_as_the_last_round_did(tmp_path):
     assert model.classes == ("0", "1", "2")
     dataset = blob_set()
     predicted = model.predict_proba(dataset.test).argmax(1)
-    assert (predicted == dataset.test_labels).mean() == pytest.approx(accuracy, abs=0.15)
+    assert (predicted == dataset.test_labels).mean() == accuracy
+    assert (model.predict_proba(dataset.test, seed=1) != model.predict_proba(dataset.test)).any()
     x, _ = blobs()
     rows = x[[int(i) for i in dataset.test.ids]]
     for raw in (rows, rows.astype(np.float64), torch.from_numpy(rows)):  # scaled as in the run
@@ -98,3 +100,56 @@ def test_a_model_takes_images_as_the_run_had_them(tmp_path, channels):
         model.predict(given / 255)
     with pytest.raises(InvalidArgument, match="no items to predict"):
         model.predict(given[:0])
+
+
+def photos(folder, n=12):
+    rng = np.random.default_rng(0)
+    for i in range(2 * n):
+        path = folder / ("day" if i % 2 else "night") / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(128 * (i % 2), 128 + 128 * (i % 2), (20, 24, 3), dtype=np.uint8)).save(
+            path
+        )
+    return folder
+
+
+class Halves(nn.Module):
+    """An encoder."""
+
+    def forward(self, x):
+        return torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)
+
+
+@pytest.mark.parametrize("encoder", [None, f"{__name__}:Halves"])
+def test_the_test_files_of_a_run_get_the_accuracy_that_was_measured(tmp_path, encoder):
+    options = QUICK | {"strategies": ["random"], "image_size": 8, "epochs": 8}
+    run.run(str(photos(tmp_path / "photos")), tmp_path / "run", network=factory, encoder=encoder, **options)
+    ids = [f"{p.parent.name}/{p.name}" for p in (tmp_path / "photos").rglob("*.png")]
+    with Store.open(tmp_path / "run") as store:
+        accuracy = [m.value for m in store.metrics("test") if m.metric == "accuracy"][-1]
+        test = sorted(id for id, item in store.some_items(ids).items() if item.split == "test")
+    model = open_run(tmp_path / "run").model(network=factory)
+    files = [tmp_path / "photos" / id for id in test]
+    predicted = model.predict(files)
+    assert (predicted == [file.parent.name for file in files]).mean() == accuracy
+    table = model.predictions(tmp_path / "photos")
+    assert list(table) == ["id", "path", "prediction", "probability", "day", "night"]
+    assert table.set_index("id").loc[test, "prediction"].tolist() == predicted.tolist()
+    assert (table[["day", "night"]].max(axis=1) == table["probability"]).all()
+    bad = next(file for file in sorted((tmp_path / "photos").rglob("*.png")) if file not in files)
+    bad.write_bytes(b"")
+    with pytest.warns(ItemsLeftOut, match="1 item could not be read: .*: not an image"):
+        predicted = model.predict([*files[:2], bad])
+    assert predicted[-1] == ""
+    assert (predicted[:2] != "").all()
+    with pytest.raises(InvalidData, match=r"no item can be read; the first is .*: not an image"):
+        model.predict(bad)
+    with pytest.warns(ItemsLeftOut):
+        assert len(model.predictions(tmp_path / "photos")) == 23
+
+
+def test_a_class_with_the_name_of_a_column(tmp_path):
+    x, y = blobs()
+    run.run((x, np.array(["id", "class", "path"])[y]), tmp_path / "run", strategies=["random"], **QUICK)
+    table = open_run(tmp_path / "run").model().predictions(x)
+    assert list(table) == ["id", "prediction", "probability", "class", "class id", "class path"]

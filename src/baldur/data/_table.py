@@ -1,6 +1,7 @@
 """The columns of an Arrow table: which are inputs, and their values as texts and as rows of numbers."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -96,6 +97,62 @@ def inputs_of(path: Path, file: Any, width: int = 0, reading: int = EARLIER + 1)
     kind = np.dtype(lists[0].type.value_type.to_pandas_dtype())
     dtype = np.dtype(np.float32) if kind.kind in "fb" else kind
     return Inputs("list", (lists[0].name,), dtype, _width(file, lists[0], width))
+
+
+def image_column(path: Path, file: Any, name: str = "") -> str:
+    """The column of images of a Parquet file.
+
+    Args:
+        path: For the message.
+        file: A `pyarrow.parquet.ParquetFile`.
+        name: Of the column, if it is known.
+
+    Returns:
+        Its name.
+
+    Raises:
+        InvalidData: There is none, or the choice is ambiguous.
+    """
+    found = [str(field.name) for field in file.schema_arrow if _is_image(field.type)]
+    if name in found:
+        return name
+    if len(found) == 1:
+        return found[0]
+    what = f"several columns of images: {', '.join(found)}" if found else "no column of images"
+    raise InvalidData(
+        f"{path} has {what}; it has {', '.join(file.schema_arrow.names)}. Give one column of images"
+    )
+
+
+def number_columns(path: Path, file: Any, names: Sequence[str], shape: Sequence[int]) -> Inputs:
+    """The columns of numbers that a model takes.
+
+    Args:
+        path: For the message.
+        file: A `pyarrow.parquet.ParquetFile`.
+        names: Of the columns; empty if they are not known.
+        shape: Of an item.
+
+    Returns:
+        The columns.
+
+    Raises:
+        InvalidData: A column is missing, or is not of numbers.
+    """
+    if len(shape) != 1:
+        raise InvalidData(f"{path} has rows of numbers, but the run has arrays of the shape {tuple(shape)}")
+    if not names:
+        return inputs_of(path, file, shape[0])
+    there = {field.name: field for field in file.schema_arrow}
+    if lost := [name for name in names if name not in there]:
+        raise InvalidData(f"{path} lacks the columns {', '.join(lost)}; it has {', '.join(there)}")
+    kinds = [there[name].type for name in names]
+    if len(names) == 1 and _is_list(kinds[0]):
+        kind = np.dtype(kinds[0].value_type.to_pandas_dtype())
+        return Inputs("list", tuple(names), np.dtype(np.float32) if kind.kind in "fb" else kind, shape[0])
+    if strange := next((n for n, kind in zip(names, kinds, strict=True) if not _is_number(kind)), None):
+        raise InvalidData(f"{path}: the column {strange} is of the type {there[strange].type}; give numbers")
+    return Inputs("numbers", tuple(names), np.dtype(np.float32), len(names))
 
 
 def _columns(path: Path, file: Any, fields: list[Any]) -> Inputs:
@@ -220,6 +277,29 @@ def texts(path: Path, name: str, column: Any) -> list[str]:
     return [names[value] for value in values]
 
 
+@contextmanager
+def explained(file: Path) -> Iterator[None]:
+    """Turn the errors of pyarrow into `InvalidData`.
+
+    Args:
+        file: The file that is read.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        InvalidData: The file cannot be read.
+    """
+    import pyarrow
+
+    try:
+        yield
+    except (pyarrow.ArrowException, OSError) as error:
+        raise InvalidData(
+            f"{file} cannot be read as Parquet ({error}); write it again, or remove it"
+        ) from None
+
+
 def shown_columns(schema: Any, inputs: Inputs) -> list[str]:
     """The columns that people see: those of a table, or those beside images and lists of numbers.
 
@@ -287,6 +367,30 @@ def image_bytes(path: Path, column: str, row: int) -> bytes:
             return bytes(value["bytes"] if isinstance(value, dict) else value)
         row -= len(batch)
     raise ValueError(f"{path} has no row {row}")
+
+
+def batches_of(path: Path, file: Any, columns: Sequence[str], size: int) -> Iterator[Any]:
+    """Some columns of a Parquet file, a batch of rows at a time.
+
+    Args:
+        path: For the message.
+        file: A `pyarrow.parquet.ParquetFile`.
+        columns: Names.
+        size: The number of rows in a batch.
+
+    Yields:
+        Record batches.
+
+    Raises:
+        InvalidData: The file cannot be read.
+    """
+    rows = file.iter_batches(size, columns=list(columns), use_threads=False)
+    while True:
+        with explained(path):
+            batch = next(rows, None)
+        if batch is None:
+            return
+        yield batch
 
 
 def matrix(batch: Any, inputs: Inputs) -> tuple[NDArray[Any], list[str]]:

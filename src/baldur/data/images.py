@@ -123,6 +123,23 @@ def decode_bytes(content: bytes | None, size: int, depth: int = 16) -> Decoded:
         return Decoded(None, False, sha256, _said(error))
 
 
+def decode_picture(image: "Image.Image", size: int, depth: int = 16) -> Decoded:
+    """Read an image of Pillow, as `decode` reads a file.
+
+    Args:
+        image: The image.
+        size: The side of the square in pixels.
+        depth: As in `decode`.
+
+    Returns:
+        The pixels, or the reason why there are none.
+    """
+    try:
+        return _square(image.copy(), b"", size, depth)
+    except (OSError, ValueError) as error:
+        return Decoded(None, False, None, _said(error))
+
+
 def depth_of(peak: int) -> int:
     """The smallest usual number of bits that holds a value.
 

@@ -18,7 +18,7 @@ from baldur.data.labels import Labelling, Rules, rules_of
 from baldur.data.loading import NAMES, read, with_features
 from baldur.data.memory import in_memory
 from baldur.data.tables import from_table
-from baldur.data.torch_dataset import LABEL_NAMES, from_dataset
+from baldur.data.torch_dataset import LABEL_NAMES, from_dataset, is_dataset
 from baldur.errors import InvalidArgument
 
 _ADDED = "added-"
@@ -233,7 +233,7 @@ def _of_objects(what: Any, rules: Rules, standardise: bool) -> Dataset:
         raise InvalidArgument(
             f"the dict of inputs has the key {named[0]}, which looks like labels; give a tuple (inputs, labels)"
         )
-    if y is None and _is_dataset(x):
+    if y is None and is_dataset(x):
         pool, y = from_dataset(x, bare=True)
     else:
         pool = from_arrays(_stacked(x))
@@ -247,12 +247,6 @@ def _of_objects(what: Any, rules: Rules, standardise: bool) -> Dataset:
         task=rules.task,
         labelling=rules.labelling,
     )
-
-
-def _is_dataset(x: Any) -> bool:
-    """Whether an object is a map-style data set of PyTorch, and no array, list or dict."""
-    plain = isinstance(x, np.ndarray | list | tuple | dict) or hasattr(x, "shape")
-    return not plain and hasattr(x, "__len__") and hasattr(x, "__getitem__")
 
 
 def _stacked(x: Any) -> Any:

@@ -4,7 +4,6 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from baldur.data._table import (
     OTHER_LENGTH,
     Facts,
     Inputs,
+    explained,
     inputs_of,
     matrix,
     shown_columns,
@@ -50,7 +50,7 @@ _BLOCK_BYTES, _BLOCK_ITEMS, _READ_BYTES = 16 << 20, 4096, 32 << 20
 _BUFFER = 1 << 16  # of each column: a row group is streamed, however large it is; a page is held whole
 
 
-class _Source(NamedTuple):
+class Source(NamedTuple):
     """An open file, and the prefix of its ids."""
 
     path: Path
@@ -111,7 +111,7 @@ def from_parquet(
         InvalidData: A file cannot be read, lacks a column, or has no usable row.
         InvalidLabel: A label is neither text nor a whole number.
     """
-    sources = _opened(path)
+    sources = opened_files(path)
     inputs = _inputs(path, sources, rules)
     facts = _facts(sources, rules)
     rows, told = _decoded(sources, inputs, image_size, cache, progress)
@@ -190,7 +190,7 @@ def from_parquet(
     )
 
 
-def _origins(sources: Sequence[_Source], inputs: Inputs) -> Callable[[NDArray[np.intp]], Iterator[Origin]]:
+def _origins(sources: Sequence[Source], inputs: Inputs) -> Callable[[NDArray[np.intp]], Iterator[Origin]]:
     """Reads the origins of rows. People see the columns of a table, or those beside images and lists of numbers."""
     names = shown_columns(sources[0].file.schema_arrow, inputs)
     paths = [source.path.absolute() for source in sources]
@@ -210,8 +210,19 @@ def _refuse_uneven(path: Path, inputs: Inputs, reasons: Sequence[str]) -> None:
         )
 
 
-def _opened(path: Path) -> list[_Source]:
-    """The files with at least one row, opened."""
+def opened_files(path: Path) -> list[Source]:
+    """The files at a path that have rows, opened.
+
+    Args:
+        path: A file, or a folder of files.
+
+    Returns:
+        Each file, with the prefix of the ids of its rows.
+
+    Raises:
+        Unsupported: pyarrow is not installed.
+        InvalidData: A file cannot be read, or no file has rows.
+    """
     try:
         from pyarrow import parquet
     except ImportError:
@@ -222,13 +233,13 @@ def _opened(path: Path) -> list[_Source]:
             opened = parquet.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False)
         if opened.metadata.num_rows:
             prefix = "" if path.is_file() else f"{file.relative_to(path).as_posix()}/"
-            sources.append(_Source(file, opened, prefix))
+            sources.append(Source(file, opened, prefix))
     if not sources:
         raise InvalidData(f"no row of {path} can be used; it has no rows")
     return sources
 
 
-def _inputs(path: Path, sources: Sequence[_Source], rules: Rules) -> Inputs:
+def _inputs(path: Path, sources: Sequence[Source], rules: Rules) -> Inputs:
     """The input columns of all files; the first list sets the length of all lists."""
     first = sources[0]
     with explained(first.path):
@@ -250,30 +261,7 @@ def _inputs(path: Path, sources: Sequence[_Source], rules: Rules) -> Inputs:
     return inputs
 
 
-@contextmanager
-def explained(file: Path) -> Iterator[None]:
-    """Turn the errors of pyarrow into `InvalidData`.
-
-    Args:
-        file: The file that is read.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        InvalidData: The file cannot be read.
-    """
-    import pyarrow
-
-    try:
-        yield
-    except (pyarrow.ArrowException, OSError) as error:
-        raise InvalidData(
-            f"{file} cannot be read as Parquet ({error}); write it again, or remove it"
-        ) from None
-
-
-def _facts(sources: Sequence[_Source], rules: Rules) -> Facts:
+def _facts(sources: Sequence[Source], rules: Rules) -> Facts:
     """The id, label, split and group of each row."""
     ids: list[str] = []
     labels: list[Any] = []
@@ -331,7 +319,7 @@ def _of_name(place: str) -> str:
 
 
 def _decoded(
-    sources: Sequence[_Source],
+    sources: Sequence[Source],
     inputs: Inputs,
     size: int,
     cache: Path,
@@ -384,7 +372,7 @@ class _Chunks:
         size: The side of an image in pixels.
     """
 
-    def __init__(self, source: _Source, group: int, inputs: Inputs, size: int) -> None:
+    def __init__(self, source: Source, group: int, inputs: Inputs, size: int) -> None:
         self.source, self.group, self.inputs = source, group, inputs
         told = source.file.metadata.row_group(group)
         self.rows = told.num_rows

@@ -109,6 +109,32 @@ def from_npy(file: Path, test_fraction: float, seed: int, rules: Rules) -> Datas
     return _from_parts(file, [Part(x, y)], None, test_fraction, seed, rules)
 
 
+def inputs_in(path: Path) -> list[tuple[str, NDArray[Any]]]:
+    """The inputs in an .npz or .npy file, or in x.npy in a folder; labels are not looked at.
+
+    Args:
+        path: The file or the folder.
+
+    Returns:
+        Each array with the prefix of the ids of its items.
+
+    Raises:
+        InvalidData: The file cannot be read, or has no inputs.
+    """
+    file = path / "x.npy" if path.is_dir() else path
+    with _explained(file):
+        stored = np.load(file, mmap_mode="r", allow_pickle=False)
+        if isinstance(stored, np.ndarray):
+            return [("", stored)]
+        with stored:
+            names = {name.lower(): name for name in stored.files}
+            if "x" in names or len(names) == 1:
+                return [("", stored[names.get("x", stored.files[0])])]
+            if parts := [part for part in ("train", "test") if f"x_{part}" in names]:
+                return [(f"{part}/", stored[names[f"x_{part}"]]) for part in parts]
+    raise InvalidData(f"{file} has {', '.join(names) or 'no arrays'}; x, or x_train and x_test are needed")
+
+
 @contextmanager
 def _explained(file: Path) -> Iterator[None]:
     try:

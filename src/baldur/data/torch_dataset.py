@@ -99,6 +99,19 @@ def _ahead(batches: Iterator[tuple[Positions, Batch]]) -> Iterator[tuple[Positio
             yield batch
 
 
+def is_dataset(x: Any) -> bool:
+    """Whether an object is a map-style data set of PyTorch, and no array, list or dict.
+
+    Args:
+        x: Any object.
+
+    Returns:
+        True if it is.
+    """
+    plain = isinstance(x, np.ndarray | list | tuple | dict) or hasattr(x, "shape")
+    return not plain and hasattr(x, "__len__") and hasattr(x, "__getitem__")
+
+
 def from_dataset(dataset: Any, ahead: bool = True, bare: bool = False) -> tuple[Pool, NDArray[Any]]:
     """A pool of the inputs of a map-style PyTorch data set, and its labels.
 

@@ -103,17 +103,22 @@ def newest_posterior(store: Store, trial: Trial) -> tuple[int, Path | None]:
     return newest, source
 
 
-def about(store: Store) -> dict[str, Any]:
+def about(store: Store, trial: Trial, round: int) -> dict[str, Any]:
     """The facts that are needed to load and apply a model: classes, preprocessing and settings.
 
     Args:
         store: The run.
+        trial: The trial of the model.
+        round: Its round. People may have changed the classes since.
 
     Returns:
         Values that JSON can hold.
     """
     return {
-        "classes": list(store.classes),
+        "strategy": trial.strategy,
+        "seed": trial.seed,
+        "round": round,
+        "classes": list(trial.classes(trial.cut_of(round)).names),
         "preprocessing": store.preprocessing,
         "settings": store.settings,
     }
@@ -125,7 +130,7 @@ def _model(store: Store, trial: Trial, folder: Path) -> Path | None:
     if source is None:
         return None
     target = folder / f"{quote(trial.strategy, safe='')}-{trial.seed}"
-    facts = {"strategy": trial.strategy, "seed": trial.seed, "round": newest} | about(store)
+    facts = about(store, trial, newest)
     with room(folder.parent):
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(source, target)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from baldur import report
 from baldur.errors import AnswersRefused, InvalidArgument, RunBusy, RunNotFound
-from baldur.report.export import about, newest_posterior
 from baldur.runs import asking
 from baldur.runs import settings as settings_
 from baldur.runs.ingest import Ingested, ingest
@@ -460,17 +459,10 @@ class Run:
             InvalidArgument: No trial or several trials match, or the trial has no model yet.
             DamagedArtefact: The file of the model is missing or was changed.
         """
-        from baldur.runs.exported import rebuilt
+        from baldur.runs.exported import model_of
 
         with self._store() as store:
-            trial = only(store.trials(), strategy, seed)
-            round, folder = newest_posterior(store, trial)
-            if folder is None:
-                raise InvalidArgument(
-                    f"the trial {trial.strategy}, seed {trial.seed} has no model yet; its first fit is not finished"
-                )
-            known = about(store) | {"classes": list(trial.classes(trial.cut_of(round)).names)}
-            return rebuilt(folder, known, network)
+            return model_of(store, only(store.trials(), strategy, seed), network)
 
     def _store(self) -> Store:
         return Store.open(self.folder, url=self._db)
