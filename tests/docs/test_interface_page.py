@@ -126,7 +126,19 @@ def test_every_setting_and_command_has_a_row():
     settings = {name for section in make_interface.SECTIONS.values() for name in section.model_fields}
     assert settings <= set(rows)
     assert {row.split()[1] for row in rows if row.startswith("baldur ")} == {
-        *("run", "inspect", "propose", "ingest", "add", "status", "report", "export", "backup", "doctor")
+        *(
+            "run",
+            "inspect",
+            "predict",
+            "propose",
+            "ingest",
+            "add",
+            "status",
+            "report",
+            "export",
+            "backup",
+            "doctor",
+        )
     }
 
 
