@@ -158,6 +158,23 @@ def test_a_file_may_grow_and_others_may_be_added(tmp_path):
     assert run.add(tmp_path / "x.npy") == []  # equal to items that are there
 
 
+def test_labels_of_added_items_are_not_lost_by_an_interruption(tmp_path, monkeypatch):
+    x, y = blobs()
+    run = baldur.open(tmp_path, x[:60], classes=NAMES, **QUICKLY)
+    more = (x[60:], [NAMES[c] for c in y[60:]])
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(registering, "bring", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run.add(more)
+    assert run.labels().empty
+    run = baldur.open(tmp_path, x[:60], added=[more])
+    assert len(run.labels()) == 30
+
+
 def test_the_same_answers_make_the_same_run(tmp_path):
     def labelled(folder, restart):
         run = begun(folder)

@@ -150,17 +150,26 @@ def include(store: Store, trial: Trial, dataset: Dataset, by: str) -> list[str]:
     Returns:
         The ids of the new items.
     """
-    there = {place.id for place in store.places()}
+    new = _record_new(store, dataset, by)
+    later = np.flatnonzero(dataset.labels >= 0)
+    bring(trial, dataset, later[later >= store.preprocessing["facts"]["pool"]])  # also after an interruption
+    return new
+
+
+def _record_new(store: Store, dataset: Dataset, by: str) -> list[str]:
+    there = set(store.pool_ids())
+    first, named = next(item_records(dataset)), set(dataset.moved)
+    was = store.item(first.id)
+    elsewhere = was is not None and was.path != first.path  # the whole folder was moved
+    if not elsewhere and not named and there.issuperset(dataset.train.ids):
+        return []
     gone = store.items("quarantined")
     fresh, moved = [], []
     for record in item_records(dataset):
         if record.id in there:
-            moved.append(record)
+            if elsewhere or record.id in named:
+                moved.append(record)
         elif record.id not in gone and record.state == "ok" and record.split == "train":
             fresh.append(placed(record, store.seed or 0, store.frontier))
     store.move_items(moved)
-    new = store.add_items(fresh, by)
-    ids, added = dataset.train.ids, set(new)
-    labelled = np.flatnonzero(dataset.labels >= 0).tolist()
-    bring(trial, dataset, np.array([i for i in labelled if ids[i] in added], np.intp))
-    return new
+    return store.add_items(fresh, by)
