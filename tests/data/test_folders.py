@@ -269,3 +269,12 @@ def test_a_link_to_a_folder_above_is_not_followed(tmp_path):
     assert listing.notes == (
         f"links that lead back into their own folder were not followed: {root}/cat/up and {root}/dog/top",
     )
+
+
+@pytest.mark.parametrize("record", ["baldur.db", "database.toml"])
+def test_a_run_inside_the_folder_is_no_data(tmp_path, record):
+    root = touch(tmp_path, "cat/a.png", "dog/c.png", "run/artefacts/x.png", "artefacts/y.png")
+    (root / "run" / record).touch()
+    assert set(seen(from_folder(root))) == {"cat/a.png", "dog/c.png", "artefacts/y.png"}
+    (root / record).touch()
+    assert set(seen(from_folder(root))) == {"cat/a.png", "dog/c.png"}

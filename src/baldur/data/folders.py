@@ -101,22 +101,28 @@ class Tree:
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:
-    """The entries of a folder in order, without hidden ones.
+    """The entries of a folder in order, without hidden ones and without runs, which have pictures of their own.
 
     Args:
         folder: The folder.
 
     Returns:
-        Entries whose names begin neither with "." nor with "__".
+        Entries whose names begin neither with "." nor with "__", and that belong to no run.
 
     Raises:
         InvalidData: The folder cannot be read.
     """
     try:
         with os.scandir(folder) as found:
-            return sorted((e for e in found if not e.name.startswith((".", "__"))), key=lambda e: e.name)
+            seen = sorted((e for e in found if not e.name.startswith((".", "__"))), key=lambda e: e.name)
     except OSError as error:
         raise InvalidData(f"the folder {folder} cannot be read: {error.strerror}") from None
+    own = {"artefacts"} if _is_run(folder) else set()
+    return [e for e in seen if not (e.is_dir() and (e.name in own or _is_run(folder / e.name)))]
+
+
+def _is_run(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("baldur.db", "database.toml"))
 
 
 def subfolders(folder: Path) -> list[str]:
