@@ -68,6 +68,23 @@ def test_a_round_closes_once_enough_labels_are_new(store, trial):
     assert [row.labels for row in store.metrics()] == [2, 4]
 
 
+def test_a_request_that_nobody_can_answer_keeps_no_round_open(store, trial):
+    advance(trial, people(), BUDGET)
+    store.withdraw_items(IDS[1:3], "ann")
+    tell(trial, IDS[3], kind="unlabelable")
+    tell(trial, IDS[0])
+    assert advance(trial, people(), BUDGET) == "waiting"
+    assert trial.latest().round == 1
+
+
+def test_items_that_were_added_while_a_round_trained_ask_for_new_parts(store, trial):
+    advance(trial, people(), BUDGET)
+    store.add_items([ItemRecord("new", key=50)], "ann")
+    trial.tell([Event("e", "label", "new", "ann", "odd")])
+    tell(trial, IDS[0])
+    assert advance(trial, people(), BUDGET) == "changed"
+
+
 def test_a_trial_of_people_never_ends_by_itself(store, trial):
     for i in IDS:
         assert advance(trial, people(), BUDGET) == "waiting"

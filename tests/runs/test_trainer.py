@@ -1,12 +1,20 @@
 """Beginning a run in which people label, and going on with it."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from tests.runs.people import NAMES, QUICKLY, answered, begun, elsewhere, truth
 from tests.tiny_runs import QUICK, blobs, by_entropy, factory
 
 import baldur
-from baldur.errors import InvalidArgument, InvalidSettings, ItemChanged, RunNotFound, SettingsChanged
+from baldur.errors import (
+    AnswersRefused,
+    InvalidArgument,
+    InvalidSettings,
+    ItemChanged,
+    RunNotFound,
+    SettingsChanged,
+)
 from baldur.runs import registering
 from baldur.store import Store
 
@@ -210,6 +218,105 @@ def test_a_beginning_that_was_killed_is_finished(tmp_path, at, monkeypatch):
     elsewhere(KILLED, tmp_path / "run", at)
     run, whole = begun(tmp_path / "run"), begun(tmp_path / "whole")
     assert [item.id for item in run.ask(9)] == [item.id for item in whole.ask(9)]
+
+
+def files_of(folder, first="red green blue", later=None):
+    """Two files: one without labels, and one with labels under other names of the classes."""
+    x, y = blobs()
+    names = np.array((later or first).split())
+    np.savez(folder / "x.npz", x=x[:60])
+    np.savez(folder / "more.npz", x=x[60:], y=names[y[60:]])
+    return baldur.open(folder / "run", folder / "x.npz", classes=first.split(), **QUICKLY)
+
+
+def test_items_that_another_process_added_are_trained_on(tmp_path):
+    run = files_of(tmp_path)
+    answered(run, 8)
+    assert run.train()
+    baldur.open(tmp_path / "run").add(tmp_path / "more.npz")
+    assert run.train()
+    assert run.status()["labels"] == 38
+    assert all(item.x is not None for item in run.ask(3))
+
+
+def test_two_processes_add_items_at_once(tmp_path):
+    files_of(tmp_path)
+    for name in "ab":
+        np.save(tmp_path / f"{name}.npy", blobs()[0][60:] + ord(name))
+    first, second = baldur.open(tmp_path / "run"), baldur.open(tmp_path / "run")
+    with Store.open(tmp_path / "run") as before:  # opened before the other adds
+        a = first.add(tmp_path / "a.npy")
+        b = second._needed().add(before, [tmp_path / "b.npy"], "bob")
+    assert (a[0], b[0]) == ("added-1/0", "added-2/0")
+    first.tell({item.id: "red" if n % 2 else "blue" for n, item in enumerate(first.ask(8))})
+    assert baldur.open(tmp_path / "run").train()
+
+
+def test_labels_of_added_data_have_the_present_names(tmp_path):
+    run = files_of(tmp_path)
+    run.rename_class("red", "scarlet")
+    run.merge_classes(["green", "blue"], "cold")
+    run.add(tmp_path / "more.npz")
+    assert run.labels().label.value_counts().to_dict() == {"scarlet": 10, "cold": 20}
+
+
+def test_added_data_may_have_new_classes(tmp_path):
+    run = files_of(tmp_path, later="red green pink")
+    run.add_class("pink")
+    run.add(tmp_path / "more.npz")
+    assert run.labels().label.value_counts().to_dict() == {"red": 10, "green": 10, "pink": 10}
+    assert baldur.open(tmp_path / "run").train()
+
+
+def test_new_classes_change_no_numbers_of_old_data(tmp_path):
+    x, y = blobs()
+    known = np.where(np.arange(len(y)) < 30, y + 3, -1)
+    run = baldur.open(tmp_path, (x, known), classes=[3, 4, 5], **QUICKLY)
+    run.add_class("none")
+    assert baldur.open(tmp_path, (x, known)).train()
+
+
+def test_the_test_items_of_the_data_follow_changes_of_classes(tmp_path):
+    x, y = blobs()
+    table = pd.DataFrame(x, columns=list("abcd"))
+    table["label"] = np.where(np.arange(90) < 60, "", np.array(NAMES)[y])
+    table["split"] = np.where(np.arange(90) < 60, "train", "test")
+    table.to_csv(tmp_path / "t.csv", index=False)
+    longer = QUICKLY | {"epochs": 60, "test_labels": 0}
+    run = baldur.open(tmp_path / "run", tmp_path / "t.csv", classes=NAMES, **longer)
+    with pytest.warns(AnswersRefused, match="'75' is a test item"):
+        run.tell({"75": "red"})
+    answered(run, 30)
+    run.merge_classes(["red", "green"], "warm")
+    run.add_class("pink")
+    assert run.train()
+    (measured,) = run.metrics().query("metric == 'accuracy' and split == 'test'").value
+    right = np.array(["warm", "warm", "blue"])[y[60:]]
+    assert measured == pytest.approx((run.model().predict(table.iloc[60:, :4]) == right).mean(), abs=0.1)
+    assert measured > 0.8
+
+
+@pytest.mark.parametrize("after", ["withdraw", "unlabelable"])
+def test_a_round_keeps_the_items_of_its_cut(tmp_path, after):
+    """Items that are taken out after the cut of a round are trained on once more, also after a restart."""
+    runs = begun(tmp_path / "plain"), begun(tmp_path / "other")
+    for run in runs:
+        items = answered(run, 8)
+        with Store.open(run.folder) as store, store.lock("trainer"):
+            (trial,) = store.trials()
+            with trial.phase(0, "label") as phase:
+                phase.labelled()
+        if run is runs[1]:
+            getattr(run, after)([items[0], items[4]])  # the latter is a test item
+        assert run.train()
+    of_first = [run.metrics().query("round == 0") for run in runs]
+    assert of_first[0].equals(of_first[1])
+    answered(runs[1], 8)
+    assert runs[1].train()
+    with Store.open(runs[1].folder) as store:
+        (trial,) = store.trials()
+        assert items[4] not in {row.item for row in trial.labels(trial.cut_of(1))} or after == "withdraw"
+        assert trial.metric(1, "items", "reserve") == trial.metric(0, "items", "reserve")
 
 
 def test_test_items_are_the_end_of_the_random_order(tmp_path):

@@ -47,6 +47,19 @@ def test_a_correction_supersedes_and_a_withdrawal_takes_the_label_back(run, tria
     ]
 
 
+def test_items_that_get_no_label_are_refused(tmp_path):
+    with Store.create(tmp_path, settings="", classes=CLASSES, seed=0) as store:
+        bad = ItemRecord("bad", state="quarantined", reason="it is no image")
+        store.record_items([bad, ItemRecord("test", split="test"), ItemRecord("good", key=1)])
+        told = store.trial("s", 0).tell(
+            [Event(i, "label", i, "ann", CLASSES[0]) for i in ("bad", "test", "good")]
+            + [Event("note", "note", "bad", "ann", "blurred")]
+        )
+    assert told.accepted == ("good", "note")
+    assert "left out 'bad': it is no image" in told.refused["bad"]
+    assert "'test' is a test item" in told.refused["test"]
+
+
 def test_requests_are_answered_and_skipped(run, trial):
     trial.tell([Event("1", "label", "a", "ann", "cat"), Event("2", "skip", "b", "ann")])
     assert trial.open_requests(0) == ["c"]

@@ -87,6 +87,7 @@ class Parts:
         stopping: The stopping criterion; None if only the settings end a trial.
         guess: Gives mean log-probabilities (n, C) of items, for a seed. Guesses of the requested items are then kept.
         since: The event numbers of the items that were added to the pool later.
+        added: The number of the newest event that added an item, when the pool was read.
     """
 
     pool: Pool
@@ -103,3 +104,4 @@ class Parts:
     stopping: Stopping | None = None
     guess: Callable[[Posterior, Pool, int], NDArray[np.floating]] | None = None
     since: Mapping[str, int] = field(default_factory=dict)
+    added: int = 0

@@ -5,7 +5,7 @@ answer or after a kill.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from baldur.core.seeds import derive, generator
 from baldur.errors import DamagedArtefact, InvalidArgument, NonFiniteScore
 from baldur.loop.parts import Budget, Event, Parts
+from baldur.loop.stopping import Stopping
 from baldur.protocols import (
     Choice,
     Corrects,
@@ -40,8 +41,8 @@ def advance(trial: Trial, parts: Parts, budget: Budget) -> State:
         budget: The budget of the trial.
 
     Returns:
-        "done", "waiting" for answers, or "changed": people changed the classes, so the parts must be made anew. The
-        store has the reason in words.
+        "done", "waiting" for answers, or "changed": people changed the classes or added items, so the parts must be
+        made anew. The store has the reason in words.
     """
     return _Going(trial, parts, budget).advance()
 
@@ -57,6 +58,7 @@ class _Going:
     _positions: dict[str, int] = field(default_factory=dict)
     _cut: int | None = None
     _split: tuple[Labelled, View] | None = None
+    _stopping: Stopping | None = None
     _tested: Mapping[str, int] = field(default_factory=dict)
 
     def advance(self) -> State:
@@ -72,7 +74,7 @@ class _Going:
             if latest.state == "requested":
                 if not self._label(latest):
                     return "waiting"
-            elif tuple(self.parts.classes) != self._classes(latest):
+            elif self._changed(latest):
                 return "changed"
             elif latest.state == "labelled":
                 self._fit(latest)
@@ -85,11 +87,12 @@ class _Going:
             elif not self._choose(latest):
                 return self._finish(latest, "pool exhausted")
 
-    def _classes(self, latest: Round) -> tuple[str, ...]:
-        """The classes of a round; only people change them."""
+    def _changed(self, latest: Round) -> bool:
+        """Whether people gave a round other classes than the parts have, or items that the parts do not have."""
         if self.budget.retrain_after is None:
-            return tuple(self.parts.classes)
-        return self.trial.classes(latest.cut).names
+            return False
+        classes = self.trial.classes(latest.cut).names
+        return classes != tuple(self.parts.classes) or self.trial.added(latest.cut) > self.parts.added
 
     def _ended(self, latest: Round) -> str:
         """Why there is nothing more to ask, if there is not."""
@@ -127,7 +130,8 @@ class _Going:
             answers = oracle.ask(wanted) if wanted else {}
             votes = oracle.votes(list(answers)) if isinstance(oracle, Panel) else None
             self.trial.answer(latest.round, answers, oracle.annotator, votes=votes)
-            left = len(wanted) - len(answers)
+            people = self.budget.retrain_after is not None
+            left = self.trial.queue.waiting() if people else len(wanted) - len(answers)
             closes = self._closes(left)
             if closes:
                 phase.labelled()
@@ -207,9 +211,9 @@ class _Going:
             if arrays:
                 phase.artefact(latest.round, "calibration", ".npz", lambda path: _write_npz(path, arrays))
             metrics = dict(measured.metrics)
-            if self.parts.stopping is not None:
-                labelled = self._sides(latest)[0]
-                metrics |= self.parts.stopping.measured(
+            labelled = self._sides(latest)[0]
+            if self._stopping is not None:
+                metrics |= self._stopping.measured(
                     self.trial, latest, posterior, labelled, self.parts.pool, self._tested
                 )
             phase.measured(metrics)
@@ -272,7 +276,7 @@ class _Going:
 
     def _with_tests(self, requests: list[Request], labels: int) -> list[Request]:
         """Add the requests for test labels: at the end, or in between if people label."""
-        stopping = self.parts.stopping
+        stopping = self._stopping
         if stopping is None:
             return requests
         limit = stopping.criterion.limit
@@ -336,10 +340,14 @@ class _Going:
             ranks = self.trial.ranks()
             rows.sort(key=lambda row: (row.round, ranks.get((row.round, row.item), len(ranks)), row.number))
         index = {name: i for i, name in enumerate(self.parts.classes)}
-        if self.parts.stopping is not None and self.parts.stopping.reserve is not None:
-            tests = set(self.parts.stopping.reserve.ids)
+        self._stopping = stopping = self.parts.stopping
+        if stopping is not None and stopping.reserve is not None:
+            tests = set(stopping.reserve.ids)
             self._tested = {row.item: index[row.value] for row in rows if row.item in tests}
             rows = [row for row in rows if row.item not in tests]
+            if gone := tests & out:
+                left = np.array([n for n, i in enumerate(stopping.reserve.ids) if i not in gone], np.intp)
+                self._stopping = replace(stopping, reserve=View(stopping.reserve, left))
         positions = np.array([self._positions[row.item] for row in rows], dtype=np.intp)
         labelled = Labelled(
             View(self.parts.pool, positions),

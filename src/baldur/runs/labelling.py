@@ -15,7 +15,6 @@ from baldur.data import Dataset
 from baldur.errors import (
     BaldurError,
     InvalidArgument,
-    InvalidData,
 )
 from baldur.protocols import Pool, Posterior, View, pictures_of
 from baldur.runs import settings as settings_
@@ -28,6 +27,7 @@ from baldur.runs.plan import Given, Plan, make_learner
 from baldur.runs.settings import Settings
 from baldur.stopping import Rule, any_of
 from baldur.store import Store, Trial
+from baldur.store.classes import Classes
 from baldur.store.events import RESERVE
 
 STRATEGY = "two_stage(then=margin)"
@@ -115,6 +115,7 @@ class Training:
         observer: Receives the progress.
         cache: Folder for a network that is trained once for all rounds.
         threads: Number of threads of PyTorch; 0 leaves it as it is.
+        added: The number of the newest event that added an item, when the data were read.
     """
 
     plan: Plan
@@ -122,14 +123,17 @@ class Training:
     observer: Observer
     cache: Path
     threads: int = 0
-    _made: tuple[tuple[str, ...], loop.Parts] | None = field(default=None, repr=False)
+    added: int = 0
 
-    def advance(self, store: Store, trial: Trial) -> None:
+    def advance(self, store: Store, trial: Trial) -> loop.State:
         """Train, measure and choose as far as the labels allow.
 
         Args:
             store: The run. The caller holds the lock "trainer".
             trial: Its trial.
+
+        Returns:
+            See `loop.advance`. After "changed", the data may have to be read again.
         """
         compare, people = self.plan.settings.compare, self.plan.settings.people
         budget = loop.Budget(
@@ -140,8 +144,7 @@ class Training:
         try:
             torch.set_num_threads(self.threads or before)
             with threadpool_limits(self.threads or before, user_api="blas"):
-                while faults.advance(trial, self._parts(store, trial), budget) == "changed":
-                    pass
+                return faults.advance(trial, self._parts(store, trial), budget)
         except BaldurError as error:
             trial.finish("failed", str(error))
             raise
@@ -152,14 +155,12 @@ class Training:
         """The parts of the trial, for the classes and items that its newest round has."""
         latest = trial.latest()
         cut = latest.cut if latest is not None and latest.state != "requested" else None
-        classes = trial.classes(cut).names
-        learner = make_learner(
-            self.plan, replace(self.dataset, classes=classes), None, self.observer, self.cache
-        )
+        dataset = in_classes(self.dataset, trial.classes(cut))
+        learner = make_learner(self.plan, dataset, None, self.observer, self.cache)
         passes = make_passes(
-            self.plan.settings.score, self.plan.settings.engine.device, self.dataset, self.observer
+            self.plan.settings.score, self.plan.settings.engine.device, dataset, self.observer
         )
-        kept, apart, since = self._sides(store, trial)
+        kept, apart, since = self._sides(store)
         criteria = [c for c in (self.plan.criterion, self._tests()) if c is not None]
         criterion = any_of(*criteria) if criteria else None
         reserve = View(self.dataset.train, apart) if len(apart) else None
@@ -171,7 +172,7 @@ class Training:
         (strategy,) = self.plan.strategies.values()
         return loop.Parts(
             pool=pool,
-            classes=classes,
+            classes=dataset.classes,
             learner=learner,
             strategy=strategy,
             oracle=People(),
@@ -184,6 +185,7 @@ class Training:
             stopping=passes.stopping(criterion, learner, None, False, reserve, intervals=True),
             guess=guess,
             since=since,
+            added=self.added,
         )
 
     def _tests(self) -> Rule | None:
@@ -191,23 +193,33 @@ class Training:
         people = self.plan.settings.people
         return asks_for_tests(people.test_labels, max(1, -(-people.retrain_after // 4)))
 
-    def _sides(self, store: Store, trial: Trial) -> tuple[NDArray[np.intp], NDArray[np.intp], dict[str, int]]:
-        """Positions of the items to train on, and of the test items in random order; and which came later."""
+    def _sides(self, store: Store) -> tuple[NDArray[np.intp], NDArray[np.intp], dict[str, int]]:
+        """Positions of the items to train on, and of the test items in random order; and which came later.
+
+        Items that were taken out of the pool are among them: a round leaves out those of its cut.
+        """
         position = {i: n for n, i in enumerate(self.dataset.train.ids)}
-        out = trial.left_out()
-        places = [place for place in store.places() if place.split != "test" and place.id not in out]
-        here = [place for place in places if place.id in position]
-        if len(here) < len(places):
-            labelled = {row.item for row in trial.labels()}
-            if lost := [p.id for p in places if p.id not in position and p.id in labelled]:
-                raise InvalidData(
-                    f"{len(lost)} labelled items are no longer in the data, the first {lost[0]!r}; restore them, or "
-                    "take them out of the run with withdraw"
-                )
+        here = [p for p in store.places() if p.split != "test" and p.id in position]
         tests = sorted((p for p in here if p.split == RESERVE), key=lambda p: -(p.key or 0))
         train = np.array([position[p.id] for p in here if p.split != RESERVE], np.intp)
         since = {p.id: p.since for p in here if p.since is not None}
         return np.sort(train), np.array([position[p.id] for p in tests], np.intp), since
+
+
+def in_classes(dataset: Dataset, classes: Classes) -> Dataset:
+    """The data with the classes of a run at one time.
+
+    Args:
+        dataset: The data, as the run began or with later classes at the end.
+        classes: The classes, after changes.
+
+    Returns:
+        The data. Labels of classes that are not there yet, or any more, are missing.
+    """
+    index = {name: i for i, name in enumerate(classes.names)}
+    at = np.array([index.get(classes.now(name, 0), -1) for name in dataset.classes] + [-1], np.int64)
+    labels, tests = at[dataset.labels], at[dataset.test_labels]
+    return replace(dataset, classes=classes.names, labels=labels, test_labels=tests)
 
 
 def asks_for_tests(total: int, at_once: int) -> Rule | None:

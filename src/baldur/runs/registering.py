@@ -98,19 +98,20 @@ def register(store: Store, trial: Trial, dataset: Dataset) -> None:
 
 
 def bring(trial: Trial, dataset: Dataset, positions: NDArray[np.intp]) -> None:
-    """Store the labels that the data have. Labels that were stored before are not stored again.
+    """Store the labels that the data have, under the present names of their classes. None is stored twice.
 
     Args:
         trial: The trial.
         dataset: The data.
         positions: Positions of labelled items.
     """
-    ids = dataset.train.ids
+    ids, classes = dataset.train.ids, trial.classes()
     for start in range(0, len(positions), _CHUNK):
         events = []
         for i in positions[start : start + _CHUNK].tolist():
             value = dataset.classes[dataset.labels[i]]
             name = str(uuid5(_EVENTS, f"{ids[i]}\0{value}"))
+            value = value if value in classes.names else classes.now(value, 0)
             events.append(Event(name, "label", ids[i], BROUGHT, value, source=BROUGHT))
         trial.tell(events)
 

@@ -1,7 +1,9 @@
 """Begins a run in which people label, or goes on with one, and trains its model in this process."""
 
+import re
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from baldur.errors import (
     InvalidArgument,
     InvalidSettings,
     ItemChanged,
+    RunBusy,
     RunNotFound,
     SettingsChanged,
 )
@@ -38,6 +41,11 @@ from baldur.runs.registering import first_requests, frontier_of, include, regist
 from baldur.runs.run import environment
 from baldur.runs.settings import Settings
 from baldur.store import Store, Trial
+
+_PATIENCE = 60.0
+"""Seconds to wait for another process that adds items."""
+
+_WHOLE = re.compile(r"-?\d+")
 
 
 @dataclass
@@ -63,10 +71,9 @@ class Trainer:
         """
         with self._shown() as observer:
             store.sweep()
-            training = self._ready(store, observer)
-            training.observer = observer
-            store.record_start(environment(training.plan.settings, 1))
-            training.advance(store, trial)
+            store.record_start(environment(self._ready(store, observer).plan.settings, 1))
+            while self._ready(store, observer).advance(store, trial) == "changed":
+                pass
 
     def add(self, store: Store, places: Sequence[Any], by: str) -> list[str]:
         """Add items to the pool; see `Run.add`.
@@ -79,7 +86,11 @@ class Trainer:
         Returns:
             The ids of the new items.
         """
-        settings, source = settings_.from_toml(store.settings), self.source
+        with _one_at_a_time(store):
+            return self._add(store, places, by)
+
+    def _add(self, store: Store, places: Sequence[Any], by: str) -> list[str]:
+        settings, source = settings_.from_toml(store.read_settings()), self.source
         objects = tuple(place for place in places if not isinstance(place, str | Path))
         paths = [
             str(Path(place).absolute()) if isinstance(place, str | Path) else IN_MEMORY for place in places
@@ -91,13 +102,15 @@ class Trainer:
         (trial,) = store.trials()
         try:
             with self._shown() as observer:
-                dataset = self._ready(store, observer, settings).dataset
+                training = self._ready(store, observer, settings)
         except BaseException:
             self.source, self._training = source, None
             raise
         # Settings come first, so that a call after an interruption finds what is missing.
         store.change_settings(settings_.to_toml(settings))
-        return include(store, trial, dataset, by)
+        new = include(store, trial, training.dataset, by)
+        training.added = trial.added()
+        return new
 
     def inputs(self, ids: Sequence[str]) -> dict[str, Any]:
         """The inputs of items, if the data were read already.
@@ -121,13 +134,15 @@ class Trainer:
         return found
 
     def _ready(self, store: Store, observer: Observer, settings: Settings | None = None) -> Training:
-        if self._training is None:
-            settings = settings or settings_.from_toml(store.settings)
+        added = max((trial.added() for trial in store.trials()), default=0)
+        if self._training is None or added > self._training.added:
+            settings = settings or settings_.from_toml(store.read_settings())
             plan = make_plan(settings, self.source.given)
             dataset = read(settings, self.source, observer, store, plan)
             cache = (store.folder / "encoders").absolute()
-            self._training = Training(plan, dataset, observer, cache, settings.engine.threads)
+            self._training = Training(plan, dataset, observer, cache, settings.engine.threads, added)
             self._positions = {}
+        self._training.observer = observer
         return self._training
 
     @contextmanager
@@ -141,6 +156,22 @@ class Trainer:
             return
         with Live(console, 0, 0, in_notebook()).showing() as observer:
             yield observer
+
+
+@contextmanager
+def _one_at_a_time(store: Store) -> Iterator[None]:
+    """Wait until no other process adds items: each addition has a number of its own."""
+    with ExitStack() as stack:
+        end = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                stack.enter_context(store.lock("adder"))
+                break
+            except RunBusy:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.1)
+        yield
 
 
 def opened(
@@ -289,12 +320,19 @@ def read(
     what = told.data if source.data is None else source.data
     if store is None:
         return load_for_labelling(what, classes=source.classes, **options)
-    options |= {"known": store.files(), "kept": store.preprocessing, "classes": store.first_classes}
+    options |= {"known": store.files(), "kept": store.preprocessing, "classes": _names(store)}
     dataset = load_for_labelling(
         what, order=store.pool_ids(), added=_added(settings, source, store), **options
     )
     _refuse_changed(store, dataset)
     return dataset
+
+
+def _names(store: Store) -> tuple[str, ...]:
+    """The classes that the data may name. If all were numbers, they stay numbers, so that no label is a position."""
+    first = store.first_classes
+    numbers = all(map(_WHOLE.fullmatch, first))
+    return tuple(n for n in store.all_classes() if n in first or not numbers or _WHOLE.fullmatch(n))
 
 
 def _added(settings: Settings, source: Source, store: Store) -> list[Any]:

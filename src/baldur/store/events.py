@@ -159,14 +159,14 @@ class _Ledger:
 
     Args:
         classes: The classes.
-        splits: The split of each item; None if the run has not registered its items.
+        items: The split of each item, and the reason to refuse a label; None if the run has not registered its items.
         written: Events that have one of the ids.
         last: The newest deciding event about each item.
         open: The rounds whose requests for an item are not answered, ascending.
     """
 
     classes: Classes
-    splits: Mapping[str, str | None] | None
+    items: Mapping[str, tuple[str | None, str]] | None
     written: dict[str, Event]
     last: dict[str, Last]
     open: dict[str, list[int]]
@@ -175,7 +175,7 @@ class _Ledger:
 
     def append(self, connection: Connection, trial: int, event: Event) -> None:
         last, rounds = self.last.get(event.item), self.open.get(event.item, [])
-        test = self.splits is not None and self.splits[event.item] == RESERVE
+        test = self.items is not None and self.items[event.item][0] == RESERVE
         supersedes = event.kind in ("correction", "withdrawal", "unlabelable") and last is not None
         row = {"event": event.id, "kind": event.kind, "purpose": "test" if test else event.purpose}
         row |= {
@@ -213,7 +213,7 @@ class _Ledger:
 
 def _read(connection: Connection, trial: int, events: Sequence[Event]) -> _Ledger:
     registered = connection.execute(sa.select(schema.run.c.seed)).scalar() is not None
-    splits: dict[str, str | None] | None = {} if registered else None
+    known_items: dict[str, tuple[str | None, str]] | None = {} if registered else None
     written, rounds = dict[str, Event](), dict[str, list[int]]()
     last = last_about(connection, trial, list({event.item for event in events}))
     i, r = schema.items.c, schema.requests.c
@@ -223,12 +223,20 @@ def _read(connection: Connection, trial: int, events: Sequence[Event]) -> _Ledge
         known = sa.select(_c.event, _c.kind, _c.item, _c.annotator, _c.value)
         for row in connection.execute(known.where(_c.event.in_([event.id for event in some]))):
             written[row.event] = Event(row.event, row.kind, row.item or "", row.annotator, row.value, "", "")
-        if splits is not None:
-            splits |= dict(connection.execute(sa.select(i.id, i.split).where(i.id.in_(items))).all())
+        if known_items is not None:
+            facts = sa.select(i.id, i.split, i.state, i.reason).where(i.id.in_(items))
+            known_items |= {row.id: (row.split, _unusable(row)) for row in connection.execute(facts)}
         asked = sa.select(r.item, r.round).where(r.trial == trial, r.item.in_(items), r.state != "answered")
         for item, round in connection.execute(asked.order_by(r.round)):
             rounds.setdefault(item, []).append(round)
-    return _Ledger(current(connection), splits, written, last, rounds)
+    return _Ledger(current(connection), known_items, written, last, rounds)
+
+
+def _unusable(row: Any) -> str:
+    """The reason why an item gets no label; empty if there is none."""
+    if row.state != "ok":
+        return f"the run left out {row.id!r}: {row.reason}"
+    return f"{row.id!r} is a test item, and the run knows its label" if row.split == "test" else ""
 
 
 def _unwritable(event: Event) -> str:
@@ -242,8 +250,11 @@ def _unwritable(event: Event) -> str:
 def _doubt(event: Event, ledger: _Ledger) -> str:
     """The reason to refuse an event; empty if there is none."""
     last, classes = ledger.last.get(event.item), ledger.classes
-    if ledger.splits is not None and event.item not in ledger.splits:
-        return f"there is no item {event.item!r}; give an id as the run writes it"
+    if ledger.items is not None:
+        if event.item not in ledger.items:
+            return f"there is no item {event.item!r}; give an id as the run writes it"
+        if event.kind in LABELS and ledger.items[event.item][1]:
+            return ledger.items[event.item][1]
     if event.kind in LABELS and event.value not in classes.names:
         near = get_close_matches(event.value, classes.names, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""

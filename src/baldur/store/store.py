@@ -294,6 +294,25 @@ class Store:
         artefacts.remove(self.folder, unnamed)
         return unnamed + [row.path for row in gone]
 
+    def read_settings(self) -> str:
+        """The settings as they are now. Another process may have changed them since the store was opened.
+
+        Returns:
+            TOML text.
+        """
+        self.settings = str(self._database.rows(sa.select(schema.run.c.settings))[0].settings)
+        return self.settings
+
+    def all_classes(self) -> tuple[str, ...]:
+        """The classes that the run began with, and then all names that were given to classes later.
+
+        Returns:
+            Names, also of classes that were renamed or merged since.
+        """
+        return tuple(
+            dict.fromkeys((*self.first_classes, *(change.new for change in self._classes().changes)))
+        )
+
     def change_settings(self, settings: str) -> None:
         """Change the settings of the run.
 

@@ -191,6 +191,21 @@ class Trial:
         withdrawn = sa.select(c.item).where(c.number.in_(last), c.value == "withdrawn")
         return {row.item for query in (unlabelable, withdrawn) for row in self.database.rows(query)}
 
+    def added(self, cut: int | None = None) -> int:
+        """The number of the newest event that added an item to the pool.
+
+        Args:
+            cut: The last event number that counts; None for all.
+
+        Returns:
+            The number; 0 if there is none.
+        """
+        c = schema.events.c
+        query = sa.select(sa.func.coalesce(sa.func.max(c.number), 0)).where(
+            c.kind == "item", c.value == "added"
+        )
+        return int(self.database.rows(query if cut is None else query.where(c.number <= cut))[0][0])
+
     def cut_of(self, round: int) -> int | None:
         """The cut of a round.
 
