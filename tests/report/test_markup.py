@@ -23,6 +23,6 @@ def test_markup_is_kept_and_attributes_are_named() -> None:
 
 def test_a_table_names_rows_and_columns() -> None:
     made = table("What", ["Name", "N"], [["a", "1"]], numbers=range(1, 2))
-    assert '<th scope="row">a</th><td class="number">1</td>' in made
+    assert '<th scope="row">a</th><td class="number" data-head="N">1</td>' in made
     assert '<th scope="col">Name</th><th scope="col" class="number">N</th>' in made
     assert "<caption>What</caption>" in made

@@ -276,7 +276,7 @@ def test_a_strategy_without_a_finite_error_has_a_dash(tmp_path: Path) -> None:
         choosing(store, "bald", (1,))
         choosing(store, "random", (1,), error=np.inf)
         said = str(sections.calibration(study.gather([store], [], "accuracy")))
-    assert '<th scope="row">random</th><td class="number">–</td>' in said
+    assert '<th scope="row">random</th><td class="number" data-head="ECE">–</td>' in said
 
 
 @pytest.mark.usefixtures("without_charts")
@@ -335,3 +335,33 @@ def test_a_strategy_that_begins_while_the_page_is_drawn_is_on_the_next_page(
     assert "random" in sections.calibration(known)
     monkeypatch.setattr(study, "summarise", lambda *_: summary)
     assert [member.name for member in study.gather([store], [], "accuracy").members] == ["random", "bald"]
+
+
+@pytest.mark.parametrize("strategies", [("random", "__main__:mine"), ("random", "_other")])
+def test_a_strategy_of_ones_own_is_in_every_legend(
+    run: Run, tmp_path: Path, strategies: tuple[str, str]
+) -> None:
+    store = run(rising, strategies=strategies)
+    text, _ = write([store], tmp_path)
+    charts = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
+    named = [chart for chart in charts if strategies[1] in re.sub(r'aria-label="[^"]*"', "", chart)]
+    assert len(named) >= 5
+
+
+def test_no_axis_leaves_the_range_of_an_accuracy(run: Run, tmp_path: Path) -> None:
+    store = run(lambda s, seed, r: min(1.0, 0.9 + 0.05 * r))
+    text, _ = write([store], tmp_path)
+    chart = text[text.index('aria-label="Test accuracy over labels') :]
+    chart = chart[: chart.index("</svg>")]
+    ticks = [float(t) for t in re.findall(r">(\d+\.\d+)</text>", chart)]
+    assert ticks
+    assert max(ticks) <= 1
+
+
+def test_the_classes_of_the_labelled_are_not_shown_as_those_of_the_pool(run: Run) -> None:
+    store = run(rising)
+    known = study.gather([store], [], "accuracy").members[0]
+    assert sections._pool_counts(known, 3) is not None
+    store.preprocessing["facts"]["pool"] += 1  # one item has no known label
+    assert sections._pool_counts(known, 3) is None
+    assert "Vertical mark: an even share" in sections.class_balance(study.gather([store], [], "accuracy"))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baldur.report import wording
-from baldur.report.curves import LOSSES, Group, Point, difference_curve, mean_curve
+from baldur.report.curves import LOSSES, Group, Point, bounds_of, difference_curve, mean_curve
 from baldur.report.markup import Html
 from baldur.report.svg import Style, render
 
@@ -57,9 +57,8 @@ def learning(name: str, series: Sequence[Series], metric: str, targets: Sequence
                 axes.plot(curve.labels, curve.values, color=one.style.colour, alpha=0.25, linewidth=0.6)
         for one, points in zip(series, means, strict=True):
             _band(axes, points, one.name, one.style)
-        _frame(
-            axes, means, [value for one in series for c in one.group.counted for value in c.values], targets
-        )
+        values = [value for one in series for c in one.group.counted for value in c.values]
+        _frame(axes, means, values, targets, metric)
         axes.set_xlabel(LABELS_AXIS)
         axes.set_ylabel(f"test {wording.full_name(metric)}")
         axes.legend(loc="upper right" if metric in LOSSES else "lower right")
@@ -86,7 +85,7 @@ def difference(name: str, series: Sequence[Series], baselines: Mapping[str, Grou
         axes.axhline(0, color="#333333", linewidth=0.9, zorder=2)
         for one, points in gains:
             _band(axes, points, one.name, one.style)
-        _frame(axes, [points for _, points in gains], [0.0], ())
+        _frame(axes, [points for _, points in gains], [0.0], (), None)
         axes.set_xlabel(LABELS_AXIS)
         axes.set_ylabel(f"{wording.full_name(metric)} − that of random")
         axes.legend(loc="lower right" if metric in LOSSES else "upper right")
@@ -101,6 +100,7 @@ def balance(
     styles: Mapping[str, Style],
     classes: Sequence[str],
     pool: NDArray[np.float64],
+    mark: str = "pool",
 ) -> Html:
     """The share of each class among the picks.
 
@@ -109,7 +109,8 @@ def balance(
         shares: For each strategy the share of each class among its picks, shape (C,).
         styles: By the same names.
         classes: Their names.
-        pool: The share of each class in the pool, shape (C,).
+        pool: The share of each class in the pool, shape (C,); or other shares to compare with.
+        mark: What these shares are.
 
     Returns:
         The markup.
@@ -118,7 +119,7 @@ def balance(
 
     def paint(axes: "Axes") -> None:
         axes.scatter(
-            100 * pool, places, marker="|", s=160, color="#333333", linewidth=1.3, label="pool", zorder=2
+            100 * pool, places, marker="|", s=160, color="#333333", linewidth=1.3, label=mark, zorder=2
         )
         for one, share in shares.items():
             style = styles[one]
@@ -128,7 +129,7 @@ def balance(
                 s=24,
                 color=style.colour,
                 marker=style.marker,
-                label=one,
+                label=legend(one),
                 alpha=0.9,
                 zorder=3,
             )
@@ -226,7 +227,12 @@ def reliability(
         for one, (count, confidence, accuracy) in bins.items():
             style = styles[one]
             axes.plot(
-                confidence, accuracy, color=style.colour, linestyle=style.dash, linewidth=1.2, label=one
+                confidence,
+                accuracy,
+                color=style.colour,
+                linestyle=style.dash,
+                linewidth=1.2,
+                label=legend(one),
             )
             size = 6 + 90 * count / count.sum()
             axes.scatter(confidence, accuracy, s=size, color=style.colour, alpha=0.85, linewidth=0, zorder=3)
@@ -275,28 +281,48 @@ def time_by_phase(name: str, seconds: Mapping[str, Mapping[str, float]]) -> Html
     return render(paint, name, f"Time of one trial: {'; '.join(said)}.", height=1.2 + 0.36 * len(rows))
 
 
+def legend(name: str) -> str:
+    """A name for a legend. matplotlib leaves out those that begin with an underscore, such as those of a notebook.
+
+    Args:
+        name: Of a strategy.
+
+    Returns:
+        The name, after a thin space if it needs one.
+    """
+    return f"\u2009{name}" if name.startswith("_") else name
+
+
 def _band(axes: "Axes", points: Sequence[Point], name: str, style: Style) -> None:
     """The mean as a line, and the interval around it if there is one."""
     n = [point.labels for point in points]
     mean = [point.value.mean for point in points]
     marker = style.marker if len(points) == 1 else ""
-    axes.plot(n, mean, color=style.colour, linestyle=style.dash, marker=marker, label=name, zorder=4)
+    axes.plot(n, mean, color=style.colour, linestyle=style.dash, marker=marker, label=legend(name), zorder=4)
     low = [point.value.low if point.value.n >= FEWEST else np.nan for point in points]
     high = [point.value.high if point.value.n >= FEWEST else np.nan for point in points]
     axes.fill_between(n, low, high, color=style.colour, alpha=0.16, linewidth=0, zorder=3)
 
 
 def _frame(
-    axes: "Axes", curves: Sequence[Sequence[Point]], values: Sequence[float], targets: Sequence[float]
+    axes: "Axes",
+    curves: Sequence[Sequence[Point]],
+    values: Sequence[float],
+    targets: Sequence[float],
+    metric: str | None,
 ) -> None:
-    """Fit the axis to the curves, not to the intervals: a wide interval would flatten all curves."""
+    """Fit the axis to the curves, not to the intervals: a wide interval would flatten all curves.
+
+    The axis never leaves the range of the metric; a difference, whose metric is None, has none.
+    """
     points = [point.value for curve in curves for point in curve]
     spread = [(p.mean, 2.5 * p.sd if p.n >= FEWEST else 0.0) for p in points]
     low = min([*values, *(mean - sd for mean, sd in spread)])
     high = max([*values, *(mean + sd for mean, sd in spread)])
     high = max([high, *(target for target in targets if target <= high + (high - low) / 2)])
     room = 0.05 * (high - low) or 0.05
-    axes.set_ylim(low - room, high + room)
+    least, most = (-np.inf, np.inf) if metric is None else bounds_of(metric)
+    axes.set_ylim(max(low - room, least), min(high + room, most))
 
 
 def _from_to(points: Sequence[Point]) -> str:

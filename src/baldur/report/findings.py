@@ -1,9 +1,11 @@
 """The findings of a comparison, in sentences."""
 
 import math
+from collections.abc import Sequence
 
 from baldur.evaluate.comparison import FEWEST
 from baldur.report.curves import LOSSES
+from baldur.report.saved import in_words
 from baldur.report.summary import Row, Summary, ToTarget
 from baldur.report.wording import count, difference, full_name, labels, target, value
 
@@ -24,7 +26,9 @@ def quartiles(reached: ToTarget) -> str:
 
 
 def findings(summary: Summary) -> list[str]:
-    """The findings, one text for each strategy: run by run, the strategy with the best area first.
+    """The findings: the labels that the best strategy saves, and one text for each strategy.
+
+    They come run by run, the strategy with the best area first.
 
     Args:
         summary: The numbers.
@@ -39,7 +43,27 @@ def findings(summary: Summary) -> list[str]:
     runs = list(dict.fromkeys(row.run for row in contenders))
     sign = 1 if summary.metric in LOSSES else -1
     contenders.sort(key=lambda row: (runs.index(row.run), sign * (row.aulc.mean if row.aulc else 0.0)))
-    return [_finding(row, summary) for row in contenders]
+    first = [
+        in_words(row.name, row.saved, summary.metric, row.so_far, _is_better(row))
+        for row in _most_saving(summary.rows)
+        if row.saved is not None
+    ]
+    return [*first, *(_finding(row, summary) for row in contenders)]
+
+
+def _is_better(row: Row) -> bool:
+    return row.against_random is not None and row.against_random.verdict == "better"
+
+
+def _most_saving(rows: Sequence[Row]) -> list[Row]:
+    """The row that saves most labels, one with a stronger claim before others; none without a comparison."""
+    order = {"better": 0, "undecided": 1, "worse": 2}
+    ranked = sorted(
+        (order[row.saved.fewer.verdict], not _is_better(row), row.saved.fewer.difference, i)
+        for i, row in enumerate(rows)
+        if row.saved is not None
+    )
+    return [rows[i] for *_, i in ranked[:1]]
 
 
 def _finding(row: Row, summary: Summary) -> str:

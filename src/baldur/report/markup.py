@@ -55,14 +55,17 @@ def table(
         numbers: The indices of the columns with numbers; they are aligned to the right.
 
     Returns:
-        The markup, in a box that scrolls sideways on a narrow screen.
+        The markup. On a narrow screen, each row becomes a block with a line for each cell.
     """
     kinds = [{"class_": "number"} if i in numbers else {} for i in range(len(head))]
     headings = join(element("th", cell, scope="col", **kind) for cell, kind in zip(head, kinds, strict=True))
     body = []
     for first, *rest in rows:
         cells = [element("th", first, scope="row")]
-        cells += [element("td", cell, **kind) for cell, kind in zip(rest, kinds[1:], strict=True)]
+        cells += [
+            element("td", cell, **kind, data_head=plain)
+            for cell, kind, plain in zip(rest, kinds[1:], head[1:], strict=True)
+        ]
         body.append(element("tr", *cells))
     parts = (element("caption", caption), element("thead", element("tr", headings)), element("tbody", *body))
     whole = element("table", *parts)

@@ -91,18 +91,16 @@ def _balance(
     apart = np.max([np.abs(share - pool) for share in shares.values()], axis=0)
     shown = np.sort(np.argsort(-apart, kind="stable")[: charts.MOST_CLASSES])
     looks = {member.name: member.style for member in members}
-    svg = charts.balance(
-        name, {one: s[shown] for one, s in shares.items()}, looks, [classes[i] for i in shown], pool[shown]
-    )
+    few_shares, names = {one: s[shown] for one, s in shares.items()}, [classes[i] for i in shown]
+    sign = "even share" if known is None else "pool"
+    svg = charts.balance(name, few_shares, looks, names, pool[shown], sign)
     mark = "an even share of the classes" if known is None else "the class's share of the pool"
     few = (
         f" Shown are the {len(shown)} of {len(classes)} classes that differ most."
         if len(shown) < len(classes)
         else ""
     )
-    return figure(
-        svg, f"All picks of all seeds, without the initial labels. Vertical mark (pool): {mark}.{few}"
-    )
+    return figure(svg, f"All picks of all seeds, without the initial labels. Vertical mark: {mark}.{few}")
 
 
 def _shares(member: Member) -> NDArray[np.float64] | None:
@@ -114,11 +112,16 @@ def _shares(member: Member) -> NDArray[np.float64] | None:
 
 
 def _pool_counts(member: Member, classes: int) -> NDArray[np.float64] | None:
-    """How many items of each class the pool held, where the run recorded it."""
+    """How many items of each class the pool held, where the run recorded it and all labels were known."""
     facts = member.store.preprocessing.get("facts")
-    counts = facts.get("class counts") if isinstance(facts, dict) else None
-    known = isinstance(counts, list) and len(counts) == classes and sum(counts) > 0
-    return np.array(counts, np.float64) if known else None
+    if not isinstance(facts, dict):
+        return None
+    counts = facts.get("class counts")
+    if not isinstance(counts, list) or len(counts) != classes or not sum(counts):
+        return None
+    if sum(counts) < facts.get("pool", 0):  # the classes of the labelled are not those of the pool
+        return None
+    return np.array(counts, np.float64)
 
 
 def score_distribution(study: Study) -> Html:

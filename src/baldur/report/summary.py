@@ -22,6 +22,7 @@ from baldur.report.curves import (
 )
 from baldur.report.notes import notes_on
 from baldur.report.plan import read_plan
+from baldur.report.saved import Saved, saved
 from baldur.report.wording import verdict
 from baldur.store import Store
 
@@ -71,6 +72,8 @@ class Row:
         verdict: The comparison in words; empty for random itself.
         compared: The first and the last number of labels of this comparison; None without one.
         so_far: Whether trials of the comparison are not done yet.
+        saved: The labels that it and random needed for the same value; None if there is nothing to compare with. Its
+            p-value is corrected, too.
     """
 
     run: str
@@ -86,6 +89,7 @@ class Row:
     verdict: str
     compared: Stretch = None
     so_far: bool = False
+    saved: Saved | None = None
 
 
 @dataclass(frozen=True)
@@ -170,9 +174,10 @@ def _rows(
     rows = []
     for group in groups:
         areas = _areas(group.counted, stretch)
-        compared, over, so_far = None, None, False
+        compared, over, so_far, fewer = None, None, False, None
         if baseline is not None and group is not baseline:
             compared, over, so_far = _compare(group.counted, baseline.counted, metric)
+            fewer = saved(_pairs(group.counted, baseline.counted), targets, metric)
         final = [float(curve.values[-1]) for curve in group.counted]
         row = Row(
             run=group.run,
@@ -188,6 +193,7 @@ def _rows(
             verdict="" if group is baseline else verdict(None, baseline is not None),
             compared=over,
             so_far=so_far,
+            saved=fewer,
         )
         rows.append(row)
     return rows
@@ -208,6 +214,11 @@ def _areas(curves: Sequence[Curve], stretch: Stretch) -> list[float]:
     return [aulc(*between(curve, start, end)) for curve in covering]
 
 
+def _pairs(curves: Sequence[Curve], baseline: Sequence[Curve]) -> list[tuple[Curve, Curve]]:
+    others = {curve.seed: curve for curve in baseline}
+    return [(curve, others[curve.seed]) for curve in curves if curve.seed in others]
+
+
 def _compare(
     curves: Sequence[Curve], baseline: Sequence[Curve], metric: str
 ) -> tuple[Paired | None, Stretch, bool]:
@@ -215,8 +226,7 @@ def _compare(
 
     Finished pairs are compared over what all of them share, the others each as far as both of its trials are.
     """
-    others = {curve.seed: curve for curve in baseline}
-    pairs = [(curve, others[curve.seed]) for curve in curves if curve.seed in others]
+    pairs = _pairs(curves, baseline)
     so_far = any(curve.state != "done" for pair in pairs for curve in pair)
     common = overlap(curve for pair in pairs for curve in pair)
     over = [overlap(pair) if so_far else common for pair in pairs]
@@ -236,8 +246,11 @@ def _compare(
 def _judged(rows: Sequence[Row]) -> list[Row]:
     """Rows with the verdicts of all comparisons together."""
     pairs = iter(corrected([row.against_random for row in rows if row.against_random is not None]))
+    fewer = iter(corrected([row.saved.fewer for row in rows if row.saved is not None]))
     judged = []
     for row in rows:
+        if row.saved is not None:
+            row = replace(row, saved=replace(row.saved, fewer=next(fewer)))
         if row.against_random is not None:
             pair = next(pairs)
             row = replace(row, against_random=pair, verdict=verdict(pair, True, row.so_far))
