@@ -52,6 +52,17 @@ def test_a_model_is_trained_once_enough_labels_are_new(run):
     assert run.ask(4, train=False)[0].id == items[0].id
 
 
+def test_items_are_offered_without_guesses_if_their_file_is_lost(run):
+    answered(run)
+    run.ask(4)
+    with Store.open(run.folder) as store:
+        (trial,) = store.trials()
+        trial.find(0, "guesses").unlink()
+    items = run.ask(4)
+    assert len(items) == 4
+    assert {item.guess for item in items} == {None}
+
+
 def test_without_training_nothing_is_trained(run):
     for _ in range(3):
         items = run.ask(4, train=False)
@@ -122,6 +133,24 @@ def test_a_repeated_correction_is_one(run):
     assert run.relabel({a: "blue"}).known == (a,)
     run.rename_class("blue", "navy")
     assert run.tell({a: "navy"}).known == (a,)
+
+
+def test_a_run_whose_beginning_was_interrupted_says_so(tmp_path):
+    Store.create(tmp_path, settings="", classes=("a", "b"), seed=0).close()
+    with pytest.raises(InvalidArgument, match=r"interrupted; finish it with baldur.open\(.*data="):
+        baldur.open(tmp_path).ask(1)
+
+
+def test_the_url_of_the_database_is_used_for_leases_too(tmp_path, monkeypatch):
+    begun(tmp_path / "run", db=f"sqlite:///{tmp_path / 'other.db'}")
+    opened, plain = [], Store.open
+    monkeypatch.setattr(
+        asking.Store, "open", lambda folder, url=None: opened.append(url) or plain(folder, url=url)
+    )
+    with plain(tmp_path / "run") as store:
+        asking.holder_of(store)
+        asking.let_go(store)
+        assert opened == [store.url]
 
 
 def test_numbers_are_names_of_classes(tmp_path):

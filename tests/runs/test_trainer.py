@@ -252,6 +252,25 @@ def test_two_processes_add_items_at_once(tmp_path):
     assert baldur.open(tmp_path / "run").train()
 
 
+def test_an_addition_that_was_interrupted_is_finished(tmp_path, monkeypatch):
+    run = files_of(tmp_path)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(registering, "bring", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run.add(tmp_path / "more.npz")
+    assert run.labels().empty
+    assert baldur.open(tmp_path / "run").add() == []
+    assert len(run.labels()) == 30
+    item = run.labels().item[0]
+    run.untell(item)
+    run.add()
+    assert item not in set(run.labels().item)
+
+
 def test_labels_of_added_data_have_the_present_names(tmp_path):
     run = files_of(tmp_path)
     run.rename_class("red", "scarlet")

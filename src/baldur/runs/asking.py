@@ -1,7 +1,7 @@
 """Ask and tell: the run offers items, and people say what they are."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from getpass import getuser
 from pathlib import Path
@@ -10,7 +10,7 @@ from uuid import UUID, uuid5
 
 import numpy as np
 
-from baldur.errors import InvalidArgument, RunBusy
+from baldur.errors import DamagedArtefact, InvalidArgument, RunBusy
 from baldur.store import Event, Offered, Store, Trial
 from baldur.store.events import LABELS, RESERVE, Kind, Last
 
@@ -72,15 +72,19 @@ def only_trial(store: Store) -> Trial:
         The trial.
 
     Raises:
-        InvalidArgument: The run compares strategies.
+        InvalidArgument: The run compares strategies, or its beginning was interrupted.
     """
     if store.seed is None:
         raise InvalidArgument(
             f"the run in {store.folder} compares strategies, so it asks nobody; to label data, begin another run with "
             "baldur.open(FOLDER, data=...)"
         )
-    (trial,) = store.trials()
-    return trial
+    trials = store.trials()
+    if not trials:
+        raise InvalidArgument(
+            f"the beginning of the run in {store.folder} was interrupted; finish it with {again(store.folder)}"
+        )
+    return trials[0]
 
 
 def holder_of(store: Store) -> str:
@@ -97,7 +101,7 @@ def holder_of(store: Store) -> str:
     run = str(store.folder)
     if run not in _HOLDERS:
         stack = ExitStack()
-        own = stack.enter_context(Store.open(store.folder))
+        own = stack.enter_context(Store.open(store.folder, url=store.url))
         number = 0
         while True:
             try:
@@ -251,7 +255,8 @@ def _guesses(trial: Trial) -> dict[str, dict[str, float]]:
     path = None
     round = -1 if latest is None else latest.round
     while round >= 0 and path is None:
-        path = trial.find(round, "guesses")
+        with suppress(DamagedArtefact):  # people can go on without guesses
+            path = trial.find(round, "guesses")
         round -= path is None
     if path is None:
         return {}

@@ -426,9 +426,10 @@ class Store:
         Args:
             records: One record for each item.
         """
-        rows = [vars(record) | {"grp": record.group} for record in records]
-        with self._database.write() as connection:
-            upsert(connection, schema.items, rows, ("path", "part", "mtime_ns"))
+        records = iter(records)
+        while rows := [vars(r) | {"grp": r.group} for r in islice(records, pool.CHUNK)]:
+            with self._database.write() as connection:
+                upsert(connection, schema.items, rows, ("path", "part", "mtime_ns"))
 
     def mark_items(self, records: Iterable[ItemRecord]) -> None:
         """Record only the state of items and its reason; their other facts stay unchanged.
