@@ -135,6 +135,21 @@ def test_a_repeated_correction_is_one(run):
     assert run.tell({a: "navy"}).known == (a,)
 
 
+FORKED = """
+import os, sys, baldur
+run = baldur.open(sys.argv[1])
+print(*(item.id for item in run.ask(3)), flush=True)
+if os.fork() == 0:
+    print(*(item.id for item in run.ask(3)), flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
+def test_a_forked_process_gets_other_items(run):
+    assert len(set(elsewhere(FORKED, run.folder))) == 6
+
+
 def test_a_run_whose_beginning_was_interrupted_says_so(tmp_path):
     Store.create(tmp_path, settings="", classes=("a", "b"), seed=0).close()
     with pytest.raises(InvalidArgument, match=r"interrupted; finish it with baldur.open\(.*data="):

@@ -1,5 +1,6 @@
 """Ask and tell: the run offers items, and people say what they are."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -18,8 +19,8 @@ _EVENTS = UUID("8c1f0f86-3c7e-5b5e-9d7c-0d8a3c3f7f10")
 _ROLE = "asking"
 _SOURCE = "python"
 
-_HOLDERS: dict[str, tuple[str, ExitStack]] = {}
-"""The name under which this process holds items, for each run."""
+_HOLDERS: dict[tuple[int, str], tuple[str, ExitStack]] = {}
+"""The name under which a process holds items, by process and run. A forked process has another name."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def holder_of(store: Store) -> str:
     Returns:
         The name.
     """
-    run = str(store.folder)
+    run = os.getpid(), str(store.folder)
     if run not in _HOLDERS:
         stack = ExitStack()
         own = stack.enter_context(Store.open(store.folder, url=store.url))
@@ -119,7 +120,7 @@ def let_go(store: Store) -> None:
     Args:
         store: The run.
     """
-    if (held := _HOLDERS.pop(str(store.folder), None)) is not None:
+    if (held := _HOLDERS.pop((os.getpid(), str(store.folder)), None)) is not None:
         held[1].close()
 
 
