@@ -200,3 +200,22 @@ def test_test_items_are_spread_evenly():
     assert [r.item for r in order] == ["0", "1", "2", "3", "x", "4", "5", "6", "7", "y", "8", "z"]
     assert [r.rank for r in order] == list(range(12))
     assert [r.score for r in order if r.item in "xyz"] == [None] * 3
+
+
+def test_a_test_item_that_is_put_off_holds_up_no_other(store, trial):
+    whole = parts().pool
+    rule = Rule("tests", lambda history: "", splits=frozenset({"reserve"}), wanted=lambda history: 3)
+    stopping = Stopping(
+        rule,
+        lambda posterior, pool, seed: np.log(np.full((len(pool), 2), 0.5)),
+        reserve=View(whole, np.arange(9, 12)),
+        interval=lambda wrong, guess, level: (float(wrong.mean()), float(wrong.mean())),
+    )
+    pool = View(whole, np.arange(9))
+    advance(trial, people(pool=pool, stopping=stopping), BUDGET)
+    tell(trial, IDS[9], kind="skip")
+    tell(trial, IDS[0], IDS[1], IDS[10], IDS[11])
+    advance(trial, people(pool=pool, stopping=stopping), BUDGET)
+    assert set(IDS[9:]).isdisjoint(states(store, 1))
+    counted = {m.metric: m.value for m in store.metrics() if m.split == "reserve"}
+    assert counted["items"] == 2

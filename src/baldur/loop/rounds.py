@@ -281,7 +281,7 @@ class _Going:
             return requests
         limit = stopping.criterion.limit
         room = None if limit is None else limit - labels - len(requests)
-        tests = [i for i in stopping.to_test(self.trial, room) if i not in self._tested]
+        tests = stopping.to_test(self.trial, room, self._tested)
         if self.budget.retrain_after is None:
             return requests + [Request(i, len(requests) + rank) for rank, i in enumerate(tests)]
         return mixed(requests, tests)

@@ -1,7 +1,7 @@
 """Stopping criteria in the loop: predictions are kept for them, and they read the past from the store alone."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -130,12 +130,13 @@ class Stopping:
         )
         return self.criterion(history)
 
-    def to_test(self, trial: Trial, room: int | None) -> list[str]:
+    def to_test(self, trial: Trial, room: int | None, tested: Collection[str] = ()) -> list[str]:
         """The test items to ask for in the next round, from the store alone.
 
         Args:
             trial: The trial.
             room: How many at most; None for any number.
+            tested: The test items that have a label.
 
         Returns:
             Ids; the next ones of the reserve.
@@ -145,8 +146,10 @@ class Stopping:
         past = trial.past()
         history = History([row.labels for row in past], [row.metrics for row in past])
         have = int(history.values("items", "reserve")[-1])
-        ids = self.reserve.ids[have : max(tests_of(self.criterion, history), have)]
-        return list(ids if room is None else ids[: max(room, 0)])
+        wanted = max(tests_of(self.criterion, history) - have, 0)
+        passed = trial.skipped().union(tested)  # an item that was put off does not hold up the others
+        ids = [i for i in self.reserve.ids if i not in passed][:wanted]
+        return ids if room is None else ids[: max(room, 0)]
 
     def _test(
         self, trial: Trial, latest: Round, posterior: Posterior, reserve: Pool, tested: Mapping[str, int]
@@ -154,17 +157,24 @@ class Stopping:
         """Keep a round's errors on the test items, and its guesses of them on the whole reserve."""
         # The same draws as for the test items, so that it is the same model.
         log_probs = self.predict(posterior, reserve, derive(trial.seed, "draws", latest.round))  # (M, C)
-        classes = [tested[i] for i in takewhile(tested.__contains__, reserve.ids)]
-        n = len(classes)
+        put_off = trial.skipped(latest.cut) if self.interval is not None else set()
+        sample = list(takewhile(lambda i: i in tested or i in put_off, reserve.ids))
+        known = np.array([i in tested for i in sample], np.bool_)  # (n,)
+        predicted = log_probs[: len(sample)].argmax(axis=1)[known]
         guess = 1 - np.exp(log_probs.max(axis=1).astype(np.float64))
         arrays = {
             "guess": np.clip(guess, 0, 1),
-            "wrong": (log_probs[:n].argmax(axis=1) != np.array(classes, np.int64)).astype(np.float64),
+            "wrong": (predicted != np.array([tested[i] for i in sample if i in tested], np.int64)).astype(
+                np.float64
+            ),
         }
-        trial.artefact(latest.round, "tested", ".npz", lambda path: _write(path, arrays))
-        error = float(guess.mean() + np.mean(arrays["wrong"] - guess[:n])) if n else 0.0
+        n = int(known.sum())
+        if n == len(sample):  # what criteria read has no gaps
+            trial.artefact(latest.round, "tested", ".npz", lambda path: _write(path, arrays))
+        wrong = arrays["wrong"]
+        error = float(guess.mean() + np.mean(wrong - guess[: len(sample)][known])) if n else 0.0
         shows = self.interval is not None and n >= _ENOUGH
-        ends = self._ends(trial, latest, arrays["wrong"], arrays["guess"]) if shows else {}
+        ends = self._ends(trial, latest, wrong, arrays["guess"], known) if shows else {}
         return ends | {
             ("accuracy", "reserve"): 1 - min(max(error, 0.0), 1.0) if n else math.nan,
             ("guess", "reserve"): float(arrays["guess"].mean()),
@@ -173,9 +183,17 @@ class Stopping:
         }
 
     def _ends(
-        self, trial: Trial, latest: Round, wrong: NDArray[np.float64], guess: NDArray[np.float64]
+        self,
+        trial: Trial,
+        latest: Round,
+        wrong: NDArray[np.float64],
+        guess: NDArray[np.float64],
+        known: NDArray[np.bool_],
     ) -> dict[tuple[str, str], float]:
-        """The ends of the interval of the accuracy, if this round is a look. All looks together hold at 95 %."""
+        """The ends of the interval of the accuracy, if this round is a look. All looks together hold at 95 %.
+
+        An item that was put off counts as right at one end, and as wrong at the other.
+        """
         past = [row for row in trial.past() if row.round < latest.round]
         looks = [row.labels for row in past if ("low", "reserve") in row.metrics]
         if looks and (latest.labels or 0) < _GROWTH * looks[-1]:
@@ -183,8 +201,12 @@ class Stopping:
         look = len(looks) + 1
         level = 1 - 0.05 / (look * (look + 1))
         assert self.interval is not None
-        low, high = self.interval(wrong, guess, level)
-        return {("low", "reserve"): 1 - high, ("high", "reserve"): 1 - low}
+        ends = []
+        for unknown in (0.0, 1.0):
+            filled = np.full(len(known), unknown)
+            filled[known] = wrong
+            ends.append(self.interval(filled, guess, level))
+        return {("low", "reserve"): 1 - ends[1][1], ("high", "reserve"): 1 - ends[0][0]}
 
     def _tested(self, trial: Trial, latest: Round) -> Sampled | None:
         trial.forget("tested", before=latest.round)

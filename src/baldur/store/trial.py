@@ -21,7 +21,7 @@ from baldur.store.checkpoint import ArtefactCheckpoint
 from baldur.store.classes import Classes, classes_of, current
 from baldur.store.classes import query as changes
 from baldur.store.database import Database
-from baldur.store.events import LABELS, VOTE, Event, Last, Told, last_about, newest, tell
+from baldur.store.events import DECIDING, LABELS, VOTE, Event, Last, Told, last_about, newest, tell
 from baldur.store.phase import PhaseHandle, advance, open_round, record_cut, state_of
 from baldur.store.queue import Queue
 from baldur.store.rows import LabelRow, PastRow, RankingRow, Request, Round
@@ -205,6 +205,22 @@ class Trial:
             c.kind == "item", c.value == "added"
         )
         return int(self.database.rows(query if cut is None else query.where(c.number <= cut))[0][0])
+
+    def skipped(self, cut: int | None = None) -> set[str]:
+        """The items that were put off and have no label.
+
+        Args:
+            cut: The last ledger number that counts; None for all.
+
+        Returns:
+            Item ids.
+        """
+        c = schema.events.c
+        last = sa.select(sa.func.max(c.number)).where(c.trial == self.id, c.kind.in_((*DECIDING, "skip")))
+        last = (last if cut is None else last.where(c.number <= cut)).where(c.source != VOTE).group_by(c.item)
+        query = sa.select(c.item).where(c.number.in_(last), c.kind == "skip")
+        labelled = {row.item for row in self.labels(cut)}
+        return {row.item for row in self.database.rows(query)} - labelled
 
     def cut_of(self, round: int) -> int | None:
         """The cut of a round.
