@@ -360,3 +360,21 @@ def test_everything_may_be_labelled(run):
 
 def test_killed_while_somebody_labels_nothing_is_lost_or_doubled(tmp_path):
     kill_people(tmp_path, kills=5, seed=0, epochs=5, longest=0.4)
+
+
+def test_a_correction_of_a_closed_round_counts_from_the_next_round_on(run):
+    first = answered(run)
+    for _ in range(3):
+        answered(run)
+    before, rounds = run.metrics(), run.status()["round"]
+    wrong = {i: "blue" if truth()[i] == "red" else "red" for i in first}
+    assert run.relabel(wrong, by="bob").taken == tuple(first)
+    assert run.metrics().equals(before)
+    run.ask(1)
+    assert run.status()["round"] == rounds + 1
+    old = run.metrics().query("round < @rounds").reset_index(drop=True)
+    assert old.equals(before.query("round < @rounds").reset_index(drop=True))
+    with Store.open(run.folder) as store:
+        (trial,) = store.trials()
+        learned = {row.item: row.value for row in trial.labels(trial.cut_of(rounds))}
+    assert {i: learned[i] for i in first} == wrong

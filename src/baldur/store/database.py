@@ -402,18 +402,18 @@ def _in_a_sentence(error: BaseException, database: Database) -> BaldurError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the error, the rest its detail
     if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and no_room_left(error, database.folder)):
         return DiskFull(
-            f"there is no room left to write to {database!r} ({error}). Everything committed before is safe. "
+            f"there is no room left to write to {database.folder} ({error}). Everything committed before is safe. "
             "Free some space and start again"
         )
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return StoreError(
-            f"{database!r} is damaged ({error}); run `baldur doctor {database.folder}` for advice"
+            f"{database.folder} is damaged ({error}); run `baldur doctor {database.folder}` for advice"
         )
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StoreError(
-            f"another process kept {database!r} locked for {BUSY_SECONDS:.0f} s; end it or try again"
+            f"another process kept {database.folder} locked for {BUSY_SECONDS:.0f} s; end it or try again"
         )
-    return StoreError(f"{database!r} reported an error: {error}")
+    return StoreError(f"{database.folder} reported an error: {error}")
 
 
 def no_room_left(error: BaseException, folder: Path) -> bool:
