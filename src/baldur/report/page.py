@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from baldur.report import findings, labelling, record, sections, wording
+from baldur.report.beside import beside
 from baldur.report.markup import Html, element, join, table
 from baldur.report.picks import picked
 from baldur.report.plan import read_plan
@@ -65,6 +66,8 @@ def write_html(
     parts = [(anchor, title, draw(study) or element("p", empty)) for anchor, title, draw, empty in drawn]
     if not people:
         parts.insert(0, ("summary", "Summary", join(_summary(study))))
+    if len(stores) > 1:
+        parts.insert(0, ("beside", "Side by side", beside(study)))
     links = [element("a", title, href=f"#{anchor}") for anchor, title, _ in parts]
     body = [
         element(
