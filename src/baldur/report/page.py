@@ -19,6 +19,7 @@ from baldur.store.artefacts import write_text
 _PARTS: tuple[tuple[str, str, Callable[[Study], Html], str], ...] = (
     ("curves", "Learning curves", sections.learning_curves, "No round is measured yet."),
     ("picks", "Picked items", picked, "Nothing was picked yet."),
+    ("hardest", "Hardest classes", sections.hardest, "No class was measured on its own."),
     ("classes", "Classes of the picks", sections.class_balance, "No pick is answered yet."),
     (
         "scores",
