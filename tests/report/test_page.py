@@ -365,3 +365,24 @@ def test_the_classes_of_the_labelled_are_not_shown_as_those_of_the_pool(run: Run
     store.preprocessing["facts"]["pool"] += 1  # one item has no known label
     assert sections._pool_counts(known, 3) is None
     assert "Vertical mark: an even share" in sections.class_balance(study.gather([store], [], "accuracy"))
+
+
+@pytest.mark.usefixtures("without_charts")
+def test_the_hardest_classes_come_first(tmp_path: Path) -> None:
+    with Store.create(tmp_path, settings="", classes=["a", "b", "c"]) as store:
+        for seed in (0, 1):
+            trial = store.trial("bald", seed)
+            trial.begin([Request("x", 0)])
+            with trial.phase(0, "label") as phase:
+                trial.answer(0, {"x": "a"}, "oracle")
+                phase.labelled()
+            with trial.phase(0, "fit") as phase:
+                phase.fitted()
+            with trial.phase(0, "measure") as phase:
+                told = {"accuracy": 0.5, "f1_a": 0.9, "f1_b": 0.2 + 0.2 * seed, "f1_macro": 0.1}
+                phase.measured({(name, "test"): value for name, value in told.items()})
+        said = sections.hardest(study.gather([store], [], "accuracy"))
+    assert said.index(">b</th>") < said.index(">a</th>")
+    assert ">0.300</td>" in said
+    assert ">c</th>" not in said
+    assert "macro" not in said

@@ -48,7 +48,11 @@ def report_(
         if as_json:
             print_json(summary.as_dict() | {"page": str(page)})
         else:
-            report.print_table(summary, out_console)
+            for store in stores:
+                if store.seed is not None:
+                    out_console.print(escaped(str(report.quality_of(store))), highlight=False, soft_wrap=True)
+            if any(store.seed is None for store in stores):
+                report.print_table(summary, out_console)
             out_console.print(f"report: {page}", highlight=False, soft_wrap=True, markup=False)
 
 

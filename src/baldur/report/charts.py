@@ -67,6 +67,59 @@ def learning(name: str, series: Sequence[Series], metric: str, targets: Sequence
     return render(paint, name, f"Test {wording.full_name(metric)} over labels: {'; '.join(said)}.")
 
 
+@dataclass(frozen=True)
+class Look:
+    """The accuracy on test labels in one round, with its interval.
+
+    Args:
+        labels: The number of labels that the model was trained on.
+        accuracy: The estimate.
+        low: Lower end of its interval.
+        high: Upper end.
+        tests: The number of test labels.
+    """
+
+    labels: int
+    accuracy: float
+    low: float
+    high: float
+    tests: int
+
+
+def looks(name: str, found: Sequence[Look], style: Style) -> Html:
+    """The accuracy on test labels over the number of labels, with its interval.
+
+    Args:
+        name: Of the drawing.
+        found: The rounds in order; at least one.
+        style: Of the line.
+
+    Returns:
+        The markup.
+    """
+    n = [one.labels for one in found]
+
+    def paint(axes: "Axes") -> None:
+        axes.fill_between(
+            n, [one.low for one in found], [one.high for one in found], color=style.colour, alpha=0.16
+        )
+        axes.errorbar(
+            n[-1:],
+            [found[-1].accuracy],
+            [[found[-1].accuracy - found[-1].low], [found[-1].high - found[-1].accuracy]],
+            color=style.colour,
+            capsize=3,
+        )
+        axes.plot(n, [one.accuracy for one in found], color=style.colour, marker="o", markersize=4)
+        axes.set_ylim(0, 1)
+        axes.set_xlabel("labels")
+        axes.set_ylabel("accuracy on test labels")
+
+    last = found[-1]
+    says = f"{wording.value(last.accuracy)} with {last.labels} labels, between {wording.value(last.low)} and"
+    return render(paint, name, f"Accuracy on test labels: {says} {wording.value(last.high)}.")
+
+
 def difference(name: str, series: Sequence[Series], baselines: Mapping[str, Group], metric: str) -> Html:
     """The difference of each strategy from random, paired by seed, with its 95 % interval.
 

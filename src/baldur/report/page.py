@@ -5,7 +5,8 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
-from baldur.report import findings, record, sections, wording
+from baldur.report import findings, labelling, record, sections, wording
+from baldur.report.beside import beside
 from baldur.report.markup import Html, element, join, table
 from baldur.report.picks import picked
 from baldur.report.plan import read_plan
@@ -18,6 +19,7 @@ from baldur.store.artefacts import write_text
 _PARTS: tuple[tuple[str, str, Callable[[Study], Html], str], ...] = (
     ("curves", "Learning curves", sections.learning_curves, "No round is measured yet."),
     ("picks", "Picked items", picked, "Nothing was picked yet."),
+    ("hardest", "Hardest classes", sections.hardest, "No class was measured on its own."),
     ("classes", "Classes of the picks", sections.class_balance, "No pick is answered yet."),
     (
         "scores",
@@ -32,6 +34,13 @@ _PARTS: tuple[tuple[str, str, Callable[[Study], Html], str], ...] = (
     ("environment", "Environment", record.environment, ""),
     ("settings", "Settings", record.settings, ""),
 )
+
+_PEOPLE: tuple[tuple[str, str, Callable[[Study], Html], str], ...] = (
+    ("accuracy", "Accuracy", labelling.accuracy, "No model was measured on test labels yet."),
+    ("labels", "Labels", labelling.classes, "No item has a label yet."),
+    *(part for part in _PARTS if part[0] in ("picks", "scores", "time", "data", "environment", "settings")),
+)
+"""The parts of a page of runs in which people label. There is nothing to compare."""
 
 
 def write_html(
@@ -53,14 +62,18 @@ def write_html(
         DiskFull: There was no room.
     """
     study = gather(stores, targets, metric)
-    parts = [(anchor, title, draw(study) or element("p", empty)) for anchor, title, draw, empty in _PARTS]
-    links = [element("a", "Summary", href="#summary")]
-    links += [element("a", title, href=f"#{anchor}") for anchor, title, _ in parts]
+    people = labelling.only_people(study)
+    drawn = _PEOPLE if people else _PARTS
+    parts = [(anchor, title, draw(study) or element("p", empty)) for anchor, title, draw, empty in drawn]
+    if not people:
+        parts.insert(0, ("summary", "Summary", join(_summary(study))))
+    if len(stores) > 1:
+        parts.insert(0, ("beside", "Side by side", beside(study)))
+    links = [element("a", title, href=f"#{anchor}") for anchor, title, _ in parts]
     body = [
         element(
             "header", *_header(study), _notes(study), element("nav", *links, aria_label="Parts of this page")
         ),
-        element("section", element("h2", "Summary", id="summary"), *_summary(study)),
         *(element("section", element("h2", title, id=anchor), part) for anchor, title, part in parts),
     ]
     write_text(path, _document(" and ".join(study.runs), body))
@@ -81,11 +94,14 @@ def _document(title: str, body: Sequence[Html]) -> str:
 
 
 def _header(study: Study) -> Iterator[Html]:
-    yield element("h1", f"Active learning report: {wording.listed(list(study.runs))}")
+    people = labelling.only_people(study)
+    title = "Labelling" if people else "Active learning report"
+    yield element("h1", f"{title}: {wording.listed(list(study.runs))}")
     for run, store in study.runs.items():
         name = f"{run}: " if len(study.runs) > 1 else ""
         yield element("p", name + _facts(store), class_="facts")
-    found = [element("p", sentence) for sentence in findings.findings(study.summary)]
+    told = [s for store in study.runs.values() for s in labelling.said(store)] if people else []
+    found = [element("p", sentence) for sentence in told or findings.findings(study.summary)]
     yield element("div", *found, class_="finding", role="note", aria_label="Finding")
 
 
@@ -94,7 +110,10 @@ def _facts(store: Store) -> str:
     done = sum(trial.state == "done" for trial in trials)
     facts = [plan.data] if plan.data else []
     facts.append(f"{len(store.classes)} classes")
-    facts.append(f"{done} of {wording.count(max(plan.trials, len(trials)), 'trial')} done")
+    if store.seed is not None:
+        facts += [trial.strategy for trial in trials]
+    else:
+        facts.append(f"{done} of {wording.count(max(plan.trials, len(trials)), 'trial')} done")
     facts.append(f"begun {store.created[:16].replace('T', ' ')} UTC")
     return " · ".join(facts)
 

@@ -124,6 +124,42 @@ def _pool_counts(member: Member, classes: int) -> NDArray[np.float64] | None:
     return np.array(counts, np.float64)
 
 
+def hardest(study: Study) -> Html:
+    """The classes that the newest models predict worst, by F1 on the test items.
+
+    Args:
+        study: The data of the page.
+
+    Returns:
+        The section; empty if no class was measured.
+    """
+    shown = []
+    for member in study.measured:
+        found = _f1(member)
+        worst = sorted(found, key=lambda name: found[name][0])[:_HARDEST]
+        rows = [[name, wording.value(found[name][0]), str(found[name][1])] for name in worst]
+        if rows:
+            caption = f"{member.name}: {len(rows)} of {len(member.store.classes)} classes, the hardest first"
+            shown.append(table(caption, ["Class", "F1, mean over seeds", "Seeds"], rows, numbers=range(1, 3)))
+    return join(shown)
+
+
+_HARDEST = 8  # classes that are shown
+
+
+def _f1(member: Member) -> dict[str, tuple[float, int]]:
+    """The F1 of each class in the last round, and the number of seeds with a value."""
+    last = {seed: max(r for s, r in member.labels if s == seed) for seed, _ in member.labels}
+    counted = {curve.seed for curve in member.group.counted}
+    values: dict[str, list[float]] = {}
+    classes = {f"f1_{name}": name for name in member.store.classes if name != "macro"}
+    for row in member.store.metrics("test"):
+        own = row.strategy == member.group.strategy and row.seed in counted
+        if own and row.metric in classes and row.round == last.get(row.seed) and np.isfinite(row.value):
+            values.setdefault(classes[row.metric], []).append(row.value)
+    return {name: (float(np.mean(each)), len(each)) for name, each in values.items()}
+
+
 def score_distribution(study: Study) -> Html:
     """How the scores of the pool were spread in each round, for the first seed of each strategy.
 
