@@ -315,6 +315,7 @@ def read(
         "layout": told.layout,
     }
     options |= {"missing": told.missing, "task": told.task, "standardise": told.scaling == "standardise"}
+    options |= told.by_name()._asdict()
     options |= {"encoder": None if plan is None else plan.encoder, "progress": observer.detail}
     options["device"] = str(pick_device(settings.engine.device))
     what = told.data if source.data is None else source.data
