@@ -10,6 +10,7 @@ from tests.cli.commands import baldur as command
 
 import baldur
 from baldur import data
+from baldur.data.origins import records_of
 
 QUICK = {"seeds": 1, "rounds": 1, "query_size": 5, "initial": 10, "draws": 3, "learner": "committee"}
 QUICK |= {"label": "kind of animal", "strategies": ["random"]}
@@ -117,7 +118,7 @@ def check(folder, told):
     assert item.startswith("r") == ("id" in told)
 
 
-@pytest.mark.parametrize(("make", "told"), zip(FILES, INPUTS, strict=True))
+@pytest.mark.parametrize(("make", "told"), list(zip(FILES, INPUTS, strict=True)))
 def test_files_from_the_command_line(tmp_path, make, told):
     result = command("run", make(tmp_path), "--out", tmp_path / "run", *as_options(QUICK | told))
     assert result.exit_code == 0, result.output
@@ -125,7 +126,7 @@ def test_files_from_the_command_line(tmp_path, make, told):
 
 
 @pytest.mark.parametrize(
-    ("make", "told"), zip([*FILES, *OBJECTS], [*INPUTS[1:], *INPUTS, *INPUTS], strict=True)
+    ("make", "told"), list(zip([*FILES, *OBJECTS], [*INPUTS[1:], *INPUTS, *INPUTS], strict=True))
 )
 def test_all_from_python(tmp_path, make, told):
     baldur.run(make(tmp_path), tmp_path / "run", **QUICK, **told)
@@ -134,8 +135,13 @@ def test_all_from_python(tmp_path, make, told):
 
 @pytest.mark.parametrize("make", [csv, parquet, OBJECTS[0], OBJECTS[3]])
 def test_people_label_them(tmp_path, make):
-    bare = baldur.open(tmp_path / "bare", make(tmp_path), classes=["a", "b"], text="question", label=None)
-    assert "times" in bare.ask(1)[0].text
+    dataset = data.load_for_labelling(
+        make(tmp_path), classes=CLASSES, text="question", label="kind of animal", id="nr"
+    )
+    assert (dataset.labels >= 0).all()
+    record = next(records_of(dataset))
+    assert record.id == "r0"
+    assert record.shown == {"text": ROWS[0]["question"]}
 
 
 def test_a_column_of_texts_is_recognised(tmp_path):

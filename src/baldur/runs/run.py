@@ -40,7 +40,7 @@ from baldur.runs.meant import as_strategy
 from baldur.runs.names import NetworkFactory, name_of
 from baldur.runs.observer import Observer
 from baldur.runs.pace import measure
-from baldur.runs.plan import IN_MEMORY, Given, make_plan
+from baldur.runs.plan import IN_MEMORY, Given, chosen_learner, make_plan
 from baldur.runs.settings import DataSettings, Settings
 from baldur.runs.trials import Prepared, go_on, prepare
 from baldur.stopping import Criterion
@@ -279,7 +279,9 @@ def start(settled: Settled, out: Path, observer: Observer, given: Given | None =
             raise DataNotFound(
                 f"{error}. If the data of this run were moved, give their new place: baldur run NEW --out {out}"
             ) from error
-        choice = choose_jobs(plan, prepared.dataset, _left(settings, out, settled.db), settled.threads)
+        choice = choose_jobs(
+            prepared.plan, prepared.dataset, _left(settings, out, settled.db), settled.threads
+        )
         settings = settings.but(threads=choice.threads)
         torch.set_num_threads(choice.threads)
         with threadpool_limits(choice.threads, user_api="blas"):
@@ -319,6 +321,8 @@ def _run(
         record_items(store, dataset)
         for line in lines(dataset):
             observer.message(line)
+        if said := chosen_learner(prepared.plan, dataset):
+            observer.message(said)
         if settings.data.scaling == "none" and uneven(spreads_of(dataset)):
             observer.message(_UNEVEN)
         for name, reason in dataset.quarantined[:5]:

@@ -200,7 +200,8 @@ class LearnSettings(_Section):
 
     learner: str = Field(
         "supervised",
-        description="supervised, ceal, fixmatch, ...",
+        description="supervised, ceal, fixmatch, ...; auto, without other options of learning: extra-trees for "
+        "tables, a linear committee for texts",
         json_schema_extra=COMMON,
     )
     network: str = Field(
