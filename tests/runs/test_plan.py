@@ -14,9 +14,10 @@ from baldur.runs.run import _dataset
 
 N = 40
 Y = np.array(["owl", "tit"] * (N // 2))
-TABLE = pd.DataFrame({"size": np.arange(N) % 7 + (Y == "owl"), "label": Y})
+RNG = np.random.default_rng(0)
+TABLE = pd.DataFrame({"size": RNG.normal(size=N) + (Y == "owl"), "age": RNG.normal(size=N), "label": Y})
 TEXTS = ([f"the {name} flies {i} times over the wood" for i, name in enumerate(Y)], Y)
-VECTORS = (np.random.default_rng(0).normal(size=(N, 3)).astype(np.float32), Y)
+VECTORS = (RNG.normal(size=(N, 3)).astype(np.float32), Y)
 
 
 def learner_of(data, tmp_path, **told):
