@@ -260,7 +260,7 @@ CASES: dict[str, Sequence[Case]] = {
         Case(
             "the name of no column",
             lambda at: data.load(str(manifest(at, "a,clas\n1,x\n2,y\n")), label="class"),
-            "class is missing",
+            "did you mean 'clas'?",
         ),
         Case(
             "one column with two meanings",
