@@ -99,6 +99,8 @@ class Lists(torch.utils.data.Dataset[Any]):
 X = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
 LOG_PROBS = np.log(np.full((12, 5, 3), 1 / 3))
 
+TWO_TEXTS = "a,b,label\n" + "".join(f"it is {i},so {i} is it,{'xy'[i % 2]}\n" for i in range(30))
+
 CASES: dict[str, Sequence[Case]] = {
     "Data": [
         Case("a name that does not exist", lambda at: data.load("digit"), "Did you mean digits"),
@@ -155,9 +157,9 @@ CASES: dict[str, Sequence[Case]] = {
             "the labels cat, which are not among the classes",
         ),
         Case(
-            "texts",
-            lambda at: data.load_for_labelling(["a text", "another"], classes=["owl", "tit"]),
-            "cannot make inputs of texts yet",
+            "texts without a word",
+            lambda at: data.load_for_labelling(["?", "..."], classes=["owl", "tit"]),
+            "have no words in common",
         ),
         Case(
             "an item that is a list of numbers",
@@ -254,6 +256,26 @@ CASES: dict[str, Sequence[Case]] = {
             "a table of ids only",
             lambda at: data.load(str(manifest(at, "patient_id,label\n3,x\n4,y\n3,x\n4,y\n"))),
             "an id, by its name",
+        ),
+        Case(
+            "the name of no column",
+            lambda at: data.load(str(manifest(at, "a,clas\n1,x\n2,y\n")), label="class"),
+            "did you mean 'clas'?",
+        ),
+        Case(
+            "one column with two meanings",
+            lambda at: run(at, data={"a": X[:, 0], "b": ["x", "y"] * 6}, label="b", inputs=["a", "b"]),
+            "is given as label and as inputs",
+        ),
+        Case(
+            "two columns of texts",
+            lambda at: data.load(str(manifest(at, TWO_TEXTS))),
+            "name it with --text COLUMN",
+        ),
+        Case(
+            "the name of a column for arrays",
+            lambda at: run(at, label="class"),
+            "the data have no columns with names",
         ),
         Case(
             "a data set with random augmentation",

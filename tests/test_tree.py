@@ -24,6 +24,7 @@ ACROSS = {
     "runs/test_mnist.py": "the command line with every strategy",
     "store/test_kills.py": "a run that is killed",
     "strategies/test_memory.py": "what strategies hold in memory",
+    "test_brought.py": "what people bring, by format and by entrance",
     "test_front_door.py": "`import baldur`",
     "test_kinds.py": "targets of every kind",
     "test_tree.py": "the tests themselves",

@@ -253,13 +253,10 @@ def test_contradictory_copies_are_left_out_as_always():
 @pytest.mark.parametrize(
     ("what", "says"),
     [
-        (["a text", "another"], "the inputs are texts. Baldur cannot make inputs of texts yet"),
-        (pd.Series(["a text", "another"]), "the inputs are texts"),
-        (np.array(["a text", "another"]), "the inputs are texts"),
-        (pd.DataFrame({"text": [f"text {i}" for i in range(9)]}), r"text or an id.* cannot make inputs of texts yet"),
+        (pd.DataFrame({"text": [f"text {i}" for i in range(9)]}), r"text or an id.* name it with --text COLUMN"),
+        (["?", "!"], "have no words in common"),
         ([__file__], "the inputs are paths; give the folder"),
         ([Path("a.png")], "the inputs are paths; give the folder"),
-        (["x" * 5000], "the inputs are texts"),
         (pd.DataFrame({"path": ["a.png", "b.png"]}), "the column path is a list of files; save it"),
         ({"x": X, "y": np.zeros(6)}, "the key y, which looks like labels"),
         ((X, SOME, SOME), "not a tuple of 3 values"),

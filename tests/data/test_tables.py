@@ -106,7 +106,7 @@ def test_numbers_written_with_words_for_missing_values(tmp_path):
         ("id,a,label\n1,2,x\n1,3,y\n", r"id '1' occurs twice \(line 2 and line 3\)"),
         ("id,a,label\n,2,x\n2,3,y\n", "line 2: the column id has no value"),
         ("a,label,split\n1,x,half\n2,y,\n", "line 2: the split must be train"),
-        ("a,b\n1,2\n", "a table needs the column label; rename"),
+        ("a,b\n1,2\n", "a table needs the column label; name it with --label"),
         ("1.5,2\n1,2\n", "path and label are missing; it has 1.5, 2"),
         ("patient_id,label\n1,x\n2,y\n3,x\n4,y\n", "no column of .* patient_id is an id, by its name"),
     ],

@@ -8,13 +8,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from baldur.data.by_name import NO_NAMES, ByName
 from baldur.data.cells import DATE, encoded, texts_of, vocabulary, why_by_names
 from baldur.data.copies import EARLIER
-from baldur.data.origins import chosen, plain
+from baldur.data.origins import chosen, shown
 from baldur.errors import InvalidData, InvalidLabel
-
-ABOUT = ("id", "label", "split", "group")
-"""Columns with facts about a row."""
 
 OTHER_LENGTH = ", and the first row {}"
 _NOT_FINITE = "holds NaN, an infinite or a missing value"
@@ -41,6 +39,7 @@ class Inputs(NamedTuple):
         nested: Whether an image is the field "bytes" of a struct.
         texts: For each column of a table its different texts; empty for a column of numbers.
         left_out: Columns of a table that are no inputs, each with the reason.
+        free: The columns of texts that the user names.
     """
 
     kind: Literal["image", "list", "table", "numbers"]
@@ -50,6 +49,7 @@ class Inputs(NamedTuple):
     nested: bool = False
     texts: tuple[tuple[str, ...], ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
+    free: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         images = "structs with bytes" if self.nested else "bytes"
@@ -58,7 +58,9 @@ class Inputs(NamedTuple):
         return f"{', '.join(self.names)} ({kinds[self.kind]})"
 
 
-def inputs_of(path: Path, file: Any, width: int = 0, reading: int = EARLIER + 1) -> Inputs:
+def inputs_of(
+    path: Path, file: Any, width: int = 0, reading: int = EARLIER + 1, by_name: ByName = NO_NAMES
+) -> Inputs:
     """The input columns of a Parquet file.
 
     Args:
@@ -66,6 +68,7 @@ def inputs_of(path: Path, file: Any, width: int = 0, reading: int = EARLIER + 1)
         file: A `pyarrow.parquet.ParquetFile`.
         width: The length of lists without a fixed size; 0 takes the length of the first list that is not empty.
         reading: The rules, as in `load`; early ones take only the numbers of a table.
+        by_name: The columns that the user names.
 
     Returns:
         The input columns.
@@ -75,12 +78,12 @@ def inputs_of(path: Path, file: Any, width: int = 0, reading: int = EARLIER + 1)
     """
     from pyarrow import types
 
-    fields = [f for f in file.schema_arrow if f.name not in ABOUT and not f.name.startswith("__index_level_")]
+    fields = _others(file.schema_arrow, by_name)
     pictures = [f for f in fields if _is_image(f.type)]
     lists = [f for f in fields if _is_list(f.type)]
     numbers = [f for f in fields if _is_number(f.type)]
     if reading > EARLIER and not pictures and not lists:
-        return _columns(path, file, fields)
+        return _columns(path, file, fields, by_name)
     several = pictures if pictures else [*lists, *numbers] if lists else []
     if len(several) > 1 or not (several or numbers):
         what = f"several columns that could be: {', '.join(f.name for f in several)}" if several else "none"
@@ -155,12 +158,20 @@ def number_columns(path: Path, file: Any, names: Sequence[str], shape: Sequence[
     return Inputs("numbers", tuple(names), np.dtype(np.float32), len(names))
 
 
-def _columns(path: Path, file: Any, fields: list[Any]) -> Inputs:
+def _others(schema: Any, by_name: ByName) -> list[Any]:
+    """The columns that are neither facts about a row nor left out because others are named."""
+    every = [field.name for field in schema]
+    gone = {*by_name.facts(every).values(), *by_name.left_out(every)}
+    return [f for f in schema if f.name not in gone and not f.name.startswith("__index_level_")]
+
+
+def _columns(path: Path, file: Any, fields: list[Any], by_name: ByName) -> Inputs:
     """The columns of a table that may be inputs; their texts are found later."""
     from pyarrow import types
 
     left_out, names = [], []
     no_inputs = why_by_names(field.name for field in fields)
+    no_inputs = {name: why for name, why in no_inputs.items() if name not in by_name.named}
     for field in fields:
         kind = field.type
         if types.is_temporal(kind):
@@ -178,7 +189,14 @@ def _columns(path: Path, file: Any, fields: list[Any]) -> Inputs:
             f"{path}: the inputs must be one column of images (bytes), one column of lists of numbers, or the columns"
             f" of a table, but there are none; it has {has}{'. ' + told if told else ''}"
         )
-    return Inputs("table", tuple(names), np.dtype(np.float64), len(names), left_out=tuple(left_out))
+    return Inputs(
+        "table",
+        tuple(names),
+        np.dtype(np.float64),
+        len(names),
+        left_out=tuple(left_out),
+        free=tuple(name for name in by_name.free if name in names),
+    )
 
 
 def with_texts(inputs: Inputs, files: list[Any]) -> Inputs:
@@ -193,14 +211,15 @@ def with_texts(inputs: Inputs, files: list[Any]) -> Inputs:
     """
     found: list[tuple[str, ...]] = []
     for name in inputs.names:
-        if all(_is_number(file.schema_arrow.field(name).type) for file in files):
+        free = name in inputs.free
+        if not free and all(_is_number(file.schema_arrow.field(name).type) for file in files):
             found.append(())
             continue
         distinct: set[str] = set()
         for file in files:
             for batch in file.iter_batches(1 << 16, columns=[name], use_threads=False):
                 distinct.update(texts_of(_unpacked(batch.column(0)).unique().to_pylist()))
-        found.append(vocabulary(distinct))
+        found.append(tuple(sorted(distinct)) if free else vocabulary(distinct))
     return inputs._replace(texts=tuple(found))
 
 
@@ -300,12 +319,12 @@ def explained(file: Path) -> Iterator[None]:
         ) from None
 
 
-def shown_columns(schema: Any, inputs: Inputs) -> list[str]:
+def shown_columns(schema: Any, by_name: ByName) -> list[str]:
     """The columns that people see: those of a table, or those beside images and lists of numbers.
 
     Args:
         schema: Of Arrow.
-        inputs: The input columns.
+        by_name: The columns that the user names.
 
     Returns:
         Names.
@@ -314,34 +333,33 @@ def shown_columns(schema: Any, inputs: Inputs) -> list[str]:
 
     columns = {
         field.name: _is_number(field.type)
-        for field in schema
-        if field.name not in ABOUT
-        and not field.name.startswith("__index_level_")
-        and not (types.is_nested(field.type) or _is_image(field.type))
+        for field in _others(schema, by_name)
+        if not (types.is_nested(field.type) or _is_image(field.type))
     }
     return chosen(columns)
 
 
-def shown_rows(paths: Sequence[Path], names: Sequence[str]) -> Iterator[dict[str, Any]]:
+def shown_rows(paths: Sequence[Path], names: Sequence[str], text: str | None) -> Iterator[dict[str, Any]]:
     """The values that people see, row by row.
 
     Args:
         paths: Parquet files.
-        names: Of the columns. A single column of texts is one text.
+        names: Of the columns.
+        text: The column of texts; None if there is none. Then a single column of texts is one text.
 
     Yields:
-        {"text": ...} or {"row": {column: value}}.
+        {"text": ...} or {"row": {column: value}}, or both.
     """
     from pyarrow import parquet, types
 
+    names = [*names, *([text] if text is not None and text not in names else [])]
     for path in paths:
         file = parquet.ParquetFile(path)
         kinds = [file.schema_arrow.field(name).type for name in names]
         alone = len(names) == 1 and (types.is_string(kinds[0]) or types.is_large_string(kinds[0]))
         for batch in file.iter_batches(4096, columns=list(names), use_threads=False):
             for row in batch.to_pylist():
-                values = {name: plain(value) for name, value in row.items()}
-                yield {"text": values[names[0]] or ""} if alone else {"row": values}
+                yield shown(row, names[0] if alone else text)
 
 
 def image_bytes(path: Path, column: str, row: int) -> bytes:

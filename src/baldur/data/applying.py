@@ -21,13 +21,14 @@ from baldur.data.encoders.exported import Encoder, encoded, load_encoder
 from baldur.data.folders import Tree
 from baldur.data.images import Decoded
 from baldur.data.labels import some
-from baldur.data.listing import MANIFESTS, rows_of
+from baldur.data.listing import MANIFESTS, is_text, rows_of
 from baldur.data.loading import NAMES, load
 from baldur.data.official import cache_folder
 from baldur.data.parquet import opened_files, parquet_files
 from baldur.data.scaling import ScaledPool, step_of
 from baldur.data.scanning import as_numpy
 from baldur.data.stored_arrays import inputs_in
+from baldur.data.text_files import are_texts, list_of
 from baldur.data.torch_dataset import from_dataset, is_dataset
 from baldur.errors import DataNotFound, InvalidArgument, InvalidData
 from baldur.protocols import Pool
@@ -84,6 +85,9 @@ class Applying(NamedTuple):
             InvalidData: The data have another form than those of the run.
             InvalidArgument: The objects have another form, or a column is missing.
         """
+        if (text := self._only_text()) and are_texts(what):
+            yield from self._of_table({text: list_of(what)}, Path(), 0, "", "the list of texts")
+            return
         if self.kept["kind"] != "features" or self._are_features(what):
             yield from self._of_places(what) if _are_paths(what) else self._of_objects(what)
             return
@@ -99,6 +103,23 @@ class Applying(NamedTuple):
                 pool = _encoded(part.pool, encoder, self.kept["input"])
                 part = part._replace(pool=pool if step is None else ScaledPool(pool, step))
             yield part
+
+    def _only_text(self) -> str:
+        """The name of the column of texts, if it is the only input."""
+        if self.kept["kind"] != "table":
+            return ""
+        columns = from_json(self.kept["columns"])
+        return columns.texts[0].name if columns.texts and len(columns.names) == 1 else ""
+
+    def _of_text_files(self, text: str, root: Path) -> Iterator[Part]:
+        """The .txt files of a folder, a part of them at a time."""
+        found = Tree(is_text, "text").images(root)
+        if not found:
+            raise InvalidData(f"the folder {root} has no .txt file; give a folder of texts")
+        for chunk in _chunks(found, _ROWS):
+            ids = [path.relative_to(root).as_posix() for path in chunk]
+            texts = [path.read_text(encoding="utf-8-sig", errors="replace") for path in chunk]
+            yield from self._of_table({text: texts, "id": ids}, root, 0, "", str(root))
 
     def _are_features(self, what: Any) -> bool:
         """Whether objects are features already."""
@@ -138,6 +159,8 @@ class Applying(NamedTuple):
         elif parquet_files(path):
             for source in opened_files(path):
                 yield from self._of_parquet(source.path, source.file, source.prefix)
+        elif path.is_dir() and (text := self._only_text()):
+            yield from self._of_text_files(text, path)
         elif path.is_dir():
             tree = Tree(lambda name: Path(name).suffix.lower() in images.SUFFIXES)
             found = [(image.relative_to(path).as_posix(), image) for image in tree.images(path)]

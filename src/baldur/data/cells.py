@@ -8,17 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from baldur.data.folders import split_named
 from baldur.data.labels import LIKE_MISSING, MISSING
 from baldur.errors import InvalidArgument
 
 NO_VALUE = frozenset({*MISSING, *LIKE_MISSING})
 """The texts that mean a missing value of an input."""
-
-NO_TEXTS = (
-    "Baldur cannot make inputs of texts yet. Give a table with a column of texts and columns of numbers, such as an"
-    " embedding of each text: the numbers are the inputs, and people see the text"
-)
-"""The answer to data that are texts."""
 
 _ID = re.compile(
     r"^(index|idx|id|uuid|guid|row_?(id|no|number|names?)?|__index_level_\d+__)$"
@@ -33,7 +28,7 @@ def columns_of(table: Any) -> dict[str, Any]:
     """The columns of a data frame or a mapping, by name.
 
     Args:
-        table: A data frame of pandas or polars, or a mapping from names to values.
+        table: A table that `is_frame` knows, several of them by the names of splits, or a mapping from names to values.
 
     Returns:
         An array or list for each column.
@@ -41,12 +36,16 @@ def columns_of(table: Any) -> dict[str, Any]:
     Raises:
         InvalidArgument: It is no table with names, or two columns have one name.
     """
+    if is_split(table):
+        return _joined({str(name): columns_of(part) for name, part in table.items()})
     if isinstance(table, Mapping):
         return {str(name): values for name, values in table.items()}
     if not is_frame(table):
         raise InvalidArgument(
             f"expected a data frame, or a dict from column names to values, not {type(table).__name__}"
         )
+    if _of_the_hub(table):
+        return {str(name): _decoded(table, name) for name in table.column_names}
     names = [str(name) for name in table.columns]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise InvalidArgument(f"the table has two columns called {twice}; keep one")
@@ -54,7 +53,7 @@ def columns_of(table: Any) -> dict[str, Any]:
 
 
 def is_frame(table: Any) -> bool:
-    """Whether an object is a data frame of pandas or polars.
+    """Whether an object is a data frame of pandas or polars, or a Hugging Face `Dataset` of numbers and texts.
 
     Args:
         table: Any object.
@@ -62,7 +61,52 @@ def is_frame(table: Any) -> bool:
     Returns:
         True if it is.
     """
-    return type(table).__name__ == "DataFrame" and hasattr(table, "columns")
+    return (type(table).__name__ == "DataFrame" and hasattr(table, "columns")) or _of_the_hub(table)
+
+
+def is_split(tables: Any) -> bool:
+    """Whether an object has a table for each split, such as a Hugging Face `DatasetDict`.
+
+    Args:
+        tables: Any object.
+
+    Returns:
+        True if it is a dict of tables.
+    """
+    return isinstance(tables, dict) and bool(tables) and all(is_frame(table) for table in tables.values())
+
+
+def _of_the_hub(table: Any) -> bool:
+    """Whether an object is a `datasets.Dataset` of plain values, by its attributes: it may not be installed."""
+    if type(table).__name__ != "Dataset" or not (
+        hasattr(table, "column_names") and hasattr(table, "features")
+    ):
+        return False
+    return all(type(feature).__name__ in ("Value", "ClassLabel") for feature in table.features.values())
+
+
+def _decoded(table: Any, name: str) -> list[Any]:
+    """A column of a `datasets.Dataset`; classes have their names, and -1 is missing."""
+    feature, values = table.features[name], list(table[name])
+    if type(feature).__name__ != "ClassLabel":
+        return values
+    names = feature.names
+    return [None if value is None or value < 0 else names[value] for value in values]
+
+
+def _joined(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """One table of those of several splits, with the column split."""
+    names = dict.fromkeys(name for part in parts.values() for name in part)
+    whole: dict[str, list[Any]] = {name: [] for name in names}
+    splits: list[str] = []
+    for split, part in parts.items():
+        n = len(next(iter(part.values()), ()))
+        for name in names:
+            values = part.get(name, [None] * n)
+            whole[name] += values.tolist() if isinstance(values, np.ndarray) else list(values)
+        meaning = split_named(split)
+        splits += ["train" if meaning == "unlabelled" else meaning or split] * n
+    return whole | {"split": splits}
 
 
 def is_columns(x: Any) -> bool:
@@ -158,7 +202,7 @@ def encoded(written: Sequence[str], texts: tuple[str, ...]) -> NDArray[np.float6
     if not texts:
         return np.array([np.nan if text in NO_VALUE else float(text) for text in written], np.float64)
     at = {text: i for i, text in enumerate(texts)}
-    return np.array([at["" if text in NO_VALUE else text] for text in written], np.float64)
+    return np.array([at[text] if text in at else at[""] for text in written], np.float64)
 
 
 def _plain(column: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The columns of a table as inputs: numbers are filled in and standardised, and categories become one-hot columns."""
+"""The columns of a table as inputs: numbers are standardised, categories become one-hot columns, and texts weights."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from baldur.data.cache import Blocks
 from baldur.data.cells import (
     DATE,
-    NO_TEXTS,
     NO_VALUE,
     columns_of,
     encoded,
@@ -23,6 +22,8 @@ from baldur.data.cells import (
     why_by_names,
 )
 from baldur.data.labels import FEW
+from baldur.data.texts import Texts, are_free
+from baldur.data.texts import fit as fit_texts
 from baldur.errors import InvalidArgument, InvalidData
 from baldur.protocols import Batch, Positions
 
@@ -35,7 +36,11 @@ MOST_VALUES = 100
 TEXT = "text or an id"
 """The reason why a column of many different texts is no input."""
 
+WHICH_TEXT = "A column of texts can be the input: name it with --text COLUMN (text='COLUMN')"
+"""What to do with columns of texts that are no inputs."""
+
 _ENOUGH = 100_000  # rows that the columns are fitted to
+_KEPT = 1 << 26  # numbers that are made of texts and kept in memory, rather than made again
 
 
 class Number(NamedTuple):
@@ -73,11 +78,13 @@ class Found(NamedTuple):
         names: Of the columns that may be inputs.
         texts: For each the different texts, in order; empty for a column of numbers.
         left_out: Other columns, each with the reason.
+        free: The columns of texts that the user names.
     """
 
     names: tuple[str, ...]
     texts: tuple[tuple[str, ...], ...]
     left_out: tuple[tuple[str, str], ...]
+    free: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,21 +95,25 @@ class Columns:
         numbers: The columns of numbers.
         categories: The columns of categories.
         left_out: Columns that are no inputs, each with the reason.
+        texts: The columns of texts.
     """
 
     numbers: tuple[Number, ...]
     categories: tuple[Category, ...]
     left_out: tuple[tuple[str, str], ...] = ()
+    texts: tuple[Texts, ...] = ()
 
     @property
     def width(self) -> int:
         """The number of inputs."""
-        return len(self.numbers) + sum(len(category.values) for category in self.categories)
+        several = sum(len(c.values) for c in self.categories) + sum(text.width for text in self.texts)
+        return len(self.numbers) + several
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the columns: first numbers, then categories."""
-        return (*(number.name for number in self.numbers), *(c.name for c in self.categories))
+        """The names of the columns: first numbers, then categories, then texts."""
+        others = (*(c.name for c in self.categories), *(text.name for text in self.texts))
+        return (*(number.name for number in self.numbers), *others)
 
     def rows(self, table: Any) -> NDArray[np.float32]:
         """The inputs of the rows of a table. Columns are found by their names; their order does not matter.
@@ -127,21 +138,26 @@ class Columns:
             at = {value: i for i, value in enumerate(category.values)}
             written = texts_of(named[category.name])
             codes.append(np.array([at.get("" if t in NO_VALUE else t, -1) for t in written], np.int64))
-        return self.made(numbers, codes)
+        return self.made(numbers, codes, [text.rows(texts_of(named[text.name])) for text in self.texts])
 
     def made(
-        self, numbers: Sequence[NDArray[np.float64]], codes: Sequence[NDArray[np.int64]]
+        self,
+        numbers: Sequence[NDArray[np.float64]],
+        codes: Sequence[NDArray[np.int64]],
+        texts: Sequence[NDArray[np.float32]] = (),
     ) -> NDArray[np.float32]:
         """Inputs from columns.
 
         Args:
             numbers: The values of each column of numbers, shape (n,); NaN if missing.
             codes: For each category the positions of its values, shape (n,); -1 if unknown.
+            texts: The inputs of each column of texts, shape (n, its width).
 
         Returns:
             Shape (n, width).
         """
-        out = np.zeros((len((*numbers, *codes)[0]), self.width), np.float32)
+        given: list[NDArray[Any]] = [*numbers, *codes, *texts]
+        out = np.zeros((len(given[0]), self.width), np.float32)
         for j, (column, values) in enumerate(zip(self.numbers, numbers, strict=True)):
             filled = np.where(np.abs(values) <= LARGEST, values, column.fill)  # NaN is not below either
             out[:, j] = (filled - column.mean) / column.scale
@@ -150,18 +166,23 @@ class Columns:
             known = np.flatnonzero(code >= 0)
             out[known, start + code[known]] = 1
             start += len(category.values)
+        for rows in texts:
+            out[:, start : start + rows.shape[1]] = rows
+            start += rows.shape[1]
         return out
 
     def as_json(self) -> dict[str, Any]:
         """The columns as values that JSON can hold.
 
         Returns:
-            Lists of numbers, categories and left-out columns.
+            Lists of numbers, categories, texts and left-out columns.
         """
+        texts: dict[str, Any] = {"texts": [text.as_json() for text in self.texts]} if self.texts else {}
         return {
             "numbers": [n._asdict() for n in self.numbers],
             "categories": [{"name": c.name, "values": list(c.values)} for c in self.categories],
             "left_out": [list(pair) for pair in self.left_out],
+            **texts,
         }
 
 
@@ -176,14 +197,21 @@ def from_json(told: Mapping[str, Any]) -> Columns:
     """
     numbers = tuple(Number(**number) for number in told["numbers"])
     categories = tuple(Category(c["name"], tuple(c["values"])) for c in told["categories"])
-    return Columns(numbers, categories, tuple((name, why) for name, why in told["left_out"]))
+    texts = tuple(
+        Texts(t["name"], tuple(t["terms"]), tuple(t["idf"]), t["directions"]) for t in told.get("texts", ())
+    )
+    return Columns(numbers, categories, tuple((name, why) for name, why in told["left_out"]), texts)
 
 
-def found_in(table: Mapping[str, Any]) -> tuple[Found, NDArray[np.float64]]:
+def found_in(
+    table: Mapping[str, Any], free: Sequence[str] = (), named: Sequence[str] = ()
+) -> tuple[Found, NDArray[np.float64]]:
     """The columns of a table in memory that may be inputs, and their values as numbers.
 
     Args:
         table: Values by name.
+        free: The columns of texts that the user names.
+        named: Other columns that the user names, whatever their names say.
 
     Returns:
         The columns, and shape (n, columns): numbers, NaN if missing; or positions in the texts of a category.
@@ -191,12 +219,19 @@ def found_in(table: Mapping[str, Any]) -> tuple[Found, NDArray[np.float64]]:
     names, texts, left_out, rows = [], [], [], []
     no_inputs = why_by_names(table)
     for name, values in table.items():
+        if name in free:
+            written = texts_of(values)
+            some: tuple[str, ...] = tuple(sorted(set(written)))
+            names.append(name)
+            texts.append(some)
+            rows.append(encoded(written, some))
+            continue
         array = values if isinstance(values, np.ndarray) else typed(values)
-        if why := no_inputs.get(name):
+        if (why := no_inputs.get(name)) and name not in named:
             left_out.append((name, why))
             continue
         if array.dtype.kind in "biuf":
-            some: tuple[str, ...] = ()
+            some = ()
             numbers = array.astype(np.float64)
         elif array.dtype.kind in "mM":
             left_out.append((name, DATE))
@@ -209,7 +244,7 @@ def found_in(table: Mapping[str, Any]) -> tuple[Found, NDArray[np.float64]]:
         texts.append(some)
         rows.append(numbers)
     made = np.stack(rows, 1) if rows else np.zeros((len(next(iter(table.values()), ())), 0))
-    return Found(tuple(names), tuple(texts), tuple(left_out)), made
+    return Found(tuple(names), tuple(texts), tuple(left_out), tuple(free)), made
 
 
 def fit(
@@ -240,19 +275,29 @@ def fit(
     extreme = np.abs(_taken(rows, _spread(len(rows)))) > LARGEST
     counts = dict(zip(found.names, extreme.sum(0).tolist(), strict=True))
     x = np.where(np.abs(x) > LARGEST, np.nan, x)
-    why = [_why_by_values(x[:, j], chosen, texts) for j, texts in enumerate(found.texts)]
+    why = [
+        "" if name in found.free else _why_by_values(x[:, j], chosen, texts)
+        for j, (name, texts) in enumerate(zip(found.names, found.texts, strict=True))
+    ]
+    free = [j for j, name in enumerate(found.names) if name in found.free] or _plainly_text(found, x, why)
+    for j in free:
+        why[j] = ""
     left_out = found.left_out + tuple(
         (name, reason) for name, reason in zip(found.names, why, strict=True) if reason
     )
     used = [j for j, reason in enumerate(why) if not reason]
     if not used:
         told = "; ".join(f"{name} is {reason}" for name, reason in left_out)
-        advice = f". {NO_TEXTS}" if any(reason.startswith(TEXT) for _, reason in left_out) else ""
+        advice = f". {WHICH_TEXT}" if any(reason.startswith(TEXT) for _, reason in left_out) else ""
         raise InvalidData(
             f"no column of {source} can be an input: {told or 'there is none beside the label'}{advice}"
         )
     numbers = [j for j in used if not found.texts[j]]
-    categories = [j for j in used if found.texts[j]]
+    categories = [j for j in used if found.texts[j] and j not in free]
+    texts = [
+        fit_texts(found.names[j], [found.texts[j][code] for code in x[:, j].astype(np.intp).tolist()])
+        for j in free
+    ]
     scaler = StandardScaler(with_mean=standardise, with_std=standardise)
     transformer = ColumnTransformer(
         [
@@ -271,9 +316,10 @@ def fit(
     if categories:
         for j, codes in zip(categories, parts["categories"].categories_, strict=True):
             values.append(Category(found.names[j], tuple(found.texts[j][int(code)] for code in codes)))
-    columns = Columns(tuple(made), tuple(values), left_out)
+    columns = Columns(tuple(made), tuple(values), left_out, tuple(texts))
     lost = np.isnan(x[:, numbers])
     notes = [*_sentences(left_out)]
+    notes += [f"{WHICH_TEXT}"] if not free and any(reason.startswith(TEXT) for _, reason in left_out) else []
     notes += [
         f"{count} infinite or too large {'value' if count == 1 else 'values'} of the column {name} "
         f"{'counts' if count == 1 else 'count'} as missing"
@@ -381,11 +427,39 @@ class TablePool:
         if size < 1:
             raise InvalidArgument(f"a batch holds at least 1 item, not {size}")
         at = [self.found.names.index(number.name) for number in self.columns.numbers]
+        free = [self.found.names.index(text.name) for text in self.columns.texts]
         for start in range(0, len(positions), size):
             part = positions[start : start + size]
             x = self.stored.take(part) if isinstance(self.stored, Blocks) else self.stored[part]
             codes = [lookup[x[:, j].astype(np.intp)] for j, lookup in self._lookups]
-            yield part, torch.from_numpy(self.columns.made([x[:, j] for j in at], codes))
+            texts = [self._texts(number, x[:, j].astype(np.intp)) for number, j in enumerate(free)]
+            yield part, torch.from_numpy(self.columns.made([x[:, j] for j in at], codes, texts))
+
+    def _texts(self, number: int, codes: NDArray[np.intp]) -> NDArray[np.float32]:
+        """The inputs of a column of texts."""
+        column = self.columns.texts[number]
+        known = self.found.texts[self.found.names.index(column.name)]
+        if len(known) * column.width > _KEPT:
+            return column.rows([known[code] for code in codes.tolist()])
+        return self._rows_of_texts[number][codes]
+
+    @cached_property
+    def _rows_of_texts(self) -> list[NDArray[np.float32]]:
+        """The inputs of all different texts of each column."""
+        at = self.found.names.index
+        return [column.rows(self.found.texts[at(column.name)]) for column in self.columns.texts]
+
+
+def text_of(columns: Columns) -> str | None:
+    """The name of the column of texts, if there is one.
+
+    Args:
+        columns: The inputs.
+
+    Returns:
+        The name of the first; None if there is none.
+    """
+    return columns.texts[0].name if columns.texts else None
 
 
 def preprocessing_of(columns: Columns) -> dict[str, Any]:
@@ -398,6 +472,14 @@ def preprocessing_of(columns: Columns) -> dict[str, Any]:
         The `preprocessing` of a data set.
     """
     return {"kind": "table", "shape": [columns.width], "dtype": "float32", "columns": columns.as_json()}
+
+
+def _plainly_text(found: Found, x: NDArray[np.float64], why: Sequence[str]) -> list[int]:
+    """The only column of free texts, if no column can be another input."""
+    if not all(why):
+        return []
+    free = [j for j, reason in enumerate(why) if reason.startswith(TEXT) and are_free(found.texts[j])]
+    return free if len(free) == 1 else []
 
 
 def _spread(n: int) -> NDArray[np.intp]:

@@ -46,11 +46,13 @@ class Tree:
 
     Args:
         is_image: Whether a file with this name is read.
+        kind: What such a file is called.
         others: The number of other files by their suffix; hidden files do not count.
         loops: Links to a folder that contains them.
     """
 
     is_image: Callable[[str], bool]
+    kind: str = "image"
     others: Counter[str] = field(default_factory=Counter)
     loops: list[Path] = field(default_factory=list)
 
@@ -92,7 +94,7 @@ class Tree:
         if self.others:
             kinds = ", ".join(f"{n:,} {kind}" for kind, n in self.others.most_common())
             what = "1 file is" if self.others.total() == 1 else f"{self.others.total():,} files are"
-            said.append(f"{what} no image of a known kind, and left out: {kinds}")
+            said.append(f"{what} no {self.kind} of a known kind, and left out: {kinds}")
         if self.loops:
             said.append(
                 f"links that lead back into their own folder were not followed: {listed(map(str, self.loops))}"
@@ -192,10 +194,10 @@ def _splits(
         if not split:
             if tree.images(root / name):
                 raise InvalidData(
-                    f"{root / name} has images, but its name is of no split; call it train, test, val or unlabeled, or"
-                    " move it out of the folder"
+                    f"{root / name} has {tree.kind}s, but its name is of no split; call it train, test, val or"
+                    " unlabeled, or move it out of the folder"
                 )
-            notes.append(f"the folder {name} has no image, and was left out")
+            notes.append(f"the folder {name} has no {tree.kind}, and was left out")
         elif split == "unlabelled":
             places.append(Place(root / name, "", "train"))
             said.append(f"{name} (items without a class)")
@@ -205,7 +207,7 @@ def _splits(
             notes += more
             said.append(name if name.lower() == split else f"{name} ({split})")
             if not inner:
-                notes.append(f"{name} has no class folders, so its images were left out")
+                notes.append(f"{name} has no class folders, so its {tree.kind}s were left out")
     if said and not any(place.split in ("test", "val") for place in places):
         notes.append("the test items are drawn from the training items")
     there = set(named.values())

@@ -240,8 +240,11 @@ def _digests(x: Batch) -> list[bytes]:
 
 def _texts(origin: Origin) -> bytes:
     """A digest of the texts of a row, which may be no inputs."""
-    row = (origin.shown or {}).get("row", {})
-    texts = {name: v for name, v in row.items() if isinstance(v, str) and v and not is_number(v)}
+    shown = origin.shown or {}
+    texts = {
+        name: v for name, v in shown.get("row", {}).items() if isinstance(v, str) and v and not is_number(v)
+    }
+    texts |= {"": shown["text"]} if "text" in shown else {}
     return hashlib.blake2b(json.dumps(texts, sort_keys=True).encode(), digest_size=16).digest()
 
 

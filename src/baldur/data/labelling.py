@@ -8,7 +8,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from baldur.data.arrays import from_arrays, refuse_other_rows
-from baldur.data.cells import NO_TEXTS, columns_of, is_columns, is_frame
+from baldur.data.by_name import NO_NAMES, ByName, by_name
+from baldur.data.cells import columns_of, is_columns, is_frame, is_split
 from baldur.data.classes import class_names, none_known, recoded
 from baldur.data.dataset import Dataset, KnownRecord
 from baldur.data.download import Progress
@@ -17,7 +18,8 @@ from baldur.data.growing import in_order, joined
 from baldur.data.labels import Labelling, Rules, rules_of
 from baldur.data.loading import NAMES, read, with_features
 from baldur.data.memory import in_memory
-from baldur.data.tables import from_table
+from baldur.data.tables import from_columns
+from baldur.data.text_files import are_texts, from_list
 from baldur.data.torch_dataset import LABEL_NAMES, from_dataset, is_dataset
 from baldur.errors import InvalidArgument
 
@@ -48,6 +50,12 @@ def load_for_labelling(
     kept: Mapping[str, Any] | None = None,
     order: Sequence[str] = (),
     added: Sequence[Any] = (),
+    label: str | None = None,
+    text: str | None = None,
+    inputs: str | Sequence[str] | None = None,
+    id: str | None = None,
+    split: str | None = None,
+    group: str | None = None,
 ) -> Dataset:
     """Data that people will label. Labels that the data have are kept, and all items are in the pool.
 
@@ -55,9 +63,10 @@ def load_for_labelling(
     Then old items keep their places and their preprocessing, and new items follow them.
 
     Args:
-        what: A path that `load` takes: a folder of images with or without subfolders, a list of files, a table, arrays
-            or Parquet. Or objects in Python: arrays x, a tuple (x, y) with missing labels in y, a data frame or a dict
-            of columns with or without the column label, a PyTorch data set of inputs or pairs, or a `Dataset`.
+        what: A path that `load` takes: a folder of images or .txt files with or without subfolders, a list of files, a
+            table, arrays or Parquet. Or objects in Python: arrays x, a list of texts, a tuple (x, y) with missing
+            labels in y, a data frame, a dict of columns or a Hugging Face `Dataset` with or without the column label,
+            a PyTorch data set of inputs or pairs, or a `Dataset`.
         classes: The names of the classes; by default those that occur. The first folder on the path of an image that
             has the name of a class gives its label. Numbers in y are positions, unless the classes are numbers.
         data_dir: See `load`.
@@ -75,6 +84,12 @@ def load_for_labelling(
         order: The ids of the pool of the run, in order.
         added: What was added later, in the order of addition: each as in `what`, or one image. Their ids begin with
             added-1/, added-2/ and so on. Items that are equal to an earlier one are left out and named.
+        label: See `load`.
+        text: See `load`.
+        inputs: See `load`.
+        id: See `load`.
+        split: See `load`.
+        group: See `load`.
 
     Returns:
         The data set.
@@ -86,8 +101,9 @@ def load_for_labelling(
         ItemChanged: An item of the run is missing, or its content changed.
     """
     names = None if classes is None else class_names(classes, missing)
+    columns = by_name(label, text, inputs, id, split, group)
     reading = _Reading(
-        data_dir, image_size, layout, encoder, cache, device, progress, missing, task, standardise
+        data_dir, image_size, layout, encoder, cache, device, progress, missing, task, standardise, columns
     )
     later = tuple(f"{_ADDED}{number}/" for number in range(1, len(added) + 1))
     own = {id: facts for id, facts in (known or {}).items() if not id.startswith(later)}
@@ -112,6 +128,12 @@ def with_added(
     missing: Any = None,
     task: str = "auto",
     standardise: bool = True,
+    label: str | None = None,
+    text: str | None = None,
+    inputs: str | Sequence[str] | None = None,
+    id: str | None = None,
+    split: str | None = None,
+    group: str | None = None,
 ) -> Dataset:
     """A data set with items that are added to it. Old items keep their places, and new items follow them.
 
@@ -129,6 +151,12 @@ def with_added(
         missing: See `load`.
         task: See `load`.
         standardise: See `load`.
+        label: See `load`.
+        text: See `load`.
+        inputs: See `load`.
+        id: See `load`.
+        split: See `load`.
+        group: See `load`.
 
     Returns:
         The data set. Items that are there already by their content are left out, and named in `quarantined`.
@@ -137,8 +165,9 @@ def with_added(
         InvalidData: The new items cannot be used, or have another form.
         InvalidLabel: A label is not one of the classes.
     """
+    columns = by_name(label, text, inputs, id, split, group)
     reading = _Reading(
-        data_dir, image_size, layout, encoder, cache, device, progress, missing, task, standardise
+        data_dir, image_size, layout, encoder, cache, device, progress, missing, task, standardise, columns
     )
     return reading.grown(dataset, place, number, {}, frozenset((*dataset.train.ids, *dataset.test.ids)))
 
@@ -156,6 +185,7 @@ class _Reading(NamedTuple):
     missing: Any
     task: str
     standardise: bool
+    columns: ByName
 
     def of(
         self,
@@ -166,7 +196,8 @@ class _Reading(NamedTuple):
         old: Set[str],
     ) -> Dataset:
         """The data set of one source."""
-        rules = rules_of(self.missing, self.task, labelling=Labelling(classes, _of_data(kept), old))
+        labelling = Labelling(classes, _of_data(kept), old)
+        rules = rules_of(self.missing, self.task, labelling=labelling, columns=self.columns)
         if not isinstance(what, str | Path):
             loaded = _of_objects(what, rules, self.standardise)
             if self.encoder is None:
@@ -218,17 +249,19 @@ def _of_objects(what: Any, rules: Rules, standardise: bool) -> Dataset:
         raise InvalidArgument(
             f"expected inputs and their labels, not a tuple of a {type(x).__name__} and others"
         )
-    _refuse_texts(x)
-    if is_frame(x) or is_columns(x):
+    _refuse_paths(x)
+    if are_texts(x):
+        refuse_names(rules.columns)
+        return from_list(IN_MEMORY, x, y, test_fraction=0, rules=rules)
+    if is_frame(x) or is_split(x) or is_columns(x):
         refuse_other_rows(x, y)
-        table = columns_of(x)
-        if "path" in table:
+        if "path" in columns_of(x) and not rules.columns.named:
             raise InvalidArgument(
                 "a table with the column path is a list of files; save it beside them as a CSV file, such as with"
                 " to_csv('items.csv', index=False), and give the path of that file"
             )
-        y = table.pop("label", None) if y is None else y
-        return from_table(IN_MEMORY, table, y, test_fraction=0, rules=rules, standardise=standardise)
+        return from_columns(IN_MEMORY, x, y, test_fraction=0, rules=rules, standardise=standardise)
+    refuse_names(rules.columns)
     if isinstance(x, dict) and (named := [name for name in LABEL_NAMES if name in x]):
         raise InvalidArgument(
             f"the dict of inputs has the key {named[0]}, which looks like labels; give a tuple (inputs, labels)"
@@ -263,16 +296,24 @@ def _stacked(x: Any) -> Any:
         ) from None
 
 
-def _refuse_texts(x: Any) -> None:
+def _refuse_paths(x: Any) -> None:
     if isinstance(x, list) and any(isinstance(i, Path) or (isinstance(i, str) and _is_file(i)) for i in x):
         raise InvalidArgument(
             "the inputs are paths; give the folder of these files, or a CSV file beside them with the column path"
         )
-    some = x.tolist() if isinstance(x, np.ndarray) and x.dtype.kind in "OU" else x
-    if hasattr(x, "to_list") and not is_frame(x):  # a series of pandas or polars
-        some = x.to_list()
-    if isinstance(some, list) and any(isinstance(item, str) for item in some):
-        raise InvalidArgument(f"the inputs are texts. {NO_TEXTS}")
+
+
+def refuse_names(columns: ByName) -> None:
+    """Refuse names of columns for data without columns.
+
+    Args:
+        columns: The columns that the user names.
+
+    Raises:
+        InvalidArgument: A column is named.
+    """
+    if columns != NO_NAMES:
+        raise InvalidArgument(f"the data have no columns with names; leave out {columns.options()}")
 
 
 def _is_file(text: str) -> bool:

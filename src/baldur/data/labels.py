@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from baldur.data.by_name import NO_NAMES, ByName
 from baldur.data.copies import EARLIER
 from baldur.errors import InvalidArgument, InvalidData, InvalidLabel
 
@@ -55,12 +56,14 @@ class Rules:
         task: "auto" refuses labels that look like amounts; "classification" takes each value as a class.
         reading: The rules, as in `load`.
         labelling: The rules of data that people will label; None for labelled data.
+        columns: The columns of a table that the user names.
     """
 
     missing: tuple[str, ...] | None = None
     task: Literal["auto", "classification"] = "auto"
     reading: int = EARLIER + 1
     labelling: Labelling | None = None
+    columns: ByName = NO_NAMES
 
     @property
     def given(self) -> tuple[str, ...] | None:
@@ -95,7 +98,11 @@ class Rules:
 
 
 def rules_of(
-    missing: Any = None, task: Any = "auto", reading: int = EARLIER + 1, labelling: Labelling | None = None
+    missing: Any = None,
+    task: Any = "auto",
+    reading: int = EARLIER + 1,
+    labelling: Labelling | None = None,
+    columns: ByName = NO_NAMES,
 ) -> Rules:
     """How labels are read, from what a user gives.
 
@@ -104,6 +111,7 @@ def rules_of(
         task: "auto" or "classification".
         reading: The rules, as in `load`.
         labelling: The rules of data that people will label.
+        columns: The columns of a table that the user names.
 
     Returns:
         The rules.
@@ -117,7 +125,7 @@ def rules_of(
         several = missing if isinstance(missing, list | tuple | set | frozenset) else [missing]
         plain = Rules(missing=())
         missing = tuple(name_of(value, plain, "missing") for value in several)
-    return Rules(missing, task, reading, labelling)
+    return Rules(missing, task, reading, labelling, columns)
 
 
 class Named(NamedTuple):

@@ -4,13 +4,12 @@ import csv
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from baldur.core.sizes import counted
-from baldur.data.cells import NO_TEXTS
 from baldur.data.copies import EARLIER
 from baldur.data.dataset import Quarantined
 from baldur.data.folders import Layout, Place, Tree, arranged, subfolders
@@ -23,7 +22,6 @@ from baldur.errors import InvalidData
 MANIFESTS = (".csv", ".jsonl", ".ndjson")
 """The suffixes of manifests, in lower case."""
 
-_TEXTS = (".txt", ".md", ".json", ".pdf", ".html")
 _COLUMNS = ("path", "label", "split", "group")
 SPLITS = {"": "", "train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val"}
 """The accepted names of a split, and their meaning."""
@@ -62,9 +60,13 @@ class Listing(NamedTuple):
 
 
 def from_folder(
-    root: Path, layout: Layout | None = None, reading: int = EARLIER + 1, rules: Rules | None = None
+    root: Path,
+    layout: Layout | None = None,
+    reading: int = EARLIER + 1,
+    rules: Rules | None = None,
+    kind: Literal["image", "text"] = "image",
 ) -> Listing:
-    """The images in a folder with a subfolder for each class.
+    """The images, or the texts, in a folder with a subfolder for each class.
 
     If all subfolders have names of splits (train, test, val, unlabeled, ...), they are the splits, and their
     subfolders the classes. Items below unlabeled have no class. Links to folders are followed.
@@ -75,6 +77,7 @@ def from_folder(
         reading: The rules, as in `load`.
         rules: How labels are read. If people will label, images outside all class folders have no label, and a
             folder needs no class folders.
+        kind: What is read: images, or .txt files.
 
     Returns:
         Its images; images outside all class folders are quarantined.
@@ -83,19 +86,19 @@ def from_folder(
         InvalidData: There is no class folder, a class folder has no image, or the layout is not plain.
     """
     if rules is not None and rules.labelling is not None:
-        return _unsorted(root, layout, rules.given)
-    tree = Tree(_is_image)
+        return _unsorted(root, layout, rules.given, kind)
+    tree = Tree(_READ[kind], kind)
     places, notes = (
         arranged(root, layout, tree) if reading > EARLIER or layout else (_arranged_earlier(root), [])
     )
-    tree = Tree(_is_image)  # counts each file once
+    tree = Tree(_READ[kind], kind)  # counts each file once
     items = []
     for place in places:
         images = tree.images(place.folder)
         if not images:
             kinds = f" (but {', '.join(sorted(tree.others))} files)" if tree.others else ""
             raise InvalidData(
-                f"the folder {place.folder} has no image{kinds}; remove the folder, or put images into it"
+                f"the folder {place.folder} has no {kind}{kinds}; remove the folder, or put {kind}s into it"
             )
         items += [Item(_id(path, root), path, place.label, place.split, "") for path in images]
     outside = {root, *(place.folder.parent for place in places)} - {place.folder for place in places}
@@ -104,21 +107,20 @@ def from_folder(
     stray = {path for part in outside for path in tree.images(part, deep=False)}
     if not items:
         raise InvalidData(
-            f"{root} has no subfolder with images; make one for each class, or write a manifest (path, label)"
+            f"{root} has no subfolder with {kind}s; make one for each class, or write a manifest (path, label)"
         )
     unusable = [(_id(path, root), "lies in no class folder") for path in sorted(stray)]
     return _listing(items, unusable, (*notes, *tree.notes()))
 
 
-def _unsorted(root: Path, layout: Layout | None, classes: tuple[str, ...] | None) -> Listing:
-    """The images of a folder that people will label."""
-    tree = Tree(_is_image)
+def _unsorted(root: Path, layout: Layout | None, classes: tuple[str, ...] | None, kind: str) -> Listing:
+    """The images or texts of a folder that people will label."""
+    tree = Tree(_READ[kind], kind)
     images, notes = sorted_images(root, layout, tree, classes)
     if not images:
         kinds = f", but {', '.join(sorted(tree.others))} files" if tree.others else ""
-        texts = any(kind in _TEXTS for kind in tree.others)
-        raise InvalidData(f"{root} has no image{kinds}; give a folder with images" + f". {NO_TEXTS}" * texts)
-    tree = Tree(_is_image)  # counts each file once
+        raise InvalidData(f"{root} has no image{kinds}; give a folder with images or .txt files")
+    tree = Tree(_READ[kind], kind)  # counts each file once
     tree.images(root)
     items = [Item(_id(path, root), path, label, split, "") for path, label, split in images]
     return _listing(items, [], (*notes, *tree.notes()))
@@ -156,7 +158,10 @@ def from_manifest(file: Path, rules: Rules | None = None) -> Listing:
     items: dict[str, Item] = {}
     lines: dict[str, int] = {}
     labels: list[Any] = []
-    for line, row in rows_of(file, short_rows=rules.reading <= EARLIER):
+    for line, told in rows_of(file, short_rows=rules.reading <= EARLIER):
+        if not lines and isinstance(told, dict):
+            rules.columns.check(told, str(file))
+        row = rules.columns.renamed(told) if isinstance(told, dict) else told
         _require(file, line, row, ("path",) if rules.labelling else ("path", "label"))
         path, split, group = (_text(row.get(c)) for c in ("path", "split", "group"))
         path = _with_slashes(path, file.parent)
@@ -180,8 +185,8 @@ def from_manifest(file: Path, rules: Rules | None = None) -> Listing:
     if all(label is None for label in labels) and rules.labelling:
         return _listing(list(items.values()), [])  # there is no column label
     named = label_names(labels, str(file), rules, lambda i: f"line {at[i]}")
-    told = [item._replace(label=name) for item, name in zip(items.values(), named.names, strict=True)]
-    return _listing(told, [], named.notes)
+    labelled = [item._replace(label=name) for item, name in zip(items.values(), named.names, strict=True)]
+    return _listing(labelled, [], named.notes)
 
 
 def rows_of(file: Path, short_rows: bool = False) -> Iterator[tuple[int, Any]]:
@@ -290,12 +295,27 @@ def _require(file: Path, line: int, row: Any, needed: tuple[str, ...]) -> None:
         has = ", ".join(map(str, row)) if isinstance(row, dict) else repr(row)[:40]
         raise InvalidData(
             f"{file}, line {line}: {' and '.join(missing)} {verb} missing; it has {has}. A list of files needs the "
-            "columns path and label, and a table needs the column label; rename the columns"
+            "columns path and label, and a table needs the column label; name it with --label COLUMN (label='COLUMN')"
         )
 
 
 def _is_image(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in SUFFIXES
+
+
+def is_text(name: str) -> bool:
+    """Whether a file with this name has a text.
+
+    Args:
+        name: Of the file.
+
+    Returns:
+        True if it ends in .txt.
+    """
+    return PurePosixPath(name).suffix.lower() == ".txt"
+
+
+_READ: Mapping[str, Callable[[str], bool]] = {"image": _is_image, "text": is_text}
 
 
 def _with_slashes(path: str, root: Path) -> str:

@@ -1,11 +1,12 @@
 """Loads a data set by its name or path."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
 from baldur.data import named
+from baldur.data.by_name import by_name
 from baldur.data.copies import EARLIER
 from baldur.data.dataset import Dataset, KnownRecord
 from baldur.data.download import Progress
@@ -19,11 +20,12 @@ from baldur.data.official import cache_folder
 from baldur.data.parquet import from_parquet, parquet_files
 from baldur.data.stored_arrays import from_npy, from_npz
 from baldur.data.tables import from_rows, is_table
+from baldur.data.text_files import from_texts, has_texts
 from baldur.errors import DataNotFound, InvalidData
 
 NAMES = ("digits", "mnist", "fashion-mnist", "cifar10")
 _KINDS = (
-    "a folder of images with a subfolder for each class, an .npz, .npy or .parquet file,"
+    "a folder of images or of .txt files with a subfolder for each class, an .npz, .npy or .parquet file,"
     " or a .csv or .jsonl file, with a column label and a column path or the columns of a table"
 )
 
@@ -45,13 +47,19 @@ def load(
     missing: Any = None,
     task: str = "auto",
     standardise: bool = True,
+    label: str | None = None,
+    text: str | None = None,
+    inputs: str | Sequence[str] | None = None,
+    id: str | None = None,
+    split: str | None = None,
+    group: str | None = None,
 ) -> Dataset:
     """Load a data set by its name or path.
 
     Args:
-        name_or_path: "digits", "mnist", "fashion-mnist" or "cifar10", or one of these paths. A folder of images
-            has a subfolder for each class, below train and test if there are such. An .npz file has the arrays
-            x and y, or x_train, y_train, x_test and y_test. An .npy file has its labels beside it in
+        name_or_path: "digits", "mnist", "fashion-mnist" or "cifar10", or one of these paths. A folder of images or of
+            .txt files has a subfolder for each class, below train and test if there are such. An .npz file has the
+            arrays x and y, or x_train, y_train, x_test and y_test. An .npy file has its labels beside it in
             NAME_labels.npy; a folder may have x.npy and y.npy. A Parquet file, or a folder of them, has the
             column label, optionally id, split and group, and images, or columns of numbers and categories. So
             has a table (.csv, .jsonl). A manifest (.csv, .jsonl) has path, label, and optionally split and group.
@@ -76,6 +84,12 @@ def load(
             and None. In arrays, NaN is always missing.
         task: "auto" refuses labels that look like amounts; "classification" takes each value as a class.
         standardise: Whether the columns of a table are standardised.
+        label: The column of a table with the classes; by default label.
+        text: The column of texts that become inputs. By default, the only column of texts, if there is no other input.
+        inputs: The columns that become inputs; by default all that can.
+        id: The column with the unique name of each row; by default id.
+        split: The column with train, test or val; by default split.
+        group: The column with the group of each row; by default group.
 
     Returns:
         The data set.
@@ -89,7 +103,7 @@ def load(
     """
     return read(
         name_or_path,
-        rules_of(missing, task, reading),
+        rules_of(missing, task, reading, columns=by_name(label, text, inputs, id, split, group)),
         data_dir=data_dir,
         image_size=image_size,
         test_fraction=test_fraction,
@@ -143,8 +157,10 @@ def read(
     reading = rules.reading
     encoder = load_encoder(encoder, device) if isinstance(encoder, str) else encoder
     image_size = image_size if encoder is None else encoder.size(image_size)
-    loaded = _named(name_or_path, data_dir, cache, test_fraction, seed, progress, reading)
     path = Path(name_or_path).expanduser()
+    if any(rules.columns) and not (path.suffix.lower() in MANIFESTS or parquet_files(path)) and path.exists():
+        raise InvalidData(f"{path} has no columns with names; leave out {rules.columns.options()}")
+    loaded = _named(name_or_path, data_dir, cache, test_fraction, seed, progress, reading)
     if loaded is None:
         loaded = _arrays(path, test_fraction, seed, rules)
     if loaded is None and parquet_files(path):
@@ -162,6 +178,10 @@ def read(
     table = path.suffix.lower() in MANIFESTS and path.is_file() and reading > EARLIER
     if loaded is None and table and is_table(path, rules):
         loaded = from_rows(path, test_fraction=test_fraction, seed=seed, rules=rules, standardise=standardise)
+    if loaded is None and path.is_dir() and has_texts(path):
+        loaded = from_texts(
+            path, layout, test_fraction=test_fraction, seed=seed, rules=rules, standardise=standardise
+        )
     if loaded is None:
         loaded = from_listing(
             name_or_path,

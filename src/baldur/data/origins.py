@@ -100,19 +100,22 @@ def _rows(x: NDArray[Any], positions: NDArray[np.intp]) -> Iterator[dict[str, An
             yield {"row": dict(zip(names, row, strict=True))}
 
 
-def of_table(table: Mapping[str, Any], positions: NDArray[np.intp]) -> Iterator[Origin]:
+def of_table(table: Mapping[str, Any], text: str | None, positions: NDArray[np.intp]) -> Iterator[Origin]:
     """The origins of the rows of a table in memory.
 
     Args:
         table: Values by the name of the column.
+        text: The column of texts; None if there is none.
         positions: Some rows.
 
     Yields:
         Their origins.
     """
     names = chosen({name: np.asarray(values).dtype.kind in "biuf" for name, values in table.items()})
+    if text is not None and text not in names:
+        names.append(text)
     for i in positions.tolist():
-        yield Origin(shown={"row": {name: plain(table[name][i]) for name in names}})
+        yield Origin(shown=shown({name: table[name][i] for name in names}, text))
 
 
 def of_stream(
@@ -153,6 +156,23 @@ def _picked(stream: Callable[[], Iterable[Any]], positions: NDArray[np.intp]) ->
         for position in positions[start:end].tolist():
             yield next(itertools.islice(values, position - at - 1, None))
             at = position
+
+
+def shown(row: Mapping[str, Any], text: str | None) -> dict[str, Any]:
+    """The values of a row that a page shows.
+
+    Args:
+        row: Values by column.
+        text: The column of texts; None if there is none.
+
+    Returns:
+        {"text": ...} if there is one, and {"row": {column: value}} of the other columns.
+    """
+    values = {name: plain(value) for name, value in row.items() if name != text}
+    if text is None:
+        return {"row": values}
+    value = plain(row.get(text))
+    return {"text": "" if value is None else str(value)} | ({"row": values} if values else {})
 
 
 def chosen(columns: Mapping[str, bool]) -> list[str]:

@@ -27,9 +27,10 @@ from baldur.data._table import (
 )
 from baldur.data.array_images import row_scale
 from baldur.data.arrays import ArrayPool, Divide, Faded, as_float, image_preprocessing
+from baldur.data.by_name import ByName
 from baldur.data.cache import Blocks, block, gather, key_of
 from baldur.data.classes import classified
-from baldur.data.columns import Found, TablePool, fitted, preprocessing_of
+from baldur.data.columns import Found, TablePool, fitted, preprocessing_of, text_of
 from baldur.data.copies import EARLIER, sides
 from baldur.data.dataset import Dataset, Origin, halves, origins_of
 from baldur.data.download import Progress
@@ -161,13 +162,13 @@ def from_parquet(
         reading=rules.reading,
         old=rules.old,
     )
-    notes = named_labels.notes
+    notes, text = named_labels.notes, None
     if inputs.kind == "table":
-        found = Found(inputs.names, inputs.texts, inputs.left_out)
+        found = Found(inputs.names, inputs.texts, inputs.left_out, inputs.free)
         positions = np.flatnonzero(split.kept & ~split.test)
         columns, said = fitted(found, rows, positions, standardise, str(path), kept)
         pool: Pool = TablePool(rows, found, columns, facts.ids, groups)
-        notes, preprocessing = notes + said, preprocessing_of(columns)
+        notes, preprocessing, text = notes + said, preprocessing_of(columns), text_of(columns)
     else:
         transform, preprocessing = _prepared(inputs, rows, grey or faded, rules, kept)
         transform = Faded(GREY) if faded else transform
@@ -185,16 +186,23 @@ def from_parquet(
         preprocessing,
         quarantined=(*unread, *split.left_out),
         duplicates=split.duplicates,
-        notes=(*images.notes_on(about), *notes, *split.notes),
-        origins=origins_of(_origins(sources, inputs), split.test, split.kept, content),
+        notes=(
+            *images.notes_on(about),
+            *rules.columns.notes(sources[0].file.schema_arrow.names),
+            *notes,
+            *split.notes,
+        ),
+        origins=origins_of(_origins(sources, rules.columns, text), split.test, split.kept, content),
     )
 
 
-def _origins(sources: Sequence[Source], inputs: Inputs) -> Callable[[NDArray[np.intp]], Iterator[Origin]]:
+def _origins(
+    sources: Sequence[Source], by_name: ByName, text: str | None
+) -> Callable[[NDArray[np.intp]], Iterator[Origin]]:
     """Reads the origins of rows. People see the columns of a table, or those beside images and lists of numbers."""
-    names = shown_columns(sources[0].file.schema_arrow, inputs)
+    names = shown_columns(sources[0].file.schema_arrow, by_name)
     paths = [source.path.absolute() for source in sources]
-    stream = partial(shown_rows, paths, names) if names else None
+    stream = partial(shown_rows, paths, names, text) if names else None
     rows = [source.file.metadata.num_rows for source in sources]
     return partial(of_stream, list(map(str, paths)), rows, stream)
 
@@ -243,10 +251,11 @@ def _inputs(path: Path, sources: Sequence[Source], rules: Rules) -> Inputs:
     """The input columns of all files; the first list sets the length of all lists."""
     first = sources[0]
     with explained(first.path):
-        inputs = inputs_of(first.path, first.file, reading=rules.reading)
+        rules.columns.check(first.file.schema_arrow.names, str(first.path))
+        inputs = inputs_of(first.path, first.file, reading=rules.reading, by_name=rules.columns)
     for source in sources[1:]:
         with explained(source.path):
-            other = inputs_of(source.path, source.file, inputs.width, rules.reading)
+            other = inputs_of(source.path, source.file, inputs.width, rules.reading, rules.columns)
         if other != inputs._replace(width=inputs.width or other.width):
             raise InvalidData(
                 f"{source.path} has the inputs {other}, and {first.path} {inputs}; all files of a data set need"
@@ -268,33 +277,35 @@ def _facts(sources: Sequence[Source], rules: Rules) -> Facts:
     splits: list[str] = []
     groups: list[str] = []
     for source in sources:
-        rows, there = source.file.metadata.num_rows, set(source.file.schema_arrow.names)
-        if "label" not in there and rules.labelling is None:
+        rows = source.file.metadata.num_rows
+        facts = rules.columns.facts(source.file.schema_arrow.names)
+        if "label" not in facts and rules.labelling is None:
             has = ", ".join(source.file.schema_arrow.names)
-            raise InvalidData(f"{source.path} has no column label; it has {has}")
-        if source.file.schema_arrow.names.count("label") > 1:
+            raise InvalidData(
+                f"{source.path} has no column label; it has {has}. Name the column with the classes: --label COLUMN "
+                "(label='COLUMN')"
+            )
+        if source.file.schema_arrow.names.count(facts.get("label", "label")) > 1:
             raise InvalidData(f"{source.path} has several columns called label; keep one")
         told: dict[str, list[Any]] = {name: [""] * rows for name in ("id", "split", "group")}
         told["label"] = [None] * rows
         with explained(source.path):
-            table = source.file.read(
-                columns=[name for name in ("id", "label", "split", "group") if name in there]
-            )
+            table = source.file.read(columns=list(facts.values()))
         told |= {
-            name: texts(source.path, name, table[name])
-            for name in table.column_names
-            if name != "label" or rules.reading <= EARLIER
+            fact: texts(source.path, fact, table[name])
+            for fact, name in facts.items()
+            if fact != "label" or rules.reading <= EARLIER
         }
-        if rules.reading > EARLIER and "label" in there:
-            told["label"] = table["label"].to_pylist()
-        if "id" in there and "" in told["id"]:
+        if rules.reading > EARLIER and "label" in facts:
+            told["label"] = table[facts["label"]].to_pylist()
+        if "id" in facts and "" in told["id"]:
             raise InvalidData(
                 f"{source.path}: the column id has no value in row {told['id'].index('')}, counted from 0; give"
                 " every row an id, or remove the column"
             )
-        ids += told["id"] if "id" in there else [f"{source.prefix}{row}" for row in range(rows)]
+        ids += told["id"] if "id" in facts else [f"{source.prefix}{row}" for row in range(rows)]
         labels += told["label"]
-        splits += told["split"] if "split" in there else [_of_name(source.prefix)] * rows
+        splits += told["split"] if "split" in facts else [_of_name(source.prefix)] * rows
         groups += told["group"]
     if strange := sorted({split for split in splits if split.lower() not in SPLITS}):
         raise InvalidData(f"the split must be train, test, val or empty, not {strange[0]!r}")

@@ -10,18 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baldur.data import columns
-from baldur.data.cells import texts_of
+from baldur.data.by_name import FACTS
+from baldur.data.cells import columns_of, texts_of
 from baldur.data.classes import classified
 from baldur.data.columns import TablePool
 from baldur.data.copies import sides
 from baldur.data.dataset import Dataset, Origin, halves, origins_of
 from baldur.data.labels import Rules, label_names, nameless
 from baldur.data.listing import SPLITS, rows_of
-from baldur.data.origins import chosen, of_stream, of_table, plain
+from baldur.data.origins import chosen, of_stream, of_table, shown
 from baldur.data.scanning import first_of
 from baldur.errors import InvalidArgument, InvalidData
-
-_FACTS = ("id", "split", "group", "label")
 
 
 def is_table(file: Path, rules: Rules) -> bool:
@@ -35,9 +34,12 @@ def is_table(file: Path, rules: Rules) -> bool:
         True if it is.
     """
     _, row = next(iter(rows_of(file)), (0, {}))
-    if not isinstance(row, dict) or "path" in row:
+    if not isinstance(row, dict):
         return False
-    return bool(row) if rules.labelling else "label" in row and len(row) > 1
+    if rules.columns.named:
+        return True
+    label = "label" in rules.columns.facts(row)
+    return "path" not in row and (bool(row) if rules.labelling else label and len(row) > 1)
 
 
 def from_rows(file: Path, *, test_fraction: float, seed: int, rules: Rules, standardise: bool) -> Dataset:
@@ -58,13 +60,20 @@ def from_rows(file: Path, *, test_fraction: float, seed: int, rules: Rules, stan
         InvalidLabel: A label is not valid.
     """
     lines, rows = [], []
+    called = rules.columns.label or "label"
     for line, row in rows_of(file):
-        if not isinstance(row, dict) or ("label" not in row and rules.labelling is None):
-            raise InvalidData(f"{file}, line {line}: label is missing")
+        if not isinstance(row, dict) or (called not in row and rules.labelling is None):
+            has = f"; it has {', '.join(row)}" if isinstance(row, dict) else ""
+            raise InvalidData(
+                f"{file}, line {line}: {called} is missing{has}. Name the column with the classes: --label COLUMN "
+                "(label='COLUMN')"
+            )
         lines.append(line)
         rows.append(row)
     names = dict.fromkeys(name for row in rows for name in row)
-    table = {name: [row.get(name) for row in rows] for name in names}
+    rules.columns.check(names, str(file))
+    whole = {name: [row.get(name) for row in rows] for name in names}
+    table = rules.columns.renamed(whole)
     labels = table.pop("label", None)
     return from_table(
         str(file),
@@ -77,19 +86,68 @@ def from_rows(file: Path, *, test_fraction: float, seed: int, rules: Rules, stan
         where=[f"line {line}" for line in lines],
         own_ids="id" in table,
         origins=partial(
-            of_stream,
-            [str(file.absolute())],
-            [len(rows)],
-            partial(_shown, file, chosen(dict.fromkeys(table, False))),
+            _origins,
+            file,
+            len(rows),
+            [name for name in chosen(dict.fromkeys(table, False)) if name not in FACTS],
         ),
+        notes=rules.columns.notes(names),
     )
 
 
-def _shown(file: Path, names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The values of each row that a page shows."""
-    names = [name for name in names if name not in _FACTS]
-    for _, row in rows_of(file):
-        yield {"row": {name: plain(row.get(name)) for name in names}}
+def _origins(
+    file: Path, n: int, names: Sequence[str], text: str | None, positions: NDArray[np.intp]
+) -> Iterator[Origin]:
+    """Where rows come from, and the values that a page shows."""
+
+    def told() -> Iterator[dict[str, Any]]:
+        every = names if text is None else [*names, text]
+        return (shown({name: row.get(name) for name in every}, text) for _, row in rows_of(file))
+
+    return of_stream([str(file.absolute())], [n], told, positions)
+
+
+def from_columns(
+    name: str, x: Any, labels: Any, *, test_fraction: float, rules: Rules, standardise: bool
+) -> Dataset:
+    """A data set of the rows of a table in Python.
+
+    Args:
+        name: The name of the data set.
+        x: A data frame, a dict of columns, or a Hugging Face `Dataset` or `DatasetDict`.
+        labels: The label of each row; None takes the column of labels.
+        test_fraction: The share of test items, if the rows name no split.
+        rules: How labels and columns are read.
+        standardise: Whether numbers are standardised.
+
+    Returns:
+        The data set.
+
+    Raises:
+        InvalidArgument: There is no column of labels.
+        InvalidData: As for `from_table`, or there is no such column.
+        InvalidLabel: A label is not valid.
+    """
+    whole = columns_of(x)
+    rules.columns.check(whole, name)
+    table = rules.columns.renamed(whole)
+    if labels is None:
+        if "label" not in table and rules.labelling is None:
+            raise InvalidArgument(
+                f"the data frame has no column label; it has {', '.join(whole) or 'no columns'}. Name the column with "
+                "the classes, label='COLUMN', or give a tuple (data frame, labels)"
+            )
+        labels = table.pop("label", None)
+    return from_table(
+        name,
+        table,
+        labels,
+        test_fraction=test_fraction,
+        rules=rules,
+        standardise=standardise,
+        own_ids=rules.columns.id is not None,
+        notes=rules.columns.notes(whole),
+    )
 
 
 def from_table(
@@ -103,7 +161,9 @@ def from_table(
     standardise: bool = True,
     where: Sequence[str] | None = None,
     own_ids: bool = False,
-    origins: Callable[[NDArray[np.intp]], Iterator[Origin]] | None = None,
+    origins: Callable[[str | None, NDArray[np.intp]], Iterator[Origin]] | None = None,
+    notes: Sequence[str] = (),
+    quarantined: Sequence[tuple[str, str]] = (),
 ) -> Dataset:
     """A data set of the rows of a table in memory.
 
@@ -117,7 +177,10 @@ def from_table(
         standardise: Whether numbers are standardised.
         where: Names the place of each row; by default its position.
         own_ids: Whether the column id has the ids; otherwise they are positions.
-        origins: Reads the origins of some rows; by default, they are the values of the table.
+        origins: Reads the origins of some rows, given the column of texts if there is one; by default, they are the
+            values of the table.
+        notes: Sentences for the user.
+        quarantined: Items that cannot be read, with the reason.
 
     Returns:
         The data set.
@@ -152,10 +215,7 @@ def from_table(
     y, classes = classified(named.names, name, rules)
     given = facts.get("group", [])
     groups = tuple(g or f"item {i}" for i, g in enumerate(given)) if any(given) else None
-    origins = origins or partial(
-        of_table, {name: values for name, values in inputs.items() if name not in _FACTS}
-    )
-    found, rows = columns.found_in(inputs)
+    found, rows = columns.found_in(inputs, rules.columns.free, rules.columns.inputs or ())
     named_test = np.array([(val if split == "val" else split) == "test" for split in known], np.bool_)
     split = sides(
         ids,
@@ -171,21 +231,27 @@ def from_table(
         old=rules.old,
     )
     kept = rules.kept(name, "table")
-    fitted, notes = columns.fitted(
+    fitted, said = columns.fitted(
         found, rows, np.flatnonzero(split.kept & ~split.test), standardise, name, kept
+    )
+    text = columns.text_of(fitted)
+    read = (
+        partial(of_table, {name: v for name, v in inputs.items() if name not in FACTS}, text)
+        if origins is None
+        else partial(origins, text)
     )
     pool = TablePool(rows, found, fitted, ids, groups)
     own = ["left out: label (the labels are given apart)"] * twice
-    told = (*own, *named.notes, *notes, *copies(found, rows, np.where(split.test, -1, y), fitted))
+    told = (*own, *notes, *named.notes, *said, *copies(found, rows, np.where(split.test, -1, y), fitted))
     return Dataset(
         name,
         *halves(pool, y, split.test, split.kept),
         classes,
         columns.preprocessing_of(fitted),
-        quarantined=split.left_out,
+        quarantined=(*quarantined, *split.left_out),
         duplicates=split.duplicates,
         notes=(*told, *split.notes),
-        origins=origins_of(origins, split.test, split.kept),
+        origins=origins_of(read, split.test, split.kept),
     )
 
 
@@ -206,7 +272,7 @@ def copies(
     known = y >= 0
     classes = len(np.unique(y[known]))
     said = []
-    for name in fitted.names:
+    for name in fitted.names[: len(fitted.numbers) + len(fitted.categories)]:
         values = rows[known, found.names.index(name)]
         pairs = set(zip(values.tolist(), y[known].tolist(), strict=True))
         if len(pairs) == classes == len({a for a, _ in pairs}) and known.sum() > 2 * classes:

@@ -34,6 +34,7 @@ def understood(dataset: Dataset) -> dict[str, Any]:
     if inputs["kind"] == "table":
         inputs["numbers"] = [number["name"] for number in columns["numbers"]]
         inputs["categories"] = {c["name"]: c["values"] for c in columns["categories"]}
+        inputs["texts"] = {t["name"]: len(t["terms"]) for t in columns.get("texts", ())}
     if "mean" in told.get("scaling", {}):
         inputs["scaling"] = "standardised"
     return {
@@ -93,6 +94,12 @@ def _inputs(told: Mapping[str, Any]) -> str:
         if categories:
             named = [f"{name}: {counted(len(values), 'value')}" for name, values in categories.items()]
             parts.append(f"{counted(len(categories), 'column')} of categories ({_some(named, _MOST)})")
+        if texts := told["texts"]:
+            named = [
+                f"{name}: {counted(n, 'word or pair of words', 'words and pairs of words')}"
+                for name, n in texts.items()
+            ]
+            parts.append(f"{counted(len(texts), 'column')} of texts ({_some(named, _MOST)})")
         return f"{' and '.join(parts)}, as {counted(prod(shape), 'number')}"
     if kind == "image":
         return f"images of {size} (channels, height, width)"

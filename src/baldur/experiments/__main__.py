@@ -2,13 +2,14 @@
 
 import sys
 
-from baldur.experiments import learners, posteriors, tables
+from baldur.experiments import few, learners, posteriors, tables
 
 PARTS = {
     "posteriors": posteriors.measure,
     "learners": learners.measure,
     "text": tables.text,
     "tables": tables.tables,
+    "few": few.measure,
 }
 
 if __name__ == "__main__":

@@ -65,7 +65,13 @@ def logistic_regression(classes: int, *, C: Positive = 1.0, smoothing: NotNegati
 
 
 def committee(
-    classes: int, *, members: Count = 10, of: str = "logistic-regression", smoothing: NotNegative = 0.01
+    classes: int,
+    *,
+    members: Count = 10,
+    of: str = "logistic-regression",
+    smoothing: NotNegative = 0.01,
+    C: Positive = 1.0,
+    standardise: bool = True,
 ) -> Estimator:
     """Classifiers of one kind, each fitted to a bootstrap sample (Abe and Mamitsuka, ICML 1998).
 
@@ -74,6 +80,8 @@ def committee(
         members: Number of classifiers.
         of: "logistic-regression", or naive-bayes, decision-tree or nearest-neighbours.
         smoothing: See `Estimator`.
+        C: Inverse strength of the L2 penalty of logistic regressions.
+        standardise: Whether logistic regressions standardise their inputs. Texts are better left as they are.
 
     Returns:
         The learner.
@@ -88,7 +96,7 @@ def committee(
     from sklearn.tree import DecisionTreeClassifier
 
     kinds: Mapping[str, Callable[[], Any]] = {
-        "logistic-regression": lambda: _logistic(1.0),
+        "logistic-regression": lambda: _logistic(C, standardise),
         "naive-bayes": GaussianNB,
         "decision-tree": DecisionTreeClassifier,
         "nearest-neighbours": lambda: make_pipeline(StandardScaler(), KNeighborsClassifier(1)),
@@ -101,9 +109,10 @@ def committee(
     return Estimator(kind(), classes=classes, members=members, bootstrap=True, smoothing=smoothing)
 
 
-def _logistic(C: float) -> Any:
+def _logistic(C: float, standardise: bool = True) -> Any:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    return make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=1000))
+    regression = LogisticRegression(C=C, max_iter=1000)
+    return make_pipeline(StandardScaler(), regression) if standardise else regression

@@ -76,8 +76,8 @@ class Model:
         Args:
             x: Raw items, which are prepared as those of the run were. For images: a folder of any depth, files, images
                 of Pillow, or arrays (n, *shape), for example integers from 0 to 255. For a table: a file, a data frame,
-                or a dict of columns, which are found by their names. For arrays: a file or an array. Or a list of
-                paths, a PyTorch data set, or a pool, as the data set of the run has it.
+                or a dict of columns, which are found by their names. For texts: a list. For arrays: a file or an
+                array. Or a list of paths, a PyTorch data set, or a pool, as the data set of the run has it.
             seed: Seed of the posterior samples; by default, the one with which the run measured the model.
 
         Returns:

@@ -21,6 +21,7 @@ from baldur.runs import settings as settings_
 from baldur.runs.items import item_shape
 from baldur.runs.meanings import as_before
 from baldur.runs.names import (
+    AUTO,
     canonical,
     epochs_factor,
     fitting_named,
@@ -116,8 +117,11 @@ def adapted(settings: Settings, told: Collection[str]) -> Settings:
         told: The names of the settings that the user gave.
 
     Returns:
-        The settings. On a processor, photographs are smaller, so that the first model is there within minutes.
+        The settings. On a processor, photographs are smaller, so that the first model is there within minutes. The
+        data choose the learner, unless the user says anything about learning.
     """
+    if not set(told) & set(settings_.LearnSettings.model_fields):
+        settings = settings.but(learner=AUTO)
     slow = pick_device(settings.engine.device).type == "cpu"
     if slow and not {"image_size", "network", "encoder"} & set(told):
         settings = settings.but(image_size=ON_PROCESSOR)

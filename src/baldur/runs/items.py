@@ -71,6 +71,7 @@ def read_data(
         missing=settings.missing,
         task=settings.task,
         standardise=settings.scaling == "standardise",
+        **settings.by_name()._asdict(),
     )
 
 

@@ -13,7 +13,7 @@ from baldur.core.devices import pick_device
 from baldur.core.sizes import bytes_of
 from baldur.data import Dataset
 from baldur.data.official import cache_folder
-from baldur.errors import InvalidSettings, SamplesMissTraining
+from baldur.errors import InvalidSettings, SamplesMissTraining, TieBreakWarning
 from baldur.loop.stopping import Stopping
 from baldur.protocols import HoldsOut, Labelled, Learner, Pool, Posterior, Scorer, View, held_out_of
 from baldur.runs.observer import Observer
@@ -110,7 +110,9 @@ class Passes:
         if labels.ndim != 1 or not len(labels):
             return {}
         scorer = self.place(self._plain(seed, "testing", "float32"))
-        log_probs = scorer.predict(posterior, View(labelled.pool, some))  # (n, T, C)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TieBreakWarning)  # samples may agree on what they were trained on
+            log_probs = scorer.predict(posterior, View(labelled.pool, some))  # (n, T, C)
         of_samples = float((log_probs.argmax(2) == labels[:, None]).mean())
         of_mean = float((np.asarray(evaluate.predictive(log_probs)).argmax(1) == labels).mean())
         if len(labels) >= _FEWEST and of_mean >= _LEARNED and of_samples < _FAR_BELOW * of_mean:

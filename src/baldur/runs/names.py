@@ -39,6 +39,9 @@ LEARNERS: Mapping[str, Callable[..., Learner]] = {**learners.WRAPPERS, **learner
 
 NETWORKS: Mapping[str, Any] = functions_of(networks)
 
+AUTO = "auto"
+"""The learner that is chosen by the kind of the data; see `plan.for_data`."""
+
 _WITH_MEMBERS = (fit.dropout_ensemble, fit.ensemble, fit.multi_swag)
 """Posterior functions that use the setting `members`."""
 
@@ -234,7 +237,10 @@ def learner_named(name: str) -> LearnerChain:
     texts = split(name, "+")
     for number, text in enumerate(texts):
         found, options = find(
-            canonical(text), "learner", {"supervised": _supervised, **LEARNERS}, _other(text)
+            canonical(text),
+            "learner",
+            {"supervised": _supervised, AUTO: _supervised, **LEARNERS},
+            _other(text),
         )
         last, estimator = number == len(texts) - 1, isinstance(found, type) and issubclass(found, AnEstimator)
         if not last and (estimator or found is _supervised or found in learners.ALONE.values()):

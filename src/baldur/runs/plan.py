@@ -1,7 +1,7 @@
 """Resolves all names in the settings once, before any data are read."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from baldur.protocols import Labelled, Learner, Strategy
 from baldur.runs.items import item_shape
 from baldur.runs.meant import as_learner
 from baldur.runs.names import (
+    AUTO,
     LearnerChain,
     NetworkFactory,
     as_factory,
@@ -136,6 +137,53 @@ def make_plan(settings: Settings, given: Given | None = None) -> Plan:
         encoder=None if encoder is None else load_encoder(encoder, str(pick_device(settings.engine.device))),
         dataset=given.dataset,
     )
+
+
+USUAL: Mapping[str, str] = {
+    "table": "extra-trees",
+    "text": "committee(C=0.05, standardise=False)",
+}
+"""The learner of each kind of data that is learned best without a network; see docs/posteriors.md."""
+
+
+def for_data(plan: Plan, dataset: Dataset) -> Plan:
+    """A plan with the usual learner for the data, if its settings leave the choice.
+
+    Args:
+        plan: The plan of the run.
+        dataset: The data.
+
+    Returns:
+        The plan.
+    """
+    kind = _kind(plan, dataset)
+    return plan if kind is None else replace(plan, learner=learner_named(USUAL[kind]))
+
+
+def chosen_learner(plan: Plan, dataset: Dataset) -> str:
+    """The learner that `for_data` chose, in words.
+
+    Args:
+        plan: The plan of the run.
+        dataset: The data.
+
+    Returns:
+        A sentence; empty if it chose none.
+    """
+    kind = _kind(plan, dataset)
+    if kind is None:
+        return ""
+    return f"learner: {USUAL[kind]}, the default for {kind}s; --learner supervised trains a network instead"
+
+
+def _kind(plan: Plan, dataset: Dataset) -> str | None:
+    """The kind of data that has a usual learner, if the choice is left."""
+    told = dataset.preprocessing
+    if plan.settings.learn.learner != AUTO or not isinstance(plan.learner, LearnerChain):
+        return None
+    if told.get("kind") != "table":
+        return None
+    return "text" if told["columns"].get("texts") else "table"
 
 
 def _network(given: Any, name: str) -> NetworkFactory | nn.Module:

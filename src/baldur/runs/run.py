@@ -21,10 +21,12 @@ from baldur import report
 from baldur.core.devices import pick_device
 from baldur.data import Dataset
 from baldur.data.arrays import refuse_other_rows
-from baldur.data.cells import columns_of, is_columns, is_frame
+from baldur.data.cells import is_columns, is_frame, is_split
+from baldur.data.labelling import refuse_names
 from baldur.data.labels import rules_of
 from baldur.data.scaling import spreads_of, uneven
-from baldur.data.tables import from_table
+from baldur.data.tables import from_columns
+from baldur.data.text_files import are_texts, from_list
 from baldur.data.understood import lines
 from baldur.errors import DataNotFound, InvalidArgument, InvalidSettings, RunNotFound
 from baldur.protocols import Learner, Strategy
@@ -38,7 +40,7 @@ from baldur.runs.meant import as_strategy
 from baldur.runs.names import NetworkFactory, name_of
 from baldur.runs.observer import Observer
 from baldur.runs.pace import measure
-from baldur.runs.plan import IN_MEMORY, Given, make_plan
+from baldur.runs.plan import IN_MEMORY, Given, chosen_learner, make_plan
 from baldur.runs.settings import DataSettings, Settings
 from baldur.runs.trials import Prepared, go_on, prepare
 from baldur.stopping import Criterion
@@ -91,8 +93,8 @@ def run(
     """Compare strategies on labelled data. If the folder holds an unfinished run, resume it.
 
     Args:
-        data: The name of a data set, a path, a `Dataset`, a tuple (x, y) of arrays or of a data frame and labels, a
-            data frame with a column label, or a PyTorch data set of pairs.
+        data: The name of a data set, a path, a `Dataset`, a tuple (x, y) of arrays, of texts or of a data frame and
+            labels, a data frame or Hugging Face `Dataset` with a column of labels, or a PyTorch data set of pairs.
         out: The run's folder.
         network: A name, a factory (shape, classes) -> module, or a module whose weights every fit starts from.
         strategies: One or several names or functions; see `protocols.Strategy`. A score function such as `acquire.bald`
@@ -206,16 +208,19 @@ def _distinct(names: list[str]) -> list[str]:
 def _dataset(data: Any, settings: DataSettings) -> Dataset:
     if isinstance(data, Dataset):
         return data
-    if is_frame(data):
-        table = columns_of(data)
-        if "label" not in table:
-            raise InvalidArgument(
-                f"the data frame has no column label; it has {', '.join(table) or 'no columns'}. Rename the column "
-                "with the classes, or give a tuple (data frame, labels)"
-            )
-        if len(table) == 1:
-            raise InvalidArgument("the data frame has no column beside label; give a column for each input")
-        data = ({name: values for name, values in table.items() if name != "label"}, table["label"])
+    rules = rules_of(settings.missing, settings.task, settings.reading, columns=settings.by_name())
+    x, y = data if isinstance(data, tuple) and len(data) == 2 else (data, None)
+    if is_frame(x) or is_split(x) or (is_columns(x) and (y is not None or "label" in rules.columns.facts(x))):
+        refuse_other_rows(x, y)
+        return from_columns(
+            IN_MEMORY,
+            x,
+            y,
+            test_fraction=settings.test_fraction,
+            rules=rules,
+            standardise=settings.scaling == "standardise",
+        )
+    refuse_names(rules.columns)
     if isinstance(data, dict):
         raise InvalidArgument(
             "expected a tuple (x, y), a data frame or a data set, not a dict; give (data['x'], data['y'])"
@@ -224,15 +229,8 @@ def _dataset(data: Any, settings: DataSettings) -> Dataset:
         raise InvalidArgument(f"expected a tuple (x, y), not one of {len(data)} values")
     if isinstance(data, tuple):
         refuse_other_rows(*data)
-    if isinstance(data, tuple) and (is_frame(data[0]) or is_columns(data[0])):
-        return from_table(
-            IN_MEMORY,
-            columns_of(data[0]),
-            data[1],
-            test_fraction=settings.test_fraction,
-            rules=rules_of(settings.missing, settings.task, settings.reading),
-            standardise=settings.scaling == "standardise",
-        )
+    if y is not None and are_texts(x):
+        return from_list(IN_MEMORY, x, y, test_fraction=settings.test_fraction, rules=rules)
     pool, labels = (
         (data_sets.from_arrays(data[0]), data[1]) if isinstance(data, tuple) else data_sets.from_dataset(data)
     )
@@ -281,7 +279,9 @@ def start(settled: Settled, out: Path, observer: Observer, given: Given | None =
             raise DataNotFound(
                 f"{error}. If the data of this run were moved, give their new place: baldur run NEW --out {out}"
             ) from error
-        choice = choose_jobs(plan, prepared.dataset, _left(settings, out, settled.db), settled.threads)
+        choice = choose_jobs(
+            prepared.plan, prepared.dataset, _left(settings, out, settled.db), settled.threads
+        )
         settings = settings.but(threads=choice.threads)
         torch.set_num_threads(choice.threads)
         with threadpool_limits(choice.threads, user_api="blas"):
@@ -321,6 +321,8 @@ def _run(
         record_items(store, dataset)
         for line in lines(dataset):
             observer.message(line)
+        if said := chosen_learner(prepared.plan, dataset):
+            observer.message(said)
         if settings.data.scaling == "none" and uneven(spreads_of(dataset)):
             observer.message(_UNEVEN)
         for name, reason in dataset.quarantined[:5]:

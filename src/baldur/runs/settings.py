@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -18,6 +18,9 @@ from pydantic_core import ErrorDetails
 from baldur.core.sizes import bytes_of
 from baldur.errors import InvalidSettings
 from baldur.runs import meanings
+
+if TYPE_CHECKING:  # settings are read without any data
+    from baldur.data.by_name import ByName
 
 FORMAT = 3
 """The format of a settings file: 1 has flat names, 2 sections, and 3 other defaults."""
@@ -68,6 +71,24 @@ class DataSettings(_Section):
         description="pretrained network: hf:NAME of transformers, FILE.pt2 or module:factory",
         json_schema_extra=COMMON,
     )
+    label: str | None = Field(
+        None, description="column of a table with the classes (default: label)", json_schema_extra=COMMON
+    )
+    text: str | None = Field(
+        None,
+        description="column of texts that are the inputs (default: the only one, if nothing else is an input)",
+        json_schema_extra=COMMON,
+    )
+    inputs: list[str] | None = Field(
+        None,
+        description="column that is an input; may be repeated (default: all that can)",
+        json_schema_extra=COMMON,
+    )
+    id: str | None = Field(None, description="column with the unique name of each row (default: id)")
+    split: str | None = Field(None, description="column with train, test or val (default: split)")
+    group: str | None = Field(
+        None, description="column with groups, such as patients, that stay together (default: group)"
+    )
     missing: list[str] | None = Field(
         None,
         description="a value that means a missing label; may be repeated (default: empty, nan, NaN, NA, null, None)",
@@ -86,6 +107,17 @@ class DataSettings(_Section):
         2,
         description="rules of reading: 1 as in early versions, where a split ignores copies; a run keeps its own",
     )
+
+    @field_validator("inputs", mode="before")
+    @classmethod
+    def _one_is_several(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value or None
+
+    def by_name(self) -> "ByName":
+        """The columns that are named."""
+        from baldur.data.by_name import by_name
+
+        return by_name(self.label, self.text, self.inputs, self.id, self.split, self.group)
 
     @field_validator("missing", mode="before")
     @classmethod
@@ -168,7 +200,8 @@ class LearnSettings(_Section):
 
     learner: str = Field(
         "supervised",
-        description="supervised, ceal, fixmatch, ...",
+        description="supervised, ceal, fixmatch, ...; auto, without other options of learning: extra-trees for "
+        "tables, a linear committee for texts",
         json_schema_extra=COMMON,
     )
     network: str = Field(

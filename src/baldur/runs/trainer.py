@@ -36,7 +36,7 @@ from baldur.runs.measuring import make_passes
 from baldur.runs.names import name_of
 from baldur.runs.observer import Observer
 from baldur.runs.pace import measure
-from baldur.runs.plan import IN_MEMORY, Given, Plan, make_plan
+from baldur.runs.plan import IN_MEMORY, Given, Plan, chosen_learner, for_data, make_plan
 from baldur.runs.registering import first_requests, frontier_of, include, register
 from baldur.runs.run import environment
 from baldur.runs.settings import Settings
@@ -140,6 +140,7 @@ class Trainer:
             plan = make_plan(settings, self.source.given)
             dataset = read(settings, self.source, observer, store, plan)
             cache = (store.folder / "encoders").absolute()
+            plan = for_data(plan, dataset)
             self._training = Training(plan, dataset, observer, cache, settings.engine.threads, added)
             self._positions = {}
         self._training.observer = observer
@@ -243,6 +244,9 @@ def begin(folder: Path, source: Source, told: Mapping[str, Any], observer: Obser
     dataset = read(settings, source, observer, plan=plan)
     for line in lines(dataset):
         observer.message(line)
+    if chosen := chosen_learner(plan, dataset):
+        observer.message(chosen)
+    plan = for_data(plan, dataset)
     seed = settings.compare.first_seed
     share = settings.compare.reserve if settings.people.test_labels else 0.0
     shape, n = list(item_shape(dataset.train)), len(dataset.train)
@@ -315,6 +319,7 @@ def read(
         "layout": told.layout,
     }
     options |= {"missing": told.missing, "task": told.task, "standardise": told.scaling == "standardise"}
+    options |= told.by_name()._asdict()
     options |= {"encoder": None if plan is None else plan.encoder, "progress": observer.detail}
     options["device"] = str(pick_device(settings.engine.device))
     what = told.data if source.data is None else source.data

@@ -30,7 +30,7 @@ from baldur.runs.items import (
 )
 from baldur.runs.measuring import Passes, Place, here, make_passes
 from baldur.runs.observer import Observer
-from baldur.runs.plan import Plan, make_learner
+from baldur.runs.plan import Plan, for_data, make_learner
 from baldur.stopping import Rule
 from baldur.store import Trial
 from baldur.training.contract import Fitting
@@ -170,6 +170,7 @@ def prepare(
         own_network = isinstance(plan.network, nn.Module) or ":" in settings.learn.network
         standardise = settings.data.scaling == "standardise"
         dataset = scaled(dataset, scaling, standardise=standardise, tokens=own_network)
+    plan = for_data(plan, dataset)
     check_data(settings.compare, dataset)
     pool, labels, validation = validation_part(settings.learn, dataset)
     if _reserved(plan):
