@@ -346,7 +346,7 @@ def test_the_quality_is_known_once_test_items_have_labels(tmp_path):
     quality = run.quality()
     assert quality.test_labels >= 10
     assert 0 <= quality.low <= quality.accuracy <= quality.high <= 1
-    assert "random items that no model was trained on" in str(quality)
+    assert "random items that are kept for testing" in str(quality)
 
 
 def test_everything_may_be_labelled(run):

@@ -20,6 +20,7 @@ class Quality:
         test_labels: The number of test labels.
         labels: The number of labels when the model was trained, test labels included.
         round: The round of the model.
+        kept: How many items are kept for testing. Those that cannot be labelled are not among them.
     """
 
     accuracy: float | None = None
@@ -28,14 +29,15 @@ class Quality:
     test_labels: int = 0
     labels: int = 0
     round: int | None = None
+    kept: int = 0
 
     def __str__(self) -> str:
         if self.accuracy is None:
             return f"The accuracy is not known yet: {self.test_labels} test items have a label. {_UNKNOWN}"
         return (
             f"Accuracy {self.accuracy:.2f}, between {self.low:.2f} and {self.high:.2f} (95 %), for the model of "
-            f"{self.labels} labels, measured on {self.test_labels} random items that no model was trained on. "
-            + _UNKNOWN
+            f"{self.labels} labels, on {self.kept} random items that are kept for testing. {self.test_labels} of them "
+            f"have a label, and no model was trained on them. {_UNKNOWN}"
         )
 
 
@@ -55,7 +57,8 @@ def quality_of(store: Store) -> Quality:
     newest = looks[-1]
     low, high = (newest.metrics[end, "reserve"] for end in ("low", "high"))
     accuracy = newest.metrics["accuracy", "reserve"]
-    return Quality(accuracy, low, high, _tests(newest), newest.labels, newest.round)
+    kept = int(newest.metrics.get(("size", "reserve"), 0))
+    return Quality(accuracy, low, high, _tests(newest), newest.labels, newest.round, kept)
 
 
 def _tests(row: PastRow) -> int:
