@@ -75,12 +75,6 @@ def test_labels_of_a_folder(tmp_path, names, classes, labels):
             "one subfolder, all, with the subfolders owl and tit",
         ),
         ((), BOTH, None, "has no image; give a folder with images"),
-        (
-            ("a.txt", "owl/b.txt"),
-            BOTH,
-            None,
-            "has no image, but .txt files.* cannot make inputs of texts yet",
-        ),
     ],
 )
 def test_folders_that_are_not_plain(tmp_path, names, classes, layout, says):
