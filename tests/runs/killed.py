@@ -22,7 +22,7 @@ def begun(folder, epochs, url=None):
     return baldur.open(folder, blobs(ITEMS)[0], db=url, epochs=epochs, **TOLD)
 
 
-def live(folder, notes, seed):
+def live(folder, notes, seed, url=None):
     """Ask, answer and change answers until killed. Each act is written down before it, and once it is acknowledged.
 
     An answer without an acknowledgement is sent again first.
@@ -49,7 +49,7 @@ def live(folder, notes, seed):
             written.write(json.dumps({"number": number, "verb": verb, "said": said}) + "\n")
             do(run, number, verb, said)
 
-        run = baldur.open(folder, blobs(ITEMS)[0])
+        run = baldur.open(folder, blobs(ITEMS)[0], db=url)
         begun, acknowledged = read(notes)
         number = max(begun, default=0)
         for missing in begun.keys() - acknowledged:
@@ -91,7 +91,7 @@ def kill_people(folder, kills, seed, epochs, longest, url=None):
     hit = Counter()
     for life in range(kills):
         size = notes.stat().st_size
-        process = context.Process(target=live, args=(run, notes, f"{seed} {life}"))
+        process = context.Process(target=live, args=(run, notes, f"{seed} {life}", url))
         process.start()
         while process.is_alive() and notes.stat().st_size == size:  # it comes to work
             time.sleep(0.01)
@@ -99,18 +99,18 @@ def kill_people(folder, kills, seed, epochs, longest, url=None):
         assert process.is_alive(), f"life {life} of seed {seed} ended by itself"
         process.kill()
         process.join()
-        with Store.open(run) as store:
+        with Store.open(run, url=url) as store:
             last = store.phases()[-1:]
         hit[last[0].phase if last and last[0].seconds is None else "no phase"] += 1
     print(f"seed {seed}; killed in: {dict(hit)}")
-    baldur.open(run, blobs(ITEMS)[0]).train()
-    ledger = everything_is_there_once(run, notes)
-    calm = replayed(folder / "calm", run, ledger, epochs)
-    assert calm.metrics().equals(baldur.open(run).metrics()), f"seed {seed}"
-    assert not [finding for finding in doctor(run) if finding.level == "error"]
+    baldur.open(run, blobs(ITEMS)[0], db=url).train()
+    ledger = everything_is_there_once(run, notes, url)
+    calm = replayed(folder / "calm", run, ledger, epochs, url)
+    assert calm.metrics().equals(baldur.open(run, db=url).metrics()), f"seed {seed}"
+    assert not [finding for finding in doctor(run, url=url) if finding.level == "error"]
 
 
-def everything_is_there_once(run, notes):
+def everything_is_there_once(run, notes, url=None):
     """Check the ledger against the notes; gives the ledger."""
     kinds = {"tell": "label", "ingest": "label", "relabel": "correction"}
     acts, acknowledged = read(notes)
@@ -118,7 +118,7 @@ def everything_is_there_once(run, notes):
     for number, act in acts.items():
         events = [(kinds.get(act["verb"], act["verb"]), item, value) for item, value in act["said"].items()]
         (said if number in acknowledged else perhaps).update(events)
-    with Store.open(run) as store:
+    with Store.open(run, url=url) as store:
         ledger = store.ledger()
     found = Counter((row.kind, row.item, row.value) for row in ledger)
     assert said <= found <= said + perhaps, (said - found, found - said - perhaps)
@@ -126,10 +126,10 @@ def everything_is_there_once(run, notes):
     return ledger
 
 
-def replayed(folder, run, ledger, epochs):
+def replayed(folder, run, ledger, epochs, url=None):
     """A run in which the same events arrive in the same order, and whose rounds close at the same events."""
     calm = begun(folder, epochs)
-    with Store.open(run) as store:
+    with Store.open(run, url=url) as store:
         (trial,) = store.trials()
         cuts = [trial.cut_of(round) for round in range(trial.latest().round + 1)]
     before = 0
