@@ -9,6 +9,7 @@ from tests.tiny_runs import QUICK, blob_set, blobs
 
 from baldur.data import from_arrays, from_dataset, in_memory, load_for_labelling, with_added
 from baldur.errors import BaldurError, InvalidSettings, ItemChanged, RunBusy, SettingsChanged, UnreadableItems
+from baldur.protocols import View
 from baldur.runs import folder as _folder
 from baldur.runs import run
 from baldur.runs import settings as settings_
@@ -107,19 +108,22 @@ def test_what_was_left_out_may_be_gone_and_all_else_must_be_the_same(tmp_path, h
         opened(tmp_path / "run", replace(data, classes=("a", "b", "c")))
 
 
-def test_a_pool_that_grew_has_the_same_first_items():
+def test_a_pool_that_grew_has_the_same_items():
     x = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
-    first = load_for_labelling(x, classes="a,b")
-    before = _folder.pool_fingerprint(first, 200)
-    assert len(before) == 65
-    named = load_for_labelling((np.concatenate([x, x + 1]), [None] * 399 + ["a"]), classes="b,a")
-    assert _folder.pool_fingerprint(named, 200) == before
-    assert _folder.pool_fingerprint(with_added(first, x + 2, 1), 200) == before
-    assert _folder.pool_fingerprint(first, 200, {"0"}) == [before[0], "", *before[2:]]
-    assert _folder.pool_fingerprint(named, 201)[0] != before[0]
-    other = _folder.pool_fingerprint(load_for_labelling(x + 1, classes="a,b"), 200)
-    assert other[0] == before[0]
-    assert not set(other[1:]) & set(before[1:])
+    first = load_for_labelling(x, classes="a,b").train
+    before, ids = _folder.pool_fingerprint(first), list(first.ids)
+    assert len(before.split()) == 65
+    grown = load_for_labelling((np.concatenate([x, x + 1]), [None] * 399 + ["a"]), classes="b,a").train
+    assert _folder.same_items(before, ids, grown, ())
+    added = with_added(load_for_labelling(x, classes="a,b"), x + 2, 1).train
+    assert _folder.same_items(before, ids, added, ())
+    assert not _folder.same_items(before, ids[::-1], first, ())
+    fewer = View(first, np.arange(1, 200))
+    assert not _folder.same_items(before, ids, fewer, ())
+    assert _folder.same_items(before, ids, fewer, {"0"})
+    assert _folder.same_items(before, ids, View(first, np.arange(200)[::-1]), ())  # places do not matter
+    other = load_for_labelling(x + 1, classes="a,b").train
+    assert not _folder.same_items(before, ids, other, ())
 
 
 def test_a_run_of_a_version_that_kept_one_digest_opens(tmp_path):

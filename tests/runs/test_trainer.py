@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from tests.runs.people import NAMES, QUICKLY, answered, begun, elsewhere, truth
 from tests.tiny_runs import QUICK, blobs, by_entropy, factory
 
@@ -362,3 +363,28 @@ def test_runs_in_which_people_label_are_not_compared(tmp_path):
     begun(tmp_path)
     with pytest.raises(InvalidSettings, match=r"baldur\.open"):
         baldur.run(blobs(), tmp_path)
+
+
+def photographs(folder, n=24):
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    for i in range(n):
+        Image.fromarray(rng.integers(0, 256, (9, 9, 3), np.uint8)).save(folder / f"{i:02}.png")
+
+
+def test_a_photograph_that_was_taken_out_may_be_deleted(tmp_path):
+    photographs(tmp_path / "photos")
+    options = QUICKLY | {"classes": NAMES, "network": "auto", "image_size": 8}
+    run = baldur.open(tmp_path / "run", tmp_path / "photos", **options)
+    out, *items = run.ask(9)
+    run.tell({item.id: NAMES[n % 3] for n, item in enumerate(items)})
+    (tmp_path / "photos" / out.id).unlink()
+    with pytest.raises(ItemChanged, match=r"withdraw\(ID\)"):
+        run.train()
+    run.withdraw(out.id)
+    assert run.train()
+    again = baldur.open(tmp_path / "run", tmp_path / "photos")
+    assert out.id not in [item.id for item in again.ask(30)]
+    Image.new("RGB", (9, 9)).save(tmp_path / "photos" / items[0].id)
+    with pytest.raises(ItemChanged):
+        baldur.open(tmp_path / "run", tmp_path / "photos")

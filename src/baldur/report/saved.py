@@ -87,7 +87,8 @@ def in_words(name: str, told: Saved, metric: str, so_far: bool, is_better: bool 
         did = f"did not reach {goal} in {told.missed} of {seeds}"
     else:
         more = "more" if found.difference > 0 else "fewer"
-        did = f"needed {told.strategy:.0f} labels for {goal}, and random {told.random:.0f}"
+        mean = " on average" if found.n > 1 else ""
+        did = f"needed {told.strategy:.0f} labels{mean} for {goal}, and random {told.random:.0f}"
         sure = f"{abs(found.difference):.0f} {more}, {_interval(found)}{seeds}"
         did = f"{did} ({sure})"
     begin = "So far, " if so_far else ""

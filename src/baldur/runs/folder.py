@@ -2,7 +2,7 @@
 
 import hashlib
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Sized
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from baldur.core.trees import bits, map_tree
 from baldur.data import Dataset
 from baldur.data.copies import EARLIER
 from baldur.errors import InvalidSettings, ItemChanged, RunNotFound, SettingsChanged
-from baldur.protocols import Pool, View
+from baldur.protocols import Pool
 from baldur.runs import settings as settings_
 from baldur.runs.items import item_shape
 from baldur.runs.meanings import as_before
@@ -296,26 +296,45 @@ def fingerprint(dataset: Dataset, gone: Collection[str] = ()) -> list[str]:
     return [whole.hexdigest(), *contents]
 
 
-def pool_fingerprint(dataset: Dataset, n: int, gone: Collection[str] = ()) -> list[str]:
-    """Digests that identify the first items of a pool that may have grown: one of ids, and one of each of 64 items.
+def pool_fingerprint(pool: Pool) -> str:
+    """Digests that identify a pool that may grow: one of its ids, and one of each of 64 items.
 
     Labels do not count, since people give them while the run goes on.
 
     Args:
-        dataset: The data, whose first items have the order of the run.
-        n: The number of items when the digests were first made.
-        gone: Items that were left out. They are not read, and their digests are empty.
+        pool: The items.
 
     Returns:
-        As in `fingerprint`. The same items have the same digests, or an empty one.
+        Hexadecimal digests with spaces in between.
     """
-    first = View(dataset.train, np.arange(n))
-    ids = first.ids
-    whole = hashlib.sha256("\0".join(ids).encode()).hexdigest()
-    return [whole, *("" if ids[i] in gone else _content(first, i) for i in _some(first))]
+    return " ".join([_named(pool.ids), *(_content(pool, i) for i in _some(pool.ids))])
 
 
-def _content(pool: Pool, position: np.intp) -> str:
+def same_items(fingerprint: str, ids: Sequence[str], pool: Pool, gone: Collection[str]) -> bool:
+    """Whether a pool still has the items that it had when a run began.
+
+    Args:
+        fingerprint: Of the pool at the beginning, see `pool_fingerprint`.
+        ids: Its ids at the beginning, in order.
+        pool: The items now, in any order; new ones may be among them.
+        gone: Items that were left out since; they are not read.
+
+    Returns:
+        True if no item is missing, and none of the 64 has another content.
+    """
+    whole, *contents = fingerprint.split()
+    where = {id: position for position, id in enumerate(pool.ids)}
+    if whole != _named(ids) or any(id not in where and id not in gone for id in ids):
+        return False
+    sample = zip((ids[i] for i in _some(ids)), contents, strict=True)
+    return all(id in gone or _content(pool, where[id]) == content for id, content in sample)
+
+
+def _named(ids: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(ids).encode()).hexdigest()
+
+
+def _content(pool: Pool, position: np.intp | int) -> str:
     digest = hashlib.sha256()
     for _, x in pool.batches(np.array([position]), 1):
         map_tree(lambda leaf: digest.update(bits(leaf)), x)
@@ -336,8 +355,8 @@ def _facts(ids: Sequence[str], labels: NDArray[np.int64]) -> bytes:
     return "\0".join(ids).encode() + labels.tobytes()
 
 
-def _some(pool: Pool) -> NDArray[np.intp]:
-    return np.unique(np.linspace(0, max(len(pool) - 1, 0), 64).astype(np.intp))[: len(pool)]
+def _some(items: Sized) -> NDArray[np.intp]:
+    return np.unique(np.linspace(0, max(len(items) - 1, 0), 64).astype(np.intp))[: len(items)]
 
 
 def _same_data(store: Store, dataset: Dataset) -> bool:

@@ -341,7 +341,11 @@ def _run(
         done = sum(trial.state == "done" for trial in store.trials())
         if left := compare.seeds * len(compare.strategies) - done:
             pace = measure(prepared.plan, dataset, prepared.passes, observer)
-            if pace is not None and (said := pace.said(compare.rounds + 1, left, choice.jobs)):
+            most = -(
+                -max(len(prepared.pool) - compare.initial, 0) // compare.query_size
+            )  # then the pool is empty
+            rounds = min(compare.rounds, most) + 1
+            if pace is not None and (said := pace.said(rounds, left, choice.jobs)):
                 observer.message(said)
         if choice.jobs > 1:
             unfinished = [(trial.strategy, trial.seed) for trial in trials if trial.state != "done"]

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from baldur.errors import (
 )
 from baldur.runs import settings as settings_
 from baldur.runs.asking import again, user
-from baldur.runs.folder import pool_fingerprint
+from baldur.runs.folder import pool_fingerprint, same_items
 from baldur.runs.items import item_shape
 from baldur.runs.labelling import Source, Training, settings_for_people
 from baldur.runs.live import Live, in_notebook
@@ -250,7 +250,7 @@ def begin(folder: Path, source: Source, told: Mapping[str, Any], observer: Obser
     seed = settings.compare.first_seed
     share = settings.compare.reserve if settings.people.test_labels else 0.0
     shape, n = list(item_shape(dataset.train)), len(dataset.train)
-    facts = {"pool": n, "fingerprint": " ".join(pool_fingerprint(dataset, n))}
+    facts = {"pool": n, "fingerprint": pool_fingerprint(dataset.train)}
     store = Store.create(
         folder,
         settings=settings_.to_toml(settings),
@@ -325,12 +325,24 @@ def read(
     what = told.data if source.data is None else source.data
     if store is None:
         return load_for_labelling(what, classes=source.classes, **options)
-    options |= {"known": store.files(), "kept": store.preprocessing, "classes": _names(store)}
-    dataset = load_for_labelling(
-        what, order=store.pool_ids(), added=_added(settings, source, store), **options
-    )
-    _refuse_changed(store, dataset)
+    out = _deleted(store)
+    options |= {"known": {i: facts for i, facts in store.files().items() if i not in out}}
+    options |= {"kept": store.preprocessing, "classes": _names(store)}
+    order = [i for i in store.pool_ids() if i not in out]
+    try:
+        dataset = load_for_labelling(what, order=order, added=_added(settings, source, store), **options)
+    except ItemChanged as error:
+        hint = f"Or take it out: baldur.open({str(store.folder)!r}).withdraw(ID)"
+        raise ItemChanged(f"{error}. {hint}") from error
+    _refuse_changed(store, dataset, out)
     return dataset
+
+
+def _deleted(store: Store) -> set[str]:
+    """The items that left the pool, and whose files were deleted."""
+    out = set[str]().union(*(trial.left_out() for trial in store.trials()))
+    records = store.some_items(sorted(out)).values()
+    return {r.id for r in records if r.size is not None and r.path and not Path(r.path).exists()}
 
 
 def _names(store: Store) -> tuple[str, ...]:
@@ -353,12 +365,13 @@ def _added(settings: Settings, source: Source, store: Store) -> list[Any]:
     return places
 
 
-def _refuse_changed(store: Store, dataset: Dataset) -> None:
+def _refuse_changed(store: Store, dataset: Dataset, out: Collection[str]) -> None:
     """Refuse data in which items have another content than when the run began."""
     facts = store.preprocessing["facts"]
-    before, n = facts["fingerprint"].split(), min(facts["pool"], len(dataset.train))
-    now = pool_fingerprint(dataset, n, store.items("quarantined").keys())
-    if len(before) != len(now) or any(new not in ("", old) for old, new in zip(before, now, strict=True)):
+    begun = store.pool_ids()[: facts["pool"]]
+    if len(begun) < facts["pool"]:  # a beginning that was interrupted
+        begun = list(dataset.train.ids[: facts["pool"]])
+    if not same_items(facts["fingerprint"], begun, dataset.train, {*out, *store.items("quarantined")}):
         raise ItemChanged(
             f"the items are not what they were when the run in {store.folder} began; give the same data as before, "
             "wherever they are, with new items after the old ones if there are any"
