@@ -71,3 +71,13 @@ def test_a_page_of_many_pictures_stays_small(
     thin = report.write_html([store], tmp_path / "b.html", []).read_text()
     assert 0 < thin.count("<img") < whole.count("<img")
     assert "left out to keep the page small" in thin
+
+
+def test_an_item_that_a_round_did_not_wait_for_is_not_called_skipped():
+    from baldur.report.picks import _said
+    from baldur.store import RequestRow
+
+    row = RequestRow("bald", 0, 1, 0, "a", 0.5, "skipped", None)
+    assert [_said(row), _said(row._replace(state="open")), _said(row._replace(label="cat"))] == [
+        *("not answered", "open", "cat")
+    ]

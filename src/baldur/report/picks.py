@@ -140,7 +140,7 @@ def _show(asked: Asked) -> Html:
     if asked.pictures:
         items = [_tile(*pair) for pair in zip(shown, asked.pictures, strict=True)]
     else:
-        items = [element("li", f"{one.item}: {one.label or one.state}", class_="words") for one in shown]
+        items = [element("li", f"{one.item}: {_said(one)}", class_="words") for one in shown]
     hidden = len(asked.requests) - len(shown)
     if hidden:
         items.append(element("li", f"and {hidden} more", class_="words"))
@@ -154,8 +154,18 @@ def _show(asked: Asked) -> Html:
     return element("div", *parts, class_="round")
 
 
+_UNANSWERED = "not answered"
+
+
+def _said(request: RequestRow) -> str:
+    """The label, or why there is none; a round that people label may close before all its items were answered."""
+    return request.label or (_UNANSWERED if request.state == "skipped" else request.state)
+
+
 def _tile(request: RequestRow, picture: str) -> Html:
-    label = request.label or request.state
+    label = _said(request)
     score = "" if request.score is None else f", score {request.score:.4g}"
     image = element("img", src=picture, alt=f"{request.item}: {label}", title=f"{request.item}{score}")
-    return element("li", image, label)
+    return element(
+        "li", image, "–" if label == _UNANSWERED else label
+    )  # the words are too wide for a picture

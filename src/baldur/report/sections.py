@@ -334,7 +334,7 @@ def time_by_phase(study: Study) -> Html:
     Returns:
         The section; empty if no phase has ended.
     """
-    seconds = {member.name: spent for member in study.measured if (spent := _seconds(member))}
+    seconds = {member.name: spent for member in study.members if (spent := _seconds(member))}
     if not seconds:
         return Html("")
     again = sum(_done_again(store) for store in study.runs.values())
@@ -354,11 +354,12 @@ def time_by_phase(study: Study) -> Html:
 
 
 def _seconds(member: Member) -> dict[str, float]:
-    """Mean seconds a trial spent in each phase, of the trials that count."""
-    counted = {curve.seed for curve in member.group.counted}
+    """Mean seconds a trial spent in each phase, of the trials that count; of all if none has a curve."""
+    own = [row for row in member.store.phases() if row.strategy == member.group.strategy]
+    counted = {curve.seed for curve in member.group.counted} or {row.seed for row in own}
     spent: dict[str, float] = {}
-    for row in member.store.phases():
-        if row.strategy == member.group.strategy and row.seed in counted and row.seconds is not None:
+    for row in own:
+        if row.seed in counted and row.seconds is not None:
             spent[row.phase] = spent.get(row.phase, 0.0) + row.seconds / len(counted)
     return spent
 

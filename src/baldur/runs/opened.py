@@ -358,7 +358,7 @@ class Run:
 
         Returns:
             One row for each item: strategy, seed, round, rank, item, score (the gain when it was chosen; missing for
-            initial and test items), state ("open" or "answered") and label.
+            initial and test items), state ("open", "answered", or "skipped" if the round closed before) and label.
         """
         columns = ("strategy", "seed", "round", "rank", "item", "score", "state", "label")
         with self._store() as store:
